@@ -1,0 +1,110 @@
+"""The command line: ``npi-jax run | prepare | plan | report | presets``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+EXAMPLES = """examples:
+  npi-jax run --config quickstart                       train, score and report the built-in experiment
+  npi-jax run --config quickstart --config.train.steps=2000 --config.run_dir=runs/longer
+  npi-jax run --config my.py                            your own experiment; the same command resumes it
+  npi-jax prepare --config english                      only build the corpus and show what each variant changes
+  npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
+  npi-jax report runs/quickstart                        make tables and report anew
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    main = argparse.ArgumentParser(
+        prog="npi-jax",
+        description="Train many small language models at once and score minimal pairs while they learn.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (
+        ("run", "prepare, train (or go on training), analyze and report"),
+        ("train", "the same without analysis and report"),
+        ("prepare", "build the corpus and its variants, and show what each changes"),
+        ("plan", "compile the training step from shapes and print parameters, memory and tokens a step"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog="Any field of the config can be overridden: --config.train.steps=2000 --config.seeds=0,1,2",
+            allow_abbrev=False,
+        )
+        command.add_argument("--config", required=True, help="a preset's name, or a config file")
+    report = commands.add_parser("report", help="make tables and report of a run directory anew")
+    report.add_argument("run", help="the run directory")
+    commands.add_parser("presets", help="list the presets with what each is for")
+    return main
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status (0 done, 1 refused or failed, 2 bad usage, 42 stopped and saved)."""
+    arguments, overrides = parser().parse_known_args(argv)
+    unknown = [flag for flag in overrides if not flag.startswith("--config.")]
+    if unknown or (overrides and not hasattr(arguments, "config")):
+        parser().error(f"cannot read {' '.join(unknown or overrides)}")
+    console = Console(soft_wrap=False)
+    try:
+        return _dispatch(arguments, overrides, console)
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return 130
+    except Exception as error:
+        return _explain(error, console)
+
+
+def _explain(error: Exception, console: Console) -> int:
+    """What the user can mend is said in a line; anything else is a bug and keeps its traceback."""
+    from npi_jax.config import ConfigError  # noqa: PLC0415
+    from npi_jax.run import RunError  # noqa: PLC0415
+    from npi_jax.training.loop import AllDivergedError  # noqa: PLC0415
+    from npi_jax.training.stopping import EXIT_CODE, Stopped  # noqa: PLC0415
+
+    if isinstance(error, Stopped):
+        console.print(str(error), highlight=False)
+        return EXIT_CODE
+    if isinstance(error, ConfigError | RunError | AllDivergedError | ValueError | OSError):
+        Console(stderr=True).print(f"npi-jax: {error}", highlight=False, markup=False)
+        return 1
+    raise error
+
+
+def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+    # Imports wait until a command needs them: --help answers at once.
+    from npi_jax import experiment, presets  # noqa: PLC0415
+
+    match arguments.command:
+        case "presets":
+            for name in presets.preset_names():
+                console.print(f"{name:12} {presets.summary(name)}", highlight=False, markup=False)
+            return 0
+        case "report":
+            from npi_jax.run import open_run  # noqa: PLC0415
+
+            experiment.report_run(open_run(arguments.run), console)
+            return 0
+    config = presets.load_config(arguments.config, overrides)
+    experiment.set_up_jax()
+    match arguments.command:
+        case "run" | "train":
+            experiment.run_experiment(config, console, analyze=arguments.command == "run")
+        case "prepare":
+            experiment.prepare_experiment(config, console)
+        case "plan":
+            from npi_jax.plan import print_plan  # noqa: PLC0415
+
+            print_plan(config, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,327 @@
+"""The configuration: frozen dataclasses, checked when built, with errors that name the field.
+
+Config files write the same fields as an `ml_collections.ConfigDict` (see `configs/`); `make_config` turns that
+into a `Config`.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from npi_jax.corpus.grammar import GrammarSpec
+from npi_jax.corpus.interventions import Intervention, parse_intervention
+from npi_jax.models import LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.scoring import ScoreSpec
+
+_STRICT = pydantic.ConfigDict(extra="forbid")
+for _shared in (GrammarSpec, LSTMConfig, TransformerConfig, ScoreSpec):
+    pydantic.with_config(_STRICT)(_shared)
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names each field at fault."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CorpusConfig:
+    """Where training and validation text come from, and how sentences are taken out.
+
+    Attributes:
+        source: ``grammar`` (built in), ``text`` files, ``jsonl`` files or a ``tfds`` data set.
+        paths, valid_paths: files, folders or globs of training and validation text (text and jsonl).
+        unit: what a line of a text file or a JSON field holds: a ``sentence``, or part of a running ``document``
+            that is to be split into sentences.
+        field: field of the JSON lines or of the TFDS examples that holds the text.
+        tfds_name, tfds_split, tfds_valid_split, tfds_dir: the data set, as TFDS names it.
+        max_sentences, max_valid_sentences: if text has more sentences, that many are drawn at random.
+        grammar: the built-in grammar's knobs.
+        grammar_valid_sentences: validation sentences of the grammar, drawn with a seed of their own.
+        removal: ``replace`` keeps the slots of removed sentences and refills them; ``delete`` drops them.
+        seed: of sampling, donors and random controls; the same for all members.
+        planned_tokens: tokens of the training text, for ``npi-jax plan``, which reads none.
+    """
+
+    source: Literal["grammar", "text", "jsonl", "tfds"] = "grammar"
+    paths: tuple[str, ...] = ()
+    valid_paths: tuple[str, ...] = ()
+    unit: Literal["sentence", "document"] = "document"
+    field: str = "text"
+    tfds_name: str = ""
+    tfds_split: str = "train"
+    tfds_valid_split: str = "validation"
+    tfds_dir: str | None = None
+    max_sentences: Count | None = None
+    max_valid_sentences: Count | None = 2000
+    grammar: GrammarSpec = dataclasses.field(default_factory=lambda: GrammarSpec(sentences=60_000))
+    grammar_valid_sentences: Count = 2000
+    removal: Literal["replace", "delete"] = "replace"
+    seed: Annotated[int, Field(ge=0)] = 0
+    planned_tokens: Count | None = None
+
+    def __post_init__(self) -> None:
+        if self.source in ("text", "jsonl") and not (self.paths and self.valid_paths):
+            raise ValueError(f"source {self.source!r} needs paths and valid_paths")
+        if self.source == "tfds" and not self.tfds_name:
+            raise ValueError("source 'tfds' needs tfds_name")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TokenizerConfig:
+    """The vocabulary.
+
+    Attributes:
+        kind: ``word`` or byte-level ``bpe``.
+        size: at most so many entries (word), or exactly so many (bpe).
+        min_count: words seen less often become ``<unk>``.
+        lowercase: whether words are put in lower case.
+        file: a vocabulary file to use instead of making one (word), one word a line.
+    """
+
+    kind: Literal["word", "bpe"] = "word"
+    size: Annotated[int, Field(ge=2)] | None = None
+    min_count: Count = 1
+    lowercase: bool = False
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind == "bpe" and self.size is None:
+            raise ValueError("kind 'bpe' needs size")
+        if self.kind == "bpe" and self.file is not None:
+            raise ValueError("file is for kind 'word'")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class TrainConfig:
+    """How members are trained. Fields with several values make one member for each combination.
+
+    Attributes:
+        steps: optimizer steps.
+        batch_size: rows in a step, over all data-parallel devices.
+        row_length: tokens in a row.
+        optimizer: ``sgd``, ``adam`` or ``adamw``.
+        learning_rate: peak learning rates.
+        weight_decay: decoupled weight decay (adamw).
+        dropout: shares of units dropped.
+        schedule: the learning rate after warm-up: ``constant``, or falling to 0 as ``linear`` or ``cosine``.
+        warmup: steps over which the learning rate rises from 0.
+        clip: largest norm of a member's gradient; 0 for no clipping.
+        accumulate: micro-batches that a step's rows are taken in.
+        steps_per_call: steps in one call of the compiled program.
+        loss_chunk: rows of logits held at a time.
+    """
+
+    steps: Count = 1000
+    batch_size: Count = 32
+    row_length: Annotated[int, Field(ge=8)] = 48
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    learning_rate: tuple[Annotated[float, Field(gt=0)], ...] = (0.002,)
+    weight_decay: tuple[NonNegative, ...] = (0.0,)
+    dropout: tuple[Share, ...] = (0.0,)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: Annotated[int, Field(ge=0)] = 0
+    clip: NonNegative = 1.0
+    accumulate: Count = 1
+    steps_per_call: Count = 50
+    loss_chunk: Count = 1024
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
+        if self.warmup > self.steps:
+            raise ValueError(f"warmup={self.warmup} is longer than steps={self.steps}")
+        if self.optimizer != "adamw" and any(self.weight_decay):
+            raise ValueError(f"weight_decay={self.weight_decay} needs optimizer='adamw', not {self.optimizer!r}")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class SuiteConfig:
+    """One suite of minimal pairs.
+
+    Attributes:
+        path: the suite's files; empty for the built-in ``grammar`` suite.
+        limit: at most so many items of each paradigm, evenly spaced; None for all.
+        spec: the scoring conventions.
+    """
+
+    path: str = ""
+    limit: Count | None = None
+    spec: ScoreSpec = dataclasses.field(default_factory=ScoreSpec)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ScoreConfig:
+    """What is scored, and when.
+
+    Attributes:
+        suites: name to suite.
+        every: members are scored at steps 0, 1, 2, 4, ... and then at every multiple of this.
+    """
+
+    suites: dict[str, SuiteConfig] = dataclasses.field(default_factory=dict)
+    every: Count = 250
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CheckpointConfig:
+    """Which training states are kept.
+
+    Attributes:
+        every: a checkpoint is written at each multiple of this many steps, and at the end; 0 for `score.every`.
+        keep: how many of the latest are kept.
+        keep_period: checkpoints at multiples of this are kept for good; 0 for none.
+    """
+
+    every: Annotated[int, Field(ge=0)] = 0
+    keep: Count = 2
+    keep_period: Annotated[int, Field(ge=0)] = 0
+
+
+@dataclass(frozen=True, config=_STRICT)
+class MeshConfig:
+    """How members lie on devices.
+
+    Attributes:
+        ens: devices that members are spread over; 0 for as many as there are.
+        data: devices that share one member's batch.
+        mapping: how the members of one device are run: ``map`` in turn, ``vmap`` at once, ``auto`` in turn on
+            CPU and at once elsewhere.
+    """
+
+    ens: Annotated[int, Field(ge=0)] = 0
+    data: Count = 1
+    mapping: Literal["auto", "map", "vmap"] = "auto"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the ensemble: a variant, a seed and hyper-parameters."""
+
+    variant: str
+    seed: int
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Config:
+    """One experiment.
+
+    Attributes:
+        name: of the experiment; the run directory is ``runs/NAME`` unless `run_dir` says otherwise.
+        run_dir: where the run is written; empty for ``runs/NAME``.
+        variants: interventions, as `npi_jax.corpus.interventions.parse_intervention` reads them.
+        seeds: of initial weights, dropout and data order.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
+    run_dir: str = ""
+    variants: tuple[str, ...] = ("full",)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = (0,)
+    corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
+    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
+    model: LSTMConfig | TransformerConfig = dataclasses.field(default_factory=LSTMConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    score: ScoreConfig = dataclasses.field(default_factory=ScoreConfig)
+    checkpoints: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+    def __post_init__(self) -> None:
+        for field, values in (("variants", self.variants), ("seeds", self.seeds)):
+            if not values:
+                raise ValueError(f"{field} is empty; an experiment needs at least one")
+        texts = [str(parse_intervention(text)) for text in self.variants]
+        for field, names in (("variants", texts), ("seeds", [str(seed) for seed in self.seeds])):
+            if repeated := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{field}: {', '.join(sorted(repeated))} is there more than once")
+        rows = self.train.batch_size // self.train.accumulate
+        if rows % self.mesh.data:
+            raise ValueError(f"mesh.data={self.mesh.data} does not divide the {rows} rows of a micro-batch")
+
+    @property
+    def interventions(self) -> tuple[Intervention, ...]:
+        """The variants, parsed."""
+        return tuple(parse_intervention(text) for text in self.variants)
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All members: variants, then seeds, then hyper-parameters, the last varying fastest."""
+        train = self.train
+        grid = itertools.product(
+            map(str, self.interventions), self.seeds, train.learning_rate, train.weight_decay, train.dropout
+        )
+        return tuple(Member(*values) for values in grid)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values, as `config.json` holds it."""
+        plain: dict[str, Any] = pydantic.TypeAdapter(Config).dump_python(self, mode="json")
+        plain["model"] = {"kind": model_kind(self.model), **plain["model"]}
+        return plain
+
+
+_MODELS: dict[str, type] = {"lstm": LSTMConfig, "transformer": TransformerConfig}
+
+
+def model_kind(model: ModelConfig) -> str:
+    """``lstm`` or ``transformer``."""
+    return next(kind for kind, cls in _MODELS.items() if isinstance(model, cls))
+
+
+def make_config(values: Mapping[str, Any]) -> Config:
+    """Check plain values (a config file's ``ConfigDict.to_dict()``, or `config.json`) and build the `Config`.
+
+    Raises:
+        ConfigError: naming every field at fault, its value, and what would be valid.
+    """
+    values = dict(values)
+    model = dict(values.get("model", {}))
+    kind = model.pop("kind", "lstm")
+    if kind not in _MODELS:
+        raise ConfigError(f"model.kind = {kind!r}: valid are {', '.join(_MODELS)}")
+    train = {key: _as_tuple(key, value) for key, value in values.get("train", {}).items()}
+    values |= {"train": train}
+    try:
+        values["model"] = pydantic.TypeAdapter(_MODELS[kind]).validate_python(model)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error, _MODELS[kind], "model.")) from error
+    try:
+        return pydantic.TypeAdapter(Config).validate_python(values)
+    except pydantic.ValidationError as error:
+        raise ConfigError(_explain(error, Config)) from error
+
+
+def _as_tuple(key: str, value: Any) -> Any:
+    """A single hyper-parameter may be written without the tuple around it."""
+    single = key in ("learning_rate", "weight_decay", "dropout") and isinstance(value, int | float)
+    return (value,) if single else value
+
+
+def _explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> str:
+    lines = []
+    for fault in error.errors():
+        field = prefix + ".".join(map(str, fault["loc"]))
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "unexpected_keyword_argument":
+            message = f"there is no such field; valid are {', '.join(_fields_beside(fault['loc'], root))}"
+        shown = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
+        lines.append(f"{field}{shown}: {message}")
+    return "\n".join(lines)
+
+
+def _fields_beside(location: tuple[int | str, ...], root: type) -> list[str]:
+    cls: Any = root
+    for part in location[:-1]:
+        found = next((f.type for f in dataclasses.fields(cls) if f.name == part), None)
+        if not dataclasses.is_dataclass(found):
+            break
+        cls = found
+    return [field.name for field in dataclasses.fields(cls)]

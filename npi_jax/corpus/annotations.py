@@ -1,0 +1,58 @@
+"""What is known about a sentence: which NPIs it holds, and what licenses each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+ENVIRONMENTS: tuple[str, ...] = (
+    "adverbs",
+    "conditional",
+    "determiner_negation",
+    "sentential_negation",
+    "only",
+    "quantifier",
+    "embedded_question",
+    "simple_question",
+    "superlative",
+)
+"""The nine NPI licensing environments of Warstadt et al. (2019), in the order of every table."""
+
+UNLICENSED = "unlicensed"
+"""The environment of an NPI form for which no licensor was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One licensing context in one sentence, with the NPI in it if there is one.
+
+    Positions are word indices into the sentence; spans are half open, ``[start, end)``.
+
+    Attributes:
+        environment: one of `ENVIRONMENTS`, or `UNLICENSED`.
+        licensor: index of the licensor's first word; -1 if unlicensed.
+        scope: span of words in which the licensor licenses; ``(-1, -1)`` if unlicensed.
+        npi: name of the NPI (``"any"``, ``"at all"``, ...); None for a licensor with no NPI in its scope.
+        span: the NPI's words; ``(-1, -1)`` if there is none.
+    """
+
+    environment: str
+    licensor: int
+    scope: tuple[int, int]
+    npi: str | None = None
+    span: tuple[int, int] = (-1, -1)
+
+
+@dataclass(frozen=True)
+class AnnotatedText:
+    """Sentences with what is known about each.
+
+    Attributes:
+        sentences: one tuple of words a sentence, as written (case kept), punctuation apart.
+        annotations: for each sentence its annotations; the empty tuple for most.
+    """
+
+    sentences: Sequence[tuple[str, ...]]
+    annotations: Sequence[tuple[Annotation, ...]]
+
+    def __post_init__(self) -> None:
+        if len(self.sentences) != len(self.annotations):
+            raise ValueError(f"{len(self.sentences)} sentences but {len(self.annotations)} annotation tuples")

@@ -1,0 +1,282 @@
+"""Where a corpus comes from: text files, JSON lines and TFDS, one document at a time."""
+
+import glob
+import gzip
+import importlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import sentencex
+import zstandard
+
+UNITS = ("document", "sentence")
+"""What a piece of text can be: ``"document"`` is running text, paragraphs apart by blank lines, to be split
+into sentences; ``"sentence"`` has one sentence a line already, and blank lines mean nothing."""
+
+Paths = str | Path | Iterable[str | Path]
+
+_PACKINGS = ("", ".gz", ".zst")
+_CHUNK = 1 << 20
+
+
+class SourceError(ValueError):
+    """Text that is missing, empty, damaged or not of the stated form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document's sentences, in order; a document of blank text has none.
+
+    Attributes:
+        name: the file's path below the folder that all files share, with the line or the index of the record
+            where a file holds many documents.
+        sentences: one string a sentence, as written apart from spaces at its ends.
+    """
+
+    name: str
+    sentences: list[str]
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Read the lines of a UTF-8 file, numbered from 1, without their ends; .gz and .zst are unpacked.
+
+    Only ``\\n`` and ``\\r\\n`` end a line. A byte order mark is taken off.
+
+    Raises:
+        SourceError: the file is not there, not UTF-8 or damaged.
+    """
+    number, tail = 0, b""
+    for chunk in _chunks(path):
+        *lines, tail = (tail + chunk).split(b"\n")
+        for line in lines:
+            number += 1
+            yield number, _decode(line, path, number)
+    if tail:
+        yield number + 1, _decode(tail, path, number + 1)
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split running English text into sentences with the `sentencex` library.
+
+    Blank lines end a sentence, other line ends do not. Runs of white space become one space. A quotation of
+    several sentences stays together.
+    """
+    paragraphs: list[list[str]] = [[]]
+    for line in text.split("\n"):
+        if words := line.split():
+            paragraphs[-1].extend(words)
+        elif paragraphs[-1]:
+            paragraphs.append([])
+    sentences = (s.strip() for words in paragraphs for s in sentencex.segment("en", " ".join(words)))
+    return [sentence for sentence in sentences if sentence]
+
+
+def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
+    """Read text files, one document a file, in the order of their paths.
+
+    Arguments:
+        paths: files, folders and glob patterns (``**`` goes down folders). Of a folder, and of those below
+            it, the files ending in .txt, .txt.gz and .txt.zst are taken, hidden ones excepted; a file that is
+            named itself may end in anything. Endings .gz and .zst are unpacked.
+        unit: one of `UNITS`: running text, or one sentence a line.
+
+    Raises:
+        SourceError: nothing is there, a file is named twice, is not UTF-8, is damaged or has no text.
+    """
+    _check_unit(unit)
+    for name, path in _files(paths, ".txt"):
+        sentences = _sentences("\n".join(line for _, line in read_lines(path)), unit)
+        if not sentences:
+            raise SourceError(f"{path}: the file has no text")
+        yield Document(name, sentences)
+
+
+def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[Document]:
+    """Read JSON lines, one document a line, in the order of files and lines.
+
+    Arguments:
+        paths: as for `read_text`, with .jsonl in the place of .txt.
+        field: the name of the object's field that holds the text.
+        unit: the field holds running text, or one sentence a line.
+
+    Raises:
+        SourceError: as for `read_text`; and a line is not a JSON object, or has no string in the field.
+    """
+    _check_unit(unit)
+    for name, path in _files(paths, ".jsonl"):
+        empty = True
+        for number, line in read_lines(path):
+            if line.strip():
+                sentences = _sentences(_json_field(line, field, f"{path}, line {number}"), unit)
+                empty &= not sentences
+                yield Document(f"{name}:{number}", sentences)
+        if empty:
+            raise SourceError(f"{path}: the file has no text in the field {field!r}")
+
+
+def read_tfds(
+    name: str,
+    *,
+    split: str,
+    field: str,
+    data_dir: str | Path | None = None,
+    unit: str = "document",
+    download: bool = False,
+) -> Iterator[Document]:
+    """Read a data set of TensorFlow Datasets, one document an example, without TensorFlow.
+
+    Arguments:
+        name: the data set as TFDS names it, ``"lm1b"`` or ``"wiki40b/en:1.3.0"``.
+        split: ``"train"``, ``"test[:10%]"`` and so on.
+        field: the feature that holds the text.
+        data_dir: where it was prepared, in the array_record format; None for TFDS's own folder.
+        unit: the feature holds running text, or one sentence a line.
+        download: prepare the data set first if need be; some need TensorFlow for that.
+
+    Raises:
+        SourceError: TFDS is not installed, cannot open the data set, or the field is missing or not text.
+    """
+    _check_unit(unit)
+    source = _tfds_source(name, split, data_dir, download)
+    if len(source) == 0:
+        raise SourceError(f"{name}: the split {split!r} has no examples")
+    for index in range(len(source)):
+        where = f"{name}, split {split!r}, example {index}"
+        yield Document(f"{name}:{index}", _sentences(_tfds_field(source[index], field, where), unit))
+
+
+def _check_unit(unit: str) -> None:
+    if unit not in UNITS:
+        raise SourceError(f"unit is {unit!r}; it must be one of {', '.join(map(repr, UNITS))}")
+
+
+def _sentences(text: str, unit: str) -> list[str]:
+    if unit == "document":
+        return split_sentences(text)
+    return [stripped for line in text.split("\n") if (stripped := line.strip())]
+
+
+def _files(paths: Paths, ending: str) -> list[tuple[str, Path]]:
+    """All files that the paths name, in order, each with its name below the folder they share."""
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    found = [file for path in given for file in _expand(Path(path), ending)]
+    if not found:
+        raise SourceError("no path is given; name a file, a folder or a glob pattern")
+    absolute = sorted(path.absolute() for path in found)
+    for one, other in pairwise(absolute):
+        if one == other:
+            raise SourceError(f"{one}: the file is named twice; its text would be in the corpus twice")
+    root = Path(os.path.commonpath([path.parent for path in absolute]))
+    return [(path.relative_to(root).as_posix(), path) for path in absolute]
+
+
+def _expand(path: Path, ending: str) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        endings = tuple(ending + packing for packing in _PACKINGS)
+        inside = [file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file()]
+        files = [f for f in inside if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+        if not files:
+            raise SourceError(f"{path}: the folder has no file ending in {', '.join(endings)}")
+        return files
+    if glob.has_magic(str(path)):
+        files = [Path(match) for match in glob.glob(str(path), recursive=True) if os.path.isfile(match)]
+        if not files:
+            raise SourceError(f"{path}: no file matches the pattern")
+        return files
+    raise SourceError(f"{path}: there is no such file or folder")
+
+
+def _decode(line: bytes, path: Path, number: int) -> str:
+    try:
+        text = line.decode("utf-8").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        fault = line[error.start]
+        raise SourceError(
+            f"{path}, line {number}, byte {error.start + 1} of the line: 0x{fault:02x} is not UTF-8; "
+            "convert the file to UTF-8"
+        ) from error
+    return text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    try:
+        if path.suffix == ".zst":
+            yield from _unpack_zstd(path)
+        else:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise SourceError(f"{path}: the packed file is cut short or damaged: {error}") from error
+    except OSError as error:
+        raise SourceError(f"{path}: the file cannot be read: {error.strerror or error}") from error
+
+
+def _unpack_zstd(path: Path) -> Iterator[bytes]:
+    # Not stream_reader, which takes the end of a file cut short for the end of its text.
+    unpacker = zstandard.ZstdDecompressor().decompressobj()
+    with path.open("rb") as file:
+        while packed := file.read(_CHUNK):
+            while packed:
+                if unpacker.eof:
+                    unpacker = zstandard.ZstdDecompressor().decompressobj()
+                yield unpacker.decompress(packed)
+                packed = unpacker.unused_data if unpacker.eof else b""
+    if not unpacker.eof:
+        raise EOFError("the last frame has no end")
+
+
+def _json_field(line: str, field: str, where: str) -> str:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SourceError(f"{where}, column {error.colno}: not JSON: {error.msg}") from error
+    if not isinstance(record, dict):
+        raise SourceError(f"{where}: a JSON {type(record).__name__}, not an object with the field {field!r}")
+    if field not in record:
+        raise SourceError(f"{where}: no field {field!r}; there are {', '.join(map(repr, record)) or 'none'}")
+    if not isinstance(record[field], str):
+        raise SourceError(f"{where}: the field {field!r} is a {type(record[field]).__name__}, not a string")
+    return record[field]
+
+
+def _tfds_source(name: str, split: str, data_dir: str | Path | None, download: bool) -> Any:
+    try:
+        tfds = importlib.import_module("tensorflow_datasets")
+    except ImportError as error:
+        raise SourceError(
+            f"{name}: TensorFlow Datasets cannot be imported ({error}); pip install 'npi-jax[tfds]'"
+        ) from error
+    try:
+        return tfds.data_source(
+            name, split=split, data_dir=None if data_dir is None else str(data_dir), download=download
+        )
+    # TFDS raises what its many builders raise; all of it means that the data set cannot be opened.
+    except Exception as error:
+        raise SourceError(
+            f"{name}: TFDS cannot open the split {split!r} in {data_dir or 'its own folder'}: "
+            f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
+
+
+def _tfds_field(example: Any, field: str, where: str) -> str:
+    if not isinstance(example, dict) or field not in example:
+        names = ", ".join(map(repr, example)) if isinstance(example, dict) else "none"
+        raise SourceError(f"{where}: no field {field!r}; there are {names}")
+    value = example[field]
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, bytes):
+        raise SourceError(f"{where}: the field {field!r} is a {type(value).__name__}, not text")
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{where}, field {field!r}, byte {error.start + 1}: not UTF-8") from error

@@ -1,0 +1,14 @@
+"""Flax models behind one functional face: an LSTM and a transformer over packed rows."""
+
+from npi_jax.models.config import ComputeDtype, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.language_model import LanguageModel, Params, make_model
+
+__all__ = [
+    "ComputeDtype",
+    "LSTMConfig",
+    "LanguageModel",
+    "ModelConfig",
+    "Params",
+    "TransformerConfig",
+    "make_model",
+]

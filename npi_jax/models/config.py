@@ -1,0 +1,80 @@
+"""The shape of a model: what can be chosen, and what is refused."""
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+ComputeDtype = Literal["float32", "bfloat16"]
+
+
+def _check(config: object) -> None:
+    """Raises ValueError naming the first field of ``config`` that cannot be built."""
+    name = type(config).__name__
+    for field in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if field.name == "tie" and not isinstance(value, bool):
+            raise ValueError(f"{name}.tie is {value!r}; it must be True or False")
+        if field.name == "compute_dtype" and value not in get_args(ComputeDtype):
+            raise ValueError(f"{name}.compute_dtype is {value!r}; it must be one of {get_args(ComputeDtype)}")
+        if field.name in ("tie", "compute_dtype"):
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}.{field.name} is {value!r}; it must be a whole number above 0")
+
+
+@dataclass(frozen=True)
+class LSTMConfig:
+    """The LSTM of Gulordava et al. (2018); the defaults are theirs.
+
+    Attributes:
+        embedding: size of the word embeddings.
+        hidden: size of each layer's hidden state.
+        layers: number of LSTM layers.
+        tie: whether the output layer uses the embedding matrix; needs ``embedding == hidden``.
+        compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
+    """
+
+    embedding: int = 650
+    hidden: int = 650
+    layers: int = 2
+    tie: bool = False
+    compute_dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.tie and self.embedding != self.hidden:
+            raise ValueError(
+                f"LSTMConfig.tie is True, which needs LSTMConfig.embedding ({self.embedding}) to equal "
+                f"LSTMConfig.hidden ({self.hidden}); set tie=False or make them equal"
+            )
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """A decoder-only, pre-norm transformer with rotary positions.
+
+    Attributes:
+        width: size of the residual stream.
+        layers: number of blocks.
+        heads: attention heads a block; must divide ``width`` into heads of even size.
+        mlp: size of the hidden layer of each block's MLP.
+        tie: whether the output layer uses the embedding matrix.
+        compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
+    """
+
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    mlp: int = 1024
+    tie: bool = False
+    compute_dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"TransformerConfig.heads is {self.heads}; it must divide TransformerConfig.width "
+                f"({self.width}) into heads of even size, because rotary positions turn pairs of features"
+            )
+
+
+ModelConfig = LSTMConfig | TransformerConfig

@@ -1,0 +1,58 @@
+"""Small numerical pieces that every model uses: mixed-precision products, dropout, varying axes."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from npi_jax.models.config import ComputeDtype
+
+
+def matmul(
+    left: Float[Array, "*rows inner"], right: Float[Array, "inner columns"], dtype: ComputeDtype
+) -> Float[Array, "*rows columns"]:
+    """The product ``left @ right`` with operands cast to ``dtype`` and sums kept in float32."""
+    return jnp.matmul(left.astype(dtype), right.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def dropout(
+    values: Float[Array, "*shape"], key: Key[Array, ""] | None, rate: Float[Array, ""] | float | None
+) -> Float[Array, "*shape"]:
+    """Sets a share ``rate`` of ``values`` to zero and scales the rest by ``1 / (1 - rate)``.
+
+    The rate may be a traced scalar, so that members of one program can differ in it; it must be below 1.
+    Without a key nothing is dropped. The mask depends on the key and the shape alone.
+    """
+    if key is None:
+        return values
+    if rate is None:
+        raise ValueError("dropout_key was given without dropout_rate; give both, or neither")
+    # Sixteen random bits an element resolve the rate to 1/65536 at half the cost of thirty-two.
+    half = -(-values.size // 2)
+    words = jax.random.bits(key, (half,), jnp.uint32)
+    halves = jnp.concatenate([words & 0xFFFF, words >> 16])[: values.size]
+    keep = 1.0 - jnp.asarray(rate, jnp.float32)
+    kept = halves.reshape(values.shape) < jnp.round(keep * 65536.0).astype(jnp.uint32)
+    return jnp.where(kept, values / keep.astype(values.dtype), jnp.zeros((), values.dtype))
+
+
+def site_key(key: Key[Array, ""] | None, site: int) -> Key[Array, ""] | None:
+    """The key of dropout site number ``site``, or None where dropout is off."""
+    return None if key is None else jax.random.fold_in(key, site)
+
+
+def vary_alike(*arrays: Array) -> tuple[Array, ...]:
+    """Marks all ``arrays`` as varying over every mesh axis that any of them varies over.
+
+    Inside `jax.shard_map` the carry of a scan, and the operands of a function with a derivative rule of its
+    own, must vary alike. The mark's derivative sums a cotangent over the axes added. Outside it does nothing.
+    """
+    axes = frozenset[str]().union(*(_varying_axes(array) for array in arrays))
+    return tuple(
+        jax.lax.pcast(array, tuple(sorted(axes - _varying_axes(array))), to="varying") for array in arrays
+    )
+
+
+def _varying_axes(array: Array) -> frozenset[str]:
+    aval = jax.typeof(array)
+    # JAX renamed the attribute within the 0.10 series.
+    return aval.vma if hasattr(aval, "vma") else aval.manual_axis_type.varying

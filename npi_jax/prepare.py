@@ -1,0 +1,200 @@
+"""From a configuration to what training needs: tokens, variants, validation rows, encoded suites."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from npi_jax.config import Config, CorpusConfig, SuiteConfig
+from npi_jax.corpus import grammar, sources
+from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotations import Annotation
+from npi_jax.corpus.rows import RowOrder
+from npi_jax.corpus.store import (
+    Corpus,
+    RowPool,
+    Variant,
+    VariantBuilder,
+    build_corpus,
+    row_orders,
+    variant_table,
+)
+from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer, split_words
+from npi_jax.suites import load_suite
+from npi_jax.suites.encode import EncodedSuite, encode_suite
+from npi_jax.suites.grammar import grammar_suite
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that training needs, and what is worth knowing about it.
+
+    Attributes:
+        tokenizer: the vocabulary.
+        corpus: training text.
+        variants: one for each intervention of the configuration, as indices over `pool`.
+        orders: for each variant the order of its rows.
+        pool: all training rows.
+        valid: validation rows, of the corpus as it is (no intervention).
+        suites: encoded minimal pairs by name.
+        table: what each variant changed.
+        facts: for the manifest: digests, sizes, shares of unknown words, unigram perplexity.
+    """
+
+    tokenizer: Tokenizer
+    corpus: Corpus
+    variants: Sequence[Variant]
+    orders: Sequence[RowOrder]
+    pool: RowPool
+    valid: RowPool
+    suites: dict[str, EncodedSuite]
+    table: pl.DataFrame
+    facts: dict[str, object]
+
+
+Text = tuple[list[str], list[tuple[Annotation, ...]]]
+
+
+def prepare(config: Config, say: Say) -> Prepared:
+    """Read or write the text, annotate, tokenize, build variants and suites.
+
+    Args:
+        config: the experiment.
+        say: gets a line about each stage.
+
+    Raises:
+        ValueError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
+    """
+    train_text, valid_text = _read(config.corpus)
+    tokenizer = make_tokenizer(config, train_text[0])
+    length = config.train.row_length
+    corpus = build_corpus(*train_text, tokenizer, row_length=length)
+    valid_corpus = build_corpus(*valid_text, tokenizer, row_length=length)
+    say(
+        f"corpus: {len(corpus):,} sentences, {len(corpus.tokens):,} tokens, {tokenizer.vocab_size:,} entries in the "
+        f"vocabulary, {_unknown(corpus, tokenizer):.1%} unknown words; validation {len(valid_corpus.tokens):,} tokens"
+    )
+    if corpus.cut:
+        say(f"  {corpus.cut:,} sentences are longer than a row ({length} tokens) and were cut")
+    suites = _load_suites(config, tokenizer, train_text[0], say)
+    builder = VariantBuilder(corpus, length, config.corpus.removal, config.corpus.seed)
+    variants = [builder.build(intervention) for intervention in config.interventions]
+    orders = row_orders(variants, config.train.batch_size)
+    valid_builder = VariantBuilder(valid_corpus, length)
+    facts = {
+        "corpus_sha256": corpus.digest(),
+        "valid_sha256": valid_corpus.digest(),
+        "sentences": len(corpus),
+        "tokens": len(corpus.tokens),
+        "sentences_cut": corpus.cut,
+        "vocabulary": tokenizer.vocab_size,
+        "unknown_share": _unknown(corpus, tokenizer),
+        "unigram_perplexity": unigram_perplexity(corpus, valid_corpus, tokenizer.vocab_size),
+        "steps_per_epoch": orders[0].steps_per_epoch,
+    }
+    table = variant_table(variants)
+    return Prepared(
+        tokenizer, corpus, variants, orders, builder.pool(), valid_builder.pool(), suites, table, facts
+    )
+
+
+def unigram_perplexity(train: Corpus, valid: Corpus, vocab_size: int) -> float:
+    """Perplexity of validation tokens under training frequencies (each count plus one)."""
+    counts = np.bincount(train.tokens, minlength=vocab_size) + 1.0
+    return float(np.exp(-np.log(counts / counts.sum())[valid.tokens].mean()))
+
+
+def make_tokenizer(config: Config, sentences: Sequence[str]) -> Tokenizer:
+    """The tokenizer that the configuration asks for, trained on the training sentences unless a file is given."""
+    wanted = config.tokenizer
+    if wanted.kind == "bpe":
+        assert wanted.size is not None
+        return BPETokenizer.train(sentences, size=wanted.size)
+    if wanted.file is not None:
+        return WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
+    return WordTokenizer.train(
+        sentences, max_size=wanted.size, min_count=wanted.min_count, lowercase=wanted.lowercase
+    )
+
+
+def _unknown(corpus: Corpus, tokenizer: Tokenizer) -> float:
+    return 0.0 if tokenizer.unk is None else float((corpus.tokens == tokenizer.unk).mean())
+
+
+def _read(config: CorpusConfig) -> tuple[Text, Text]:
+    if config.source == "grammar":
+        spec = config.grammar
+        valid = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
+        return _from_grammar(spec), _from_grammar(valid)
+    train, valid = _documents(config)
+    return (
+        _annotated(_sample(train, config.max_sentences, config.seed, "training")),
+        _annotated(_sample(valid, config.max_valid_sentences, config.seed, "validation")),
+    )
+
+
+def _from_grammar(spec: grammar.GrammarSpec) -> Text:
+    text = grammar.generate(spec)
+    return [" ".join(words) for words in text.sentences], list(text.annotations)
+
+
+def _documents(config: CorpusConfig) -> tuple[Iterable[sources.Document], Iterable[sources.Document]]:
+    match config.source:
+        case "text":
+            return (
+                sources.read_text(config.paths, unit=config.unit),
+                sources.read_text(config.valid_paths, unit=config.unit),
+            )
+        case "jsonl":
+            return (
+                sources.read_jsonl(config.paths, field=config.field, unit=config.unit),
+                sources.read_jsonl(config.valid_paths, field=config.field, unit=config.unit),
+            )
+        case _:
+            name, field, folder = config.tfds_name, config.field, config.tfds_dir
+            return (
+                sources.read_tfds(name, split=config.tfds_split, field=field, data_dir=folder),
+                sources.read_tfds(name, split=config.tfds_valid_split, field=field, data_dir=folder),
+            )
+
+
+def _sample(documents: Iterable[sources.Document], most: int | None, seed: int, which: str) -> list[str]:
+    sentences = [sentence for document in documents for sentence in document.sentences]
+    if not sentences:
+        raise ValueError(f"corpus: the {which} text has no sentences")
+    if most is None or len(sentences) <= most:
+        return sentences
+    rng = np.random.Generator(np.random.Philox(key=[seed, 2]))
+    return [sentences[index] for index in np.sort(rng.choice(len(sentences), most, replace=False))]
+
+
+def _annotated(sentences: list[str]) -> Text:
+    return sentences, [annotate(split_words(sentence)) for sentence in sentences]
+
+
+def _load_suites(
+    config: Config, tokenizer: Tokenizer, training: Sequence[str], say: Say
+) -> dict[str, EncodedSuite]:
+    suites = {}
+    for name, wanted in config.score.suites.items():
+        encoded = encode_suite(_load_suite(name, wanted, config, training), tokenizer)
+        suites[name] = encoded
+        note = f", {encoded.unknown_items:,} with unknown words" if encoded.unknown_items else ""
+        if encoded.unknown_critical:
+            note += f" ({encoded.unknown_critical:,} in the critical region)"
+        say(f"suite {name}: {len(encoded.suite):,} minimal pairs{note}")
+    return suites
+
+
+def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequence[str]):  # noqa: ANN202
+    if name == "grammar":
+        exclude = frozenset(training) if config.corpus.source == "grammar" else frozenset()
+        return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=exclude)
+    if not wanted.path:
+        raise ValueError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
+    return load_suite(name, Path(wanted.path), limit=wanted.limit)

@@ -1,0 +1,216 @@
+"""What the report is drawn and told from: the run's tables with one label a line."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import polars as pl
+from scipy import special
+
+from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
+from npi_jax.analysis.statistics import LEVEL
+from npi_jax.corpus.annotations import ENVIRONMENTS
+
+FEW_SEEDS: Final = 3
+KINDS: Final = ("licensor", "npi", "scope", "other")
+
+Cell = tuple[str, str, str]
+"""Suite, kind, region: what one picture or table is about."""
+
+
+class ReportedRun(Protocol):
+    """What of a run directory the report is made from."""
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What ran: versions, devices, seconds."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The whole configuration."""
+
+    def members(self) -> pl.DataFrame:
+        """One row a member."""
+
+    def metrics(self) -> pl.DataFrame:
+        """Losses by member and step."""
+
+    def corpus(self) -> pl.DataFrame:
+        """One row a variant."""
+
+
+@dataclass(frozen=True)
+class ReportTables:
+    """A run's tables for the report; frames of results have a column ``label``.
+
+    A label is the variant's name, with those hyper-parameters that differ between members.
+
+    Attributes:
+        path: the run directory.
+        members, metrics, corpus: as in the run directory.
+        curves: from `task_curves`, diverged members left out.
+        final, acquisition: from tables/.
+        labels: in the order of the members; the first is the baseline.
+        controls: label of a control -> label of what it controls.
+        manifest, config: as in the run directory.
+    """
+
+    path: Path
+    members: pl.DataFrame
+    metrics: pl.DataFrame
+    corpus: pl.DataFrame
+    curves: pl.DataFrame
+    final: pl.DataFrame
+    acquisition: pl.DataFrame
+    labels: tuple[str, ...]
+    controls: Mapping[str, str]
+    manifest: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+    @property
+    def last_step(self) -> int:
+        """The last scored step."""
+        return int(self.final["step"].max())  # type: ignore[arg-type]
+
+    def cells(self) -> list[Cell]:
+        """One (suite, kind, region) for every suite and kind; the critical region where there is one."""
+        found = self.final.group_by("suite", "kind").agg(pl.col("region").unique()).to_dicts()
+        order = {kind: place for place, kind in enumerate(KINDS)}
+        found.sort(key=lambda row: (row["suite"], order.get(row["kind"], len(KINDS)), row["kind"]))
+        return [(row["suite"], row["kind"], _main_region(row["region"])) for row in found]
+
+    def main_cells(self) -> list[Cell]:
+        """The first cell of every suite: its licensor pairs where it has some."""
+        first: dict[str, Cell] = {}
+        for cell in self.cells():
+            first.setdefault(cell[0], cell)
+        return list(first.values())
+
+    def tasks(self, cell: Cell) -> list[str]:
+        """The cell's tasks without the mean: environments in their usual order, then others by name."""
+        present = set(of_cell(self.final, cell)["task"]) - {MEAN_OVER_TASKS}
+        return [name for name in ENVIRONMENTS if name in present] + sorted(present - set(ENVIRONMENTS))
+
+
+def of_cell(frame: pl.DataFrame, cell: Cell) -> pl.DataFrame:
+    """The rows of one suite, kind and region."""
+    suite, kind, region = cell
+    return frame.filter((pl.col("suite") == suite) & (pl.col("kind") == kind) & (pl.col("region") == region))
+
+
+def load_tables(run: ReportedRun) -> ReportTables:
+    """Read tables/*.parquet of a run, and label them.
+
+    Raises:
+        FileNotFoundError: if the run was not analyzed.
+    """
+    members = run.members()
+    varying = [name for name in HYPERPARAMETERS if members[name].n_unique() > 1]
+    labels, corpus = _labels(members, varying), run.corpus()
+    named = labels.select(*GROUP, "label")
+
+    def label(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.join(named, on=list(GROUP), how="left", nulls_equal=True)
+
+    by_member = members.select("member", "status", *HYPERPARAMETERS)
+    metrics = run.metrics().join(by_member, on="member").filter(pl.col("status") == "ok")
+    return ReportTables(
+        path=Path(run.path),
+        members=label(members),
+        metrics=label(metrics),
+        corpus=corpus,
+        curves=label(task_curves(_read(run, "curves"), members)),
+        final=label(_read(run, "final")),
+        acquisition=label(_read(run, "acquisition")),
+        labels=tuple(labels["label"]),
+        controls=_controls(labels, corpus),
+        manifest=run.manifest,
+        config=run.config,
+    )
+
+
+def band(
+    frame: pl.DataFrame,
+    value: str,
+    *,
+    bounds: tuple[float | None, float | None] = (None, None),
+) -> pl.DataFrame:
+    """Mean over seeds of ``value`` by label and step, with a band around it.
+
+    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest.
+
+    Returns:
+        columns label, step, mean, low, high, n_seeds.
+    """
+    column = pl.col(value)
+    table = frame.group_by("label", "step").agg(
+        column.mean().alias("mean"),
+        column.min().alias("min"),
+        column.max().alias("max"),
+        column.std().fill_null(0.0).alias("std"),
+        pl.len().cast(pl.Int64).alias("n_seeds"),
+    )
+    reach = pl.Series([_reach(n) for n in table["n_seeds"]], dtype=pl.Float64)
+    few = pl.col("n_seeds") <= FEW_SEEDS
+    arm = reach * pl.col("std")
+    return table.select(
+        "label",
+        "step",
+        "mean",
+        pl.when(few).then("min").otherwise((pl.col("mean") - arm).clip(bounds[0], bounds[1])).alias("low"),
+        pl.when(few).then("max").otherwise((pl.col("mean") + arm).clip(bounds[0], bounds[1])).alias("high"),
+        "n_seeds",
+    ).sort("label", "step")
+
+
+def pretty(name: str) -> str:
+    """A name for reading: underscores as spaces."""
+    return name.replace("_", " ")
+
+
+def count(number: int, noun: str) -> str:
+    """``3 seeds``, ``1 seed``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _reach(n_seeds: int) -> float:
+    """The t interval's arm in standard deviations."""
+    return 0.0 if n_seeds < 2 else float(special.stdtrit(n_seeds - 1, (1 + LEVEL) / 2)) / n_seeds**0.5
+
+
+def _read(run: ReportedRun, name: str) -> pl.DataFrame:
+    path = Path(run.path) / "tables" / f"{name}.parquet"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; run `npi-jax analyze {run.path}` before the report")
+    return pl.read_parquet(path)
+
+
+def _main_region(regions: list[str]) -> str:
+    return "critical" if "critical" in regions else sorted(regions)[0]
+
+
+def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
+    groups = members.sort("member").unique(GROUP, keep="first", maintain_order=True).select(GROUP)
+    suffix = [", ".join(f"{pretty(name)} {row[name]:g}" for name in varying) for row in groups.to_dicts()]
+    labels = [
+        f"{variant} ({text})" if text else variant
+        for variant, text in zip(groups["variant"], suffix, strict=True)
+    ]
+    return groups.with_columns(
+        pl.Series("label", labels, dtype=pl.String), pl.Series("suffix", suffix, dtype=pl.String)
+    )
+
+
+def _controls(labels: pl.DataFrame, corpus: pl.DataFrame) -> dict[str, str]:
+    by_place = {(row["variant"], row["suffix"]): row["label"] for row in labels.to_dicts()}
+    control_of = {row["variant"]: row["control_of"] for row in corpus.to_dicts() if row.get("control_of")}
+    return {
+        label: by_place[control_of[variant], suffix]
+        for (variant, suffix), label in by_place.items()
+        if (control_of.get(variant), suffix) in by_place
+    }

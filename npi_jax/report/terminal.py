@@ -1,0 +1,86 @@
+"""The final results in the terminal."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from npi_jax.analysis.curves import MEAN_OVER_TASKS
+from npi_jax.analysis.statistics import LEVEL
+from npi_jax.report import sentences
+from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+
+WIDTH: Final = 100
+SHORT: Final[Mapping[str, str]] = {
+    "adverbs": "ADV",
+    "conditional": "COND",
+    "determiner_negation": "D-NEG",
+    "sentential_negation": "S-NEG",
+    "only": "ONLY",
+    "quantifier": "QUANT",
+    "embedded_question": "EMB-Q",
+    "simple_question": "SMP-Q",
+    "superlative": "SUP",
+}
+"""The environments' usual abbreviations (Warstadt et al. 2019; Jumelet and Hupkes 2018)."""
+
+
+def print_report(run: ReportedRun, console: Console) -> None:
+    """Print final accuracies, a table for every suite and kind of pair, then the warnings."""
+    tables = load_tables(run)
+    for cell in tables.cells():
+        console.print(results_table(tables, cell))
+    for text in sentences.warnings(tables):
+        console.print(Text(f"Warning: {text}"), soft_wrap=False)
+
+
+def results_table(tables: ReportTables, cell: Cell) -> Table:
+    """One row a variant, at most 100 columns wide: the mean with its interval, then the tasks.
+
+    Tasks that are not the nine environments have no short names; their lowest and highest are shown instead.
+    """
+    suite, kind, _ = cell
+    title = f"{pretty(suite)}, {kind} pairs: accuracy (%) after {tables.last_step:,} steps"
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    tasks = tables.tasks(cell)
+    short = all(task in SHORT for task in tasks)
+    table.add_column("variant", max_width=22, overflow="ellipsis", no_wrap=True)
+    table.add_column(f"mean [{LEVEL:.0%}]", justify="right", min_width=18, no_wrap=True)
+    width = 5 if short else 26
+    for head in [SHORT[task] for task in tasks] if short else ["lowest task", "highest task"]:
+        table.add_column(
+            head, justify="right", min_width=5, max_width=width, overflow="ellipsis", no_wrap=True
+        )
+    by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
+    for label in tables.labels:
+        rows = [by_place[label, task] for task in tasks if (label, task) in by_place]
+        mean = by_place.get((label, MEAN_OVER_TASKS))
+        if mean is not None:
+            cells = [_percent(row) for row in rows] if short else _ends(rows)
+            table.add_row(Text(label), Text(_mean(mean)), *(Text(text) for text in cells))
+    return table
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['accuracy']:.1f}" if _known(row) else "–"
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    if not _known(row):
+        return "–"
+    return f"{_percent(row)} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def _ends(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    known = sorted((row for row in rows if _known(row)), key=lambda row: row["accuracy"])
+    if not known:
+        return ["–", "–"]
+    return [f"{_percent(row)} {pretty(row['task'])}" for row in (known[0], known[-1])]
+
+
+def _known(row: Mapping[str, Any]) -> bool:
+    return row["accuracy"] is not None and not math.isnan(row["accuracy"])

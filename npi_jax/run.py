@@ -1,0 +1,171 @@
+"""The run directory: what is in it, how it is opened, and who may write to it.
+
+```
+RUN/
+  config.json            the whole configuration
+  manifest.json          what ran: versions, devices, data hashes, model, ScoreSpecs, seconds
+  members.parquet        member, variant, seed, learning_rate, weight_decay, dropout, status, skipped_updates
+  corpus.parquet         variant, control_of, sentences, tokens, slots_changed, slots_unmatched, npi_ENVIRONMENT...
+  tokenizer/             the vocabulary
+  log.jsonl              one line a checkpoint: step, seconds, tokens per second (the only file with clock times
+                         besides the manifest)
+  metrics/STEP.parquet   member, step, train_loss, valid_loss, skipped_updates
+  scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, delta, good, bad, n_good, n_bad
+  checkpoints/STEP/      Orbax: parameters and optimizer state of all members
+  tables/*.parquet       the analysis
+  report/index.html      the report; figures/*.{png,svg}
+```
+
+Losses are nats a token; `train_loss` is the mean over the steps since the checkpoint before (null at step 0).
+`delta`, `good` and `bad` are nats; `n_good` and `n_bad` count the tokens scored. `status` is ``ok`` or
+``diverged``; `skipped_updates` counts the steps whose update was not finite and was therefore not made.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import filelock
+import polars as pl
+
+from npi_jax.files import read_json, write_json
+
+
+class RunError(RuntimeError):
+    """A run directory that cannot be used as asked; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """An opened run directory; tables are read when asked for."""
+
+    path: Path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        values: dict[str, Any] = read_json(self.path / "config.json")
+        return values
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What ran, as far as it has run."""
+        path = self.path / "manifest.json"
+        values: dict[str, Any] = read_json(path) if path.exists() else {}
+        return values
+
+    def update_manifest(self, **values: Any) -> None:
+        """Put values into the manifest."""
+        write_json(self.path / "manifest.json", {**self.manifest, **values})
+
+    def members(self) -> pl.DataFrame:
+        """One row a member."""
+        return self._table("members.parquet")
+
+    def corpus(self) -> pl.DataFrame:
+        """One row a variant: what is in it and what was changed."""
+        return self._table("corpus.parquet")
+
+    def metrics(self) -> pl.DataFrame:
+        """Losses of every member at every checkpoint."""
+        return self._steps("metrics")
+
+    def scores(self, step: int | None = None) -> pl.DataFrame:
+        """Scores of every item, at one step or at all."""
+        return self._steps("scores") if step is None else self._named(self._table(f"scores/{step}.parquet"))
+
+    def curves(self) -> pl.DataFrame:
+        """Accuracy and mean delta of every member, checkpoint, task and region."""
+        return self._table("tables/curves.parquet")
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the analysis by its name, as in ``run.table("final")``."""
+        return self._table(f"tables/{name}.parquet")
+
+    def steps(self, folder: str) -> list[int]:
+        """The steps for which `folder` (``metrics`` or ``scores``) has a file."""
+        return sorted(int(path.stem) for path in (self.path / folder).glob("*.parquet") if path.stem.isdigit())
+
+    def _steps(self, folder: str) -> pl.DataFrame:
+        steps = self.steps(folder)
+        if not steps:
+            raise RunError(f"{self.path / folder} has no tables yet; train first (npi-jax run)")
+        return self._named(pl.concat([self._table(f"{folder}/{step}.parquet") for step in steps]))
+
+    def _named(self, frame: pl.DataFrame) -> pl.DataFrame:
+        names = self.members().select("member", "variant", "seed")
+        return frame.join(names, on="member", how="left", maintain_order="left")
+
+    def _table(self, name: str) -> pl.DataFrame:
+        path = self.path / name
+        if not path.exists():
+            raise RunError(f"{path} does not exist; the run has not come that far (npi-jax run continues it)")
+        return pl.read_parquet(path)
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory for reading.
+
+    Raises:
+        RunError: if there is no run at `path`.
+    """
+    path = Path(path)
+    if not (path / "config.json").exists():
+        raise RunError(f"{path} is not a run directory: it has no config.json")
+    return Run(path)
+
+
+@contextmanager
+def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
+    """Open a run directory for writing, made if need be; nobody else may write to it meanwhile.
+
+    Raises:
+        RunError: if another process holds it, if it belongs to another configuration (with what differs), or if
+            the folder holds something that is not a run.
+    """
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file; run_dir must be a folder or a name that is free")
+    foreign = [entry.name for entry in path.iterdir() if entry.name != ".lock"] if path.exists() else []
+    if foreign and not (path / "config.json").exists():
+        raise RunError(f"{path} is not empty and not a run directory (it holds {foreign[0]}); choose another run_dir")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(
+            f"{path} is in use by another process; wait for it, or give this run another run_dir"
+        ) from None
+    try:
+        _check_config(path, config)
+        yield Run(path)
+    finally:
+        lock.release()
+
+
+def _check_config(path: Path, config: Mapping[str, Any]) -> None:
+    stored_path = path / "config.json"
+    # Through JSON, so that tuples and lists do not differ.
+    wanted = json.loads(json.dumps({**config, "run_dir": ""}))
+    if not stored_path.exists():
+        write_json(stored_path, wanted)
+        return
+    changes = list(_differences(read_json(stored_path), wanted))
+    if changes:
+        raise RunError(
+            f"{path} was started with another configuration:\n"
+            + "\n".join(f"  {field}: {old!r} there, {new!r} now" for field, old, new in changes)
+            + "\nRun with the old values to continue it, or choose another run_dir."
+        )
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix, old, new

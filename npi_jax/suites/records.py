@@ -1,0 +1,122 @@
+"""What the loaders of suites share: reading records, finding regions, thinning out."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from npi_jax.corpus.sources import SourceError, read_lines
+from npi_jax.corpus.words import split_spans
+from npi_jax.suites.schema import Item, Span, Suite
+
+
+class SuiteError(ValueError):
+    """Minimal pairs that are missing, damaged or not of the stated form."""
+
+
+def read_text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Read the lines of a UTF-8 file (.gz and .zst are unpacked), numbered from 1.
+
+    Raises:
+        SuiteError: the file is not there, not UTF-8 or damaged.
+    """
+    try:
+        yield from read_lines(path)
+    except SourceError as error:
+        raise SuiteError(str(error)) from error
+
+
+def read_json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the objects of a file of JSON lines, with the numbers of their lines; blank lines mean nothing.
+
+    Raises:
+        SuiteError: as for `read_text_lines`, or a line is not a JSON object.
+    """
+    for number, line in read_text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SuiteError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from error
+        if not isinstance(record, dict):
+            raise SuiteError(f"{path}, line {number}: a JSON {type(record).__name__}, not an object")
+        yield number, record
+
+
+def text_field(record: Mapping[str, Any], field: str, where: str) -> str:
+    """The record's text in a field.
+
+    Raises:
+        SuiteError: there is no such field, or it holds no text; the message begins with `where`.
+    """
+    if field not in record:
+        raise SuiteError(f"{where}: no field {field!r}; there are {', '.join(map(repr, record)) or 'none'}")
+    value = record[field]
+    if not isinstance(value, str):
+        raise SuiteError(f"{where}: the field {field!r} is a {type(value).__name__}, not a string")
+    if not value.strip():
+        raise SuiteError(f"{where}: the field {field!r} is blank")
+    return value
+
+
+def find_word(text: str, word: str) -> list[Span]:
+    """The characters of every occurrence of a word, or of words in a row, that no letter or digit adjoins."""
+    return [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
+
+
+def differing_region(good: str, bad: str) -> tuple[Span, Span]:
+    """The characters from the first to the last word in which two sentences differ, in each of them.
+
+    Where a sentence only lacks words of the other, both regions take in the next word as well (the word
+    before at the end of a sentence), so that none is empty. The region of identical sentences is all of them.
+    """
+    spans = split_spans(good), split_spans(bad)
+    words = tuple([word for word, _, _ in side] for side in spans)
+    if words[0] == words[1]:
+        return (0, len(good)), (0, len(bad))
+    shortest = min(map(len, words))
+    before = _shared(words[0], words[1])
+    after = min(_shared(words[0][::-1], words[1][::-1]), shortest - before)
+    if before + after == shortest:
+        after, before = (after - 1, before) if after else (0, max(before - 1, 0))
+    good_region, bad_region = ((side[before][1], side[len(side) - after - 1][2]) for side in spans)
+    return good_region, bad_region
+
+
+def _shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words at the start of both are the same."""
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
+def make_suite(name: str, items: Iterable[Item], source: Path, limit: int | None) -> Suite:
+    """Put items together, keeping at most `limit` of each paradigm, evenly spaced in their order.
+
+    Raises:
+        SuiteError: there are no items, two have one name, or the limit is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise SuiteError(f"suite {name!r}: limit is {limit}; it must be at least 1, or None for all items")
+    paradigms: dict[str, list[Item]] = defaultdict(list)
+    names: set[str] = set()
+    for item in items:
+        if item.item in names:
+            raise SuiteError(f"{source}: two items are named {item.item!r}")
+        names.add(item.item)
+        paradigms[item.paradigm].append(item)
+    if not names:
+        raise SuiteError(f"{source}: no items for the suite {name!r}")
+    return Suite(name, tuple(item for members in paradigms.values() for item in _thin(members, limit)))
+
+
+def _thin(items: list[Item], limit: int | None) -> list[Item]:
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i * len(items) // limit] for i in range(limit)]

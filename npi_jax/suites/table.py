@@ -1,0 +1,153 @@
+"""Minimal pairs of one's own: a table of good and bad sentences."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from npi_jax.suites.records import (
+    SuiteError,
+    differing_region,
+    find_word,
+    make_suite,
+    read_json_records,
+    read_text_lines,
+    text_field,
+)
+from npi_jax.suites.schema import Item, Span, Suite
+
+KINDS = ("licensor", "scope", "npi", "other")
+"""What a pair can differ in; see `npi_jax.suites.schema.Item`."""
+
+
+def load_table(path: Path, *, limit: int | None = None, name: str = "table") -> Suite:
+    """Load a table: JSON lines (.jsonl), or .csv or .tsv with a line of column names.
+
+    The file may be packed as .gz or .zst. Its columns, of which only the first two must be there (others are
+    not read; an empty cell is no value):
+
+    - ``good``, ``bad``: the sentences.
+    - ``paradigm``: by default the file's name. ``task``: by default the paradigm. ``kind``: one of `KINDS`,
+      by default ``"other"``. ``item``: by default the paradigm and the number of the row, from 0.
+    - ``critical_good``, ``critical_bad``: the critical region, as words that occur once in the sentence. Or
+      as characters ``[start, end)``, in ``critical_good_start``, ``critical_good_end``, and the same for bad.
+      If neither sentence has one of these, it is all from the first to the last differing word.
+
+    Cells of a .csv file may be quoted, those of a .tsv file are taken as they are.
+
+    Arguments:
+        path: one file.
+        limit: most items a paradigm, evenly spaced; None for all.
+        name: the suite's name.
+
+    Raises:
+        SuiteError: no such file, or a row is damaged; names the file, the line and the column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SuiteError(f"{path}: there is no such file")
+    stem, ending = _ending(path)
+    rows = read_json_records(path) if ending == ".jsonl" else _table_rows(path, ending)
+    items = (_item(row, stem, i, f"{path}, line {number}") for i, (number, row) in enumerate(rows))
+    return make_suite(name, items, path, limit)
+
+
+def _ending(path: Path) -> tuple[str, str]:
+    inner = path.name.removesuffix(".gz").removesuffix(".zst")
+    for ending in (".jsonl", ".csv", ".tsv"):
+        if inner.endswith(ending):
+            return inner.removesuffix(ending), ending
+    raise SuiteError(f"{path}: the file's name must end in .jsonl, .csv or .tsv (and .gz or .zst, if packed)")
+
+
+def _table_rows(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    lines = (line + "\n" for _, line in read_text_lines(path))
+    if ending == ".tsv":
+        reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        reader = csv.reader(lines, strict=True)
+    try:
+        columns = next(reader, [])
+        for column in ("good", "bad"):
+            if column not in columns:
+                raise SuiteError(
+                    f"{path}, line 1: no column {column!r}; there are {', '.join(columns) or 'none'}"
+                )
+        for row in reader:
+            if not row:
+                continue
+            if len(row) != len(columns):
+                raise SuiteError(f"{path}, line {reader.line_num}: {len(row)} cells, not {len(columns)}")
+            yield reader.line_num, {c: cell for c, cell in zip(columns, row, strict=True) if cell}
+    except csv.Error as error:
+        raise SuiteError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _item(row: Mapping[str, Any], stem: str, index: int, where: str) -> Item:
+    row = {column: value for column, value in row.items() if value is not None}
+    good, bad = text_field(row, "good", where), text_field(row, "bad", where)
+    paradigm = _optional(row, "paradigm", stem, where)
+    kind = _optional(row, "kind", "other", where)
+    if kind not in KINDS:
+        raise SuiteError(f"{where}: kind is {kind!r}; it must be one of {', '.join(KINDS)}")
+    critical_good, critical_bad = _regions(row, good, bad, where)
+    return Item(
+        item=_optional(row, "item", f"{paradigm}/{index}", where),
+        paradigm=paradigm,
+        task=_optional(row, "task", paradigm, where),
+        kind=kind,
+        good=good,
+        bad=bad,
+        critical_good=critical_good,
+        critical_bad=critical_bad,
+    )
+
+
+def _optional(row: Mapping[str, Any], column: str, default: str, where: str) -> str:
+    return text_field(row, column, where) if column in row else default
+
+
+def _regions(row: Mapping[str, Any], good: str, bad: str, where: str) -> tuple[Span, Span]:
+    critical_good = _region(row, good, "critical_good", where)
+    critical_bad = _region(row, bad, "critical_bad", where)
+    if critical_good is None and critical_bad is None:
+        return differing_region(good, bad)
+    if critical_good is None or critical_bad is None:
+        given, missing = ("bad", "good") if critical_good is None else ("good", "bad")
+        raise SuiteError(
+            f"{where}: critical_{given} is given but critical_{missing} is not; give both or none"
+        )
+    return critical_good, critical_bad
+
+
+def _region(row: Mapping[str, Any], sentence: str, column: str, where: str) -> Span | None:
+    ends = [end for end in (f"{column}_start", f"{column}_end") if end in row]
+    if column in row and ends:
+        raise SuiteError(f"{where}: both {column!r} and {ends[0]!r} are given; one would do")
+    if column in row:
+        word = text_field(row, column, where)
+        found = find_word(sentence, word)
+        if len(found) != 1:
+            raise SuiteError(
+                f"{where}: {column} ({word!r}) occurs {len(found)} times, not once, in {sentence!r}"
+            )
+        return found[0]
+    if not ends:
+        return None
+    start, end = (_whole_number(row, f"{column}_{side}", where) for side in ("start", "end"))
+    if not 0 <= start < end <= len(sentence):
+        raise SuiteError(
+            f"{where}: {column} is [{start}, {end}) but the sentence has {len(sentence)} characters"
+        )
+    return start, end
+
+
+def _whole_number(row: Mapping[str, Any], column: str, where: str) -> int:
+    value = row.get(column)
+    try:
+        # A number of JSON is one already; a cell is a string.
+        if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+            return int(value)
+    except ValueError:
+        pass
+    raise SuiteError(f"{where}: {column} is {value!r}, not a whole number")

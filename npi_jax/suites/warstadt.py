@@ -1,0 +1,173 @@
+"""The NPI sentences of Warstadt et al. (2019), as minimal pairs of nine environments."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.suites.records import SuiteError, make_suite, read_json_records, read_text_lines, text_field
+from npi_jax.suites.schema import Item, Span, Suite
+
+Cell = tuple[int, int, int]
+"""Of a sentence: is the licensor there, is the NPI's place in its scope, is the NPI there."""
+
+Paradigms = dict[tuple[str, int], dict[Cell, tuple[str, str]]]
+"""(environment, number) -> cell -> (NPI, sentence); eight cells, or the four with scope 1."""
+
+ENVIRONMENT_NAMES = {
+    "adverbs": "adverbs",
+    "conditional": "conditional",
+    "conditionals": "conditional",
+    "determiner_negation_biclausal": "determiner_negation",
+    "only": "only",
+    "quantifier": "quantifier",
+    "quantifiers": "quantifier",
+    "questions": "embedded_question",
+    "sentential_negation_biclausal": "sentential_negation",
+    "simplequestions": "simple_question",
+    "superlative": "superlative",
+}
+"""The data's names of the environments, of its files and of its metadata, and ours."""
+
+_UNACCEPTABLE: dict[str, Cell] = {"licensor": (0, 1, 1), "scope": (1, 0, 1)}
+_ACCEPTABLE: Cell = (1, 1, 1)
+_TABLE = "npi_all_environments.jsonl.gz"
+_METADATA = re.compile(
+    r"experiment=NPI-env=(?P<environment>\w+)-npi=(?P<npi>\w+)-crucial_item=.*"
+    r"-licensor=(?P<licensor>[01])-scope=(?P<scope>[01])-npi_present=(?P<npi_present>[01])"
+    r"-paradigm=(?P<paradigm>\d+)"
+)
+
+
+def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
+    """Load two sets of pairs an environment: the NPI without its licensor, and the NPI out of its scope.
+
+    The good sentence has licensor, scope and NPI (1, 1, 1); the bad one of kind ``"licensor"`` is (0, 1, 1),
+    that of kind ``"scope"`` (1, 0, 1). The task is the environment, a paradigm is one kind of one environment
+    (``"adverbs_licensor"``), an item is named after its number in the data (``"adverbs_licensor/1412"``). The
+    critical region is the NPI: the first word in which a sentence differs from its twin without NPI.
+    Simple questions have no scope pairs.
+
+    Arguments:
+        path: the file of JSON lines with all environments, the folder that has it under the name
+            ``npi_all_environments.jsonl.gz``, or a folder of ``<environment>/*.tsv`` (or one with that in
+            ``splits``) as published.
+        limit: most items a paradigm, evenly spaced; None for all.
+
+    Raises:
+        SuiteError: nothing is there, a line is damaged, or a paradigm lacks a sentence.
+    """
+    path = Path(path)
+    rows = _json_rows(path) if path.is_file() else _folder_rows(path)
+    return make_suite("warstadt2019", _items(_paradigms(rows), path), path, limit)
+
+
+def _items(paradigms: Paradigms, source: Path) -> Iterator[Item]:
+    # Sorted, so that the items do not depend on the form in which the data is read.
+    by_number = sorted(paradigms, key=lambda key: (ENVIRONMENTS.index(key[0]), key[1]))
+    for kind in _UNACCEPTABLE:
+        for environment, number in by_number:
+            cells = paradigms[environment, number]
+            if kind == "scope" and environment == "simple_question":
+                continue
+            yield _item(environment, number, kind, cells, f"{source}, {environment}, paradigm {number}")
+
+
+def _item(
+    environment: str, number: int, kind: str, cells: Mapping[Cell, tuple[str, str]], where: str
+) -> Item:
+    bad_cell = _UNACCEPTABLE[kind]
+    paradigm = f"{environment}_{kind}"
+    return Item(
+        item=f"{paradigm}/{number}",
+        paradigm=paradigm,
+        task=environment,
+        kind=kind,
+        good=_sentence(cells, _ACCEPTABLE, where)[1],
+        bad=_sentence(cells, bad_cell, where)[1],
+        critical_good=_npi_span(cells, _ACCEPTABLE, where),
+        critical_bad=_npi_span(cells, bad_cell, where),
+    )
+
+
+def _sentence(cells: Mapping[Cell, tuple[str, str]], cell: Cell, where: str) -> tuple[str, str]:
+    if cell not in cells:
+        raise SuiteError(f"{where}: no sentence with (licensor, scope, npi_present) = {cell}")
+    return cells[cell]
+
+
+def _npi_span(cells: Mapping[Cell, tuple[str, str]], cell: Cell, where: str) -> Span:
+    npi, sentence = _sentence(cells, cell, where)
+    _, twin = _sentence(cells, (*cell[:2], 0), where)
+    words = list(re.finditer(r"\S+", sentence))
+    others = twin.split()
+    for i, match in enumerate(words):
+        if i >= len(others) or match.group() != others[i]:
+            start, end = match.start(), match.start() + len(npi)
+            if sentence[start:end].lower() == npi and not sentence[end : end + 1].isalnum():
+                return start, end
+            break
+    raise SuiteError(f"{where}: {npi!r} is not where {sentence!r} first differs from {twin!r}")
+
+
+def _paradigms(rows: Iterator[tuple[str, Mapping[str, Any]]]) -> Paradigms:
+    paradigms: Paradigms = {}
+    for where, row in rows:
+        name = row["environment"]
+        if name not in ENVIRONMENT_NAMES:
+            known = ", ".join(ENVIRONMENT_NAMES)
+            raise SuiteError(f"{where}: the environment {name!r} is none of {known}")
+        cell = (row["licensor"], row["scope"], row["npi_present"])
+        cells = paradigms.setdefault((ENVIRONMENT_NAMES[name], row["paradigm"]), {})
+        if cell in cells:
+            raise SuiteError(
+                f"{where}: a second sentence of {name}, paradigm {row['paradigm']}, "
+                f"(licensor, scope, npi_present) = {cell}"
+            )
+        cells[cell] = (row["npi"], row["sentence"])
+    return paradigms
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, record in read_json_records(path):
+        where = f"{path}, line {number}"
+        for field in ("environment", "npi", "sentence"):
+            text_field(record, field, where)
+        for field in ("licensor", "scope", "npi_present", "paradigm"):
+            if not isinstance(record.get(field), int):
+                raise SuiteError(f"{where}: the field {field!r} is {record.get(field)!r}, not a whole number")
+        yield where, record
+
+
+def _folder_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if not path.is_dir():
+        raise SuiteError(f"{path}: there is no such file or folder")
+    if (path / _TABLE).is_file():
+        yield from _json_rows(path / _TABLE)
+        return
+    folder = path / "splits" if (path / "splits").is_dir() else path
+    files = sorted(folder.glob("*/*.tsv"))
+    if not files:
+        raise SuiteError(f"{folder}: neither {_TABLE} nor <environment>/*.tsv is in the folder")
+    for file in files:
+        for number, line in read_text_lines(file):
+            where = f"{file}, line {number}"
+            yield where, _published_row(line, where)
+
+
+def _published_row(line: str, where: str) -> Mapping[str, Any]:
+    fields = line.split("\t")
+    if len(fields) != 4:
+        raise SuiteError(
+            f"{where}: {len(fields)} fields apart by tabs, not 4 (metadata, label, nothing, sentence)"
+        )
+    match = _METADATA.fullmatch(fields[0])
+    if match is None:
+        raise SuiteError(
+            f"{where}: the first field, {fields[0]!r}, is not 'experiment=NPI-env=...-paradigm=N'"
+        )
+    row: dict[str, Any] = match.groupdict()
+    for field in ("licensor", "scope", "npi_present", "paradigm"):
+        row[field] = int(row[field])
+    return row | {"sentence": text_field({"sentence": fields[3]}, "sentence", where)}

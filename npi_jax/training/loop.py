@@ -1,0 +1,192 @@
+"""The training loop: calls, checkpoints, scores, resuming and stopping."""
+
+import json
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from npi_jax.config import Config
+from npi_jax.files import write_table
+from npi_jax.models import make_model
+from npi_jax.prepare import Prepared
+from npi_jax.run import Run
+from npi_jax.scoring import Scorer, make_scorer
+from npi_jax.training.checkpoints import Checkpoints, scheduled_steps
+from npi_jax.training.display import Display
+from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.mesh import make_mesh
+from npi_jax.training.records import ScoreTables, members_table, metrics_table
+from npi_jax.training.step import MemberState, Progress
+from npi_jax.training.stopping import Stopped, StopRequest
+
+
+class AllDivergedError(RuntimeError):
+    """Every member of the ensemble diverged."""
+
+
+@dataclass
+class Seconds:
+    """Where the time of this process went."""
+
+    compile: float = 0.0
+    train: float = 0.0
+    score: float = 0.0
+    save: float = 0.0
+
+
+@dataclass
+class Trainer:
+    """Trains an experiment in a run directory, from wherever it stands.
+
+    Args:
+        run: the claimed run directory.
+        config: the experiment.
+        prepared: its data.
+        display: shows progress.
+        stop: says when to save and end.
+    """
+
+    run: Run
+    config: Config
+    prepared: Prepared
+    display: Display
+    stop: StopRequest
+    seconds: Seconds = field(default_factory=Seconds)
+    _tokens: int = 0
+    _since: float = 0.0
+
+    def __post_init__(self) -> None:
+        config, prepared = self.config, self.prepared
+        self.model = make_model(config.model, prepared.tokenizer.vocab_size)
+        self.scorers = self._make_scorers()
+        mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
+        self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh)
+        self.ensemble.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, self.scorers)
+        self._tables = ScoreTables(prepared.suites, self.scorers, self.ensemble.size)
+        every = config.score.every
+        self.schedule = scheduled_steps(config.train.steps, every)
+        self._save_every = config.checkpoints.every or every
+
+    def _make_scorers(self) -> dict[str, Scorer]:
+        eos = self.prepared.tokenizer.eos
+        return {
+            name: make_scorer(
+                encoded.pairs,
+                self.config.score.suites[name].spec,
+                hidden_fn=self.model.hidden,
+                output_fn=self.model.output,
+                start=eos,
+                end=eos,
+            )
+            for name, encoded in self.prepared.suites.items()
+        }
+
+    def train(self) -> None:
+        """Train to the last step.
+
+        Raises:
+            Stopped: if `stop` was requested; the state is saved.
+            AllDivergedError: if every member diverged.
+        """
+        checkpoints = Checkpoints(self.run.path / "checkpoints", self.config.checkpoints)
+        try:
+            step, state = self._resume(checkpoints)
+            if step == self.config.train.steps:
+                return
+            started = time.monotonic()
+            self.ensemble.compile(state)
+            self.seconds.compile += time.monotonic() - started
+            if step == 0:
+                self._record(0, state, None)
+            self._loop(step, state, checkpoints)
+        finally:
+            checkpoints.close()
+
+    def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
+        """The latest checkpoint all of whose tables are there, or the beginning."""
+        state = self.ensemble.init()
+        written = set(self.run.steps("metrics")) & (set(self.run.steps("scores")) if self.scorers else set(self.schedule))
+        for step in reversed(checkpoints.steps()):
+            if all(earlier in written for earlier in self.schedule if earlier <= step):
+                self.display.say(f"resuming at step {step}")
+                return step, checkpoints.restore(step, state)
+        return 0, state
+
+    def _loop(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
+        late: tuple[int, Progress] | None = None
+        recorded = step in self.schedule
+        self._since = time.monotonic()
+        for target in (scheduled for scheduled in self.schedule if scheduled > step):
+            while step < target:
+                n_steps = min(self.config.train.steps_per_call, target - step)
+                state, progress = self.ensemble.train(state, step, n_steps, restart=recorded)
+                recorded = False
+                if late is not None:
+                    self._show(*late)
+                step += n_steps
+                self._tokens += n_steps * self._tokens_per_step()
+                late = (step, progress)
+                if self.stop.requested and step < target:
+                    checkpoints.save(step, state)
+                    raise Stopped(step)
+            assert late is not None
+            self._show(*late)
+            self.seconds.train += time.monotonic() - self._since
+            self._record(step, state, late[1])
+            recorded, late = True, None
+            self._save(step, state, checkpoints)
+            self._since = time.monotonic()
+
+    def _save(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
+        started = time.monotonic()
+        if step % self._save_every == 0 or step == self.config.train.steps or self.stop.requested:
+            checkpoints.save(step, state)
+        self.seconds.save += time.monotonic() - started
+        if self.stop.requested and step < self.config.train.steps:
+            raise Stopped(step)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens trained on a second, summed over members; what this process did, without scoring."""
+        return self._tokens / self.seconds.train if self.seconds.train else 0.0
+
+    def _tokens_per_step(self) -> int:
+        mean_row = float(self.prepared.pool.used.mean())
+        return round(self.config.train.batch_size * mean_row * self.ensemble.size)
+
+    def _show(self, step: int, progress: Progress) -> None:
+        progress = self.ensemble.fetch(progress)
+        elapsed = self.seconds.train + time.monotonic() - self._since
+        self.display.update(step, progress.loss_sum / progress.loss_steps, self._tokens / elapsed)
+
+    def _record(self, step: int, state: MemberState, progress: Progress | None) -> None:
+        """Score all members and write the checkpoint's tables."""
+        started = time.monotonic()
+        pending = self.ensemble.valid_loss(state), self.ensemble.score(state)
+        valid_loss, scores = self.ensemble.fetch(pending)
+        metrics = metrics_table(step, progress and self.ensemble.fetch(progress), valid_loss)
+        if scores:
+            write_table(self.run.path / f"scores/{step}.parquet", self._tables.table(step, scores))
+        write_table(self.run.path / f"metrics/{step}.parquet", metrics)
+        self._write_members(step, metrics["skipped_updates"].to_numpy(), valid_loss)
+        self.seconds.score += time.monotonic() - started
+        self._log(step)
+
+    def _write_members(self, step: int, skipped: np.ndarray, valid_loss: np.ndarray) -> None:
+        """Mark members whose latest updates were not finite, or whose loss is not."""
+        before = [earlier for earlier in self.schedule if earlier < step]
+        last = self.run.metrics().filter(step=before[-1])["skipped_updates"].to_numpy() if before else skipped
+        diverged = (skipped > last) | ~np.isfinite(valid_loss)
+        table = members_table(self.ensemble.members, skipped, diverged)
+        write_table(self.run.path / "members.parquet", table)
+        if diverged.all():
+            since = f"between steps {before[-1]} and {step}" if before else f"at step {step}"
+            raise AllDivergedError(
+                f"all {len(diverged)} members diverged {since}; lower train.learning_rate or set train.clip"
+            )
+
+    def _log(self, step: int) -> None:
+        line = {"step": step, "time": time.time(), **vars(self.seconds), "tokens": self._tokens}
+        with (self.run.path / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

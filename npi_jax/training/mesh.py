@@ -1,0 +1,130 @@
+"""The mesh, and the one place where a function of one member becomes a function of the ensemble."""
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+Mapping = Literal["auto", "map", "vmap"]
+MEMBERS = P("ens")
+SHARED = P()
+
+
+def use_all_cpu_devices() -> None:
+    """Give the CPU backend one device a core, so that members spread over cores; call before any computation.
+
+    What the user has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) stays as it is.
+    """
+    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+
+
+def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of axes ``ens`` (members) and ``data`` (rows of a member's batch).
+
+    Args:
+        ens: devices along ``ens``; 0 for as many as there are, but no more than `n_members`.
+        data: devices along ``data``.
+        n_members: size of the ensemble.
+        devices: by default all of `jax.devices()`.
+
+    Raises:
+        ValueError: if there are too few devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    ens = ens or max(1, min(len(devices) // data, n_members))
+    if ens * data > len(devices):
+        raise ValueError(f"mesh.ens={ens} x mesh.data={data} needs {ens * data} devices; there are {len(devices)}")
+    grid = np.array(devices[: ens * data]).reshape(ens, data)
+    return Mesh(grid, ("ens", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def padded_size(n_members: int, mesh: Mesh) -> int:
+    """Members rounded up to a multiple of the devices along ``ens``."""
+    ens = mesh.shape["ens"]
+    return -(-n_members // ens) * ens
+
+
+def map_members(
+    fn: Callable[..., Any],
+    mesh: Mesh,
+    in_specs: Sequence[P],
+    *,
+    mapping: Mapping = "auto",
+    update_first: bool = False,
+) -> Any:
+    """Compile a function of one member into a function of all members, sharded over the mesh.
+
+    `jax.shard_map` over ``ens`` leaves no way for members to exchange anything. Within a device, members run in
+    turn (``map``: each member's whole call before the next, so that its parameters stay in cache; the way on CPU)
+    or at once (``vmap``).
+
+    Args:
+        fn: takes and returns pytrees of one member. May use the axis name ``data``.
+        mesh: from `make_mesh`.
+        in_specs: for each argument `MEMBERS` (leading axis: member), `SHARED`, or a longer spec that begins with
+            ``ens`` and says which axis is split over ``data``.
+        mapping: how the members of a device are run.
+        update_first: `fn` returns its first argument anew and something else; the memory of the old one is
+            taken over, member by member, so that the ensemble's state is held only once.
+
+    Returns:
+        The jitted function; its results have a leading member axis.
+    """
+    if mapping == "auto":
+        mapping = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
+    own = [bool(spec) and spec[0] == "ens" for spec in in_specs]
+    if mapping == "vmap":
+        local = jax.vmap(fn, [0 if is_own else None for is_own in own])
+    else:
+        local = partial(_in_turn, fn, own, update_first)
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=tuple(in_specs), out_specs=MEMBERS, check_vma=False)
+    return jax.jit(sharded, donate_argnums=(0,) if update_first else ())
+
+
+def _in_turn(fn: Callable[..., Any], own: Sequence[bool], update_first: bool, *arguments: Any) -> Any:
+    def of_member(index: Any, first: Any) -> Any:
+        given = (first, *arguments[1:])
+        return fn(*(_take(arg, index) if is_own else arg for is_own, arg in zip(own, given, strict=True)))
+
+    n_members = len(jax.tree.leaves(arguments[own.index(True)])[0])
+    if not update_first:
+        return jax.lax.map(lambda index: of_member(index, arguments[0]), jnp.arange(n_members))
+    # A map would read the old states from one stack and write the new ones to another; a loop that carries the
+    # stack updates it in place.
+    _, rest = jax.eval_shape(of_member, jnp.int32(0), arguments[0])
+    stacked = jax.tree.map(lambda leaf: jnp.zeros((n_members, *leaf.shape), leaf.dtype), rest)
+
+    def body(index: Any, carried: tuple[Any, Any]) -> Any:
+        return jax.tree.map(
+            lambda stack, leaf: jax.lax.dynamic_update_index_in_dim(stack, leaf, index, 0),
+            carried,
+            of_member(index, carried[0]),
+        )
+
+    return jax.lax.fori_loop(0, n_members, body, (arguments[0], stacked))
+
+
+def _take(tree: Any, index: Any) -> Any:
+    return jax.tree.map(lambda stack: jax.lax.dynamic_index_in_dim(stack, index, 0, keepdims=False), tree)
+
+
+def put(tree: Any, mesh: Mesh, spec: P) -> Any:
+    """Place host arrays on the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+def fetch(tree: Any) -> Any:
+    """Bring arrays to the host as NumPy, from all processes."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, tree)
+    from jax.experimental import multihost_utils  # noqa: PLC0415
+
+    return multihost_utils.process_allgather(tree, tiled=True)

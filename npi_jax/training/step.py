@@ -1,0 +1,223 @@
+"""The training step of one member. Nothing here knows of ensembles; `npi_jax.training.mesh` maps it."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, UInt
+
+from npi_jax.config import TrainConfig
+from npi_jax.models import LanguageModel
+from npi_jax.training.loss import cross_entropy
+from npi_jax.training.optimizer import HyperParameters, make_optimizer, skipped_updates
+
+INIT_STREAM, DROPOUT_STREAM = 0, 1
+
+
+class MemberState(NamedTuple):
+    """What a member carries from step to step.
+
+    Attributes:
+        params, opt_state: as the model and the optimizer define them.
+        loss_sum: sum of the steps' mean losses since the last checkpoint, nats a token.
+        loss_steps: how many steps that are.
+    """
+
+    params: Any
+    opt_state: Any
+    loss_sum: Float[Array, "..."]
+    loss_steps: Float[Array, "..."]
+
+
+class Pool(NamedTuple):
+    """The rows on the device: tokens [rows, length + 1], and how many of a row's tokens are predicted [rows]."""
+
+    tokens: UInt[Array, "rows length_and_one"]
+    used: Int[Array, " rows"]
+
+
+class Progress(NamedTuple):
+    """What a call reports besides the new state; scalars of one member."""
+
+    loss_sum: Float[Array, "..."]
+    loss_steps: Float[Array, "..."]
+    skipped_updates: Int[Array, "..."]
+
+
+class Batch(NamedTuple):
+    """Rows as the model reads them; all [rows, length]."""
+
+    tokens: Int[Array, "rows length"]
+    targets: Int[Array, "rows length"]
+    segment_ids: Int[Array, "rows length"]
+    positions: Int[Array, "rows length"]
+    mask: Float[Array, "rows length"]
+
+
+def member_key(seed: UInt[Array, ""], stream: int) -> jax.Array:
+    """The key of one of a member's random streams; the same for all members with this seed."""
+    # threefry, said aloud: other generators draw differently under vmap, so that seeds would not be seeds.
+    return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), stream)
+
+
+def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
+    """Gather rows; every `<eos>` that is read begins a new segment."""
+    rows = pool.tokens[index].astype(jnp.int32)
+    tokens, targets = rows[:, :-1], rows[:, 1:]
+    columns = jnp.arange(tokens.shape[1])
+    mask = columns < pool.used[index][:, None]
+    starts = tokens == eos
+    positions = columns - jax.lax.cummax(jnp.where(starts, columns, 0), axis=1)
+    segment_ids = jnp.cumsum(starts, axis=1) * mask
+    return Batch(tokens, targets, segment_ids, positions, mask.astype(jnp.float32))
+
+
+def init_member(model: LanguageModel, config: TrainConfig) -> Callable[[Any], MemberState]:
+    """A function from a seed to the member's state before the first step."""
+
+    def init(seed: UInt[Array, ""]) -> MemberState:
+        params = model.init(member_key(seed, INIT_STREAM))
+        hyper = HyperParameters(*(jnp.zeros((), jnp.float32),) * 3)
+        opt_state = make_optimizer(config, hyper, jnp.zeros((), jnp.int32)).init(params)
+        return MemberState(params, opt_state, jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+
+    return init
+
+
+def batch_loss(
+    model: LanguageModel,
+    params: Any,
+    batch: Batch,
+    *,
+    chunk: int,
+    dropout_key: jax.Array | None = None,
+    dropout_rate: Array | None = None,
+) -> Float[Array, ""]:
+    """Sum of the negative log-likelihoods of a batch's real tokens, nats."""
+    hidden = model.hidden(
+        params,
+        batch.tokens,
+        batch.segment_ids,
+        batch.positions,
+        dropout_key=dropout_key,
+        dropout_rate=dropout_rate,
+    )
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    return cross_entropy(
+        flat,
+        *model.output(params),
+        batch.targets.reshape(-1),
+        batch.mask.reshape(-1),
+        chunk=chunk,
+        compute_dtype=model.config.compute_dtype,
+    )
+
+
+def train_step(
+    model: LanguageModel,
+    config: TrainConfig,
+    eos: int,
+    state: MemberState,
+    hyper: HyperParameters,
+    seed: UInt[Array, ""],
+    step: Int[Array, ""],
+    rows: Int[Array, " rows"],
+    pool: Pool,
+    data_parallel: bool,
+) -> MemberState:
+    """One optimizer step of one member on the mean loss over the batch's tokens.
+
+    Args:
+        rows: the pool rows of this device's share of the batch.
+        data_parallel: whether the batch is split over the mesh axis ``data``; gradients are then summed over it.
+    """
+    key = jax.random.fold_in(member_key(seed, DROPOUT_STREAM), step) if any(config.dropout) else None
+    if key is not None and data_parallel:
+        key = jax.random.fold_in(key, jax.lax.axis_index("data"))
+
+    def micro_batch(index: Array, part: Array) -> tuple[Array, Array, Any]:
+        batch = read_rows(pool, part, eos)
+        loss, gradient = jax.value_and_grad(
+            lambda params: batch_loss(
+                model,
+                params,
+                batch,
+                chunk=config.loss_chunk,
+                dropout_key=None if key is None else jax.random.fold_in(key, index),
+                dropout_rate=hyper.dropout,
+            )
+        )(state.params)
+        return loss, batch.mask.sum(), gradient
+
+    loss, tokens, gradient = _accumulate(micro_batch, rows, config.accumulate)
+    if data_parallel:
+        loss, tokens, gradient = jax.lax.psum((loss, tokens, gradient), "data")
+    gradient = jax.tree.map(lambda leaf: leaf / tokens, gradient)
+    updates, opt_state = make_optimizer(config, hyper, step).update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return MemberState(params, opt_state, state.loss_sum + loss / tokens, state.loss_steps + 1)
+
+
+def _accumulate(micro_batch: Callable[[Array, Array], Any], rows: Array, parts: int) -> Any:
+    if parts == 1:
+        return micro_batch(jnp.zeros((), jnp.int32), rows)
+    first, *_ = split = rows.reshape(parts, -1)
+    total = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(micro_batch, jnp.int32(0), first)
+    )
+
+    def add(total: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, micro_batch(*part)), None
+
+    return jax.lax.scan(add, total, (jnp.arange(parts), split))[0]
+
+
+def make_train_call(
+    model: LanguageModel, config: TrainConfig, eos: int, *, data_parallel: bool
+) -> Callable[..., tuple[MemberState, Progress]]:
+    """Several steps of one member as one function of arrays.
+
+    The function takes ``(state, hyper, seed, rows [steps_per_call, rows], pool, first_step, n_steps, restart)``:
+    it runs `n_steps` steps (a traced number: shorter calls need no new program) and, if `restart`, begins the
+    running loss anew.
+    """
+
+    def call(
+        state: MemberState,
+        hyper: HyperParameters,
+        seed: Array,
+        rows: Array,
+        pool: Pool,
+        first_step: Array,
+        n_steps: Array,
+        restart: Array,
+    ) -> tuple[MemberState, Progress]:
+        state = state._replace(
+            loss_sum=jnp.where(restart, 0.0, state.loss_sum), loss_steps=jnp.where(restart, 0.0, state.loss_steps)
+        )
+
+        def body(index: Array, state: MemberState) -> MemberState:
+            return train_step(
+                model, config, eos, state, hyper, seed, first_step + index, rows[index], pool, data_parallel
+            )
+
+        state = jax.lax.fori_loop(0, n_steps, body, state)
+        return state, Progress(state.loss_sum, state.loss_steps, skipped_updates(state.opt_state))
+
+    return call
+
+
+def make_valid_call(model: LanguageModel, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
+    """Mean negative log-likelihood (nats a token) of one member over all rows of a pool [chunks, rows, ...]."""
+
+    def call(params: Any, chunks: Pool) -> Array:
+        def of_chunk(chunk: Pool) -> tuple[Array, Array]:
+            batch = read_rows(chunk, jnp.arange(chunk.used.shape[0]), eos)
+            return batch_loss(model, params, batch, chunk=config.loss_chunk), batch.mask.sum()
+
+        losses, tokens = jax.lax.map(of_chunk, chunks)
+        return losses.sum() / tokens.sum()
+
+    return call

@@ -1,0 +1,129 @@
+import math
+
+import numpy as np
+import pytest
+
+from npi_jax.analysis.statistics import (
+    ITEMS,
+    SEEDS_AND_ITEMS,
+    hierarchical_bootstrap,
+    outcomes,
+    resample_items,
+    seed_interval,
+)
+
+
+def simulate(random, seeds, items, *, of_seeds, of_items, noise=1.0):
+    return (
+        of_seeds * random.normal(size=(seeds, 1))
+        + of_items * random.normal(size=(1, items))
+        + noise * random.normal(size=(seeds, items))
+    )
+
+
+@pytest.mark.parametrize(
+    ("seeds", "of_seeds", "of_items"),
+    [(3, 0.3, 0.0), (5, 0.3, 0.3), (10, 0.3, 0.0), (10, 0.0, 1.0), (1, 0, 1)],
+)
+def test_interval_holds_the_true_mean_about_as_often_as_it_says(seeds, of_seeds, of_items):
+    random = np.random.default_rng(7)
+    runs = 200
+    held = 0
+    for run in range(runs):
+        values = simulate(random, seeds, 40, of_seeds=of_seeds, of_items=of_items)
+        found = hierarchical_bootstrap(values, draws=1000, seed=run)
+        held += found.low <= 0 <= found.high
+    error = math.sqrt(0.95 * 0.05 / runs)
+    # The bootstrap of two crossed factors errs to the wide side (Owen 2007), hence up to 1.
+    assert held / runs >= 0.95 - 3 * error
+
+
+def test_interval_is_not_wider_than_it_has_to_be():
+    random = np.random.default_rng(3)
+    widths = []
+    for run in range(30):
+        values = simulate(random, 20, 50, of_seeds=0.5, of_items=0.5, noise=0.1)
+        found = hierarchical_bootstrap(values, draws=1000, seed=run)
+        widths.append(found.high - found.low)
+    exact = 2 * 2.05 * math.sqrt(0.25 / 20 + 0.25 / 50 + 0.01 / 1000)
+    assert np.mean(widths) == pytest.approx(exact, rel=0.08)
+
+
+def test_items_are_shared_by_the_seeds_of_a_draw():
+    """If each seed had its own items, the item effect would average out over seeds."""
+    random = np.random.default_rng(1)
+    values = np.tile(random.normal(size=(1, 50)), (16, 1))
+    found = hierarchical_bootstrap(values)
+    expected = 2 * 2.01 * values[0].std(ddof=1) / math.sqrt(50)
+    assert found.high - found.low == pytest.approx(expected, rel=0.08)
+
+
+def test_seeds_are_resampled():
+    values = np.tile(np.arange(8.0)[:, None], (1, 500))
+    found = hierarchical_bootstrap(values)
+    assert found.interval_over == SEEDS_AND_ITEMS
+    assert found.high - found.low == pytest.approx(
+        2 * 2.365 * values[:, 0].std(ddof=1) / math.sqrt(8), rel=0.08
+    )
+
+
+def test_one_seed_is_an_interval_over_items_only():
+    values = np.random.default_rng(0).normal(size=(1, 100))
+    found = hierarchical_bootstrap(values)
+    assert (found.interval_over, found.n_seeds, found.n_items) == (ITEMS, 1, 100)
+    assert found.low < found.mean < found.high
+
+
+def test_same_seed_same_interval_other_seed_other_interval():
+    values = np.random.default_rng(0).normal(size=(4, 30))
+    assert hierarchical_bootstrap(values, seed=5) == hierarchical_bootstrap(values, seed=5)
+    assert hierarchical_bootstrap(values, seed=5) != hierarchical_bootstrap(values, seed=6)
+
+
+def test_resamples_do_not_depend_on_what_else_is_resampled():
+    values = np.random.default_rng(0).normal(size=(6, 40))
+    together = resample_items(values, seed=3)
+    np.testing.assert_allclose(together[2:3], resample_items(values[2:3], seed=3), atol=1e-12)
+
+
+def test_large_suites_are_resampled_in_blocks_of_the_right_mean():
+    values = np.random.default_rng(0).normal(size=(2, 9000))
+    draws = resample_items(values, draws=1000)
+    np.testing.assert_allclose(draws.mean(axis=1), values.mean(axis=1), atol=0.002)
+    np.testing.assert_allclose(draws.std(axis=1), values.std(axis=1) / math.sqrt(9000), rtol=0.1)
+
+
+def test_ties_count_one_half():
+    np.testing.assert_array_equal(
+        outcomes(np.array([2.0, -1.0, 0.0, np.nan, np.inf])), [1.0, 0.0, 0.5, np.nan, np.nan]
+    )
+    assert hierarchical_bootstrap(outcomes(np.zeros((3, 10)))).mean == 0.5
+
+
+def test_equal_values_give_that_value():
+    found = hierarchical_bootstrap(np.ones((3, 10)), bounds=(0, 1))
+    assert (found.low, found.mean, found.high) == (1, 1, 1)
+
+
+def test_interval_is_cut_to_its_bounds():
+    values = np.concatenate([np.ones((3, 19)), [[0.0], [1.0], [1.0]]], axis=1)
+    assert hierarchical_bootstrap(values).high > 1
+    assert hierarchical_bootstrap(values, bounds=(0, 1)).high == 1
+
+
+def test_values_that_are_not_finite_are_refused():
+    values = np.ones((2, 3))
+    values[1, 2] = np.nan
+    with pytest.raises(ValueError, match="1 of 6 values are not finite"):
+        hierarchical_bootstrap(values)
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="draws is 10"):
+        hierarchical_bootstrap(np.ones((2, 3)), draws=10)
+    with pytest.raises(ValueError, match="nothing to resample"):
+        resample_items(np.ones((2, 0)))
+    with pytest.raises(ValueError, match="level is 95"):
+        hierarchical_bootstrap(np.ones((2, 3)), level=95)
+    with pytest.raises(ValueError, match="2 seeds but"):
+        seed_interval(np.ones(2), np.ones((3, 1000)), n_items=3)

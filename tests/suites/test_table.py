@@ -1,0 +1,123 @@
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from npi_jax.suites import Item, SuiteError, load_suite
+from npi_jax.suites.table import load_table
+
+GOOD, BAD = "Nobody has ever left.", "Kim has ever left."
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+def regions(item: Item) -> tuple[str, str]:
+    return item.good[slice(*item.critical_good)], item.bad[slice(*item.critical_bad)]
+
+
+def json_row(tmp_path: Path, **columns: Any) -> Item:
+    path = write(tmp_path / "x.jsonl", json.dumps({"good": GOOD, "bad": BAD} | columns))
+    return load_suite("table", path).items[0]
+
+
+def test_two_columns_are_enough(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.tsv", f'bad\tnotes\tgood\n{BAD}\t"\t{GOOD}\n\n{BAD}\t\tHe "quoted".\n')
+    suite = load_table(path, name="mine")
+    assert suite.name == "mine"
+    assert [(i.item, i.paradigm, i.task, i.kind) for i in suite] == [
+        ("mine/0", "mine", "mine", "other"),
+        ("mine/1", "mine", "mine", "other"),
+    ]
+    assert regions(suite.items[0]) == ("Nobody", "Kim")
+    assert suite.items[1].good == 'He "quoted".'
+
+
+def test_all_columns_of_csv(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "x.csv.gz",
+        "good,bad,paradigm,task,kind,item,critical_good,critical_bad\r\n"
+        '"No, nobody has ever left.",Kim has ever left.,p,t,licensor,one,ever,has ever\r\n'
+        f"{GOOD},{BAD},p,,,,,\r\n",
+    )
+    full, sparse = load_suite("table", path)
+    assert (full.item, full.paradigm, full.task, full.kind) == ("one", "p", "t", "licensor")
+    assert full.good == "No, nobody has ever left."
+    assert regions(full) == ("ever", "has ever")
+    assert (sparse.item, sparse.task, sparse.kind) == ("p/1", "p", "other")
+    assert regions(sparse) == ("Nobody", "Kim")
+
+
+def test_regions_as_characters(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "x.tsv",
+        "good\tbad\tcritical_good_start\tcritical_good_end\tcritical_bad\n"
+        + f"{GOOD}\t{BAD}\t11\t15\tever\n",
+    )
+    assert regions(load_suite("table", path).items[0]) == ("ever", "ever")
+    item = json_row(tmp_path, critical_good="ever", critical_bad_start=8, critical_bad_end=12, task=None)
+    assert item.critical_bad == (8, 12)
+    assert item.task == "x"
+
+
+def test_limit(tmp_path: Path) -> None:
+    rows = "".join(f"a {i}\tb {i}\tp{i % 2}\n" for i in range(10))
+    suite = load_suite("table", write(tmp_path / "x.tsv", "good\tbad\tparadigm\n" + rows), limit=2)
+    assert [item.good for item in suite] == ["a 0", "a 4", "a 1", "a 5"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"good": 3}, "the field 'good' is a int"),
+        ({"bad": None}, "no field 'bad'"),
+        ({"kind": "licenser"}, "kind is 'licenser'; it must be one of licensor, scope, npi, other"),
+        ({"task": 1}, "the field 'task' is a int"),
+        ({"critical_good": "ever"}, "critical_good is given but critical_bad is not"),
+        ({"critical_bad": "ever"}, "critical_bad is given but critical_good is not"),
+        (
+            {"critical_good": "eve", "critical_bad": "ever"},
+            r"critical_good \('eve'\) occurs 0 times, not once",
+        ),
+        ({"critical_good": "ever", "critical_good_end": 3}, "both 'critical_good' and 'critical_good_end'"),
+        ({"critical_good_end": 3}, "critical_good_start is None, not a whole number"),
+        ({"critical_good_start": "x", "critical_good_end": 3}, "critical_good_start is 'x', not a whole"),
+        ({"critical_good_start": 1.5, "critical_good_end": 3}, "critical_good_start is 1.5, not a whole"),
+        ({"critical_good_start": 3, "critical_good_end": 3}, r"critical_good is \[3, 3\)"),
+        (
+            {"critical_good_start": 3, "critical_good_end": 22},
+            r"critical_good is \[3, 22\) but the sentence has 21",
+        ),
+    ],
+)
+def test_faulty_rows(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
+    with pytest.raises(SuiteError, match=r"x\.jsonl, line 1: " + message):
+        json_row(tmp_path, **columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.tsv", "good\tworse\na\tb\n", r"line 1: no column 'bad'; there are good, worse"),
+        ("x.csv", "", r"line 1: no column 'good'; there are none"),
+        ("x.csv", "good,bad\na,b\na,b,c\n", r"line 3: 3 cells, not 2"),
+        ("x.csv", 'good,bad\na,"b\n', r"line 2: unexpected end of data"),
+        ("x.csv", "good,bad\na,\n", r"line 2: no field 'bad'"),
+    ],
+)
+def test_faulty_tables(tmp_path: Path, name: str, text: str, message: str) -> None:
+    with pytest.raises(SuiteError, match=name.replace(".", r"\.") + ", " + message):
+        load_suite("table", write(tmp_path / name, text))
+
+
+def test_faulty_paths(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match="there is no such file"):
+        load_suite("table", tmp_path)
+    with pytest.raises(SuiteError, match=r"must end in \.jsonl, \.csv or \.tsv"):
+        load_suite("table", write(tmp_path / "x.xlsx", ""))
+    with pytest.raises(SuiteError, match=r"x\.csv: no items for the suite 'table'"):
+        load_suite("table", write(tmp_path / "x.csv", "good,bad\n"))
