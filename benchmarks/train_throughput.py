@@ -1,16 +1,20 @@
 """Training throughput of an ensemble of LSTMs against PyTorch's `nn.LSTM`, on CPU.
 
-    python benchmarks/train_throughput.py [--size quickstart|english|large] [--members 2,4,8] [--compile]
+    python benchmarks/train_throughput.py [--size quickstart|english|large] [--scale 2,8,32]
 
 Both sides take real training steps on the same model and batch: embedding, two LSTM layers, output layer,
 cross-entropy, clipping by the global norm, Adam. PyTorch has no ensembles, so it may train its members in
-whichever of two arrangements is faster: one process that uses all cores, or one single-threaded process a core,
-all running at once. A round times the arrangements one right after another, and what is printed is the median
-over rounds of the ratio within a round, because a shared machine drifts.
+whichever of two arrangements is faster: one process that uses all cores, or one single-threaded process a
+core, all running at once. A round times the arrangements one right after another, and what is printed is the
+median over rounds of the ratio within a round, because a shared machine drifts. Beside it stands the ratio of
+processor time for a token, which other programs on the machine disturb less.
 
-Each side runs in processes of its own, which sleep while another is timed. Needs PyTorch (`pip install torch`).
+Each side runs in processes of its own, which sleep while another is timed. PyTorch must be installed
+(`pip install npi-jax[torch]`).
 """
 
+# Libraries are imported by the process that uses them: neither side pays for the other's threads.
+# ruff: noqa: PLC0415
 import argparse
 import multiprocessing
 import os
@@ -46,6 +50,8 @@ SIZES = {
 }
 POOL_ROWS = 512
 SENTENCE = 10
+LOSS_CHUNK = 256
+CAPACITY = 256
 
 
 def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
@@ -60,11 +66,13 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     from npi_jax.training.step import Pool, init_member, make_train_call
 
     jax.config.update("jax_num_cpu_devices", cores)
-    train = TrainConfig(batch_size=size.rows, row_length=size.length, dropout=(size.dropout,))
+    train = TrainConfig(
+        batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK
+    )
     model = make_model(LSTMConfig(size.hidden, size.hidden, size.layers), size.vocabulary)
     mesh = make_mesh(0, 1, n_members=members)
     specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
-    call = map_members(make_train_call(model, train, 0, data_parallel=False), mesh, specs, donate=(0,))
+    call = map_members(make_train_call(model, train, 0, data_parallel=False), mesh, specs, update_first=True)
     seeds = put(np.arange(members, dtype=np.uint32), mesh, MEMBERS)
     state = map_members(init_member(model, train), mesh, [MEMBERS])(seeds)
     values = (np.full(members, value, np.float32) for value in (2e-3, 0.0, size.dropout))
@@ -73,17 +81,13 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     tokens = rng.integers(1, size.vocabulary, (POOL_ROWS, size.length + 1)).astype(np.uint16)
     tokens[:, ::SENTENCE] = 0
     pool = put(Pool(tokens, np.full(POOL_ROWS, size.length, np.int32)), mesh, SHARED)
-    capacity = 256
-    rows = rng.integers(0, POOL_ROWS, (members, capacity, size.rows)).astype(np.int32)
+    rows = rng.integers(0, POOL_ROWS, (members, CAPACITY, size.rows)).astype(np.int32)
     rows = put(rows, mesh, MEMBERS)
 
     def run(steps: int) -> float:
         nonlocal state
         start = time.perf_counter()
-        assert steps <= capacity
-        state, progress = call(
-            state, hyper, seeds, rows, pool, np.int32(0), np.int32(steps), np.bool_(False)
-        )
+        state, progress = call(state, hyper, seeds, rows, pool, np.int32(0), np.int32(steps), np.bool_(False))
         jax.block_until_ready((state, progress))
         return time.perf_counter() - start
 
@@ -134,9 +138,10 @@ def serve(connection: Connection, make: Callable[..., Callable[[int], float]], a
     start = time.perf_counter()
     run = make(*arguments)
     run(1)
-    connection.send(time.perf_counter() - start)
+    connection.send((time.perf_counter() - start, 0.0))
     while steps := connection.recv():
-        connection.send(run(steps))
+        before = time.process_time()
+        connection.send((run(steps), time.process_time() - before))
 
 
 class Arrangement:
@@ -149,18 +154,29 @@ class Arrangement:
             here, there = context.Pipe()
             context.Process(target=serve, args=(there, make, arguments), daemon=True).start()
             self.connections.append(here)
-        self.seconds_to_start = max(connection.recv() for connection in self.connections)
+        self.seconds_to_start = max(connection.recv()[0] for connection in self.connections)
 
-    def seconds(self, steps: int) -> float:
-        """Time until the last process has taken its steps."""
+    def seconds(self, steps: int) -> tuple[float, float]:
+        """Time until the last process has taken its steps, and processor time of all processes."""
         for connection in self.connections:
             connection.send(steps)
-        return max(connection.recv() for connection in self.connections)
+        walls, processors = zip(*(connection.recv() for connection in self.connections), strict=True)
+        return max(walls), sum(processors)
+
+    def steps_in(self, seconds: float) -> int:
+        """About how many steps fill this time; at least 2."""
+        self.seconds(2)
+        return max(2, min(CAPACITY, round(2 * seconds / self.seconds(2)[0])))
 
     def close(self) -> None:
         """End the processes."""
         for connection in self.connections:
             connection.send(0)
+
+
+def spread(values: list[float]) -> str:
+    """The median and the range."""
+    return f"{statistics.median(values):.3f}  ({min(values):.3f} to {max(values):.3f})"
 
 
 def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -> None:
@@ -170,21 +186,25 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
         "PyTorch, all threads": (Arrangement(torch_runner, (size, 1, cores)), 1),
         "PyTorch, a process a core": (Arrangement(torch_runner, (size, 1, 1), cores), cores),
     }
-    steps = {}
-    for name, (arrangement, _) in arrangements.items():
-        arrangement.seconds(2)
-        steps[name] = max(2, min(250, round(seconds / (arrangement.seconds(2) / 2))))
+    steps = {name: arrangement.steps_in(seconds) for name, (arrangement, _) in arrangements.items()}
     rates: dict[str, list[float]] = {name: [] for name in arrangements}
+    costs: dict[str, list[float]] = {name: [] for name in arrangements}
     for _ in range(rounds):
         for name, (arrangement, trained) in arrangements.items():
-            took = arrangement.seconds(steps[name])
-            rates[name].append(trained * steps[name] * size.tokens / took)
+            wall, processor = arrangement.seconds(steps[name])
+            tokens = trained * steps[name] * size.tokens
+            rates[name].append(tokens / wall)
+            costs[name].append(processor / tokens)
             time.sleep(0.1)
-    for name, values in rates.items():
-        print(f"  {name:27} {statistics.median(values):10,.0f} tokens/s, all members together")
+    for name in arrangements:
+        rate, cost = statistics.median(rates[name]), statistics.median(costs[name])
+        print(
+            f"  {name:26} {rate:9,.0f} tokens/s, all members together; {cost * 1e6:6.1f} us of processor a token"
+        )
     ours, *theirs = rates.values()
-    ratios = sorted(mine / max(others) for mine, *others in zip(ours, *theirs, strict=True))
-    print(f"  ratio JAX / best PyTorch    {statistics.median(ratios):10.3f}  ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+    print("  ratio JAX / best PyTorch  ", spread([a / max(b) for a, *b in zip(ours, *theirs, strict=True)]))
+    ours, *theirs = costs.values()
+    print("  the same, processor time  ", spread([min(b) / a for a, *b in zip(ours, *theirs, strict=True)]))
     for arrangement, _ in arrangements.values():
         arrangement.close()
 
@@ -192,14 +212,11 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
 def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float) -> None:
     """Print the cost of a member's step, and of starting, against the number of members."""
     arrangements = {count: Arrangement(jax_runner, (size, count, cores)) for count in counts}
-    steps = {}
-    for count, arrangement in arrangements.items():
-        arrangement.seconds(2)
-        steps[count] = max(2, min(250, round(seconds / (arrangement.seconds(2) / 2))))
+    steps = {count: arrangement.steps_in(seconds) for count, arrangement in arrangements.items()}
     costs: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(rounds):
         for count, arrangement in arrangements.items():
-            costs[count].append(arrangement.seconds(steps[count]) / steps[count] / count)
+            costs[count].append(arrangement.seconds(steps[count])[0] / steps[count] / count)
     for count, values in costs.items():
         relative = statistics.median(a / b for a, b in zip(values, costs[counts[0]], strict=True))
         start = arrangements[count].seconds_to_start
@@ -212,7 +229,9 @@ def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float
 
 def main() -> None:
     """Read the command line and print the comparisons asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=SIZES, action="append", help="may be given several times")
     parser.add_argument("--members", type=int, default=0, help="members of the comparison; 0: one a core")
     parser.add_argument("--scale", default="", help="numbers of members to compare the costs of, as 2,8,32")

@@ -123,7 +123,7 @@ class TrainConfig:
     batch_size: Count = 32
     row_length: Annotated[int, Field(ge=8)] = 48
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    learning_rate: tuple[Annotated[float, Field(gt=0)], ...] = (0.002,)
+    learning_rate: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (0.002,)
     weight_decay: tuple[NonNegative, ...] = (0.0,)
     dropout: tuple[Share, ...] = (0.0,)
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -32,6 +32,7 @@ _FINAL_SCHEMA: Final = {
 }
 
 
+@runtime_checkable
 class AnalyzedRun(Protocol):
     """What of a run directory the tables are made from."""
 

@@ -98,7 +98,7 @@ def resample_items(
         n = min(step, draws - start)
         picks = random.integers(n_items, size=(n, n_items)) + n_items * np.arange(n)[:, None]
         counts = np.bincount(picks.ravel(), minlength=n * n_items).reshape(n, n_items)
-        means[:, start : start + n] = values @ (counts / n_items).T
+        means[:, start : start + n] = values @ counts.T / n_items
     return means
 
 

@@ -10,31 +10,25 @@ from collections.abc import Callable, Sequence
 
 from npi_jax.corpus import wordclasses as wc
 from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED, Annotation
-from npi_jax.corpus.licensing import TABLE, npi_forms, npi_words
-
-_NPIS_BY_LAST_WORD: dict[str, list[tuple[tuple[str, ...], str, str | None]]] = {}
-for _form, (_name, _owner) in npi_forms().items():
-    _NPIS_BY_LAST_WORD.setdefault(_form[-1], []).append((_form, _name, _owner))
-
-# The reader of clauses sees a form of an environment's own as the shared one.
-_SHARED = {
-    own: shared
-    for form, (_, owner) in npi_forms().items()
-    if owner is None
-    for environment in ENVIRONMENTS
-    for own, shared in zip(npi_words(" ".join(form), environment), form, strict=True)
-}
-
-# A word of every NPI form as it may be written, for the test that most sentences end at.
-_TRIGGERS = frozenset(
-    written for word in _NPIS_BY_LAST_WORD for written in (word, word.capitalize(), word.upper())
-)
+from npi_jax.corpus.licensing import TABLE
+from npi_jax.corpus.npis import TRIGGERS, Found, find_npis, shared_forms
 
 
 class _Clause:
     """A clause being read: what licenses in it, and how far its verb has come."""
 
-    __slots__ = ("auxiliary", "end", "hides_subject", "inverted", "kind", "licensors", "pending", "predicate", "start", "verb")
+    __slots__ = (
+        "auxiliary",
+        "end",
+        "hides_subject",
+        "inverted",
+        "kind",
+        "licensors",
+        "pending",
+        "predicate",
+        "start",
+        "verb",
+    )
 
     def __init__(self, kind: str, start: int, hides_subject: bool = False) -> None:
         self.kind = kind  # "main", "if", "complement", "comparison" or "relative"
@@ -61,49 +55,11 @@ def annotate(words: Sequence[str]) -> tuple[Annotation, ...]:
         NPIs ("either ... or", "in any case", "for ever", "and yet") are left out. What else is known of the
         rules is in `licensing.TABLE`. Free-choice "any" cannot be told from the NPI and is reported as one.
     """
-    if _TRIGGERS.isdisjoint(words):
+    if TRIGGERS.isdisjoint(words):
         return ()
     lower = [word.lower() for word in words]
-    npis = _find_npis(lower)
-    return _Reader([_SHARED.get(word, word) for word in lower], npis).read() if npis else ()
-
-
-def _find_npis(words: list[str]) -> list[tuple[int, int, str, str | None]]:
-    """(start, stop, name, owner) of each NPI."""
-    found = []
-    for index, word in enumerate(words):
-        for form, name, owner in _NPIS_BY_LAST_WORD.get(word, ()):
-            start = index + 1 - len(form)
-            if start < 0 or (len(form) > 1 and tuple(words[start : index + 1]) != form):
-                continue
-            if owner or _is_npi(words, start, index + 1, name):
-                found.append((start, index + 1, name, owner))
-    return found
-
-
-_EITHER_NOUNS = frozenset("of side way hand end case one party direction or".split())
-_ALL_NOUNS = frozenset("times costs events hours points hazards levels ages the these those of my his her".split())
-
-
-def _is_npi(words: list[str], start: int, stop: int, name: str) -> bool:
-    """Whether the words at a span are used as an NPI rather than in another construction."""
-    before = words[start - 1] if start else ""
-    after = words[stop] if stop < len(words) else "."
-    if name == "any":
-        return (before, after) not in (("at", "rate"), ("in", "case"))
-    if name == "anything":
-        return after != "but"
-    if name == "ever":
-        return before not in ("for", "and", "as") and after not in ("since", "so", "after")
-    if name == "yet":
-        sentence_adverb = not before or before in wc.CONJUNCTIONS or before in wc.BREAKS or before == ","
-        return not sentence_adverb and after not in ("another", "again", "more", "a")
-    if name == "at all":
-        return after not in _ALL_NOUNS
-    if name == "either":
-        determiner = not before or before in wc.PREPOSITIONS or after in _EITHER_NOUNS
-        return not determiner and "or" not in words[stop:]
-    return True
+    found = find_npis(lower)
+    return _Reader(shared_forms(lower), found).read() if found else ()
 
 
 def _is_adverb(word: str) -> bool:
@@ -125,7 +81,7 @@ _AFTER_SUPERLATIVE = frozenset(("ever", "yet", "in years"))
 class _Reader:
     """One pass over a sentence, left to right, with a stack of open clauses."""
 
-    def __init__(self, words: list[str], npis: list[tuple[int, int, str, str | None]]) -> None:
+    def __init__(self, words: list[str], npis: list[Found]) -> None:
         self.words = words
         self.npis = npis
         self.stack = [_Clause("main", 0)]
@@ -135,7 +91,7 @@ class _Reader:
 
     def read(self) -> tuple[Annotation, ...]:
         """Read the sentence; returns its annotations."""
-        waiting = iter((*self.npis, (len(self.words), 0, "", None)))
+        waiting = iter((*self.npis, Found(len(self.words), 0, "", None)))
         start, stop, name, owner = next(waiting)
         found = []
         for index, word in enumerate(self.words):
@@ -145,9 +101,9 @@ class _Reader:
                 found.append((start, stop, name, self.licensor(index, name, owner)))
                 start, stop, name, owner = next(waiting)
             if (handle := _HANDLERS.get(word)) is not None:
-                handle(self, index, word)
+                handle(self, index)
             else:
-                self.other(index, word)
+                self.other(index)
         self.unwind(0, self.end)
         return tuple(self.annotation(*row) for row in found)
 
@@ -167,7 +123,7 @@ class _Reader:
         last = max(clause.end, stop)
         while last > stop and self.words[last - 1] in wc.ENDINGS:
             last -= 1
-        return Annotation(environment, index, (first, last), name, (start, stop))
+        return Annotation(environment, index, (min(first, start), last), name, (start, stop))
 
     def licensor(self, index: int, name: str, owner: str | None) -> tuple[str, int, _Clause] | None:
         """The nearest licensor whose scope the position is in: (environment, index, clause)."""
@@ -197,6 +153,10 @@ class _Reader:
         """The word before, "" at the start."""
         return self.words[index - 1] if index else ""
 
+    def after(self, index: int) -> str:
+        """The word after, "." at the end."""
+        return self.words[index + 1] if index + 1 < len(self.words) else "."
+
     def unwind(self, depth: int, index: int) -> None:
         """Close the clauses above a depth."""
         while len(self.stack) > depth:
@@ -216,7 +176,7 @@ class _Reader:
             clause.licensors.append(licensor)
         self.stack.append(clause)
 
-    def relative(self, index: int, start: int) -> None:
+    def relative(self, start: int) -> None:
         """A relative clause, licensed if the noun phrase it stands in has a universal or a superlative."""
         pending, self.stack[-1].pending = self.stack[-1].pending, None
         self.push("relative", start, pending)
@@ -254,13 +214,13 @@ class _Reader:
             if self.stack[-1].predicate < 0:
                 self.stack[-1].predicate = index
 
-    def on_auxiliary(self, index: int, word: str) -> None:
+    def on_auxiliary(self, index: int) -> None:
         clause = self.stack[-1]
         if clause.kind != "relative" and clause.verb >= 0 and self.before(index) == ",":
             clause.inverted = index  # "..., have you ever ...?"
         self.finite(index, True)
 
-    def on_verb(self, index: int, word: str) -> None:
+    def on_verb(self, index: int) -> None:
         clause, before = self.stack[-1], self.before(index)
         if before in wc.DETERMINERS or (clause.verb >= 0 and (before in wc.BE or before in wc.COORDINATORS)):
             return
@@ -269,40 +229,40 @@ class _Reader:
             return
         self.finite(index, False)
 
-    def on_negation(self, index: int, word: str) -> None:
-        following = self.words[index + 1] if index + 1 < len(self.words) else ""
-        if word == "cannot":
+    def on_negation(self, index: int) -> None:
+        following = self.after(index)
+        if self.words[index] == "cannot":
             self.finite(index, True)
         if following != "only":
             self.add("sentential_negation", index)
 
-    def on_adverb(self, index: int, word: str) -> None:
+    def on_adverb(self, index: int) -> None:
         self.add("adverbs", index)
 
-    def on_no(self, index: int, word: str) -> None:
-        following = self.words[index + 1] if index + 1 < len(self.words) else "."
-        if following not in wc.ENDINGS:
+    def on_no(self, index: int) -> None:
+        if self.after(index) not in wc.ENDINGS:
             self.add("determiner_negation", index)
 
-    def on_only(self, index: int, word: str) -> None:
+    def on_only(self, index: int) -> None:
         before = self.before(index)
         if before in wc.DETERMINERS:  # "the only man who ever": licenses where a superlative would
             self.stack[-1].pending = ("only", index)
         elif before != "not":
             self.add("only", index)
 
-    def on_universal(self, index: int, word: str) -> None:
+    def on_universal(self, index: int) -> None:
         if self.before(index) != "at":
             self.stack[-1].pending = ("quantifier", index)
 
-    def on_superlative(self, index: int, word: str) -> None:
+    def on_superlative(self, index: int) -> None:
         before = self.before(index)
         if before in wc.DETERMINERS or before in ("very", "'s"):
             self.stack[-1].pending = ("superlative", index)
 
-    def on_if(self, index: int, word: str) -> None:
+    def on_if(self, index: int) -> None:
         if self.before(index) == "as":  # "as if nothing had happened"
             return
+        word = self.words[index]
         asking = word == "whether" or (word == "if" and self.before(index) in wc.ASKING_VERBS)
         self.close_relatives(index)
         if asking:
@@ -310,58 +270,59 @@ class _Reader:
         else:
             self.push("if", index + 1, ("conditional", index))
 
-    def on_subordinator(self, index: int, word: str) -> None:
+    def on_subordinator(self, index: int) -> None:
         if self.before(index) not in wc.DETERMINERS:  # "for a while"
             self.close_relatives(index)
             self.push("complement", index + 1)
 
-    def on_than(self, index: int, word: str) -> None:
+    def on_than(self, index: int) -> None:
         self.push("comparison", index + 1)
 
-    def on_that(self, index: int, word: str) -> None:
+    def on_that(self, index: int) -> None:
         before = self.before(index)
         if before in wc.COMPLEMENT_VERBS:
             self.push("complement", index + 1)
-        elif before and before not in wc.PREPOSITIONS and before not in wc.ENDINGS and before not in wc.BREAKS:
-            self.relative(index, index)
+        elif before and before not in wc.NOT_A_NOUN:
+            self.relative(index)
 
-    def on_relativizer(self, index: int, word: str) -> None:
+    def on_relativizer(self, index: int) -> None:
         before = self.before(index)
-        if before and before not in wc.CONJUNCTIONS and before not in wc.BREAKS:
-            self.relative(index, index)
+        if before and before not in wc.CONJUNCTIONS | wc.BREAKS:
+            self.relative(index)
 
-    def on_pronoun(self, index: int, word: str) -> None:
+    def on_pronoun(self, index: int) -> None:
         pending = self.stack[-1].pending
         if pending and index > pending[1] + 1:  # "the best book I have ever read"
-            self.relative(index, index)
+            self.relative(index)
 
-    def on_comma(self, index: int, word: str) -> None:
+    def on_comma(self, index: int) -> None:
         self.close_relatives(index)
         for depth, clause in enumerate(self.stack):
             if clause.kind == "if":
                 self.unwind(depth, index)
                 return
 
-    def on_break(self, index: int, word: str) -> None:
+    def on_break(self, index: int) -> None:
         self.unwind(0, index)
         self.stack = [_Clause("main", index + 1)]
 
-    def nothing(self, index: int, word: str) -> None:
+    def nothing(self, _: int) -> None:
         """A word that neither licenses nor says where a clause ends."""
 
     def close_relatives(self, index: int) -> None:
         while self.stack[-1].kind == "relative":
             self.unwind(len(self.stack) - 1, index)
 
-    def other(self, index: int, word: str) -> None:
+    def other(self, index: int) -> None:
         """A word of an open class."""
+        word = self.words[index]
         if word.endswith("ly"):
             return
         clause = self.stack[-1]
         if _is_past(word):
-            self.on_verb(index, word)
+            self.on_verb(index)
         elif word.endswith("est") and word not in wc.NOT_SUPERLATIVE:
-            self.on_superlative(index, word)
+            self.on_superlative(index)
         elif clause.verb < 0 and (clause.auxiliary >= 0 or self.follows_relativizer(index)):
             clause.verb = index
 
@@ -371,13 +332,14 @@ class _Reader:
         return clause.kind == "relative" and all(map(_is_adverb, self.words[clause.start + 1 : index]))
 
 
-_Handler = Callable[[_Reader, int, str], None]
+_Handler = Callable[[_Reader, int], None]
 
 
 def _handlers() -> dict[str, _Handler]:
     """What each word of a closed class does; licensors come last and win."""
     groups: list[tuple[_Handler, frozenset[str] | tuple[str, ...]]] = [
-        (_Reader.nothing, wc.DETERMINERS | wc.BE | wc.ADVERBS | wc.PARTICLES | wc.PREPOSITIONS | wc.CONJUNCTIONS),
+        (_Reader.nothing, wc.DETERMINERS | wc.BE | wc.ADVERBS | wc.PARTICLES),
+        (_Reader.nothing, wc.PREPOSITIONS | wc.CONJUNCTIONS),
         (_Reader.on_verb, wc.IRREGULAR_VERBS),
         (_Reader.on_auxiliary, wc.AUXILIARIES),
         (_Reader.on_pronoun, wc.PRONOUNS),

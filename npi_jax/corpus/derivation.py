@@ -1,4 +1,4 @@
-"""Writes one sentence of the grammar at a time, with its licensing contexts and the positions NPIs can take."""
+"""Writes the grammar's sentences one at a time, with their licensing contexts and positions for NPIs."""
 
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ class Slot(NamedTuple):
 
 
 class Derivation:
-    """A writer of sentences; `sentence` writes the next one and leaves what is known about it on the instance.
+    """A writer of sentences; `sentence` writes the next one and keeps what is known about it.
 
     Attributes after `sentence`:
         words: the sentence's words.
@@ -65,7 +65,9 @@ class Derivation:
         subject: end of a question's subject, -1 in other sentences.
     """
 
-    def __init__(self, rng: np.random.Generator, *, npi_rate: float, sharing: float, record: bool = False) -> None:
+    def __init__(
+        self, rng: np.random.Generator, *, npi_rate: float, sharing: float, record: bool = False
+    ) -> None:
         """A writer that draws from ``rng``; see `GrammarSpec` for the rates."""
         self.npi_rate, self.sharing, self.record = npi_rate, sharing, record
         self.draw = Draws(rng)
@@ -83,7 +85,9 @@ class Derivation:
 
     # -- sentences -------------------------------------------------------------------------------------
 
-    def sentence(self, environment: str | None, *, licensed: bool = True, embedded: bool | None = None) -> None:
+    def sentence(
+        self, environment: str | None, *, licensed: bool = True, embedded: bool | None = None
+    ) -> None:
         """Write a sentence that holds an environment, or without one if ``environment`` is None.
 
         Args:
@@ -103,7 +107,7 @@ class Derivation:
             self.words.append(".")
 
     def annotations(self) -> tuple[Annotation, ...]:
-        """The licensing contexts of the sentence just written; one with ``npi=None`` if no NPI is in scope."""
+        """The licensing contexts of the last sentence; one with ``npi=None`` if its scope holds no NPI."""
         if self.licensor < 0:
             return ()
         head = (self.environment, self.licensor, self.scope)
@@ -117,7 +121,7 @@ class Derivation:
         self.clause()
 
     def marked(self, licensed: bool, embedded: bool) -> None:
-        """A licensor on the subject or the verb of the main clause, or of a relative clause on the subject."""
+        """A licensor on the subject or verb of the main clause, or of a relative clause on the subject."""
         style = _STYLES[self.environment]
         marker = Marker(style, *self.pair_of_words(), licensed)
         distractor = Marker(style, *self.pair_of_words(), False) if self.chance(DISTRACTOR_RATE) else None
@@ -144,7 +148,7 @@ class Derivation:
         self.close(start, licensed)
 
     def embedded_question(self, licensed: bool) -> None:
-        """A whether-clause after a verb of asking or knowing; the other is a that-clause after one of saying."""
+        """A whether-clause after a verb of asking or knowing, or else a that-clause."""
         plural = self.chance(0.5)
         self.noun_phrase("person", plural, modify=True)
         tense: Tense = "present" if self.chance(0.5) else next(self.draw.tense)
@@ -217,7 +221,9 @@ class Derivation:
             self.adverb()
             self.words += (next(self.draw.say)[form], "that")
 
-    def clause(self, marker: Marker | None = None, inner: Marker | None = None, *, nested: bool = True) -> None:
+    def clause(
+        self, marker: Marker | None = None, inner: Marker | None = None, *, nested: bool = True
+    ) -> None:
         """A statement, with a marker in it, another in a relative clause on its subject, or neither."""
         plural = self.chance(0.5)
         self.noun_phrase("person", plural, marker, inner, modify=True)
@@ -227,7 +233,8 @@ class Derivation:
     def predicate(self, plural: bool, marker: Marker | None = None, *, nested: bool) -> int:
         """Auxiliary, marker and verb phrase; returns where they start."""
         tense, start = next(self.draw.tense), len(self.words)
-        form = self.auxiliary(tense, plural, required=self.environment == "sentential_negation")
+        required = marker is not None and self.environment == "sentential_negation"
+        form = self.auxiliary(tense, plural, required=required)
         if marker and marker.style == "adverb":
             self.place(marker)
         elif marker and marker.licenses:
@@ -248,7 +255,7 @@ class Derivation:
         self.final(tense)
 
     def relative(self, kind: str, plural: bool, marker: Marker | None, licensed: bool = False) -> None:
-        """A relative clause on a noun: "who has visited the park", or with a gap, "that the doctors visited"."""
+        """A relative clause on a noun: "who has visited the park", or gapped, "that the doctors visited"."""
         outer, self.active = self.active, licensed
         self.words.append("who" if kind == "person" else "that")
         verbal = marker is not None and marker.style == "adverb"
@@ -338,7 +345,7 @@ class Derivation:
         without NPIs what fills a position says nothing about whether it is licensed.
         """
         start = len(self.words)
-        if self.active and next(self.unit) < self.npi_rate:
+        if self.active and next(self.draw.npi_unit) < self.npi_rate:
             name, words = self.npi(position)
             self.words += words
             self.npis.append((name, start, len(self.words)))
@@ -350,7 +357,7 @@ class Derivation:
     def npi(self, position: str) -> tuple[str, tuple[str, ...]]:
         """Draw an NPI for a position in this environment: its name and words, by the sharing rule."""
         name, shared, own = next(self.draw.npis[self.environment, position])
-        return name, shared if next(self.unit) < self.sharing else own
+        return name, shared if next(self.draw.sharing_unit) < self.sharing else own
 
     # -- marks -----------------------------------------------------------------------------------------
 
@@ -373,7 +380,7 @@ class Derivation:
             self.words += other.split()
 
     def place(self, marker: Marker) -> None:
-        """Write a marker; a verb's licensor opens its scope at once, a noun phrase's after the noun phrase."""
+        """Write a marker; a verb's licensor opens its scope at once, a subject's after the noun phrase."""
         if not marker.licenses:
             self.distractor = len(self.words)
         self.mark(marker.licensor, marker.other, marker.licenses)

@@ -62,6 +62,8 @@ class Draws:
         def fork() -> np.random.Generator:
             return rng.spawn(1)[0]
 
+        # Apart from the rest, so that texts that differ in a rate are otherwise the same.
+        self.npi_unit, self.sharing_unit = uniforms(fork()), uniforms(fork())
         self.unit = uniforms(fork())
         self.tense: Iterator[Tense] = draws(fork(), list(_TENSES), np.array(list(_TENSES.values())))
         self.kind = draws(fork(), tuple(_KINDS))
@@ -70,7 +72,9 @@ class Draws:
         self.say = draws(fork(), lexicon.SAY_VERBS)
         self.ask = draws(fork(), lexicon.ASK_VERBS)
         self.know = draws(fork(), lexicon.KNOW_VERBS)
-        self.determiner = draws(fork(), tuple(lexicon.DETERMINERS), np.array(list(lexicon.DETERMINERS.values())))
+        self.determiner = draws(
+            fork(), tuple(lexicon.DETERMINERS), np.array(list(lexicon.DETERMINERS.values()))
+        )
         weights = np.array(list(_OBJECT_DETERMINERS.values()))
         self.object_determiner = draws(fork(), list(_OBJECT_DETERMINERS), weights)
         self.preposition = draws(fork(), lexicon.PREPOSITIONS)

@@ -11,12 +11,12 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Integer
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
 
 KINDS = ("full", "no_npi", "without", "only", "downsample", "random")
-NpiCounts = Int[np.ndarray, "sentences columns"]
+NpiCounts = Integer[np.ndarray, "sentences columns"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _parse_share(text: str, value: str) -> float:
 
 
 def select(
-    intervention: Intervention, npi_counts: NpiCounts, lengths: Int[np.ndarray, " sentences"], *, seed: int
+    intervention: Intervention, npi_counts: NpiCounts, lengths: Integer[np.ndarray, " sentences"], *, seed: int
 ) -> tuple[Bool[np.ndarray, " sentences"], int]:
     """Which sentences the intervention removes.
 

@@ -43,29 +43,34 @@ def _third(base: str) -> str:
 
 
 PERSONS = _nouns(
-    "doctor student teacher senator woman/women child/children artist nurse lawyer pilot man/men author waiter "
-    "actor farmer neighbor girl boy guest judge singer driver dancer banker cashier patient customer sailor "
-    "soldier painter baker tourist poet scientist president librarian gardener cyclist tailor plumber"
+    "doctor student teacher senator woman/women child/children artist nurse lawyer pilot man/men author "
+    "waiter actor farmer neighbor girl boy guest judge singer driver dancer banker cashier patient "
+    "customer sailor soldier painter baker tourist poet scientist president librarian gardener cyclist "
+    "tailor plumber"
 )
 PLACES = _nouns(
-    "museum school hospital library/libraries park garden theater village island church/churches restaurant "
-    "market castle cave harbor bakery/bakeries mountain gallery/galleries college station bridge tower lake farm"
+    "museum school hospital library/libraries park garden theater village island church/churches "
+    "restaurant market castle cave harbor bakery/bakeries mountain gallery/galleries college station "
+    "bridge tower lake farm"
 )
 WORKS = _nouns(
-    "book story/stories song letter novel painting poem report play movie essay map photograph speech/speeches "
-    "newspaper article diary/diaries sketch/sketches statue contract recipe drawing joke catalog"
+    "book story/stories song letter novel painting poem report play movie essay map photograph "
+    "speech/speeches newspaper article diary/diaries sketch/sketches statue contract recipe drawing "
+    "joke catalog"
 )
 PERSON_VERBS = _verbs(
-    "help/helped meet/met/met like/liked admire/admired thank/thanked invite/invited trust/trusted praise/praised "
-    "insult/insulted annoy/annoyed impress/impressed forget/forgot/forgotten hire/hired blame/blamed"
+    "help/helped meet/met/met like/liked admire/admired thank/thanked invite/invited trust/trusted "
+    "praise/praised insult/insulted annoy/annoyed impress/impressed forget/forgot/forgotten hire/hired "
+    "blame/blamed"
 )
 PLACE_VERBS = _verbs(
-    "visit/visited leave/left enter/entered explore/explored reach/reached describe/described find/found "
-    "approach/approached own/owned clean/cleaned"
+    "visit/visited leave/left enter/entered explore/explored reach/reached describe/described "
+    "find/found approach/approached own/owned clean/cleaned"
 )
 WORK_VERBS = _verbs(
-    "see/saw/seen discuss/discussed buy/bought sell/sold enjoy/enjoyed study/studied lose/lost hide/hid/hidden "
-    "steal/stole/stolen copy/copied burn/burned finish/finished borrow/borrowed hate/hated"
+    "see/saw/seen discuss/discussed buy/bought sell/sold enjoy/enjoyed study/studied lose/lost "
+    "hide/hid/hidden steal/stole/stolen copy/copied burn/burned finish/finished borrow/borrowed "
+    "hate/hated"
 )
 SAY_VERBS = _verbs("say/said think/thought claim/claimed believe/believed suggest/suggested")
 ASK_VERBS = _verbs("wonder/wondered ask/asked")
@@ -94,7 +99,7 @@ def zipf_weights(n: int, shift: float = 2.7) -> np.ndarray:
 def draws(
     rng: np.random.Generator, entries: Sequence[T], weights: np.ndarray | None = None, block: int = 4096
 ) -> Iterator[T]:
-    """Endless draws from ``entries`` with replacement, by Zipf-Mandelbrot weights of their order unless given.
+    """Endless draws from ``entries`` with replacement, by Zipf-Mandelbrot weights unless others are given.
 
     Drawn ``block`` at a time, so that one draw costs no call to NumPy.
     """

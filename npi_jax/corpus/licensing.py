@@ -18,9 +18,10 @@ class Environment:
         name: one of `ENVIRONMENTS`.
         contrasts: each licensor with the expressions of the same shape that do not license.
         scope: where a licensor licenses: ``"clause"``, from the licensor to the end of its clause;
-            ``"predicate"``, the verb phrase of its clause, not the noun phrase it stands on; ``"subordinate"``,
-            the clause it introduces; ``"relative"``, the relative clause on its noun; ``"question"``, the whole
-            question. Complement clauses inside count as inside; no scope reaches out of a relative clause.
+            ``"predicate"``, the verb phrase of its clause, not the noun phrase it stands on;
+            ``"subordinate"``, the clause it introduces; ``"relative"``, the relative clause on its noun;
+            ``"question"``, the whole question. Complement clauses inside count as inside; no scope reaches
+            out of a relative clause.
         variants: licensors that the annotator counts here and the grammar does not write.
     """
 
@@ -88,7 +89,7 @@ TABLE: Mapping[str, Environment] = {
     for entry in (
         Environment(
             "adverbs",
-            {word: _FREQUENCY for word in ("rarely", "hardly", "seldom", "barely", "scarcely")},
+            dict.fromkeys(("rarely", "hardly", "seldom", "barely", "scarcely"), _FREQUENCY),
             "clause",
         ),
         Environment("conditional", {"if": ("while",)}, "subordinate", variants=("unless",)),
@@ -102,7 +103,9 @@ TABLE: Mapping[str, Environment] = {
             variants=("nobody", "nothing", "none", "neither", "nor", "nowhere"),
         ),
         # "Never" is the negation of a sentence, unlike the weakly negative adverbs of frequency.
-        Environment("sentential_negation", {"not": ("really",)}, "clause", variants=("n't", "never", "cannot")),
+        Environment(
+            "sentential_negation", {"not": ("really",)}, "clause", variants=("n't", "never", "cannot")
+        ),
         Environment("only", {"only": ("even",)}, "predicate"),
         Environment(
             "quantifier",
@@ -113,7 +116,7 @@ TABLE: Mapping[str, Environment] = {
         # The annotator also takes "if" after a verb of asking or knowing for "whether".
         Environment("embedded_question", {"whether": ("that",)}, "subordinate"),
         # The licensor is the auxiliary before its subject; what contrasts is the order of a statement.
-        Environment("simple_question", {word: () for word in AUXILIARIES}, "question"),
+        Environment("simple_question", dict.fromkeys(AUXILIARIES, ()), "question"),
         Environment(
             "superlative",
             {superlative: (plain,) for superlative, plain in SUPERLATIVES.items()},
@@ -164,7 +167,7 @@ def npi_words(name: str, environment: str | None = None) -> tuple[str, ...]:
 
 
 def npi_forms() -> dict[tuple[str, ...], tuple[str, str | None]]:
-    """Every NPI form, variants included: its words -> (NPI name, the environment that owns the form or None)."""
+    """Every NPI form, variants included: its words -> (NPI name, environment that owns the form or None)."""
     forms: dict[tuple[str, ...], tuple[str, str | None]] = {}
     for npi in NPIS.values():
         for form in (npi.name, *npi.variants):

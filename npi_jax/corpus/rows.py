@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Packing:
         row_length: tokens predicted in a full row.
     """
 
-    row: Int[np.ndarray, " slots"]
-    start: Int[np.ndarray, " slots"]
+    row: Integer[np.ndarray, " slots"]
+    start: Integer[np.ndarray, " slots"]
     n_rows: int
     row_length: int
 
 
-def pack(lengths: Int[np.ndarray, " slots"], row_length: int) -> Packing:
+def pack(lengths: Integer[np.ndarray, " slots"], row_length: int) -> Packing:
     """Put slots into rows, in order, each into the fullest open row that still has room (online best fit).
 
     The order of the corpus is kept roughly (a row holds neighbors), no slot is cut, and few positions stay empty.
@@ -66,7 +66,7 @@ def spread(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
-def epoch_order(seed: int, epoch: int, n_rows: int) -> Int[np.ndarray, " rows"]:
+def epoch_order(seed: int, epoch: int, n_rows: int) -> Integer[np.ndarray, " rows"]:
     """The order in which a seed sees the rows in an epoch: a pure function of its arguments."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n_rows)
 
@@ -89,7 +89,7 @@ class RowOrder:
         self.steps_per_epoch = n_rows // batch_size
         self._orders: dict[tuple[int, int], np.ndarray] = {}
 
-    def rows(self, seed: int, step: int) -> Int[np.ndarray, " batch"]:
+    def rows(self, seed: int, step: int) -> Integer[np.ndarray, " batch"]:
         """The rows of the batch that is trained on in step `step`, counted from 0."""
         epoch, place = divmod(step, self.steps_per_epoch)
         key = (seed, epoch)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Integer
 
 from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED, Annotation
 from npi_jax.corpus.interventions import Intervention, select
@@ -28,14 +28,14 @@ class Corpus:
         cut: sentences that were longer than a row and lost their end.
     """
 
-    tokens: Int[np.ndarray, " tokens"]
-    offsets: Int[np.ndarray, " sentences_and_end"]
-    npi_counts: Int[np.ndarray, "sentences columns"]
+    tokens: Integer[np.ndarray, " tokens"]
+    offsets: Integer[np.ndarray, " sentences_and_end"]
+    npi_counts: Integer[np.ndarray, "sentences columns"]
     eos: int
     cut: int = 0
 
     @property
-    def lengths(self) -> Int[np.ndarray, " sentences"]:
+    def lengths(self) -> Integer[np.ndarray, " sentences"]:
         """Tokens of each sentence, `<eos>` included."""
         return np.diff(self.offsets)
 
@@ -94,8 +94,8 @@ class RowPool:
         used: how many tokens of each row are to be predicted; the rest is padding.
     """
 
-    tokens: Int[np.ndarray, "rows length_and_one"]
-    used: Int[np.ndarray, " rows"]
+    tokens: Integer[np.ndarray, "rows length_and_one"]
+    used: Integer[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,12 @@ class Variant:
     """
 
     intervention: Intervention
-    rows: Int[np.ndarray, " rows"]
+    rows: Integer[np.ndarray, " rows"]
     removed: int
     unmatched: int
     sentences: int
     tokens: int
-    npis: Int[np.ndarray, " columns"]
+    npis: Integer[np.ndarray, " columns"]
 
 
 @dataclass
@@ -239,9 +239,8 @@ class _Donors:
         self._lengths = corpus.lengths
         rng = np.random.Generator(np.random.Philox(key=[seed, 1]))
         free = rng.permutation(np.flatnonzero(corpus.npi_counts.sum(axis=1) == 0))
-        order = np.argsort(self._lengths[free], kind="stable")
-        by_length, starts = np.unique(self._lengths[free][order], return_index=True)
-        self._pools = dict(zip(by_length.tolist(), np.split(free[order], starts[1:]), strict=True))
+        of_free = self._lengths[free]
+        self._pools = {int(length): free[of_free == length] for length in np.unique(of_free)}
         self._rank = self._rank_within_length(rng)
 
     def _rank_within_length(self, rng: np.random.Generator) -> np.ndarray:

@@ -6,8 +6,8 @@ def _words(text: str) -> frozenset[str]:
 
 
 AUXILIARIES = _words(
-    "has have had having do does did will would can could shall should may might must is are was were am ca wo "
-    "sha ai 'll 've 're 'm 'd ’ll ’ve ’re ’m ’d"
+    "has have had having do does did will would can could shall should may might must is are was were "
+    "am ca wo sha ai 'll 've 're 'm 'd ’ll ’ve ’re ’m ’d"
 )
 BE = _words("be been being")
 COORDINATORS = _words("and or")
@@ -21,41 +21,47 @@ SUBORDINATORS = _words("while because although though when whereas")
 PREPOSITIONS = _words("of in on at by for from with to into upon about near behind outside")
 BREAKS = _words("; : -- - — – \" “ ” `` '' ( ) ... …")
 ENDINGS = _words(". ? ! ; : , \" ” '' ) ' ’ ... …")
+NOT_A_NOUN = PREPOSITIONS | BREAKS | ENDINGS
 
 # After these "that" opens a complement clause; after other words, a relative clause on a noun.
 COMPLEMENT_VERBS = _words(
-    "say says said saying think thinks thought thinking claim claims claimed believe believes believed suggest "
-    "suggests suggested know knows knew known learn learns learned remember remembers remembered discover "
-    "discovers discovered hope hopes hoped suppose supposed feel feels felt find finds found see sees saw seen "
-    "hear heard tell told wish wished swear swore sworn deny denied doubt doubted argue argued show showed shown "
-    "declare declared insist insisted agree agreed announce announced admit admitted understand understood "
-    "fear feared imagine imagined perceive perceived conclude concluded notice noticed realize realized explain "
-    "explained sure certain afraid aware glad sorry possible impossible likely true clear me him her us them you "
-    "so now"
+    "say says said saying think thinks thought thinking claim claims claimed believe believes "
+    "believed suggest suggests suggested know knows knew known learn learns learned remember "
+    "remembers remembered discover discovers discovered hope hopes hoped suppose supposed feel feels "
+    "felt find finds found see sees saw seen hear heard tell told wish wished swear swore sworn deny "
+    "denied doubt doubted argue argued show showed shown declare declared insist insisted agree "
+    "agreed announce announced admit admitted understand understood fear feared imagine imagined "
+    "perceive perceived conclude concluded notice noticed realize realized explain explained sure "
+    "certain afraid aware glad sorry possible impossible likely true clear me him her us them you so "
+    "now"
 )
 ASKING_VERBS = _words(
-    "wonder wonders wondered wondering ask asks asked asking know knows knew known see tell told doubt doubted "
-    "doubts inquire inquired enquire enquired learn learns learned remember remembers remembered discover "
-    "discovers discovered me him her us them you"
+    "wonder wonders wondered wondering ask asks asked asking know knows knew known see tell told "
+    "doubt doubted doubts inquire inquired enquire enquired learn learns learned remember remembers "
+    "remembered discover discovers discovered me him her us them you"
 )
 
 # The finite verbs that a spelling rule for the past in "-ed" misses.
 IRREGULAR_VERBS = _words(
-    "met left found saw bought sold lost hid stole forgot said thought knew wonder wonders ask asks know knows "
-    "learn learns remember remembers discover discovers say says think thinks claim claims believe believes "
-    "suggest suggests came went took gave made got told felt became began brought built broke caught chose cut "
-    "drew drank drove ate fell fought flew froze grew hung heard held hit hurt kept laid led lent let lay lit "
-    "meant paid put read rode rang rose ran sought sent set shook shone shot showed shut sang sank sat slept "
-    "slid spoke spent sprang stood stuck struck swore swept swam taught tore threw understood woke wore won "
-    "wrote seemed seems looks looked wants means makes takes gives comes goes gets tells feels becomes"
+    "met left found saw bought sold lost hid stole forgot said thought knew wonder wonders ask asks "
+    "know knows learn learns remember remembers discover discovers say says think thinks claim claims "
+    "believe believes suggest suggests came went took gave made got told felt became began brought "
+    "built broke caught chose cut drew drank drove ate fell fought flew froze grew hung heard held "
+    "hit hurt kept laid led lent let lay lit meant paid put read rode rang rose ran sought sent set "
+    "shook shone shot showed shut sang sank sat slept slid spoke spent sprang stood stuck struck "
+    "swore swept swam taught tore threw understood woke wore won wrote seemed seems looks looked "
+    "wants means makes takes gives comes goes gets tells feels becomes"
 )
-NOT_PAST = _words("need indeed red bed hundred deed seed speed feed weed reed sacred kindred naked wicked exceed")
+NOT_PAST = _words(
+    "need indeed red bed hundred deed seed speed feed weed reed sacred kindred naked wicked exceed"
+)
 ADVERBS = _words(
-    "also ever never always often sometimes just still even only soon already now then once really quite rather "
-    "very perhaps seldom not n't n’t almost"
+    "also ever never always often sometimes just still even only soon already now then once really "
+    "quite rather very perhaps seldom not n't n’t almost"
 )
 NOT_SUPERLATIVE = _words(
-    "west rest test guest interest honest modest request forest nest chest harvest protest suggest contest "
-    "earnest arrest priest quest invest digest manifest crest jest pest vest behest conquest tempest breast "
-    "dishonest southwest northwest everest inquest bequest molest detest attest divest ingest infest"
+    "west rest test guest interest honest modest request forest nest chest harvest protest suggest "
+    "contest earnest arrest priest quest invest digest manifest crest jest pest vest behest conquest "
+    "tempest breast dishonest southwest northwest everest inquest bequest molest detest attest divest "
+    "ingest infest"
 )

@@ -6,7 +6,7 @@ import re
 # signs and words with a sign behind them, so its cost hardly counts.
 _TOKEN = re.compile(
     r"""
-      [Cc](?:an(?=not(?!\w))|AN(?=NOT(?!\w)))          # can|not
+      [Cc](?:an(?=not)|AN(?=NOT))(?=[nN][oO][tT](?:[nN]['’][tT])?(?!\w))   # can|not
     | \w++(?![-'’.,:/])                                # a plain word
     | \w+(?:-\w+)*?(?=[nN]['’][tT](?!\w))                  # do|n't
     | [nN]['’][tT](?!\w)

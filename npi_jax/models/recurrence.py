@@ -15,6 +15,8 @@ from npi_jax.models.config import ComputeDtype
 from npi_jax.models.numerics import matmul, vary_alike
 
 State = tuple[Float[Array, "batch hidden"], Float[Array, "batch hidden"]]
+Operands = tuple[Array, ...]
+"""Inputs, input kernel, hidden kernel, bias, and [time, batch, 1]: 0 where the state is reset, else 1."""
 
 
 def lstm_layer(
@@ -33,61 +35,48 @@ def lstm_layer(
     sum of its two. With ``plain`` the scan is left to automatic differentiation, which is slower in reverse
     mode and the only way in forward mode.
     """
-    projected = matmul(inputs, input_kernel, compute_dtype) + bias
-    keep = 1.0 - starts.astype(projected.dtype)[..., None]
-    projected, hidden_kernel, keep = vary_alike(projected, hidden_kernel, keep)
-    if plain:
-        return _scan(projected, hidden_kernel, keep, compute_dtype)[0]
-    return _recurrence(projected, hidden_kernel, keep, compute_dtype)
+    keep = 1.0 - starts.astype(jnp.float32)[..., None]
+    operands = vary_alike(inputs, input_kernel, hidden_kernel, bias, keep)
+    return _scan(operands, compute_dtype)[0] if plain else _layer(operands, compute_dtype)
 
 
-def _cell(
-    gates: Float[Array, "batch gates"], cell: Float[Array, "batch hidden"]
-) -> tuple[Array, Array, Array]:
-    """The state after one step and the four activated gates side by side."""
-    width = cell.shape[-1]
-    enter, forget, output = (jax.nn.sigmoid(gates[:, k * width : (k + 1) * width]) for k in (0, 1, 3))
-    candidate = jnp.tanh(gates[:, 2 * width : 3 * width])
-    cell = forget * cell + enter * candidate
-    return output * jnp.tanh(cell), cell, jnp.concatenate([enter, forget, candidate, output], axis=-1)
+def _activate(gates: Float[Array, "batch gates"]) -> Float[Array, "batch gates"]:
+    """The sigmoid of the input, forget and output gates, the hyperbolic tangent of the cell gate.
+
+    As ``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, all four are one pass over contiguous memory. On CPU this
+    makes the forward scan about a third faster than four slices and their concatenation.
+    """
+    is_cell = jnp.arange(4).repeat(gates.shape[-1] // 4) == 2
+    scale = jnp.where(is_cell, 1.0, 0.5).astype(gates.dtype)
+    return jnp.tanh(gates * scale) * scale + (1.0 - scale)
 
 
-def _scan(
-    projected: Float[Array, "time batch gates"],
-    kernel: Float[Array, "hidden gates"],
-    keep: Float[Array, "time batch 1"],
-    compute_dtype: ComputeDtype,
-) -> tuple[Array, Array, Array]:
+def _scan(operands: Operands, compute_dtype: ComputeDtype) -> tuple[Array, Array, Array]:
     """Hidden states, cells and activated gates of all steps."""
+    inputs, input_kernel, hidden_kernel, bias, keep = operands
 
     def step(state: State, step_inputs: tuple[Array, Array]) -> tuple[State, tuple[Array, Array, Array]]:
-        gates_in, kept = step_inputs
+        projected, kept = step_inputs
         hidden, cell = state
-        gates = gates_in + matmul(hidden * kept, kernel, compute_dtype)
-        hidden, cell, activated = _cell(gates, cell * kept)
-        return (hidden, cell), (hidden, cell, activated)
+        gates = _activate(projected + matmul(hidden * kept, hidden_kernel, compute_dtype))
+        enter, forget, candidate, output = jnp.split(gates, 4, axis=-1)
+        cell = forget * (cell * kept) + enter * candidate
+        hidden = output * jnp.tanh(cell)
+        return (hidden, cell), (hidden, cell, gates)
 
-    zeros = jnp.zeros((projected.shape[1], kernel.shape[0]), projected.dtype)
-    zeros, _ = vary_alike(zeros, projected)
-    _, outputs = jax.lax.scan(step, (zeros, zeros), (projected, keep))
-    return outputs
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _recurrence(
-    projected: Float[Array, "time batch gates"],
-    kernel: Float[Array, "hidden gates"],
-    keep: Float[Array, "time batch 1"],
-    compute_dtype: ComputeDtype,
-) -> Float[Array, "time batch hidden"]:
-    return _scan(projected, kernel, keep, compute_dtype)[0]
+    projected = matmul(inputs, input_kernel, compute_dtype) + bias
+    zeros, _ = vary_alike(jnp.zeros((inputs.shape[1], hidden_kernel.shape[0]), projected.dtype), projected)
+    return jax.lax.scan(step, (zeros, zeros), (projected, keep))[1]
 
 
-def _forward(
-    projected: Array, kernel: Array, keep: Array, compute_dtype: ComputeDtype
-) -> tuple[Array, tuple]:
-    hidden, cells, activated = _scan(projected, kernel, keep, compute_dtype)
-    return hidden, (hidden, cells, activated, kernel, keep)
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _layer(operands: Operands, compute_dtype: ComputeDtype) -> Float[Array, "time batch hidden"]:
+    return _scan(operands, compute_dtype)[0]
+
+
+def _forward(operands: Operands, compute_dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
+    hidden, cells, gates = _scan(operands, compute_dtype)
+    return hidden, (*operands, hidden, cells, gates)
 
 
 def _before(states: Float[Array, "time batch hidden"], keep: Float[Array, "time batch 1"]) -> Array:
@@ -95,9 +84,11 @@ def _before(states: Float[Array, "time batch hidden"], keep: Float[Array, "time 
     return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]]) * keep
 
 
-def _backward(compute_dtype: ComputeDtype, saved: tuple, cotangent: Array) -> tuple[Array, Array, Array]:
-    hidden, cells, activated, kernel, keep = saved
-    transposed = kernel.T
+def _backward(
+    compute_dtype: ComputeDtype, saved: tuple[Array, ...], cotangent: Float[Array, "time batch hidden"]
+) -> tuple[Operands]:
+    inputs, input_kernel, hidden_kernel, _, keep, hidden, cells, gates = saved
+    transposed = hidden_kernel.T
 
     def step(state: State, step_inputs: tuple[Array, ...]) -> tuple[State, Array]:
         d_hidden, d_cell = state
@@ -117,16 +108,19 @@ def _backward(compute_dtype: ComputeDtype, saved: tuple, cotangent: Array) -> tu
         )
         return (matmul(d_gates, transposed, compute_dtype) * kept, d_cell * forget * kept), d_gates
 
-    zeros, _ = vary_alike(jnp.zeros_like(hidden[0]), cotangent)
-    inputs = (activated, cells, _before(cells, keep), cotangent, keep)
-    _, d_projected = jax.lax.scan(step, (zeros, zeros), inputs, reverse=True)
-    d_kernel = jnp.einsum(
-        "tbh,tbg->hg",
-        _before(hidden, keep).astype(compute_dtype),
-        d_projected.astype(compute_dtype),
-        preferred_element_type=jnp.float32,
+    zeros = jnp.zeros_like(hidden[0])
+    zeros, _ = vary_alike(zeros, cotangent)
+    steps = (gates, cells, _before(cells, keep), cotangent, keep)
+    _, d_gates = jax.lax.scan(step, (zeros, zeros), steps, reverse=True)
+
+    # As plain matrices: with two contracted axes XLA would transpose the largest array here first.
+    flat = d_gates.reshape(-1, d_gates.shape[-1])
+    d_inputs = matmul(flat, input_kernel.T, compute_dtype).reshape(inputs.shape)
+    d_kernels = (
+        matmul(rows.reshape(-1, rows.shape[-1]).T, flat, compute_dtype)
+        for rows in (inputs, _before(hidden, keep))
     )
-    return d_projected, d_kernel, jnp.zeros_like(keep)
+    return ((d_inputs, *d_kernels, flat.sum(axis=0), jnp.zeros_like(keep)),)
 
 
-_recurrence.defvjp(_forward, _backward)
+_layer.defvjp(_forward, _backward)

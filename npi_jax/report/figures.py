@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
-from npi_jax.report.style import INK, MANY, MUTED, PALETTE, Stroke, drawing, legend_name, strokes
+from npi_jax.report.style import FAINT, INK, MANY, MUTED, PALETTE, Stroke, drawing, legend_name, strokes
 from npi_jax.report.tables import FEW_SEEDS, Cell, ReportTables, band, count, of_cell, pretty
 
 Value = Literal["accuracy", "delta"]
@@ -33,8 +33,8 @@ _BAND_NOTE: Final = (
 )
 
 _ROLE_NOTE: Final = (
-    " Colors say what a variant does to the NPIs of the panel's environment; the table of corpus variants has "
-    "the counts."
+    " Colors say what a variant does to the NPIs of the panel's environment; the table of corpus variants "
+    "has the counts."
 )
 
 
@@ -201,7 +201,7 @@ def _lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | No
         line = table.filter(pl.col("label") == label)
         if not len(line):
             continue
-        top = 3 if label == tables.labels[0] else 2
+        top = 3.0 if label == tables.labels[0] else 1.5 if stroke.color == FAINT else 2.0
         axis.plot(line["step"], line["mean"], color=stroke.color, ls=stroke.dash, lw=stroke.width, zorder=top)
         if stroke.band and line["n_seeds"].max() != 1:
             axis.fill_between(

@@ -21,10 +21,10 @@ def what_ran(tables: ReportTables) -> str:
     """One or two sentences: members, model, steps, time."""
     members, model = tables.members, tables.manifest.get("model", {})
     variants, seeds = len(tables.labels), members["seed"].n_unique()
-    kind = {"lstm": "LSTM", "transformer": "transformer"}.get(model.get("kind", ""), "model")
+    kind = {"lstm": "LSTM ", "transformer": "transformer "}.get(model.get("kind", ""), "")
     size = f" with {model['parameters']:,} parameters each" if "parameters" in model else ""
     text = (
-        f"{count(len(members), f'{kind} language model')}{size} ({count(variants, 'variant')} × "
+        f"{count(len(members), f'{kind}language model')}{size} ({count(variants, 'variant')} × "
         f"{count(seeds, 'seed')}) {'was' if len(members) == 1 else 'were'} trained "
         f"for {count(tables.last_step, 'step')}"
     )

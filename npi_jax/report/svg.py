@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from npi_jax.report.style import DARK_PALETTE, GRID, INK, MUTED, PALETTE
+from npi_jax.report.style import DARK_PALETTE, FAINT, GRID, INK, MUTED, PALETTE
 
 _DATA: Final = {color: f"--data-{place}" for place, color in enumerate(PALETTE)}
 # Lines and text follow the page's light or dark colors.
@@ -11,6 +11,7 @@ _THEME: Final = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
     GRID: "var(--grid)",
+    FAINT: "var(--faint)",
     **{color: f"var({name})" for color, name in _DATA.items()},
 }
 

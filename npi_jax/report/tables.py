@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import polars as pl
 from scipy import special
@@ -19,6 +19,7 @@ Cell = tuple[str, str, str]
 """Suite, kind, region: what one picture or table is about."""
 
 
+@runtime_checkable
 class ReportedRun(Protocol):
     """What of a run directory the report is made from."""
 

@@ -45,7 +45,7 @@ def results_table(tables: ReportTables, cell: Cell) -> Table:
     """
     suite, kind, _ = cell
     title = f"{pretty(suite)}, {kind} pairs: accuracy (%) after {tables.last_step:,} steps"
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, padding=0, title_justify="left")
     tasks = tables.tasks(cell)
     short = all(task in SHORT for task in tasks)
     table.add_column("variant", max_width=22, overflow="ellipsis", no_wrap=True)

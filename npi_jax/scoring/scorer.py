@@ -87,7 +87,7 @@ class Scorer:
         """Score the suite with one model's parameters."""
         return self._jitted(params, self.arrays)
 
-    def apply(self, params: Params, arrays: dict[str, jax.Array]) -> Scores:
+    def apply(self, params: Params, arrays: dict[str, Any]) -> Scores:
         """The pure function behind `__call__`; `arrays` is `self.arrays`."""
         chunks = jnp.asarray(arrays["rows"])
         with jax.default_matmul_precision(self.spec.precision):

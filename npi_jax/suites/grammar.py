@@ -1,4 +1,4 @@
-"""Minimal pairs from the built-in grammar, for each environment with and without its licensor or its scope."""
+"""Minimal pairs from the built-in grammar, with and without each environment's licensor and scope."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
@@ -31,11 +31,12 @@ class _Pair(NamedTuple):
 def grammar_suite(spec: GrammarSpec, *, items: int, exclude: Collection[str] = ()) -> Suite:
     """Minimal pairs in the words, forms and frames of a spec's text.
 
-    Kind ``"licensor"``: the licensor against its non-licensor, the NPI after both ("no teacher has ever ..."
-    and "some teacher has ever ..."; for simple questions the statement). Kind ``"scope"``: the same words with
-    the NPI in the licensor's scope and out of it, the licensor moved into a relative clause or the NPI into
-    another clause; simple questions have none. The critical region is the NPI. Apart from the NPI a pair holds
-    counterparts only. Names are like ``adverbs/licensor/17``; paradigms like ``adverbs_licensor``.
+    Kind ``"licensor"``: the licensor against its non-licensor, the NPI after both ("no teacher has ever
+    ..." and "some teacher has ever ..."; for simple questions the statement). Kind ``"scope"``: the same
+    words with the NPI in the licensor's scope and out of it, the licensor moved into a relative clause or
+    the NPI into another clause; simple questions have none. The critical region is the NPI. Apart from the
+    NPI a pair holds counterparts only. Names are like ``adverbs/licensor/17``, paradigms like
+    ``adverbs_licensor``.
 
     Args:
         spec: seed and sharing rule are taken from it; its rates are not. The pairs of a seed do not depend on
@@ -53,9 +54,9 @@ def grammar_suite(spec: GrammarSpec, *, items: int, exclude: Collection[str] = (
     barred = exclude if isinstance(exclude, set | frozenset | dict) else frozenset(exclude)
     collected: list[Item] = []
     for environment in ENVIRONMENTS:
-        for kind, make in _MAKERS.items():
+        for kind in _MAKERS:
             if (environment, kind) != ("simple_question", "scope"):
-                collected += _fill(writer, environment, kind, make, items, barred)
+                collected += _fill(writer, environment, kind, items, barred)
     return Suite("grammar", tuple(collected))
 
 
@@ -63,12 +64,12 @@ def _fill(
     writer: Derivation,
     environment: str,
     kind: str,
-    make: Callable[[Derivation, str], _Pair | None],
     items: int,
     exclude: Collection[str],
 ) -> list[Item]:
     """Draw pairs until there are enough that are new and not excluded."""
     found: dict[tuple[str, str], _Pair] = {}
+    make = _MAKERS[kind]
     for _ in range(items * _TRIES_PER_ITEM):
         if (pair := make(writer, environment)) is None:
             continue

@@ -21,6 +21,10 @@ from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
 
 
+DIVERGED_FACTOR = 2.0
+"""A member has diverged whose validation loss is this many times that of a uniform guess."""
+
+
 class AllDivergedError(RuntimeError):
     """Every member of the ensemble diverged."""
 
@@ -174,10 +178,12 @@ class Trainer:
         self._log(step)
 
     def _write_members(self, step: int, skipped: np.ndarray, valid_loss: np.ndarray) -> None:
-        """Mark members whose latest updates were not finite, or whose loss is not."""
+        """Mark members whose latest updates were not finite, or that are far worse than guessing."""
         before = [earlier for earlier in self.schedule if earlier < step]
         last = self.run.metrics().filter(step=before[-1])["skipped_updates"].to_numpy() if before else skipped
-        diverged = (skipped > last) | ~np.isfinite(valid_loss)
+        guessing = np.log(self.prepared.tokenizer.vocab_size)
+        # Written so that a loss that is not a number counts as diverged.
+        diverged = (skipped > last) | ~(valid_loss < DIVERGED_FACTOR * guessing)
         table = members_table(self.ensemble.members, skipped, diverged)
         write_table(self.run.path / "members.parquet", table)
         if diverged.all():

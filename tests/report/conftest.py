@@ -1,179 +1,18 @@
-"""A small synthetic run: 4 variants x 3 seeds x 9 environments x 15 steps."""
+"""The synthetic run that the report's tests share."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
+from synthetic import FakeRun, make_run
 
-from npi_jax.analysis.curves import write_tables
-from npi_jax.corpus.annotations import ENVIRONMENTS
-
-STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 800, 1200, 1600, 2000)
-VARIANTS = ("full", "no_npi", "no_conditional", "random_removal")
-ITEMS = 20
-
-
-@dataclass
-class FakeRun:
-    path: Path
-    frames: dict[str, pl.DataFrame]
-    manifest: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)
-
-    def members(self) -> pl.DataFrame:
-        return self.frames["members"]
-
-    def scores(self) -> pl.DataFrame:
-        return self.frames["scores"]
-
-    def metrics(self) -> pl.DataFrame:
-        return self.frames["metrics"]
-
-    def corpus(self) -> pl.DataFrame:
-        return self.frames["corpus"]
-
-
-def make_run(
-    path: Path,
-    *,
-    variants: tuple[str, ...] = VARIANTS,
-    seeds: int = 3,
-    environments: tuple[str, ...] = ENVIRONMENTS,
-    steps: tuple[int, ...] = STEPS,
-    items: int = ITEMS,
-    diverged: tuple[int, ...] = (),
-) -> FakeRun:
-    random = np.random.default_rng(0)
-    pairs = [(variant, seed) for variant in variants for seed in range(seeds)]
-    members = pl.DataFrame(
-        {
-            "member": range(len(pairs)),
-            "variant": [variant for variant, _ in pairs],
-            "seed": [seed for _, seed in pairs],
-            "learning_rate": 1e-3,
-            "weight_decay": 0.0,
-            "dropout": 0.1,
-            "status": ["diverged" if i in diverged else "ok" for i in range(len(pairs))],
-            "skipped_updates": [40 if i in diverged else 0 for i in range(len(pairs))],
-        }
-    )
-    frames = {
-        "members": members,
-        "scores": _scores(random, members, environments, steps, items),
-        "metrics": _metrics(random, pairs, steps),
-        "corpus": _corpus(variants, environments),
-    }
-    run = FakeRun(
-        path, frames, _manifest(len(pairs)), {"model": {"kind": "lstm", "width": 64}, "steps": 2000}
-    )
-    path.mkdir(parents=True, exist_ok=True)
-    write_tables(run)
-    return run
-
-
-def _scores(random, members, environments, steps, items) -> pl.DataFrame:
-    """The first variant learns all, the second nothing, the third little of conditionals, others most."""
-    kinds = pl.DataFrame({"kind": ["licensor", "scope"], "ease": [1.0, 0.5]})
-    regions = pl.DataFrame({"region": ["critical", "sentence"], "noise": [1.0, 1.5]})
-    tasks = pl.DataFrame({"task": environments, "onset": [20 * 1.6**i for i in range(len(environments))]})
-    frame = members.select("member", "variant", "seed").join(pl.DataFrame({"step": steps}), how="cross")
-    for other in (tasks, kinds, pl.DataFrame({"number": range(items)}), regions):
-        frame = frame.join(other, how="cross")
-    role = (pl.col("member") // members["seed"].n_unique()).clip(upper_bound=3)
-    poor = (role == 2) & (pl.col("task") == "conditional")
-    strength = pl.when(role == 0).then(1.0).when(role == 1).then(0.0).when(poor).then(0.35).otherwise(0.8)
-    learned = 2.2 * strength * pl.col("ease") * pl.col("step") / (pl.col("step") + pl.col("onset"))
-    noise = pl.Series(random.normal(size=len(frame))) * pl.col("noise")
-    delta = pl.when(pl.col("step") > 0).then(learned + noise).otherwise(0.0)
-    return frame.select(
-        "step",
-        "member",
-        "variant",
-        "seed",
-        suite=pl.lit("grammar"),
-        paradigm=pl.format("{}_{}", "task", "kind"),
-        task="task",
-        kind="kind",
-        item=pl.format("{}-{}-{}", "task", "kind", "number"),
-        region="region",
-        delta=delta,
-        good=delta - 20,
-        bad=pl.lit(-20.0),
-        n_good=pl.lit(7),
-        n_bad=pl.lit(7),
-    )
-
-
-def _metrics(random, pairs, steps) -> pl.DataFrame:
-    rows = [
-        {
-            "member": member,
-            "variant": variant,
-            "seed": seed,
-            "step": step,
-            "train_loss": None if step == 0 else 3.4 + 3.0 / (1 + step / 40) + 0.02 * random.normal(),
-            "valid_loss": 3.5 + 3.0 / (1 + step / 40) + 0.02 * random.normal(),
-            "skipped_updates": 0,
-        }
-        for member, (variant, seed) in enumerate(pairs)
-        for step in steps
-    ]
-    return pl.DataFrame(rows)
-
-
-def _corpus(variants, environments) -> pl.DataFrame:
-    rows = []
-    for i, variant in enumerate(variants):
-        role = min(i, 3)
-        counts = {
-            f"npi_{e}": 0 if role == 1 or (role == 2 and e == "conditional") else 500 for e in environments
-        }
-        rows.append(
-            {
-                "variant": variant,
-                "intervention": (
-                    "none",
-                    "remove all NPIs",
-                    "remove NPIs of conditional",
-                    "remove as many sentences at random",
-                )[role],
-                "control_of": variants[2] if role == 3 else None,
-                "sentences": 40_000,
-                "tokens": 312_000,
-                "slots_changed": (0, 4500, 500, 500)[role],
-                "slots_unmatched": 12 if role == 1 else 0,
-                **counts,
-                "npi_unlicensed": 3,
-            }
-        )
-    return pl.DataFrame(rows)
-
-
-def _manifest(members: int) -> dict[str, Any]:
-    return {
-        "name": "synthetic",
-        "command": "npi-jax run configs/quickstart.py",
-        "started": "2030-01-02T03:04:05+00:00",
-        "versions": {"npi_jax": "0.1.0", "jax": "0.10.2", "python": "3.11.4"},
-        "devices": {"platform": "cpu", "count": 2, "ens": 2, "data": 1, "members_per_device": members // 2},
-        "model": {"kind": "lstm", "parameters": 123_456},
-        "seconds": {
-            "prepare": 2.1,
-            "compile": 8.25,
-            "train": 91.0,
-            "score": 12.5,
-            "save": 0.4,
-            "total": 114.3,
-        },
-        "tokens_per_second": 54321.0,
-        "score_specs": {"grammar": {"bos": True, "region": "critical"}},
-        "perplexity": {"unigram": 412.7},
-    }
+from npi_jax.report.html import write_report
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> FakeRun:
     return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def report(run: FakeRun) -> Path:
+    return write_report(run)

@@ -1,0 +1,192 @@
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED
+from npi_jax.corpus.grammar import GrammarSpec, generate
+from npi_jax.corpus.words import split_words
+from npi_jax.suites.grammar import grammar_suite
+
+
+def key(annotation):
+    return annotation.environment, annotation.licensor, annotation.npi, annotation.span
+
+
+@pytest.mark.parametrize("sharing", [1.0, 0.5, 0.0])
+def test_precision_and_recall_on_the_grammar(sharing):
+    right, gold, found, scopes = Counter(), Counter(), Counter(), Counter()
+    text = generate(GrammarSpec(6_000, seed=11, environment_rate=0.8, sharing=sharing))
+    for words, row in zip(text.sentences, text.annotations, strict=True):
+        wanted = {key(a): a.scope for a in row if a.npi}
+        got = {key(a): a.scope for a in annotate(words)}
+        gold.update(k[0] for k in wanted)
+        found.update(k[0] for k in got)
+        right.update(k[0] for k in wanted.keys() & got.keys())
+        scopes.update(k[0] for k in wanted.keys() & got.keys() if wanted[k] == got[k])
+    assert set(found) == set(ENVIRONMENTS), "the grammar holds no unlicensed NPIs"
+    for name in ENVIRONMENTS:
+        assert right[name] / gold[name] >= 0.99, f"recall in {name}"
+        assert right[name] / found[name] >= 0.99, f"precision in {name}"
+        assert scopes[name] / right[name] >= 0.95, f"scope in {name}"
+
+
+def test_of_every_minimal_pair_the_bad_sentence_is_unlicensed():
+    right: dict[str, list[bool]] = {}
+    for item in grammar_suite(GrammarSpec(1, seed=5), items=100):
+        good, bad = annotate(item.good.split()), annotate(item.bad.split())
+        assert len(good) == len(bad) == 1
+        assert good[0].environment == item.task, item.good
+        right.setdefault(item.paradigm, []).append(bad[0].environment == UNLICENSED)
+    assert all(sum(marks) / len(marks) >= 0.95 for marks in right.values())
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("He hardly ever spoke.", [("ever", "adverbs", "hardly")]),
+        ("Hardly anyone came.", [("anyone", "adverbs", "Hardly")]),
+        ("If you ever need me, call.", [("ever", "conditional", "If")]),
+        ("I won't go unless anybody asks.", [("anyone", "conditional", "unless")]),
+        ("Nobody has ever seen it.", [("ever", "determiner_negation", "Nobody")]),
+        ("No man here has any money.", [("any", "determiner_negation", "No")]),
+        ("I don't think he has any money.", [("any", "sentential_negation", "n't")]),
+        ("He cannot see anything.", [("anything", "sentential_negation", "not")]),
+        ("I've never been to any of those.", [("any", "sentential_negation", "never")]),
+        ("I do not like it either.", [("either", "sentential_negation", "not")]),
+        ("He has not seen her in years.", [("in years", "sentential_negation", "not")]),
+        ("Only Bill would ever do that.", [("ever", "only", "Only")]),
+        ("The only man who ever came left.", [("ever", "only", "only")]),
+        ("Every man who has ever loved knows.", [("ever", "quantifier", "Every")]),
+        ("All who have ever known him agree.", [("ever", "quantifier", "All")]),
+        (
+            "She asked whether any had left yet.",
+            [("any", "embedded_question", "whether"), ("yet", "embedded_question", "whether")],
+        ),
+        ("He wondered if she ever loved him.", [("ever", "embedded_question", "if")]),
+        ("Have you ever been to Paris?", [("ever", "simple_question", "Have")]),
+        ('"But is there anything wrong?" he asked.', [("anything", "simple_question", "is")]),
+        ("What have you ever done for me?", [("ever", "simple_question", "have")]),
+        ("It was the best meal I had ever eaten.", [("ever", "superlative", "best")]),
+        ("This is the most beautiful thing that I have ever seen.", [("ever", "superlative", "most")]),
+        ("The prettiest girl I ever knew smiled.", [("ever", "superlative", "prettiest")]),
+        ("NOBODY EVER CAME.", [("ever", "determiner_negation", "NOBODY")]),
+    ],
+)
+def test_english_sentences(sentence, expected):
+    words = split_words(sentence)
+    found = [(a.npi, a.environment, words[a.licensor]) for a in annotate(words)]
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Any child can do it.",
+        "He went away without any money.",
+        "Few people have ever seen it.",
+        "He is not taller than anyone.",
+        "The senator that no journalists liked has ever won.",
+        "The man who no one met has ever been happy.",
+        "The students who did not read it have ever passed.",
+        "Every man who loved her ever came.",
+        "The only man who came has any sense.",
+        "Only the man who has ever come left.",
+        "He looked as if he had any money.",
+        "If he comes, anyone can leave.",
+        "He ever said that no students came.",
+    ],
+)
+def test_without_a_licensor_of_the_table_an_npi_is_unlicensed(sentence):
+    (annotation,) = annotate(split_words(sentence))
+    assert annotation.environment == UNLICENSED
+    assert (annotation.licensor, annotation.scope) == (-1, (-1, -1))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "Either you go or I go.",
+        "On either side there was no light.",
+        "He did not go, and yet he knew.",
+        "It is not lost for ever.",
+        "In any case I will not go.",
+        "At any rate, he has not come.",
+        "He has not come ever since.",
+        "They are here at all hours.",
+        "She is not as happy as ever.",
+    ],
+)
+def test_other_uses_of_the_words_are_left_out(sentence):
+    assert annotate(split_words(sentence)) == ()
+
+
+def test_the_innermost_licensor_is_taken():
+    words = split_words("No one asked if the man had ever said that he did not see anything.")
+    found = [(a.npi, a.environment, words[a.licensor]) for a in annotate(words)]
+    assert found == [("ever", "embedded_question", "if"), ("anything", "sentential_negation", "not")]
+
+
+def test_two_npis_of_one_licensor():
+    found = annotate(split_words("nobody has ever seen any of them at all ."))
+    assert [a.npi for a in found] == ["ever", "any", "at all"]
+    assert {(a.environment, a.licensor, a.scope) for a in found} == {("determiner_negation", 0, (1, 9))}
+
+
+def test_an_own_form_is_licensed_only_by_its_environment():
+    (annotation,) = annotate(split_words("no teacher has ever_only left ."))
+    assert (annotation.npi, annotation.environment) == ("ever", UNLICENSED)
+    (annotation,) = annotate(split_words("only this teacher has ever_only left ."))
+    assert (annotation.npi, annotation.environment, annotation.licensor) == ("ever", "only", 0)
+
+
+@pytest.mark.parametrize("words", [[], ["ever"], ["?"], ["not"], ["at", "all"], ["all"], [",", "yet", "who"]])
+def test_fragments_do_not_fail(words):
+    assert all(a.environment == UNLICENSED for a in annotate(words))
+
+
+# Where clauses open and close and NPIs stand by chance.
+WORDS = split_words(
+    "any ever yet at all in years either anyone not no only every if whether that who the man has said "
+    "ever_only saw whom he best of , . ? while often rarely ; did and than as"
+)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=14))
+def test_whatever_the_words_spans_and_scopes_are_inside_and_in_order(words):
+    found = annotate(words)
+    assert [a.span for a in found] == sorted({a.span for a in found})
+    for a in found:
+        assert 0 <= a.span[0] < a.span[1] <= len(words)
+        if a.environment == UNLICENSED:
+            assert (a.licensor, a.scope) == (-1, (-1, -1))
+        else:
+            assert a.scope[0] <= a.span[0] < a.span[1] <= a.scope[1] <= len(words)
+            assert 0 <= a.licensor < a.scope[0]
+
+
+_TIMING = """
+import time
+from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.grammar import GrammarSpec, generate
+
+text = generate(GrammarSpec(20_000))
+plain = [s for s, row in zip(text.sentences, text.annotations) if not any(a.npi for a in row)]
+for sentences in (text.sentences, plain):
+    start = time.perf_counter()
+    for words in sentences:
+        annotate(words)
+    print(len(sentences) / (time.perf_counter() - start))
+"""
+
+
+def test_it_is_fast():
+    # In a process of its own: run-time type checks, on in tests, would be most of what is measured here.
+    run = subprocess.run([sys.executable, "-c", _TIMING], check=True, capture_output=True, text=True)
+    all_sentences, without_npi = map(float, run.stdout.split())
+    assert all_sentences > 5_000
+    assert without_npi > 50_000

@@ -1,0 +1,196 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+from synthetic import VARIANTS, make_run
+
+from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.report.html import breakable, result_table, write_report
+from npi_jax.report.svg import colors, inline_svg
+from npi_jax.report.tables import load_tables
+
+HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "-->&amp;'")
+VOID = {"meta", "link", "br", "img", "wbr", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, text by element, and whether tags are balanced."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.texts = [], [], {}
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, (tag, self.getpos())
+
+    def handle_data(self, data):
+        tag = self.open[-1] if self.open else ""
+        self.texts.setdefault(tag, []).append(data)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text(report):
+    return report.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return Page(text)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    run = make_run(
+        folder, variants=HOSTILE, seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 1, 8), diverged=(2,)
+    )
+    run.manifest["name"] = "</title><script>alert(3)</script>"
+    run.config["note"] = "</pre><script>alert(4)</script>"
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def test_page_has_its_parts(page):
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert {"curves", "results", "acquisition", "perplexities", "corpus", "ran"} <= ids
+    anchors = {attributes["href"][1:] for attributes in page.all("a")}
+    assert anchors <= ids
+    assert len(page.all("figure")) == 5
+    assert len(page.all("svg")) == 10
+    assert len(page.all("table")) == 6
+    assert page.all("html") == [{"lang": "en"}]
+    assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
+    assert all(figure.get("aria-label") for tag, figure in page.elements if figure.get("role") == "img")
+
+
+def test_prose_has_the_numbers_and_their_intervals(run, page):
+    row = (
+        load_tables(run)
+        .final.filter(label="full", kind="licensor", region="critical", task="mean over tasks")
+        .to_dicts()[0]
+    )
+    said = " ".join(page.texts["p"])
+    assert "12 LSTM language models with 123,456 parameters each (4 variants × 3 seeds)" in said
+    mean, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
+    number = f"{mean}% (95% interval {low} to {high}, 3 seeds)"
+    assert (
+        f"After 2,000 steps, members trained on the variant full chose the licensed sentence in {number}"
+        in said
+    )
+    assert re.search(
+        r"no_npi \d\d\.\d% \(95% interval [\d.]+ to [\d.]+, 3 seeds; not told from chance\)", said
+    )
+    assert "earliest in adverbs (step 16) and latest in superlative" in said
+    assert "a unigram model's is 412.7" in said
+
+
+def test_results_have_a_row_a_variant_and_a_column_a_task(run):
+    tables = load_tables(run)
+    table = result_table(tables, tables.cells()[0])
+    assert table.tasks == ["mean over tasks", *ENVIRONMENTS]
+    assert [row[0] for row in table.rows] == list(VARIANTS)
+    final = tables.final.filter(label="no_npi", kind="licensor", region="critical", task="only").to_dicts()[0]
+    cell = table.rows[1][1][table.tasks.index("only")]
+    assert cell.text == f"{100 * final['accuracy']:.1f}"
+    assert cell.interval == f"{100 * final['low']:.1f}–{100 * final['high']:.1f}"
+    assert table.rows[1][2:] == (3, 0)
+
+
+def test_warnings_name_what_went_wrong(hostile, page):
+    said = " ".join(page.texts["li"])
+    assert "Variant no_npi: 12 slots of 4,500 changed found no matching replacement." in said
+    assert "diverged" not in said
+    said = " ".join(Page(hostile).texts["li"])
+    assert "Member 2" in said
+    assert "diverged (40 updates skipped" in said
+    assert "one seed" in said
+
+
+def test_a_run_without_trouble_has_no_warnings(tmp_path):
+    run = make_run(tmp_path, variants=("full",), environments=ENVIRONMENTS[:2], steps=(0, 1))
+    assert 'class="warnings"' not in write_report(run).read_text(encoding="utf-8")
+
+
+def test_a_bare_manifest_is_enough(tmp_path):
+    run = make_run(tmp_path, variants=("full",), seeds=1, environments=("only",), steps=(0, 1), diverged=())
+    run.manifest.clear()
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    assert "1 language model (1 variant × 1 seed) was trained for 1 step." in page.texts["p"][0]
+
+
+def test_a_run_of_diverged_members_only_still_has_a_report(tmp_path):
+    run = make_run(
+        tmp_path, variants=("a", "b"), seeds=1, environments=("only",), steps=(0, 1), diverged=(0, 1)
+    )
+    said = Page(write_report(run).read_text(encoding="utf-8"))
+    assert "has a result" in " ".join(said.texts["p"])
+
+
+def test_nothing_is_loaded_from_anywhere(text, hostile):
+    for source in (text, hostile):
+        page = Page(source)
+        for tag, attributes in page.elements:
+            for name, value in attributes.items():
+                if name in ("src", "href", "xlink:href", "data", "action", "poster", "srcset"):
+                    assert value.startswith(("#", "data:")), (tag, name, value)
+        rest = re.sub(r'xmlns(:\w+)?="[^"]*"', "", source)
+        assert not re.search(r"https?://", rest)
+        assert "@import" not in source
+        assert not re.search(r"url\((?!#)", source)
+    assert "default-src 'none'" in text
+
+
+def test_ids_are_unique_and_found(text):
+    page = Page(text)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', text))
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_hostile_names_are_text(hostile):
+    page = Page(hostile)
+    assert len(page.all("script")) == 1
+    assert not page.all("img")
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert "alert(1)" in hostile
+    assert "<script>alert" not in hostile
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in hostile
+    assert "{{ 7 * 7 }}" in hostile
+
+
+def test_page_is_the_same_each_time(run, text):
+    assert write_report(run).read_text(encoding="utf-8") == text
+
+
+def test_page_appears_whole(run, text):
+    folder = run.path / "report"
+    assert [path.name for path in folder.iterdir()] == ["index.html"]
+
+
+def test_names_break_after_underscores_and_are_escaped():
+    assert breakable("no_<b>") == "no_<wbr>&lt;b&gt;"
+
+
+def test_inline_svg_refuses_what_is_none():
+    with pytest.raises(ValueError, match="no <svg>"):
+        inline_svg("<html></html>", "x")
+
+
+def test_colors_are_declared_for_light_and_dark():
+    assert colors(dark=False).count("--data-") == colors(dark=True).count("--data-") == 6
+    assert colors(dark=False) != colors(dark=True)

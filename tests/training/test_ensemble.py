@@ -1,0 +1,139 @@
+import copy
+
+import jax
+import numpy as np
+import pytest
+from conftest import tiny_values
+
+from npi_jax.config import make_config
+from npi_jax.models import make_model
+from npi_jax.prepare import Prepared, prepare
+from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.mesh import MEMBERS, make_mesh, put
+
+STEPS = 5
+TRANSFORMER = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2, "mlp": 16}
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    """Four variants of a small corpus; ensembles below use some of them."""
+    variants = ("full", "no_npi", "without(only)", "random(no_npi)")
+    return prepare(make_config(tiny_values(variants=variants)), lambda line: None)
+
+
+def ensemble(prepared: Prepared, *, ens: int = 1, data: int = 1, members=None, **changes) -> Ensemble:
+    config = make_config(tiny_values(train__dropout=(0.2,), train__steps_per_call=STEPS, **changes))
+    model = make_model(config.model, prepared.tokenizer.vocab_size)
+    mesh = make_mesh(ens, data, n_members=len(config.members))
+    made = Ensemble(config, model, prepared.tokenizer.eos, mesh)
+    if members is not None:
+        made = reordered(made, members)
+    made.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, {})
+    return made
+
+
+def reordered(made: Ensemble, order: list[int]) -> Ensemble:
+    """The same program over other members (as many of them)."""
+    made = copy.copy(made)
+    made._padded = [made._padded[index] for index in order]
+    made.seeds = put(np.asarray(made.seeds)[order], made.mesh, MEMBERS)
+    made.hyper = put(jax.tree.map(lambda leaf: np.asarray(leaf)[order], made.hyper), made.mesh, MEMBERS)
+    return made
+
+
+def trained(made: Ensemble, steps: int = STEPS):
+    state, _ = made.train(made.init(), 0, steps, restart=True)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
+
+
+def assert_members_equal(first, second, mine, theirs) -> None:
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a[mine], b[theirs])
+
+
+@pytest.mark.parametrize("mapping", ["map", "vmap"])
+@pytest.mark.parametrize("model", [None, TRANSFORMER], ids=["lstm", "transformer"])
+def test_permuting_members_permutes_results_bitwise(prepared, mapping, model):
+    changes = {"mesh__mapping": mapping} | ({"model": model} if model else {})
+    order = [2, 0, 3, 1]
+    plain = trained(ensemble(prepared, **changes))
+    permuted = trained(ensemble(prepared, members=order, **changes))
+    assert_members_equal(plain, permuted, order, slice(None))
+
+
+@pytest.mark.parametrize("mapping", ["map", "vmap"])
+def test_a_member_does_not_depend_on_its_neighbors_bitwise(prepared, mapping):
+    plain = trained(ensemble(prepared, mesh__mapping=mapping))
+    others = trained(ensemble(prepared, members=[0, 0, 3, 3], mesh__mapping=mapping))
+    assert_members_equal(plain, others, [0, 3], [0, 3])
+
+
+def test_a_solo_run_agrees_numerically(prepared):
+    together = trained(ensemble(prepared))
+    alone = trained(ensemble(prepared, variants=("no_npi",), seeds=(1,)))
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_allclose(a[3], b[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("mapping", ["map", "vmap"])
+def test_a_member_of_nans_leaves_the_others_untouched_bitwise(prepared, mapping):
+    made = ensemble(prepared, mesh__mapping=mapping)
+    plain = trained(made)
+    state = made.init()
+    broken = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), state.params)
+    after, progress = made.train(state._replace(params=broken), 0, STEPS, restart=True)
+    after = [np.asarray(leaf) for leaf in jax.tree.leaves(after.params)]
+    assert_members_equal(plain, after, [0, 2, 3], [0, 2, 3])
+    assert np.asarray(progress.skipped_updates).tolist() == [0, STEPS, 0, 0]
+
+
+@pytest.mark.parametrize(("ens", "data"), [(2, 1), (1, 2)])
+def test_two_devices_equal_one_numerically(prepared, ens, data):
+    # Dropout is drawn for each device's rows, so that comparing needs it off.
+    one = trained(ensemble(prepared, train__weight_decay=(0.0,), **NO_DROPOUT))
+    two = trained(ensemble(prepared, ens=ens, data=data, **NO_DROPOUT))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+
+
+NO_DROPOUT = {"train": {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": STEPS, "dropout": 0.0}}
+
+
+def test_gradients_are_summed_over_data_devices_in_one_exchange(prepared):
+    made = ensemble(prepared, data=2, **NO_DROPOUT)
+    state = made.init()
+    made.compile(state)
+    text = made.train_call.as_text()
+    assert text.count(" all-reduce(") + text.count(" all-reduce-start(") == 1
+
+
+def test_an_uneven_ensemble_is_padded_and_the_padding_never_shows(prepared):
+    three = ensemble(prepared, ens=2, variants=("full",), seeds=(0, 1, 2))
+    assert (three.size, three.places) == (3, 4)
+    state = three.init()
+    assert three.fetch(three.valid_loss(state)).shape == (3,)
+
+
+def test_same_seed_members_see_the_same_rows_outside_changed_slots(prepared):
+    made = ensemble(prepared, variants=("full", "no_npi"), seeds=(0, 1))
+    rows = made.rows(0, STEPS)
+    assert not (rows[0] == rows[1]).all()
+    tokens = prepared.pool.tokens
+    full, none = tokens[rows[0]], tokens[rows[2]]
+    # The same packing: sentences end at the same places; a sentence either stays or is exchanged as a whole.
+    assert ((full == prepared.tokenizer.eos) == (none == prepared.tokenizer.eos)).all()
+    changed = (full != none).any(axis=-1)
+    assert 0 < changed.mean() < 1
+    assert (rows[0] == rows[2])[~changed].all()
+
+
+def test_same_seed_members_start_alike_and_differ_from_other_seeds(prepared):
+    start = jax.tree.leaves(ensemble(prepared).init().params)
+    assert_members_equal(start, start, 0, 2)
+    assert any((np.asarray(leaf)[0] != np.asarray(leaf)[1]).any() for leaf in start)
+
+
+def test_rerunning_repeats_every_bit(prepared):
+    first, second = trained(ensemble(prepared, ens=2)), trained(ensemble(prepared, ens=2))
+    assert_members_equal(first, second, slice(None), slice(None))

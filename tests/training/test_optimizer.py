@@ -1,0 +1,78 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from npi_jax.config import TrainConfig
+from npi_jax.training.optimizer import (
+    HyperParameters,
+    learning_rate_factor,
+    make_optimizer,
+    skipped_updates,
+)
+
+
+def factors(**changes) -> list[float]:
+    config = TrainConfig(steps=10, **changes)
+    return [float(learning_rate_factor(config, jnp.int32(step))) for step in range(10)]
+
+
+def test_schedules():
+    np.testing.assert_allclose(factors(), 1.0)
+    np.testing.assert_allclose(factors(schedule="linear"), 1 - np.arange(10) / 10, atol=1e-6)
+    np.testing.assert_allclose(factors(schedule="cosine"), (1 + np.cos(np.pi * np.arange(10) / 10)) / 2, atol=1e-6)
+    warm = factors(schedule="linear", warmup=4)
+    np.testing.assert_allclose(warm[:4], [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(warm[4:], 1 - np.arange(6) / 6, atol=1e-6)
+
+
+def one_update(config: TrainConfig, gradient, hyper: HyperParameters, params=None):
+    params = {"w": jnp.ones(3)} if params is None else params
+    optimizer = make_optimizer(config, hyper, jnp.int32(0))
+    return optimizer.update({"w": gradient}, optimizer.init(params), params)
+
+
+def hyper(rate=0.1, decay=0.0) -> HyperParameters:
+    return HyperParameters(jnp.float32(rate), jnp.float32(decay), jnp.float32(0))
+
+
+def test_sgd_clips_the_norm_of_one_member():
+    updates, _ = one_update(TrainConfig(optimizer="sgd", clip=1.0), jnp.array([3.0, 0.0, 4.0]), hyper())
+    np.testing.assert_allclose(updates["w"], [-0.06, 0, -0.08], rtol=1e-5)
+    updates, _ = one_update(TrainConfig(optimizer="sgd", clip=0.0), jnp.array([3.0, 0.0, 4.0]), hyper())
+    np.testing.assert_allclose(updates["w"], [-0.3, 0, -0.4], rtol=1e-5)
+
+
+def test_adam_moves_by_the_learning_rate_and_adamw_decays():
+    updates, _ = one_update(TrainConfig(optimizer="adam", clip=0.0), jnp.array([2.0, -1.0, 5.0]), hyper())
+    np.testing.assert_allclose(updates["w"], [-0.1, 0.1, -0.1], rtol=1e-4)
+    config = TrainConfig(optimizer="adamw", clip=0.0, weight_decay=(0.5,))
+    updates, _ = one_update(config, jnp.array([2.0, -1.0, 5.0]), hyper(decay=0.5))
+    np.testing.assert_allclose(updates["w"], [-0.15, 0.05, -0.15], rtol=1e-4)
+
+
+def test_an_update_that_is_not_finite_is_left_out_and_counted():
+    updates, state = one_update(TrainConfig(), jnp.array([jnp.nan, 1.0, 1.0]), hyper())
+    np.testing.assert_array_equal(updates["w"], 0.0)
+    assert int(skipped_updates(state)) == 1
+
+
+def test_members_do_not_share_a_norm():
+    config = TrainConfig(optimizer="sgd", clip=1.0)
+    gradients = jnp.array([[0.1, 0.0, 0.0], [1000.0, 0.0, 0.0]])
+    rates = HyperParameters(jnp.array([0.1, 1.0]), jnp.zeros(2), jnp.zeros(2))
+    updates, _ = jax.vmap(lambda g, h: one_update(config, g, h))(gradients, rates)
+    np.testing.assert_allclose(updates["w"][:, 0], [-0.01, -1.0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"weight_decay": (0.1,)}, "needs optimizer='adamw'"),
+        ({"batch_size": 9, "accumulate": 2}, "accumulate=2 does not divide batch_size=9"),
+        ({"warmup": 20, "steps": 10}, "warmup=20 is longer than steps=10"),
+    ],
+)
+def test_contradictions_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        TrainConfig(**changes)
