@@ -57,6 +57,7 @@ CAPACITY = 256
 def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     """A function that takes a number of steps with all members and returns the seconds it took."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
     from npi_jax.config import TrainConfig
@@ -75,12 +76,12 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     call = map_members(make_train_call(model, train, 0, data_parallel=False), mesh, specs, update_first=True)
     seeds = put(np.arange(members, dtype=np.uint32), mesh, MEMBERS)
     state = map_members(init_member(model, train), mesh, [MEMBERS])(seeds)
-    values = (np.full(members, value, np.float32) for value in (2e-3, 0.0, size.dropout))
+    values = (jnp.full(members, value, jnp.float32) for value in (2e-3, 0.0, size.dropout))
     hyper = put(HyperParameters(*values), mesh, MEMBERS)
     rng = np.random.default_rng(0)
     tokens = rng.integers(1, size.vocabulary, (POOL_ROWS, size.length + 1)).astype(np.uint16)
     tokens[:, ::SENTENCE] = 0
-    pool = put(Pool(tokens, np.full(POOL_ROWS, size.length, np.int32)), mesh, SHARED)
+    pool = put(Pool(jnp.asarray(tokens), jnp.full(POOL_ROWS, size.length)), mesh, SHARED)
     rows = rng.integers(0, POOL_ROWS, (members, CAPACITY, size.rows)).astype(np.int32)
     rows = put(rows, mesh, MEMBERS)
 
@@ -198,9 +199,7 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
             time.sleep(0.1)
     for name in arrangements:
         rate, cost = statistics.median(rates[name]), statistics.median(costs[name])
-        print(
-            f"  {name:26} {rate:9,.0f} tokens/s, all members together; {cost * 1e6:6.1f} us of processor a token"
-        )
+        print(f"  {name:26} {rate:9,.0f} tokens/s, all members together; {cost * 1e6:6.1f} us of CPU a token")
     ours, *theirs = rates.values()
     print("  ratio JAX / best PyTorch  ", spread([a / max(b) for a, *b in zip(ours, *theirs, strict=True)]))
     ours, *theirs = costs.values()

@@ -131,7 +131,7 @@ class TrainConfig:
     clip: NonNegative = 1.0
     accumulate: Count = 1
     steps_per_call: Count = 50
-    loss_chunk: Count = 1024
+    loss_chunk: Count = 256
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
@@ -147,11 +147,14 @@ class SuiteConfig:
     """One suite of minimal pairs.
 
     Attributes:
-        path: the suite's files; empty for the built-in ``grammar`` suite.
+        loader: how the files are read (`npi_jax.suites.LOADERS`, or ``grammar`` for the built-in suite); empty
+            if the suite's name is a loader's.
+        path: the suite's files; empty for the built-in suite.
         limit: at most so many items of each paradigm, evenly spaced; None for all.
         spec: the scoring conventions.
     """
 
+    loader: str = ""
     path: str = ""
     limit: Count | None = None
     spec: ScoreSpec = dataclasses.field(default_factory=ScoreSpec)
@@ -313,7 +316,7 @@ def _explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> s
         if fault["type"] == "unexpected_keyword_argument":
             message = f"there is no such field; valid are {', '.join(_fields_beside(fault['loc'], root))}"
         shown = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
-        lines.append(f"{field}{shown}: {message}")
+        lines.append(f"{field}{shown}: {message}" if field else message)
     return "\n".join(lines)
 
 

@@ -23,7 +23,7 @@ from npi_jax.corpus.store import (
     variant_table,
 )
 from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer, split_words
-from npi_jax.suites import load_suite
+from npi_jax.suites import Suite, load_suite
 from npi_jax.suites.encode import EncodedSuite, encode_suite
 from npi_jax.suites.grammar import grammar_suite
 
@@ -191,10 +191,11 @@ def _load_suites(
     return suites
 
 
-def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequence[str]):  # noqa: ANN202
-    if name == "grammar":
+def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequence[str]) -> Suite:
+    loader = wanted.loader or name
+    if loader == "grammar":
         exclude = frozenset(training) if config.corpus.source == "grammar" else frozenset()
         return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=exclude)
     if not wanted.path:
         raise ValueError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
-    return load_suite(name, Path(wanted.path), limit=wanted.limit)
+    return load_suite(loader, Path(wanted.path), limit=wanted.limit)

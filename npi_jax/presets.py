@@ -50,9 +50,10 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: naming the flag or field at fault.
     """
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
+    line = ["npi-jax", f"--config={resolve_config(name)}", *overrides]
+    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=line)
     try:
-        rest = values(["npi-jax", f"--config={resolve_config(name)}", *overrides])
+        rest = values(line)
     except (flags.Error, AttributeError, KeyError, TypeError) as error:
         raise ConfigError(str(error)) from error
     if len(rest) > 1:

@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
+from npi_jax.files import write_table
 
 ACQUIRED: Final = 0.75
 MEAN_OVER_TASKS: Final = "mean over tasks"
@@ -172,7 +173,6 @@ def write_tables(run: AnalyzedRun) -> Path:
     Each file appears complete or not at all.
     """
     folder = Path(run.path) / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     scores, members = run.scores(), run.members()
     curves = curves_table(scores)
     tables = {
@@ -181,9 +181,7 @@ def write_tables(run: AnalyzedRun) -> Path:
         "acquisition": acquisition_table(curves, members),
     }
     for name, table in tables.items():
-        half = folder / f".{name}.parquet.tmp"
-        table.write_parquet(half)
-        half.replace(folder / f"{name}.parquet")
+        write_table(folder / f"{name}.parquet", table)
     return folder
 
 

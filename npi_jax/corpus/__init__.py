@@ -1,1 +1,1 @@
-
+"""Text in, slots out: sources, grammar, annotation, interventions, tokenizers, rows."""

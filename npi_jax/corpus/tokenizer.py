@@ -1,7 +1,6 @@
 """Text to token ids: vocabularies of words, and of byte-level BPE."""
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ import tokenizers
 from jaxtyping import Int32
 
 from npi_jax.corpus.words import split_spans, split_words
+from npi_jax.files import write_json, write_text
 
 __all__ = [
     "EOS",
@@ -114,7 +114,7 @@ class Tokenizer(ABC):
         directory.mkdir(parents=True, exist_ok=True)
         meta = {"kind": self.kind, "vocab_size": self.vocab_size, **self._write(directory)}
         # Last, so that a directory with this file in it is complete.
-        _replace(directory / _META_FILE, json.dumps(meta, indent=1) + "\n")
+        write_json(directory / _META_FILE, meta)
 
     @staticmethod
     def load(directory: Path) -> "Tokenizer":
@@ -243,7 +243,7 @@ class WordTokenizer(Tokenizer):
         return np.array([get(word, unk) for word in words], dtype=np.int32)
 
     def _write(self, directory: Path) -> dict[str, Any]:
-        _replace(directory / _VOCABULARY_FILE, "\n".join(self._words) + "\n")
+        write_text(directory / _VOCABULARY_FILE, "\n".join(self._words) + "\n")
         return {"lowercase": self.lowercase}
 
 
@@ -336,7 +336,7 @@ class BPETokenizer(Tokenizer):
         return EOS if token_id == self.eos else self._backend.decode([token_id], skip_special_tokens=False)
 
     def _write(self, directory: Path) -> dict[str, Any]:
-        _replace(directory / _BPE_FILE, self._backend.to_str(pretty=True) + "\n")
+        write_text(directory / _BPE_FILE, self._backend.to_str(pretty=True) + "\n")
         return {}
 
 
@@ -382,10 +382,3 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
     texts = iter(texts)
     while block := list(islice(texts, _BLOCK)):
         yield block
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename: a half-written file is never read."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(temporary, path)

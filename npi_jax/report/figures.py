@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
+from npi_jax.files import atomic_path
 from npi_jax.report.style import FAINT, INK, MANY, MUTED, PALETTE, Stroke, drawing, legend_name, strokes
 from npi_jax.report.tables import FEW_SEEDS, Cell, ReportTables, band, count, of_cell, pretty
 
@@ -148,10 +149,8 @@ def save_figures(found: Sequence[Picture], folder: Path) -> list[Path]:
         for stem, figure in picture.figures():
             for ending, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
                 path = folder / f"{stem}.{ending}"
-                half = folder / f".{stem}.{ending}.tmp"
-                with drawing(stem):
+                with drawing(stem), atomic_path(path) as half:
                     figure.savefig(half, format=ending, dpi=160, metadata=metadata)
-                half.replace(path)
                 written.append(path)
     return written
 

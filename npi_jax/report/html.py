@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import DRAWS, LEVEL
+from npi_jax.files import write_text
 from npi_jax.report import sentences
 from npi_jax.report.figures import Picture, pictures, save_figures
 from npi_jax.report.svg import colors, inline_svg
@@ -53,10 +54,7 @@ def write_report(run: ReportedRun) -> Path:
     figures = tables.path / "figures"
     save_figures(found, figures)
     path = tables.path / "report" / "index.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(".index.html.tmp")
-    half.write_text(render(tables, found, figures), encoding="utf-8")
-    half.replace(path)
+    write_text(path, render(tables, found, figures))
     return path
 
 

@@ -20,7 +20,6 @@ from npi_jax.training.records import ScoreTables, members_table, metrics_table
 from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
 
-
 DIVERGED_FACTOR = 2.0
 """A member has diverged whose validation loss is this many times that of a uniform guess."""
 

@@ -11,6 +11,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from npi_jax.training.devices import compiler_options
+
 Mapping = Literal["auto", "map", "vmap"]
 MEMBERS = P("ens")
 SHARED = P()
@@ -78,15 +80,17 @@ def map_members(
     Returns:
         The jitted function; its results have a leading member axis.
     """
+    platform = mesh.devices.flat[0].platform
     if mapping == "auto":
-        mapping = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
+        mapping = "map" if platform == "cpu" else "vmap"
     own = [bool(spec) and spec[0] == "ens" for spec in in_specs]
     if mapping == "vmap":
         local = jax.vmap(fn, [0 if is_own else None for is_own in own])
     else:
         local = partial(_in_turn, fn, own, update_first)
     sharded = jax.shard_map(local, mesh=mesh, in_specs=tuple(in_specs), out_specs=MEMBERS, check_vma=False)
-    return jax.jit(sharded, donate_argnums=(0,) if update_first else ())
+    donated = (0,) if update_first else ()
+    return jax.jit(sharded, donate_argnums=donated, compiler_options=compiler_options(platform))
 
 
 def _in_turn(fn: Callable[..., Any], own: Sequence[bool], update_first: bool, *arguments: Any) -> Any:

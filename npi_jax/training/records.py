@@ -46,13 +46,13 @@ class ScoreTables:
     def _frame(self, name: str, encoded: EncodedSuite, scorer: Scorer) -> pl.DataFrame:
         items = encoded.suite.items
         columns = {
-            field: pl.Series([getattr(item, field) for item in items], dtype=pl.Categorical)
+            field: pl.Series([getattr(item, field) for item in items], dtype=pl.String)
             for field in ("paradigm", "task", "kind", "item")
         }
-        one = pl.DataFrame({"suite": pl.Series([name] * len(items), dtype=pl.Categorical), **columns})
+        one = pl.DataFrame({"suite": pl.Series([name] * len(items), dtype=pl.String), **columns})
         regions = [
             one.with_columns(
-                pl.lit(region).cast(pl.Categorical).alias("region"),
+                pl.lit(region).alias("region"),
                 pl.Series("n_good", counts[:, 0], dtype=pl.Int32),
                 pl.Series("n_bad", counts[:, 1], dtype=pl.Int32),
             )

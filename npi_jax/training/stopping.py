@@ -8,7 +8,7 @@ EXIT_CODE = 42
 """Exit status of a run that was asked to stop and has saved: schedulers restart it with the same command."""
 
 
-class Stopped(Exception):  # noqa: N818
+class Stopped(Exception):
     """Training was asked to stop and has saved its state."""
 
     def __init__(self, step: int):
