@@ -67,9 +67,7 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     from npi_jax.training.step import Pool, init_member, make_train_call
 
     jax.config.update("jax_num_cpu_devices", cores)
-    train = TrainConfig(
-        batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK
-    )
+    train = TrainConfig(batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK)
     model = make_model(LSTMConfig(size.hidden, size.hidden, size.layers), size.vocabulary)
     mesh = make_mesh(0, 1, n_members=members)
     specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
@@ -228,9 +226,7 @@ def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float
 
 def main() -> None:
     """Read the command line and print the comparisons asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, action="append", help="may be given several times")
     parser.add_argument("--members", type=int, default=0, help="members of the comparison; 0: one a core")
     parser.add_argument("--scale", default="", help="numbers of members to compare the costs of, as 2,8,32")

@@ -54,7 +54,14 @@ def get_config() -> ConfigDict:
                 "planned_tokens": 1_300_000,
             },
             "tokenizer": {"kind": "word", "size": 10_000, "lowercase": True},
-            "model": {"kind": "lstm", "embedding": 256, "hidden": 256, "layers": 2, "tie": False},
+            "model": {
+                "kind": "lstm",
+                "embedding": 256,
+                "hidden": 256,
+                "layers": 2,
+                "tie": False,
+                "initialization": "scaled",
+            },
             "train": {
                 "steps": 1_000,
                 "batch_size": 24,

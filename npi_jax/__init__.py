@@ -1,5 +1,17 @@
 """Train many small language models at once, score minimal pairs while they learn, compare their tasks."""
 
-from npi_jax.run import Run, open_run
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npi_jax.run import Run, open_run
 
 __all__ = ["Run", "open_run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: those who want the scorer alone should not pay for tables.
+    if name in __all__:
+        from npi_jax import run  # noqa: PLC0415
+
+        return getattr(run, name)
+    raise AttributeError(f"module 'npi_jax' has no attribute {name!r}")

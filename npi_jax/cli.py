@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [flag for flag in overrides if not flag.startswith("--config.")]
     if unknown or (overrides and not hasattr(arguments, "config")):
         parser().error(f"cannot read {' '.join(unknown or overrides)}")
-    console = Console(soft_wrap=False)
+    # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
+    console = Console(width=None if sys.stdout.isatty() else 130)
     try:
         return _dispatch(arguments, overrides, console)
     except KeyboardInterrupt:
@@ -73,7 +74,7 @@ def _explain(error: Exception, console: Console) -> int:
         console.print(str(error), highlight=False)
         return EXIT_CODE
     if isinstance(error, ConfigError | RunError | AllDivergedError | ValueError | OSError):
-        Console(stderr=True).print(f"npi-jax: {error}", highlight=False, markup=False)
+        print(f"npi-jax: {error}", file=sys.stderr)
         return 1
     raise error
 

@@ -6,6 +6,7 @@ into a `Config`.
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -136,8 +137,6 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
-        if self.warmup > self.steps:
-            raise ValueError(f"warmup={self.warmup} is longer than steps={self.steps}")
         if self.optimizer != "adamw" and any(self.weight_decay):
             raise ValueError(f"weight_decay={self.weight_decay} needs optimizer='adamw', not {self.optimizer!r}")
 
@@ -264,9 +263,9 @@ class Config:
         )
         return tuple(Member(*values) for values in grid)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The configuration as plain values, as `config.json` holds it."""
-        plain: dict[str, Any] = pydantic.TypeAdapter(Config).dump_python(self, mode="json")
+    def to_dict(self, mode: Literal["json", "python"] = "json") -> dict[str, Any]:
+        """The configuration as plain values: as `config.json` holds it, or with Python's tuples."""
+        plain: dict[str, Any] = pydantic.TypeAdapter(Config).dump_python(self, mode=mode)
         plain["model"] = {"kind": model_kind(self.model), **plain["model"]}
         return plain
 
@@ -292,6 +291,8 @@ def make_config(values: Mapping[str, Any]) -> Config:
         raise ConfigError(f"model.kind = {kind!r}: valid are {', '.join(_MODELS)}")
     train = {key: _as_tuple(key, value) for key, value in values.get("train", {}).items()}
     values |= {"train": train}
+    if "variants" in values:
+        values["variants"] = tuple(part for text in values["variants"] for part in _split_variants(text))
     try:
         values["model"] = pydantic.TypeAdapter(_MODELS[kind]).validate_python(model)
     except pydantic.ValidationError as error:
@@ -306,6 +307,11 @@ def _as_tuple(key: str, value: Any) -> Any:
     """A single hyper-parameter may be written without the tuple around it."""
     single = key in ("learning_rate", "weight_decay", "dropout") and isinstance(value, int | float)
     return (value,) if single else value
+
+
+def _split_variants(text: str) -> list[str]:
+    """Variants may be written in one string, as on the command line: ``full,downsample(only,0.1)``."""
+    return [part for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
 def _explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> str:

@@ -71,8 +71,7 @@ def prepare_experiment(config: Config, console: Console) -> None:
 def report_run(run: Run, console: Console) -> None:
     """Make tables and report of a run anew."""
     write_tables(run)
-    write_report(run)
-    print_report(run, console)
+    _write_and_print(run, console)
 
 
 def print_variants(prepared: Prepared, console: Console) -> None:
@@ -161,7 +160,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
 def _add_seconds(run: Run, seconds: dict[str, float], tokens_per_second: float) -> None:
     """Seconds add up over the times the run was continued."""
     before = run.manifest.get("seconds", {})
-    total = {name: before.get(name, 0.0) + value for name, value in seconds.items()}
+    total = before | {name: before.get(name, 0.0) + value for name, value in seconds.items()}
     rate = tokens_per_second or run.manifest.get("tokens_per_second", 0.0)
     run.update_manifest(seconds=total, tokens_per_second=rate)
 
@@ -171,5 +170,10 @@ def _report(run: Run, console: Console, started: float) -> None:
     write_tables(run)
     # The report shows where the time went, so it is the one thing whose own time the manifest learns too late.
     _add_seconds(run, {"analyze": time.monotonic() - before, "total": time.monotonic() - started}, 0.0)
-    write_report(run)
+    _write_and_print(run, console)
+
+
+def _write_and_print(run: Run, console: Console) -> None:
+    page = write_report(run)
     print_report(run, console)
+    console.print(f"report: {page}", highlight=False, markup=False)

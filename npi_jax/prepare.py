@@ -98,9 +98,7 @@ def prepare(config: Config, say: Say) -> Prepared:
         "steps_per_epoch": orders[0].steps_per_epoch,
     }
     table = variant_table(variants)
-    return Prepared(
-        tokenizer, corpus, variants, orders, builder.pool(), valid_builder.pool(), suites, table, facts
-    )
+    return Prepared(tokenizer, corpus, variants, orders, builder.pool(), valid_builder.pool(), suites, table, facts)
 
 
 def unigram_perplexity(train: Corpus, valid: Corpus, vocab_size: int) -> float:
@@ -117,9 +115,7 @@ def make_tokenizer(config: Config, sentences: Sequence[str]) -> Tokenizer:
         return BPETokenizer.train(sentences, size=wanted.size)
     if wanted.file is not None:
         return WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
-    return WordTokenizer.train(
-        sentences, max_size=wanted.size, min_count=wanted.min_count, lowercase=wanted.lowercase
-    )
+    return WordTokenizer.train(sentences, max_size=wanted.size, min_count=wanted.min_count, lowercase=wanted.lowercase)
 
 
 def _unknown(corpus: Corpus, tokenizer: Tokenizer) -> float:
@@ -129,8 +125,8 @@ def _unknown(corpus: Corpus, tokenizer: Tokenizer) -> float:
 def _read(config: CorpusConfig) -> tuple[Text, Text]:
     if config.source == "grammar":
         spec = config.grammar
-        valid = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
-        return _from_grammar(spec), _from_grammar(valid)
+        valid_spec = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
+        return _from_grammar(spec), _from_grammar(valid_spec)
     train, valid = _documents(config)
     return (
         _annotated(_sample(train, config.max_sentences, config.seed, "training")),
@@ -177,9 +173,7 @@ def _annotated(sentences: list[str]) -> Text:
     return sentences, [annotate(split_words(sentence)) for sentence in sentences]
 
 
-def _load_suites(
-    config: Config, tokenizer: Tokenizer, training: Sequence[str], say: Say
-) -> dict[str, EncodedSuite]:
+def _load_suites(config: Config, tokenizer: Tokenizer, training: Sequence[str], say: Say) -> dict[str, EncodedSuite]:
     suites = {}
     for name, wanted in config.score.suites.items():
         encoded = encode_suite(_load_suite(name, wanted, config, training), tokenizer)

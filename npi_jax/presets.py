@@ -2,11 +2,13 @@
 
 import ast
 import difflib
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from npi_jax.config import Config, ConfigError, make_config
 
@@ -49,16 +51,55 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: naming the flag or field at fault.
     """
+    complete = make_config(_read(resolve_config(name)).to_dict()).to_dict(mode="python")
     values = flags.FlagValues()
-    line = ["npi-jax", f"--config={resolve_config(name)}", *overrides]
-    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values, sys_argv=line)
+    line = ["npi-jax", *overrides]
+    # Completed with all defaults first, so that every field can be overridden, not only those the file writes.
     try:
+        config_flags.DEFINE_config_dict("config", _overridable(complete), flag_values=values, sys_argv=line)
         rest = values(line)
-    except (flags.Error, AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError) as error:
+        raise ConfigError(f"{' '.join(overrides)}: no such field: {_plain(error)}") from error
+    except (flags.Error, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
     if len(rest) > 1:
         raise ConfigError(f"cannot read {' '.join(rest[1:])}; overrides are written --config.FIELD=VALUE")
     return make_config(values.config.to_dict())
+
+
+def _overridable(values: Mapping[str, Any]) -> ConfigDict:
+    """A ConfigDict in which fields that are None can be overridden too; `make_config` checks what comes out."""
+    return ConfigDict(
+        {
+            key: _overridable(value)
+            if isinstance(value, Mapping)
+            else (config_dict.placeholder(object) if value is None else value)
+            for key, value in values.items()
+        }
+    )
+
+
+def _plain(error: BaseException) -> str:
+    """The message of an error that others may have wrapped, without their quotation marks."""
+    while error.args and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    return " ".join(str(error.args[0]).strip("'").split()) if error.args else str(error)
+
+
+def _read(location: str) -> ConfigDict:
+    """Run a config file's ``get_config``, with what follows the colon as its argument."""
+    path, colon, argument = location.partition(":")
+    spec = importlib.util.spec_from_file_location("npi_jax_config", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise ConfigError(f"{path}: a config file defines get_config(), which returns an ml_collections.ConfigDict")
+    values = module.get_config(argument) if colon else module.get_config()
+    if not isinstance(values, ConfigDict):
+        raise ConfigError(f"{path}: get_config() gave a {type(values).__name__}, not an ml_collections.ConfigDict")
+    return values
 
 
 def summary(name: str) -> str:

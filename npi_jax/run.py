@@ -138,9 +138,7 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
     try:
         lock.acquire()
     except filelock.Timeout:
-        raise RunError(
-            f"{path} is in use by another process; wait for it, or give this run another run_dir"
-        ) from None
+        raise RunError(f"{path} is in use by another process; wait for it, or give this run another run_dir") from None
     try:
         _check_config(path, config)
         yield Run(path)

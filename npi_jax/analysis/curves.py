@@ -102,9 +102,7 @@ def task_curves(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([tasks.select(columns), mean.select(columns)]).sort(by)
 
 
-def acquisition_table(
-    curves: pl.DataFrame, members: pl.DataFrame, *, threshold: float = ACQUIRED
-) -> pl.DataFrame:
+def acquisition_table(curves: pl.DataFrame, members: pl.DataFrame, *, threshold: float = ACQUIRED) -> pl.DataFrame:
     """The step from which the accuracy (mean over seeds) stays at or above ``threshold`` to the end.
 
     Returns:

@@ -70,9 +70,7 @@ def hierarchical_bootstrap(
         bad = int((~np.isfinite(values)).sum())
         raise ValueError(f"{bad} of {values.size} values are not finite; leave out diverged members first")
     by_item = resample_items(values, draws=draws, seed=seed)
-    return seed_interval(
-        values.mean(axis=1), by_item, n_items=values.shape[1], level=level, seed=seed, bounds=bounds
-    )
+    return seed_interval(values.mean(axis=1), by_item, n_items=values.shape[1], level=level, seed=seed, bounds=bounds)
 
 
 def resample_items(

@@ -107,9 +107,7 @@ class _Reader:
         self.unwind(0, self.end)
         return tuple(self.annotation(*row) for row in found)
 
-    def annotation(
-        self, start: int, stop: int, name: str, licensor: tuple[str, int, _Clause] | None
-    ) -> Annotation:
+    def annotation(self, start: int, stop: int, name: str, licensor: tuple[str, int, _Clause] | None) -> Annotation:
         """The annotation of one NPI, once the end of every clause is known."""
         if licensor is None:
             return Annotation(UNLICENSED, -1, (-1, -1), name, (start, stop))

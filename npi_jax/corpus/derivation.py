@@ -65,9 +65,7 @@ class Derivation:
         subject: end of a question's subject, -1 in other sentences.
     """
 
-    def __init__(
-        self, rng: np.random.Generator, *, npi_rate: float, sharing: float, record: bool = False
-    ) -> None:
+    def __init__(self, rng: np.random.Generator, *, npi_rate: float, sharing: float, record: bool = False) -> None:
         """A writer that draws from ``rng``; see `GrammarSpec` for the rates."""
         self.npi_rate, self.sharing, self.record = npi_rate, sharing, record
         self.draw = Draws(rng)
@@ -85,9 +83,7 @@ class Derivation:
 
     # -- sentences -------------------------------------------------------------------------------------
 
-    def sentence(
-        self, environment: str | None, *, licensed: bool = True, embedded: bool | None = None
-    ) -> None:
+    def sentence(self, environment: str | None, *, licensed: bool = True, embedded: bool | None = None) -> None:
         """Write a sentence that holds an environment, or without one if ``environment`` is None.
 
         Args:
@@ -221,9 +217,7 @@ class Derivation:
             self.adverb()
             self.words += (next(self.draw.say)[form], "that")
 
-    def clause(
-        self, marker: Marker | None = None, inner: Marker | None = None, *, nested: bool = True
-    ) -> None:
+    def clause(self, marker: Marker | None = None, inner: Marker | None = None, *, nested: bool = True) -> None:
         """A statement, with a marker in it, another in a relative clause on its subject, or neither."""
         plural = self.chance(0.5)
         self.noun_phrase("person", plural, marker, inner, modify=True)

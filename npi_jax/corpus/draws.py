@@ -72,9 +72,7 @@ class Draws:
         self.say = draws(fork(), lexicon.SAY_VERBS)
         self.ask = draws(fork(), lexicon.ASK_VERBS)
         self.know = draws(fork(), lexicon.KNOW_VERBS)
-        self.determiner = draws(
-            fork(), tuple(lexicon.DETERMINERS), np.array(list(lexicon.DETERMINERS.values()))
-        )
+        self.determiner = draws(fork(), tuple(lexicon.DETERMINERS), np.array(list(lexicon.DETERMINERS.values())))
         weights = np.array(list(_OBJECT_DETERMINERS.values()))
         self.object_determiner = draws(fork(), list(_OBJECT_DETERMINERS), weights)
         self.preposition = draws(fork(), lexicon.PREPOSITIONS)
@@ -90,7 +88,5 @@ class Draws:
         places = ("person", "thing", "adverb", "final")
         self.fillers = {place: _phrases(fork(), _counterparts(place)) for place in places}
         self.npis = {
-            (name, position): npi_stream(fork(), position, name)
-            for name in ENVIRONMENTS
-            for position in POSITIONS
+            (name, position): npi_stream(fork(), position, name) for name in ENVIRONMENTS for position in POSITIONS
         }

@@ -50,9 +50,7 @@ class GrammarSpec:
                 )
             _check_share(f"environment_rate[{name!r}]", share)
         if (total := sum(self.environment_rate.values())) > 1 + 1e-9:
-            raise ValueError(
-                f"GrammarSpec.environment_rate sums to {total:g}; the shares must sum to at most 1"
-            )
+            raise ValueError(f"GrammarSpec.environment_rate sums to {total:g}; the shares must sum to at most 1")
 
     def shares(self) -> dict[str, float]:
         """The share of sentences that hold each environment, for all nine."""

@@ -63,9 +63,7 @@ def parse_intervention(text: str) -> Intervention:
     if len(arguments) != expected:
         raise ValueError(f"variant {text!r}: write it as {_usage(kind)}")
     if expected and arguments[0] not in ENVIRONMENTS:
-        raise ValueError(
-            f"variant {text!r}: no environment {arguments[0]!r}; valid are {', '.join(ENVIRONMENTS)}"
-        )
+        raise ValueError(f"variant {text!r}: no environment {arguments[0]!r}; valid are {', '.join(ENVIRONMENTS)}")
     share = _parse_share(text, arguments[1]) if kind == "downsample" else None
     return Intervention(kind, arguments[0] if expected else None, share)
 

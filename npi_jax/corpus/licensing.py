@@ -103,9 +103,7 @@ TABLE: Mapping[str, Environment] = {
             variants=("nobody", "nothing", "none", "neither", "nor", "nowhere"),
         ),
         # "Never" is the negation of a sentence, unlike the weakly negative adverbs of frequency.
-        Environment(
-            "sentential_negation", {"not": ("really",)}, "clause", variants=("n't", "never", "cannot")
-        ),
+        Environment("sentential_negation", {"not": ("really",)}, "clause", variants=("n't", "never", "cannot")),
         Environment("only", {"only": ("even",)}, "predicate"),
         Environment(
             "quantifier",

@@ -74,9 +74,7 @@ def build_corpus(
     kept = np.minimum(lengths, row_length - 1)
     offsets = np.concatenate([[0], np.cumsum(kept + 1)])
     tokens = np.full(offsets[-1], tokenizer.eos, np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
-    tokens[spread(offsets[:-1], kept)] = np.concatenate(
-        [ids[:keep] for ids, keep in zip(encoded, kept, strict=True)]
-    )
+    tokens[spread(offsets[:-1], kept)] = np.concatenate([ids[:keep] for ids, keep in zip(encoded, kept, strict=True)])
     counts = np.zeros((len(sentences), len(COLUMNS)), np.uint8)
     for index, found in enumerate(annotations):
         for annotation in found:
@@ -225,9 +223,7 @@ class VariantBuilder:
         rows = np.full(packing.n_rows * width, self.corpus.eos, self.corpus.tokens.dtype)
         to = packing.row[filling.slot].astype(np.int64) * width + packing.start[filling.slot] + 1 + filling.start
         content = filling.length - 1  # a sentence that is cut ends in <eos> all the same
-        rows[spread(to, content)] = self.corpus.tokens[
-            spread(self.corpus.offsets[filling.sentence], content)
-        ]
+        rows[spread(to, content)] = self.corpus.tokens[spread(self.corpus.offsets[filling.sentence], content)]
         used = np.bincount(packing.row[filling.slot], weights=filling.length, minlength=packing.n_rows)
         return rows.reshape(packing.n_rows, width), used.astype(np.int32)
 

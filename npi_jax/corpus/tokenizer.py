@@ -320,9 +320,7 @@ class BPETokenizer(Tokenizer):
     def encode(self, text: str) -> Encoding:  # noqa: D102
         encoded = self._backend.encode(text, add_special_tokens=False)
         offsets = [_trim(text, start, end) for start, end in encoded.offsets]
-        return Encoding(
-            np.array(encoded.ids, dtype=np.int32), np.array(offsets, dtype=np.int32).reshape(-1, 2)
-        )
+        return Encoding(np.array(encoded.ids, dtype=np.int32), np.array(offsets, dtype=np.int32).reshape(-1, 2))
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
         return [

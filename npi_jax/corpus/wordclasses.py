@@ -52,9 +52,7 @@ IRREGULAR_VERBS = _words(
     "swore swept swam taught tore threw understood woke wore won wrote seemed seems looks looked "
     "wants means makes takes gives comes goes gets tells feels becomes"
 )
-NOT_PAST = _words(
-    "need indeed red bed hundred deed seed speed feed weed reed sacred kindred naked wicked exceed"
-)
+NOT_PAST = _words("need indeed red bed hundred deed seed speed feed weed reed sacred kindred naked wicked exceed")
 ADVERBS = _words(
     "also ever never always often sometimes just still even only soon already now then once really "
     "quite rather very perhaps seldom not n't n’t almost"

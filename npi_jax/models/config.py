@@ -4,6 +4,12 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 ComputeDtype = Literal["float32", "bfloat16"]
+Initialization = Literal["gulordava", "scaled"]
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "tie": (True, False),
+    "compute_dtype": get_args(ComputeDtype),
+    "initialization": get_args(Initialization),
+}
 
 
 def _check(config: object) -> None:
@@ -11,13 +17,11 @@ def _check(config: object) -> None:
     name = type(config).__name__
     for field in fields(config):  # type: ignore[arg-type]
         value = getattr(config, field.name)
-        if field.name == "tie" and not isinstance(value, bool):
-            raise ValueError(f"{name}.tie is {value!r}; it must be True or False")
-        if field.name == "compute_dtype" and value not in get_args(ComputeDtype):
-            raise ValueError(f"{name}.compute_dtype is {value!r}; it must be one of {get_args(ComputeDtype)}")
-        if field.name in ("tie", "compute_dtype"):
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        if field.name in _CHOICES:
+            if value not in _CHOICES[field.name] or isinstance(value, int) != isinstance(value, bool):
+                valid = ", ".join(map(repr, _CHOICES[field.name]))
+                raise ValueError(f"{name}.{field.name} is {value!r}; it must be one of {valid}")
+        elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}.{field.name} is {value!r}; it must be a whole number above 0")
 
 
@@ -30,6 +34,9 @@ class LSTMConfig:
         hidden: size of each layer's hidden state.
         layers: number of LSTM layers.
         tie: whether the output layer uses the embedding matrix; needs ``embedding == hidden``.
+        initialization: ``"gulordava"``: uniform in +-0.1 (embedding, output) and +-1/sqrt(hidden) (layers), as
+            theirs, made for large layers and plain SGD; ``"scaled"``: variances of 1/fan-in, orthogonal recurrent
+            matrices and zero biases, with which small layers learn faster.
         compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
     """
 
@@ -37,6 +44,7 @@ class LSTMConfig:
     hidden: int = 650
     layers: int = 2
     tie: bool = False
+    initialization: Initialization = "gulordava"
     compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self) -> None:

@@ -58,9 +58,7 @@ class LanguageModel:
         assert isinstance(hidden, jax.Array)
         return hidden
 
-    def output(
-        self, params: Params
-    ) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
+    def output(self, params: Params) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
         """The output layer's weights and bias; with tied weights the transposed embedding."""
         weights = params["embedding"].T if self.config.tie else params["output_kernel"]
         return weights, params["output_bias"]

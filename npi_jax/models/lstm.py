@@ -28,6 +28,21 @@ def _bias(bound: float) -> nn.initializers.Initializer:
     return draw
 
 
+def _orthogonal_gates(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    """One orthogonal matrix for each gate, side by side."""
+    hidden = shape[0]
+    gates = [nn.initializers.orthogonal()(gate, (hidden, hidden), dtype) for gate in jax.random.split(key, 4)]
+    return jnp.concatenate(gates, axis=1)
+
+
+def _layer_initializers(config: LSTMConfig) -> tuple[nn.initializers.Initializer, ...]:
+    """For the input kernel, the hidden kernel and the bias of a layer."""
+    if config.initialization == "scaled":
+        return nn.initializers.lecun_normal(), _orthogonal_gates, nn.initializers.zeros
+    bound = config.hidden**-0.5
+    return symmetric_uniform(bound), symmetric_uniform(bound), _bias(bound)
+
+
 class LSTMLayer(nn.Module):
     """The parameters of one layer, applied by `recurrence.lstm_layer`."""
 
@@ -35,17 +50,15 @@ class LSTMLayer(nn.Module):
     plain: bool
 
     @nn.compact
-    def __call__(
-        self, inputs: Float[Array, "time batch features"], starts: Array
-    ) -> Float[Array, "time batch hidden"]:
+    def __call__(self, inputs: Float[Array, "time batch features"], starts: Array) -> Float[Array, "time batch hidden"]:
         """The layer's hidden states; arguments as those of `recurrence.lstm_layer`."""
-        hidden, bound = self.config.hidden, self.config.hidden**-0.5
-        uniform = symmetric_uniform(bound)
+        hidden = self.config.hidden
+        input_init, hidden_init, bias_init = _layer_initializers(self.config)
         return lstm_layer(
             inputs,
-            self.param("input_kernel", uniform, (inputs.shape[-1], 4 * hidden)),
-            self.param("hidden_kernel", uniform, (hidden, 4 * hidden)),
-            self.param("bias", _bias(bound), (4 * hidden,)),
+            self.param("input_kernel", input_init, (inputs.shape[-1], 4 * hidden)),
+            self.param("hidden_kernel", hidden_init, (hidden, 4 * hidden)),
+            self.param("bias", bias_init, (4 * hidden,)),
             starts,
             compute_dtype=self.config.compute_dtype,
             plain=self.plain,
@@ -74,10 +87,13 @@ class LSTM(nn.Module):
     ) -> Float[Array, "batch time hidden"]:
         """The last layer's hidden states. Segments are told apart by their positions, which start at 0."""
         del segment_ids
-        config, uniform = self.config, symmetric_uniform(0.1)
-        embedding = self.param("embedding", uniform, (self.vocab_size, config.embedding))
+        config = self.config
+        scaled = config.initialization == "scaled"
+        embedding_init = nn.initializers.normal(config.embedding**-0.5) if scaled else symmetric_uniform(0.1)
+        embedding = self.param("embedding", embedding_init, (self.vocab_size, config.embedding))
         if not config.tie:
-            self.param("output_kernel", uniform, (config.hidden, self.vocab_size))
+            output_init = nn.initializers.lecun_normal() if scaled else symmetric_uniform(0.1)
+            self.param("output_kernel", output_init, (config.hidden, self.vocab_size))
         self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
 
         starts = positions.T == 0

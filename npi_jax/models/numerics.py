@@ -47,9 +47,7 @@ def vary_alike(*arrays: Array) -> tuple[Array, ...]:
     own, must vary alike. The mark's derivative sums a cotangent over the axes added. Outside it does nothing.
     """
     axes = frozenset[str]().union(*(_varying_axes(array) for array in arrays))
-    return tuple(
-        jax.lax.pcast(array, tuple(sorted(axes - _varying_axes(array))), to="varying") for array in arrays
-    )
+    return tuple(jax.lax.pcast(array, tuple(sorted(axes - _varying_axes(array))), to="varying") for array in arrays)
 
 
 def _varying_axes(array: Array) -> frozenset[str]:

@@ -117,8 +117,7 @@ def _backward(
     flat = d_gates.reshape(-1, d_gates.shape[-1])
     d_inputs = matmul(flat, input_kernel.T, compute_dtype).reshape(inputs.shape)
     d_kernels = (
-        matmul(rows.reshape(-1, rows.shape[-1]).T, flat, compute_dtype)
-        for rows in (inputs, _before(hidden, keep))
+        matmul(rows.reshape(-1, rows.shape[-1]).T, flat, compute_dtype) for rows in (inputs, _before(hidden, keep))
     )
     return ((d_inputs, *d_kernels, flat.sum(axis=0), jnp.zeros_like(keep)),)
 

@@ -203,9 +203,7 @@ def _lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | No
         top = 3.0 if label == tables.labels[0] else 1.5 if stroke.color == FAINT else 2.0
         axis.plot(line["step"], line["mean"], color=stroke.color, ls=stroke.dash, lw=stroke.width, zorder=top)
         if stroke.band and line["n_seeds"].max() != 1:
-            axis.fill_between(
-                line["step"], line["low"], line["high"], color=stroke.color, alpha=0.16, linewidth=0
-            )
+            axis.fill_between(line["step"], line["low"], line["high"], color=stroke.color, alpha=0.16, linewidth=0)
         drawn.setdefault(stroke.legend, stroke)
     return drawn
 
@@ -238,9 +236,7 @@ def _legend(figure: Figure, drawn: dict[str, Stroke], width: float) -> None:
     )
 
 
-def _heat_map(
-    values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, width: float, salt: str
-) -> Figure:
+def _heat_map(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, width: float, salt: str) -> Figure:
     size = 8.5 if width == WIDE else 8.0
     with drawing(salt, size=size):
         figure = Figure(figsize=(width, 1.3 + 0.32 * len(rows)), layout="constrained")
@@ -310,9 +306,7 @@ def _plain(value: float, _: int | None) -> str:
 def _curves_alt(tables: ReportTables, cell: Cell, value: Value) -> str:
     mean = of_cell(tables.final, cell).filter(pl.col("task") == MEAN_OVER_TASKS)
     number = "{:.0%}" if value == "accuracy" else "{:.2f}"
-    shown = [
-        f"{row['label']} {number.format(row[value])}" for row in mean.to_dicts() if row[value] is not None
-    ]
+    shown = [f"{row['label']} {number.format(row[value])}" for row in mean.to_dicts() if row[value] is not None]
     return (
         f"Line charts of {value} by training step, one panel for each of {len(tables.tasks(cell))} tasks. "
         f"At the end, mean over tasks: {', '.join(shown[:8])}{', and others' if len(shown) > 8 else ''}."

@@ -119,8 +119,7 @@ def _result(row: Mapping[str, Any] | None) -> ResultCell:
 
 def _picture(picture: Picture, figures: Path) -> dict[str, Any]:
     inlined = [
-        Markup(inline_svg((figures / f"{stem}.svg").read_text(encoding="utf-8"), stem))
-        for stem, _ in picture.figures()
+        Markup(inline_svg((figures / f"{stem}.svg").read_text(encoding="utf-8"), stem)) for stem, _ in picture.figures()
     ]
     return {
         "name": picture.name,
@@ -149,10 +148,7 @@ def _acquisition(tables: ReportTables, cell: Cell) -> dict[str, Any]:
 def _corpus(corpus: pl.DataFrame) -> dict[str, Any]:
     """Heads and rows; NPI counts last, environments by name."""
     heads = [name for name in corpus.columns if name != "variant"]
-    rows = [
-        (row["variant"], [("" if row[name] is None else row[name]) for name in heads])
-        for row in corpus.to_dicts()
-    ]
+    rows = [(row["variant"], [("" if row[name] is None else row[name]) for name in heads]) for row in corpus.to_dicts()]
     titles = [f"NPIs: {name[4:]}" if name.startswith("npi_") else name for name in heads]
     heads_and_kinds = [
         {"name": pretty(title), "text": corpus.schema[name] == pl.String}

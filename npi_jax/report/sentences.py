@@ -37,9 +37,7 @@ def what_ran(tables: ReportTables) -> str:
 
 def what_was_found(tables: ReportTables) -> list[str]:
     """A few sentences a suite, each number with its interval."""
-    found = [
-        text for cell in tables.main_cells() for text in (*_results(tables, cell), _learned(tables, cell))
-    ]
+    found = [text for cell in tables.main_cells() for text in (*_results(tables, cell), _learned(tables, cell))]
     return [text for text in [*found, _perplexity(tables)] if text]
 
 
@@ -57,9 +55,7 @@ def warnings(tables: ReportTables) -> list[str]:
         if row.get("slots_unmatched"):
             slots = count(int(row["slots_unmatched"]), "slot")
             changed = int(row["slots_changed"])
-            found.append(
-                f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement."
-            )
+            found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement.")
     broken = tables.final.filter(pl.col("n_nonfinite") > 0)
     if len(broken):
         names = ", ".join(broken["label"].unique().sort())
@@ -92,9 +88,7 @@ def with_interval(row: Mapping[str, Any]) -> str:
 def _results(tables: ReportTables, cell: Cell) -> list[str]:
     suite, kind, _ = cell
     frame = of_cell(tables.final, cell).filter(pl.col("task") == MEAN_OVER_TASKS)
-    rows = {
-        row["label"]: row for row in frame.to_dicts() if row["n_seeds"] and row["accuracy"] == row["accuracy"]
-    }
+    rows = {row["label"]: row for row in frame.to_dicts() if row["n_seeds"] and row["accuracy"] == row["accuracy"]}
     rows = {label: rows[label] for label in tables.labels if label in rows}
     if not rows:
         return [f"No member of the suite {pretty(suite)} has a result."]
@@ -120,9 +114,7 @@ def _results(tables: ReportTables, cell: Cell) -> list[str]:
 def _learned(tables: ReportTables, cell: Cell) -> str:
     """Which task the baseline learned first and last, and which never."""
     label = tables.labels[0]
-    frame = of_cell(tables.acquisition, cell).filter(
-        (pl.col("label") == label) & (pl.col("task") != MEAN_OVER_TASKS)
-    )
+    frame = of_cell(tables.acquisition, cell).filter((pl.col("label") == label) & (pl.col("task") != MEAN_OVER_TASKS))
     done = frame.drop_nulls("acquired").sort("acquired", "task")
     never = sorted(pretty(task) for task in set(frame["task"]) - set(done["task"]))
     if len(frame) < 2:

@@ -132,9 +132,7 @@ def _reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
     rows = corpus.to_dicts()
     base = rows[0]
     return {
-        row["variant"]: {
-            name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2
-        }
+        row["variant"]: {name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2}
         for row in rows
     }
 

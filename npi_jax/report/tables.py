@@ -199,8 +199,7 @@ def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
     groups = members.sort("member").unique(GROUP, keep="first", maintain_order=True).select(GROUP)
     suffix = [", ".join(f"{pretty(name)} {row[name]:g}" for name in varying) for row in groups.to_dicts()]
     labels = [
-        f"{variant} ({text})" if text else variant
-        for variant, text in zip(groups["variant"], suffix, strict=True)
+        f"{variant} ({text})" if text else variant for variant, text in zip(groups["variant"], suffix, strict=True)
     ]
     return groups.with_columns(
         pl.Series("label", labels, dtype=pl.String), pl.Series("suffix", suffix, dtype=pl.String)

@@ -52,9 +52,7 @@ def results_table(tables: ReportTables, cell: Cell) -> Table:
     table.add_column(f"mean [{LEVEL:.0%}]", justify="right", min_width=18, no_wrap=True)
     width = 5 if short else 26
     for head in [SHORT[task] for task in tasks] if short else ["lowest task", "highest task"]:
-        table.add_column(
-            head, justify="right", min_width=5, max_width=width, overflow="ellipsis", no_wrap=True
-        )
+        table.add_column(head, justify="right", min_width=5, max_width=width, overflow="ellipsis", no_wrap=True)
     by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
     for label in tables.labels:
         rows = [by_place[label, task] for task in tasks if (label, task) in by_place]

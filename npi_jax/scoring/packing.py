@@ -153,5 +153,16 @@ def _fill(
             positions[row, place] = np.arange(length)
             first[sentence] = row * row_length + column
             column += length
-    in_chunks = (array.reshape(n_chunks, -1, row_length) for array in (tokens, targets, segment_ids, positions))
-    return PackedPairs(*in_chunks, first, lengths.astype(np.int32), critical.astype(np.int32))
+
+    def in_chunks(array: np.ndarray) -> np.ndarray:
+        return array.reshape(n_chunks, -1, row_length)
+
+    return PackedPairs(
+        in_chunks(tokens),
+        in_chunks(targets),
+        in_chunks(segment_ids),
+        in_chunks(positions),
+        first,
+        lengths.astype(np.int32),
+        critical.astype(np.int32),
+    )

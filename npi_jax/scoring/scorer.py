@@ -131,9 +131,7 @@ def make_scorer(
     Raises:
         ValueError: if neither a `logits_fn` nor `hidden_fn` with `output_fn` is given, and as `pack_pairs`.
     """
-    packed = pack_pairs(
-        pairs, spec, start=start, end=end, row_length=row_length, rows_per_chunk=rows_per_chunk
-    )
+    packed = pack_pairs(pairs, spec, start=start, end=end, row_length=row_length, rows_per_chunk=rows_per_chunk)
     return Scorer(packed, spec, _log_prob_fn(hidden_fn, output_fn, logits_fn))
 
 

@@ -49,9 +49,7 @@ def load_blimp_npi(path: Path, *, limit: int | None = None) -> Suite:
     if path.is_dir():
         by_name = {_stem(file): file for file in files}
         if missing := [name for name in NPI_KINDS if name not in by_name]:
-            raise SuiteError(
-                f"{path}: no file {missing[0]}.jsonl ({len(missing)} of 7 NPI paradigms missing)"
-            )
+            raise SuiteError(f"{path}: no file {missing[0]}.jsonl ({len(missing)} of 7 NPI paradigms missing)")
         files = [by_name[name] for name in NPI_KINDS]
     items = (item for file in files for item in _read(file) if item.paradigm in NPI_KINDS)
     return make_suite("blimp_npi", items, path, limit)
@@ -119,7 +117,5 @@ def _after_prefix(record: Mapping[str, Any], sentence: str, prefix: str, word: s
     before, region = text_field(record, prefix, where).strip(), text_field(record, word, where).strip()
     start = len(before) + 1
     if not sentence.startswith(f"{before} {region}"):
-        raise SuiteError(
-            f"{where}: {word!r} ({region!r}) does not follow {prefix!r} ({before!r}) in {sentence!r}"
-        )
+        raise SuiteError(f"{where}: {word!r} ({region!r}) does not follow {prefix!r} ({before!r}) in {sentence!r}")
     return start, start + len(region)

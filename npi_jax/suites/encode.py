@@ -47,9 +47,7 @@ def encode_suite(suite: Suite, tokenizer: Tokenizer) -> EncodedSuite:
         critical.append([span for _, span in sides])
         unknown = [ids == tokenizer.unk if tokenizer.unk is not None else np.zeros(len(ids), bool) for ids, _ in sides]
         unknown_items += any(side.any() for side in unknown)
-        unknown_critical += any(
-            side[start:end].any() for side, (_, (start, end)) in zip(unknown, sides, strict=True)
-        )
+        unknown_critical += any(side[start:end].any() for side, (_, (start, end)) in zip(unknown, sides, strict=True))
     pairs = EncodedPairs(tuple(sentences), np.array(critical, np.int32))
     return EncodedSuite(suite, pairs, unknown_items, unknown_critical)
 

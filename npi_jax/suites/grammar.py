@@ -168,9 +168,7 @@ def _with_npi(words: Sequence[str], slot: Slot, npi: tuple[str, ...]) -> _Side:
     return _Side(filled, (slot.start, slot.start + len(npi)))
 
 
-def _with_two(
-    words: Sequence[str], slot: Slot, npi: tuple[str, ...], other: Slot, filler: tuple[str, ...]
-) -> _Side:
+def _with_two(words: Sequence[str], slot: Slot, npi: tuple[str, ...], other: Slot, filler: tuple[str, ...]) -> _Side:
     """The NPI in one slot, the filler in the other."""
     if other.start > slot.start:
         return _with_npi([*words[: other.start], *filler, *words[other.stop :]], slot, npi)

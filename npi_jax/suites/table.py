@@ -70,9 +70,7 @@ def _table_rows(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]
         columns = next(reader, [])
         for column in ("good", "bad"):
             if column not in columns:
-                raise SuiteError(
-                    f"{path}, line 1: no column {column!r}; there are {', '.join(columns) or 'none'}"
-                )
+                raise SuiteError(f"{path}, line 1: no column {column!r}; there are {', '.join(columns) or 'none'}")
         for row in reader:
             if not row:
                 continue
@@ -114,9 +112,7 @@ def _regions(row: Mapping[str, Any], good: str, bad: str, where: str) -> tuple[S
         return differing_region(good, bad)
     if critical_good is None or critical_bad is None:
         given, missing = ("bad", "good") if critical_good is None else ("good", "bad")
-        raise SuiteError(
-            f"{where}: critical_{given} is given but critical_{missing} is not; give both or none"
-        )
+        raise SuiteError(f"{where}: critical_{given} is given but critical_{missing} is not; give both or none")
     return critical_good, critical_bad
 
 
@@ -128,17 +124,13 @@ def _region(row: Mapping[str, Any], sentence: str, column: str, where: str) -> S
         word = text_field(row, column, where)
         found = find_word(sentence, word)
         if len(found) != 1:
-            raise SuiteError(
-                f"{where}: {column} ({word!r}) occurs {len(found)} times, not once, in {sentence!r}"
-            )
+            raise SuiteError(f"{where}: {column} ({word!r}) occurs {len(found)} times, not once, in {sentence!r}")
         return found[0]
     if not ends:
         return None
     start, end = (_whole_number(row, f"{column}_{side}", where) for side in ("start", "end"))
     if not 0 <= start < end <= len(sentence):
-        raise SuiteError(
-            f"{where}: {column} is [{start}, {end}) but the sentence has {len(sentence)} characters"
-        )
+        raise SuiteError(f"{where}: {column} is [{start}, {end}) but the sentence has {len(sentence)} characters")
     return start, end
 
 

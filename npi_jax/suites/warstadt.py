@@ -74,9 +74,7 @@ def _items(paradigms: Paradigms, source: Path) -> Iterator[Item]:
             yield _item(environment, number, kind, cells, f"{source}, {environment}, paradigm {number}")
 
 
-def _item(
-    environment: str, number: int, kind: str, cells: Mapping[Cell, tuple[str, str]], where: str
-) -> Item:
+def _item(environment: str, number: int, kind: str, cells: Mapping[Cell, tuple[str, str]], where: str) -> Item:
     bad_cell = _UNACCEPTABLE[kind]
     paradigm = f"{environment}_{kind}"
     return Item(
@@ -159,14 +157,10 @@ def _folder_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _published_row(line: str, where: str) -> Mapping[str, Any]:
     fields = line.split("\t")
     if len(fields) != 4:
-        raise SuiteError(
-            f"{where}: {len(fields)} fields apart by tabs, not 4 (metadata, label, nothing, sentence)"
-        )
+        raise SuiteError(f"{where}: {len(fields)} fields apart by tabs, not 4 (metadata, label, nothing, sentence)")
     match = _METADATA.fullmatch(fields[0])
     if match is None:
-        raise SuiteError(
-            f"{where}: the first field, {fields[0]!r}, is not 'experiment=NPI-env=...-paradigm=N'"
-        )
+        raise SuiteError(f"{where}: the first field, {fields[0]!r}, is not 'experiment=NPI-env=...-paradigm=N'")
     row: dict[str, Any] = match.groupdict()
     for field in ("licensor", "scope", "npi_present", "paradigm"):
         row[field] = int(row[field])

@@ -41,9 +41,7 @@ class Checkpoints:
 
     def restore(self, step: int, like: Any) -> Any:
         """Read a checkpoint into arrays with the shapes, dtypes and shardings of `like`."""
-        abstract = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like
-        )
+        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
     def close(self) -> None:

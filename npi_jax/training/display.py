@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 from rich.console import Console
@@ -42,7 +41,7 @@ class Display:
         self._started = self._last = time.monotonic()
         self._first_step: int | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Display":
         self._bar.start()
         return self
 

@@ -62,10 +62,7 @@ class Ensemble:
         self.seeds = put(np.array([m.seed for m in self._padded], np.uint32), mesh, MEMBERS)
         self.hyper = put(
             HyperParameters(
-                *(
-                    np.array([getattr(m, field) for m in self._padded], np.float32)
-                    for field in HyperParameters._fields
-                )
+                *(np.array([getattr(m, field) for m in self._padded], np.float32) for field in HyperParameters._fields)
             ),
             mesh,
             MEMBERS,
@@ -109,8 +106,7 @@ class Ensemble:
             compiled = list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs))
         self.train_call, self.valid_call, *scorers = compiled
         self._scorers = {
-            name: (call, arrays)
-            for call, (name, (_, arrays)) in zip(scorers, self._scorers.items(), strict=True)
+            name: (call, arrays) for call, (name, (_, arrays)) in zip(scorers, self._scorers.items(), strict=True)
         }
 
     def _placed(self, rows: np.ndarray) -> jax.Array:
@@ -121,9 +117,7 @@ class Ensemble:
         """Pool rows int32 [places, steps_per_call, batch] of the next steps; what lies beyond them is 0."""
         train = self.config.train
         rows = np.zeros((self.places, train.steps_per_call, train.batch_size), np.int32)
-        for member, (spec, variant, order) in enumerate(
-            zip(self._padded, self._variants, self._orders, strict=True)
-        ):
+        for member, (spec, variant, order) in enumerate(zip(self._padded, self._variants, self._orders, strict=True)):
             for index in range(n_steps):
                 rows[member, index] = variant.rows[order.rows(spec.seed, first_step + index)]
         return rows

@@ -109,7 +109,9 @@ class Trainer:
     def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
         """The latest checkpoint all of whose tables are there, or the beginning."""
         state = self.ensemble.init()
-        written = set(self.run.steps("metrics")) & (set(self.run.steps("scores")) if self.scorers else set(self.schedule))
+        written = set(self.run.steps("metrics")) & (
+            set(self.run.steps("scores")) if self.scorers else set(self.schedule)
+        )
         for step in reversed(checkpoints.steps()):
             if all(earlier in written for earlier in self.schedule if earlier <= step):
                 self.display.say(f"resuming at step {step}")
@@ -161,7 +163,7 @@ class Trainer:
     def _show(self, step: int, progress: Progress) -> None:
         progress = self.ensemble.fetch(progress)
         elapsed = self.seconds.train + time.monotonic() - self._since
-        self.display.update(step, progress.loss_sum / progress.loss_steps, self._tokens / elapsed)
+        self.display.update(step, np.asarray(progress.loss_sum / progress.loss_steps), self._tokens / elapsed)
 
     def _record(self, step: int, state: MemberState, progress: Progress | None) -> None:
         """Score all members and write the checkpoint's tables."""

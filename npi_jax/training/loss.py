@@ -84,9 +84,7 @@ def _total(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype)
     return jax.lax.scan(of_chunk, zero, rows)[0]
 
 
-def _forward(
-    operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype
-) -> tuple[Array, tuple[Array, ...]]:
+def _forward(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
     hidden, weights, bias, targets, mask = operands
     tokens = jnp.arange(weights.shape[1], dtype=targets.dtype)
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -13,9 +14,9 @@ from npi_jax.config import TrainConfig
 class HyperParameters(NamedTuple):
     """What may differ between members; float32 scalars (stacked: [members])."""
 
-    learning_rate: Float[Array, "..."]
-    weight_decay: Float[Array, "..."]
-    dropout: Float[Array, "..."]
+    learning_rate: Float[Array | np.ndarray, "..."]
+    weight_decay: Float[Array | np.ndarray, "..."]
+    dropout: Float[Array | np.ndarray, "..."]
 
 
 def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Array, ""]:
@@ -33,9 +34,7 @@ def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Arr
     return jnp.asarray(ramp * after(jnp.maximum(0, step - config.warmup)), jnp.float32)
 
 
-def make_optimizer(
-    config: TrainConfig, hyper: HyperParameters, step: Int[Array, ""]
-) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig, hyper: HyperParameters, step: Int[Array, ""]) -> optax.GradientTransformation:
     """The optimizer as it is at `step`: clipping, the update rule, decay, learning rate.
 
     An update that is not finite is left out and counted (`optax.apply_if_finite`); it never ends the training

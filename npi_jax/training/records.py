@@ -14,11 +14,11 @@ from npi_jax.training.step import Progress
 def metrics_table(step: int, progress: Progress | None, valid_loss: np.ndarray) -> pl.DataFrame:
     """Losses at a checkpoint, nats a token; `progress` (None at step 0) and `valid_loss` hold all members."""
     n_members = len(valid_loss)
-    if progress is None:
-        train_loss, skipped = [None] * n_members, np.zeros(n_members, np.int32)
-    else:
-        train_loss = (progress.loss_sum.astype(np.float64) / progress.loss_steps).tolist()
-        skipped = progress.skipped_updates
+    train_loss: list[float | None] = [None] * n_members
+    skipped = np.zeros(n_members, np.int32)
+    if progress is not None:
+        train_loss = (np.asarray(progress.loss_sum, np.float64) / np.asarray(progress.loss_steps)).tolist()
+        skipped = np.asarray(progress.skipped_updates)
     return pl.DataFrame(
         {
             "member": np.arange(n_members, dtype=np.int32),
@@ -59,9 +59,7 @@ class ScoreTables:
             for region, counts in (("critical", scorer.n_critical), ("sentence", scorer.n_sentence))
         ]
         both = pl.concat(regions)
-        return pl.concat(
-            [both.with_columns(pl.lit(m, pl.Int32).alias("member")) for m in range(self._n_members)]
-        )
+        return pl.concat([both.with_columns(pl.lit(m, pl.Int32).alias("member")) for m in range(self._n_members)])
 
     def table(self, step: int, scores: Mapping[str, Scores]) -> pl.DataFrame:
         """Scores [members, pairs, 2] of every suite at a step, as one row for each member, item and region."""

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, UInt
 
@@ -34,16 +35,16 @@ class MemberState(NamedTuple):
 class Pool(NamedTuple):
     """The rows on the device: tokens [rows, length + 1], and how many of a row's tokens are predicted [rows]."""
 
-    tokens: UInt[Array, "rows length_and_one"]
-    used: Int[Array, " rows"]
+    tokens: UInt[Array | np.ndarray, "rows length_and_one"]
+    used: Int[Array | np.ndarray, " rows"]
 
 
 class Progress(NamedTuple):
     """What a call reports besides the new state; scalars of one member."""
 
-    loss_sum: Float[Array, "..."]
-    loss_steps: Float[Array, "..."]
-    skipped_updates: Int[Array, "..."]
+    loss_sum: Float[Array | np.ndarray, "..."]
+    loss_steps: Float[Array | np.ndarray, "..."]
+    skipped_updates: Int[Array | np.ndarray, "..."]
 
 
 class Batch(NamedTuple):

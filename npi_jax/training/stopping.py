@@ -2,7 +2,7 @@
 
 import signal
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 EXIT_CODE = 42
 """Exit status of a run that was asked to stop and has saved: schedulers restart it with the same command."""
@@ -28,7 +28,7 @@ class StopRequest:
             signal.default_int_handler(number, frame)
         self.requested = True
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StopRequest":
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._handle)
         return self

@@ -63,9 +63,7 @@ def cell(frame, variant, task):
 
 def test_curves_count_ties_one_half():
     members = make_members(("full", 0))
-    scores = make_scores(
-        members, {(0, 0, "only"): [0.0, 0.0, 3.0, -1.0], (0, 1, "only"): [1.0, 1.0, 1.0, -1.0]}
-    )
+    scores = make_scores(members, {(0, 0, "only"): [0.0, 0.0, 3.0, -1.0], (0, 1, "only"): [1.0, 1.0, 1.0, -1.0]})
     table = curves_table(scores)
     assert table.columns == [
         *("member", "variant", "seed", "step", "suite", "paradigm", "task", "kind", "region"),
@@ -253,9 +251,7 @@ def test_suites_end_at_their_own_last_step():
 def test_a_million_rows_take_seconds():
     members = make_members(*(("full", seed) for seed in range(10)))
     random = np.random.default_rng(0)
-    deltas = {
-        (m, s, f"t{t}"): random.normal(size=500) for m in range(10) for s in range(20) for t in range(10)
-    }
+    deltas = {(m, s, f"t{t}"): random.normal(size=500) for m in range(10) for s in range(20) for t in range(10)}
     scores = make_scores(members, deltas)
     assert len(scores) == 1_000_000
     curves = curves_table(scores)

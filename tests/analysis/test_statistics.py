@@ -62,9 +62,7 @@ def test_seeds_are_resampled():
     values = np.tile(np.arange(8.0)[:, None], (1, 500))
     found = hierarchical_bootstrap(values)
     assert found.interval_over == SEEDS_AND_ITEMS
-    assert found.high - found.low == pytest.approx(
-        2 * 2.365 * values[:, 0].std(ddof=1) / math.sqrt(8), rel=0.08
-    )
+    assert found.high - found.low == pytest.approx(2 * 2.365 * values[:, 0].std(ddof=1) / math.sqrt(8), rel=0.08)
 
 
 def test_one_seed_is_an_interval_over_items_only():
@@ -94,9 +92,7 @@ def test_large_suites_are_resampled_in_blocks_of_the_right_mean():
 
 
 def test_ties_count_one_half():
-    np.testing.assert_array_equal(
-        outcomes(np.array([2.0, -1.0, 0.0, np.nan, np.inf])), [1.0, 0.0, 0.5, np.nan, np.nan]
-    )
+    np.testing.assert_array_equal(outcomes(np.array([2.0, -1.0, 0.0, np.nan, np.inf])), [1.0, 0.0, 0.5, np.nan, np.nan])
     assert hierarchical_bootstrap(outcomes(np.zeros((3, 10)))).mean == 0.5
 
 

@@ -89,11 +89,7 @@ def test_folders_globs_and_files(tmp_path: Path) -> None:
     assert [d.name for d in read_text(str(tmp_path / "**/*.zst"))] == ["c.txt.zst"]
     assert [d.name for d in read_text(tmp_path / "notes.md")] == ["notes.md"]
     both = [tmp_path / "deep", tmp_path / "*.txt"]
-    assert (
-        [d.name for d in read_text(both)]
-        == [d.name for d in read_text(both[::-1])]
-        == ["b.txt", "deep/c.txt.zst"]
-    )
+    assert [d.name for d in read_text(both)] == [d.name for d in read_text(both[::-1])] == ["b.txt", "deep/c.txt.zst"]
 
 
 def test_a_file_whose_name_looks_like_a_pattern(tmp_path: Path) -> None:
@@ -186,9 +182,7 @@ def test_paths_with_nothing_there(tmp_path: Path) -> None:
         list(read_text(tmp_path / "nowhere"))
     with pytest.raises(SourceError, match="no file matches the pattern"):
         list(read_text(str(tmp_path / "*.txt")))
-    with pytest.raises(
-        SourceError, match=r"the folder has no file ending in \.jsonl, \.jsonl\.gz, \.jsonl\.zst"
-    ):
+    with pytest.raises(SourceError, match=r"the folder has no file ending in \.jsonl, \.jsonl\.gz, \.jsonl\.zst"):
         list(read_jsonl(tmp_path, field="text"))
     with pytest.raises(SourceError, match="no path is given"):
         list(read_text([]))
@@ -239,9 +233,7 @@ except SourceError as error:
 
 
 def run(program: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

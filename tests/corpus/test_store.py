@@ -61,7 +61,9 @@ def test_full_holds_every_sentence_once(corpus):
     assert variant.tokens == len(corpus.tokens)
 
 
-@pytest.mark.parametrize("text", ["no_npi", "without(adverbs)", "only(adverbs)", "random(no_npi)", "downsample(adverbs, 0.5)"])
+@pytest.mark.parametrize(
+    "text", ["no_npi", "without(adverbs)", "only(adverbs)", "random(no_npi)", "downsample(adverbs, 0.5)"]
+)
 def test_replacing_keeps_slots_and_everything_else(corpus, text):
     builder = VariantBuilder(corpus, ROW)
     full, variant = builder.build(parse_intervention("full")), builder.build(parse_intervention(text))

@@ -93,14 +93,10 @@ def test_dropout_needs_a_key_and_follows_it(config):
     hidden = jax.jit(model.hidden)
     still = hidden(params, *rows)
     first = hidden(params, *rows, dropout_key=jax.random.key(1), dropout_rate=0.5)
-    np.testing.assert_array_equal(
-        first, hidden(params, *rows, dropout_key=jax.random.key(1), dropout_rate=0.5)
-    )
+    np.testing.assert_array_equal(first, hidden(params, *rows, dropout_key=jax.random.key(1), dropout_rate=0.5))
     assert (first != hidden(params, *rows, dropout_key=jax.random.key(2), dropout_rate=0.5)).any()
     assert (first != still).any()
-    np.testing.assert_allclose(
-        hidden(params, *rows, dropout_key=jax.random.key(1), dropout_rate=0.0), still, atol=1e-6
-    )
+    np.testing.assert_allclose(hidden(params, *rows, dropout_key=jax.random.key(1), dropout_rate=0.0), still, atol=1e-6)
     with pytest.raises(ValueError, match="dropout_rate"):
         model.hidden(params, *rows, dropout_key=jax.random.key(1))
 

@@ -65,9 +65,7 @@ def make_run(
         "metrics": _metrics(random, pairs, steps),
         "corpus": _corpus(variants, environments),
     }
-    run = FakeRun(
-        path, frames, _manifest(len(pairs)), {"model": {"kind": "lstm", "width": 64}, "steps": 2000}
-    )
+    run = FakeRun(path, frames, _manifest(len(pairs)), {"model": {"kind": "lstm", "width": 64}, "steps": 2000})
     path.mkdir(parents=True, exist_ok=True)
     write_tables(run)
     return run
@@ -127,9 +125,7 @@ def _corpus(variants, environments) -> pl.DataFrame:
     rows = []
     for i, variant in enumerate(variants):
         role = min(i, 3)
-        counts = {
-            f"npi_{e}": 0 if role == 1 or (role == 2 and e == "conditional") else 500 for e in environments
-        }
+        counts = {f"npi_{e}": 0 if role == 1 or (role == 2 and e == "conditional") else 500 for e in environments}
         rows.append(
             {
                 "variant": variant,

@@ -48,9 +48,7 @@ def browser(tmp_path_factory):
 def hostile(tmp_path_factory):
     names = ("full", "<script>alert(1)</script>", "no_" + "very" * 30, "\"'><b>")
     return write_report(
-        make_run(
-            tmp_path_factory.mktemp("hostile"), variants=names, environments=ENVIRONMENTS[:2], steps=(0, 1, 8)
-        )
+        make_run(tmp_path_factory.mktemp("hostile"), variants=names, environments=ENVIRONMENTS[:2], steps=(0, 1, 8))
     )
 
 

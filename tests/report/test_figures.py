@@ -48,9 +48,7 @@ def test_lines_are_the_means_of_the_curves(tables, cell):
     axis = curves_picture(tables, cell, "delta").wide.axes[1]
     line = next(line for line in axis.lines if line.get_color() == INK)
     expected = (
-        tables.curves.filter(
-            suite="grammar", kind="licensor", region="critical", task="conditional", label="full"
-        )
+        tables.curves.filter(suite="grammar", kind="licensor", region="critical", task="conditional", label="full")
         .group_by("step")
         .agg(pl.col("delta").mean())
         .sort("step")
@@ -78,9 +76,7 @@ def test_nothing_lies_outside_of_the_figure(tables):
 
 def test_heat_map_writes_the_final_accuracies(tables, cell):
     axis = heat_picture(tables, cell).wide.axes[0]
-    final = tables.final.filter(
-        kind="licensor", region="critical", label="no_conditional", task="conditional"
-    )
+    final = tables.final.filter(kind="licensor", region="critical", label="no_conditional", task="conditional")
     row, column = VARIANTS.index("no_conditional"), ENVIRONMENTS.index("conditional")
     found = {text.get_position(): text.get_text() for text in axis.texts}
     assert found[(column, row)] == f"{100 * final['accuracy'][0]:.0f}"

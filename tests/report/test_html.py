@@ -55,9 +55,7 @@ def page(text):
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    run = make_run(
-        folder, variants=HOSTILE, seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 1, 8), diverged=(2,)
-    )
+    run = make_run(folder, variants=HOSTILE, seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 1, 8), diverged=(2,))
     run.manifest["name"] = "</title><script>alert(3)</script>"
     run.config["note"] = "</pre><script>alert(4)</script>"
     return write_report(run).read_text(encoding="utf-8")
@@ -86,13 +84,8 @@ def test_prose_has_the_numbers_and_their_intervals(run, page):
     assert "12 LSTM language models with 123,456 parameters each (4 variants × 3 seeds)" in said
     mean, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
     number = f"{mean}% (95% interval {low} to {high}, 3 seeds)"
-    assert (
-        f"After 2,000 steps, members trained on the variant full chose the licensed sentence in {number}"
-        in said
-    )
-    assert re.search(
-        r"no_npi \d\d\.\d% \(95% interval [\d.]+ to [\d.]+, 3 seeds; not told from chance\)", said
-    )
+    assert f"After 2,000 steps, members trained on the variant full chose the licensed sentence in {number}" in said
+    assert re.search(r"no_npi \d\d\.\d% \(95% interval [\d.]+ to [\d.]+, 3 seeds; not told from chance\)", said)
     assert "earliest in adverbs (step 16) and latest in superlative" in said
     assert "a unigram model's is 412.7" in said
 
@@ -132,9 +125,7 @@ def test_a_bare_manifest_is_enough(tmp_path):
 
 
 def test_a_run_of_diverged_members_only_still_has_a_report(tmp_path):
-    run = make_run(
-        tmp_path, variants=("a", "b"), seeds=1, environments=("only",), steps=(0, 1), diverged=(0, 1)
-    )
+    run = make_run(tmp_path, variants=("a", "b"), seeds=1, environments=("only",), steps=(0, 1), diverged=(0, 1))
     said = Page(write_report(run).read_text(encoding="utf-8"))
     assert "has a result" in " ".join(said.texts["p"])
 

@@ -54,9 +54,7 @@ def test_other_tasks_are_told_by_the_lowest_and_the_highest(tmp_path):
 
 
 def test_a_variant_without_members_left_is_a_dash(tmp_path):
-    run = make_run(
-        tmp_path, variants=("a", "b"), seeds=1, environments=("only",), steps=(0, 1), diverged=(1,)
-    )
+    run = make_run(tmp_path, variants=("a", "b"), seeds=1, environments=("only",), steps=(0, 1), diverged=(1,))
     text = printed(run)
     assert "–" in next(line for line in text.splitlines() if line.startswith(" b"))
     assert "diverged" in text

@@ -85,9 +85,7 @@ def test_equal_sentences_tie_exactly(model):
     model, params = model
     pairs = make_pairs(20)
     equal = EncodedPairs(tuple((good, good) for good, _ in pairs.sentences), pairs.critical[:, [0, 0]])
-    scores = make_scorer(
-        equal, ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=EOS, end=EOS
-    )(params)
+    scores = make_scorer(equal, ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=EOS, end=EOS)(params)
     assert (scores.sentence[:, 0] == scores.sentence[:, 1]).all()
     assert (scores.critical[:, 0] == scores.critical[:, 1]).all()
 

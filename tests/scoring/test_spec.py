@@ -11,7 +11,7 @@ def test_ties_count_as_told(ties, expected):
 
 
 def test_unknown_conventions_are_refused():
-    with pytest.raises(ValueError, match="ScoreSpec.ties='never': valid are half, wrong, right"):
+    with pytest.raises(ValueError, match=r"ScoreSpec.ties='never': valid are half, wrong, right"):
         ScoreSpec(ties="never")
-    with pytest.raises(ValueError, match="ScoreSpec.beginning="):
+    with pytest.raises(ValueError, match=r"ScoreSpec.beginning="):
         ScoreSpec(beginning="bos")

@@ -145,7 +145,5 @@ def test_all_of_blimp() -> None:
 @needs_data
 def test_limit_is_an_even_subset_of_blimp() -> None:
     some = load_suite("blimp_npi", DATA, limit=10)
-    assert [item.item for item in some][:3] == [
-        f"matrix_question_npi_licensor_present/{i}" for i in (0, 100, 200)
-    ]
+    assert [item.item for item in some][:3] == [f"matrix_question_npi_licensor_present/{i}" for i in (0, 100, 200)]
     assert len(some) == 70

@@ -92,9 +92,7 @@ def test_all_npis_and_licensors_are_tested():
     suite = grammar_suite(SPEC, items=200)
     for name in ENVIRONMENTS:
         items = [item for item in suite if item.task == name and item.kind == "licensor"]
-        assert {critical(item)[0] for item in items} == {
-            n for n, npi in NPIS.items() if name not in npi.barred
-        }
+        assert {critical(item)[0] for item in items} == {n for n, npi in NPIS.items() if name not in npi.barred}
         words = {word for item in items for word in item.good.split()}
         assert words >= set(TABLE[name].licensors)
 

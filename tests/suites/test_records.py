@@ -45,9 +45,7 @@ def test_words_are_found_whole() -> None:
 
 
 def items(count: int, paradigm: str) -> list[Item]:
-    return [
-        Item(f"{paradigm}/{i}", paradigm, paradigm, "other", "a", "b", (0, 1), (0, 1)) for i in range(count)
-    ]
+    return [Item(f"{paradigm}/{i}", paradigm, paradigm, "other", "a", "b", (0, 1), (0, 1)) for i in range(count)]
 
 
 def test_limit_keeps_an_even_subset_of_every_paradigm() -> None:

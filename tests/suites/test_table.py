@@ -55,8 +55,7 @@ def test_all_columns_of_csv(tmp_path: Path) -> None:
 def test_regions_as_characters(tmp_path: Path) -> None:
     path = write(
         tmp_path / "x.tsv",
-        "good\tbad\tcritical_good_start\tcritical_good_end\tcritical_bad\n"
-        + f"{GOOD}\t{BAD}\t11\t15\tever\n",
+        "good\tbad\tcritical_good_start\tcritical_good_end\tcritical_bad\n" + f"{GOOD}\t{BAD}\t11\t15\tever\n",
     )
     assert regions(load_suite("table", path).items[0]) == ("ever", "ever")
     item = json_row(tmp_path, critical_good="ever", critical_bad_start=8, critical_bad_end=12, task=None)

@@ -139,9 +139,7 @@ def test_faulty_published_lines(tmp_path: Path, line: str, message: str) -> None
 def test_faulty_paths(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="nowhere: there is no such file or folder"):
         load_suite("warstadt2019", tmp_path / "nowhere")
-    with pytest.raises(
-        SuiteError, match=r"neither npi_all_environments\.jsonl\.gz nor <environment>/\*\.tsv"
-    ):
+    with pytest.raises(SuiteError, match=r"neither npi_all_environments\.jsonl\.gz nor <environment>/\*\.tsv"):
         load_suite("warstadt2019", tmp_path)
 
 

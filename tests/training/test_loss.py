@@ -12,8 +12,7 @@ ROWS, FEATURES, VOCAB = 11, 5, 17
 def operands(seed=0):
     rng = np.random.default_rng(seed)
     hidden, weights, bias = (
-        jnp.asarray(rng.normal(size=shape), jnp.float32)
-        for shape in ((ROWS, FEATURES), (FEATURES, VOCAB), (VOCAB,))
+        jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((ROWS, FEATURES), (FEATURES, VOCAB), (VOCAB,))
     )
     targets = jnp.asarray(rng.integers(0, VOCAB, ROWS), jnp.int32)
     mask = jnp.asarray(rng.random(ROWS) < 0.7, jnp.float32) * 1.5
@@ -59,9 +58,7 @@ def test_bfloat16_operands_are_close():
     arrays, targets, mask = operands()
     ours = jax.value_and_grad(lambda a: cross_entropy(*a, targets, mask, chunk=4, compute_dtype="bfloat16"))
     value, gradients = ours(arrays)
-    expected, expected_gradients = jax.value_and_grad(lambda a: cross_entropy_reference(*a, targets, mask))(
-        arrays
-    )
+    expected, expected_gradients = jax.value_and_grad(lambda a: cross_entropy_reference(*a, targets, mask))(arrays)
     assert value != expected
     np.testing.assert_allclose(value, expected, rtol=0.02)
     for gradient, other in zip(gradients, expected_gradients, strict=True):
@@ -96,9 +93,9 @@ def test_maps_over_members_and_shards_of_rows():
         return jax.lax.psum(value, "data"), gradients
 
     rows = (P("data"), P(), P())
-    sharded = jax.jit(
-        jax.shard_map(shard, mesh=mesh, in_specs=(rows, P("data"), P("data")), out_specs=(P(), rows))
-    )(arrays, targets, mask)
+    sharded = jax.jit(jax.shard_map(shard, mesh=mesh, in_specs=(rows, P("data"), P("data")), out_specs=(P(), rows)))(
+        arrays, targets, mask
+    )
     for result in (jax.tree.map(lambda leaf: leaf[1], mapped), sharded):
         for ours, theirs in zip(jax.tree.leaves(result), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-5)

@@ -48,9 +48,7 @@ def run(pool: Pool, *, config: TrainConfig = CONFIG, steps: int = 3, seed: int =
         part = np.zeros((config.steps_per_call, config.batch_size), np.int32)
         part[:n_steps] = rows[first : first + n_steps]
         dropout = config.dropout[0]
-        state, progress = call(
-            state, hyper(rate, dropout), jnp.uint32(seed), part, pool, first, n_steps, first == 0
-        )
+        state, progress = call(state, hyper(rate, dropout), jnp.uint32(seed), part, pool, first, n_steps, first == 0)
         first += n_steps
     return state, progress, rows
 
@@ -121,9 +119,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(pool):
     broken = state.params | {"output_bias": jnp.full(VOCABULARY, jnp.nan)}
     call = jax.jit(make_train_call(MODEL, CONFIG, EOS, data_parallel=False))
     rows = np.zeros((5, 4), np.int32)
-    after, progress = call(
-        state._replace(params=broken), hyper(), jnp.uint32(1), rows, pool, 0, 5, True
-    )
+    after, progress = call(state._replace(params=broken), hyper(), jnp.uint32(1), rows, pool, 0, 5, True)
     assert int(progress.skipped_updates) == 5
     assert_same(after.params, broken)
 

@@ -1,0 +1,46 @@
+# Everything sets itself up: a virtual environment in .venv, made anew when pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Real corpora and suites, for the tests and drills that use them; those skip where the folder is absent.
+export NPI_JAX_DATA ?= $(abspath $(wildcard ../shared/data))
+
+.PHONY: help quickstart test drills lint bench clean
+
+help:
+	@echo "make quickstart  train the built-in experiment, print the results, write runs/quickstart/report/index.html"
+	@echo "make test        lint, type check and unit tests (a few minutes)"
+	@echo "make drills      slow checks: real processes killed and resumed, real text, the whole quickstart"
+	@echo "make bench       training throughput against PyTorch (installs PyTorch)"
+	@echo "make clean       remove the virtual environment and caches"
+
+$(VENV)/run.done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "npi_jax needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/test.done: $(VENV)/run.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+quickstart: $(VENV)/run.done
+	$(BIN)/npi-jax run --config quickstart
+
+lint: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+drills: $(VENV)/test.done
+	$(BIN)/python -m pytest -m drill
+
+bench: $(VENV)/test.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch]'
+	$(BIN)/python benchmarks/train_throughput.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -1,0 +1,78 @@
+"""Whole experiments: the quickstart with what it promises, and a short run on real English."""
+
+import os
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from npi_jax.run import open_run
+
+pytestmark = pytest.mark.drill
+
+
+def run(path, config: str, *overrides: str, **environment: str) -> str:
+    command = [sys.executable, "-m", "npi_jax.cli", "run", "--config", config, f"--config.run_dir={path}"]
+    result = subprocess.run(
+        [*command, *overrides],
+        env={**os.environ, **environment},
+        cwd=path.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_the_quickstart_keeps_its_promises(tmp_path):
+    path = tmp_path / "run"
+    shown = run(path, "quickstart")
+    assert str(path / "report" / "index.html") in shown
+    opened = open_run(path)
+    assert opened.members().height == 12
+    assert (opened.members()["status"] == "ok").all()
+    curves = opened.curves().filter(region="critical", kind="licensor")
+    means = curves.group_by("variant", "step").agg(pl.col("accuracy").mean()).sort("step")
+    at = {(row["variant"], row["step"]): row["accuracy"] for row in means.iter_rows(named=True)}
+    last = opened.config["train"]["steps"]
+    assert abs(at["full", 0] - 0.5) < 0.1
+    assert at["full", last] >= 0.95
+    assert 0.30 <= at["no_npi", last] <= 0.70
+    # What the others taught about an environment whose NPIs were never seen is less than seeing them.
+    for held_out in ("only", "conditional"):
+        own = curves.filter(step=last, task=held_out).group_by("variant").agg(pl.col("accuracy").mean())
+        accuracy = dict(own.iter_rows())
+        assert accuracy[f"without({held_out})"] < accuracy["full"]
+    seconds = opened.manifest["seconds"]
+    assert seconds["score"] <= 0.15 * seconds["total"]
+
+
+def test_real_english_runs_whole(tmp_path, data_folder):
+    path = tmp_path / "run"
+    run(
+        path,
+        "english",
+        "--config.train.steps=60",
+        "--config.train.batch_size=16",
+        "--config.train.learning_rate=0.01",
+        "--config.model.hidden=32",
+        "--config.model.embedding=32",
+        "--config.corpus.max_sentences=8000",
+        "--config.score.suites.blimp_npi.limit=10",
+        "--config.score.suites.warstadt2019.limit=10",
+        NPI_JAX_DATA=str(data_folder),
+    )
+    opened = open_run(path)
+    assert opened.corpus()["variant"].to_list() == ["full", "no_npi", "random(no_npi)"]
+    assert opened.corpus()["tokens"].n_unique() == 1
+    npis = opened.corpus().select(pl.sum_horizontal(pl.col("^npi_.*$"))).to_series().to_list()
+    assert npis[0] == npis[2] > 100
+    assert npis[1] == 0
+    last = opened.metrics().filter(step=60)
+    assert (last["valid_loss"].exp() < opened.manifest["perplexity"]["unigram"] * 1.5).all()
+    suites = opened.curves()["suite"].unique().to_list()
+    assert sorted(suites) == ["blimp_npi", "warstadt2019"]
+    assert opened.curves().filter(suite="blimp_npi")["task"].n_unique() == 7
+    assert opened.curves().filter(suite="warstadt2019")["task"].n_unique() == 9

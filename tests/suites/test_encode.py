@@ -1,0 +1,44 @@
+import pytest
+
+from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.suites.encode import EncodingError, encode_suite
+from npi_jax.suites.schema import Item, Suite
+
+GOOD, BAD = "No senator has ever been there at all.", "Some senators have been there at all."
+
+
+def make_suite() -> Suite:
+    good = (GOOD.index("at all"), GOOD.index("at all") + 6)
+    bad = (BAD.index("at all"), BAD.index("at all") + 6)
+    return Suite("s", [Item("i", "p", "t", "licensor", GOOD, BAD, good, bad)])
+
+
+def test_critical_regions_become_tokens_of_words():
+    tokenizer = WordTokenizer.train([GOOD, BAD])
+    encoded = encode_suite(make_suite(), tokenizer)
+    for side, text in enumerate((GOOD, BAD)):
+        start, end = encoded.pairs.critical[0, side]
+        ids = encoded.pairs.sentences[0][side]
+        assert [tokenizer.token(int(token)) for token in ids[start:end]] == ["at", "all"]
+        assert len(ids) == len(tokenizer.encode(text).ids)
+    assert encoded.unknown_items == 0
+
+
+def test_critical_regions_become_tokens_of_pieces():
+    tokenizer = BPETokenizer.train([GOOD, BAD] * 3, size=270)
+    encoded = encode_suite(make_suite(), tokenizer)
+    start, end = encoded.pairs.critical[0, 0]
+    text = "".join(tokenizer.token(int(token)) for token in encoded.pairs.sentences[0][0][start:end])
+    assert text.strip() == "at all"
+
+
+def test_unknown_words_are_counted():
+    tokenizer = WordTokenizer.train([GOOD.replace("all", "most"), BAD.replace("all", "most")])
+    encoded = encode_suite(make_suite(), tokenizer)
+    assert (encoded.unknown_items, encoded.unknown_critical) == (1, 1)
+
+
+def test_a_region_without_tokens_names_the_item():
+    suite = Suite("s", [Item("odd/3", "p", "t", "other", "a b", "a b", (1, 2), (0, 1))])
+    with pytest.raises(EncodingError, match=r"item 'odd/3': no token of its good sentence 'a b'"):
+        encode_suite(suite, WordTokenizer.train(["a b"]))

@@ -1,0 +1,80 @@
+import subprocess
+import sys
+
+import pytest
+from conftest import tiny_values
+
+from npi_jax.cli import main
+from npi_jax.run import open_run
+
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config():
+    return ConfigDict({values!r})
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    path = tmp_path / "tiny.py"
+    path.write_text(CONFIG.format(values=tiny_values(train__steps=2, run_dir=str(tmp_path / "run"))))
+    return str(path)
+
+
+def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
+    assert main(["run", "--config", config_file, "--config.score.every=2"]) == 0
+    shown = capsys.readouterr().out
+    assert "4 members" in shown
+    assert "what each variant changes" in shown
+    assert str(tmp_path / "run" / "report" / "index.html") in shown.replace("\n", "")
+    run = open_run(tmp_path / "run")
+    assert run.curves().height > 0
+    assert run.manifest["model"]["parameters"] > 0
+    assert run.manifest["seconds"].keys() >= {"prepare", "compile", "train", "score", "save", "analyze", "total"}
+    assert (tmp_path / "run" / "tokenizer").is_dir()
+    # Once more: nothing is left to train; the report is made anew.
+    assert main(["run", "--config", config_file, "--config.score.every=2"]) == 0
+    assert main(["report", str(tmp_path / "run")]) == 0
+
+
+def test_prepare_shows_and_keeps_the_variants(config_file, tmp_path, capsys):
+    assert main(["prepare", "--config", config_file]) == 0
+    assert "no_npi" in capsys.readouterr().out
+    assert open_run(tmp_path / "run").corpus()["variant"].to_list() == ["full", "no_npi"]
+
+
+def test_presets_are_listed(capsys):
+    assert main(["presets"]) == 0
+    assert "quickstart" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--config", "quikstart"], "did you mean quickstart?"),
+        (["run", "--config", "quickstart", "--config.train.steps=0"], "train.steps = 0"),
+        (["report", "no/such/run"], "no/such/run is not a run directory"),
+    ],
+)
+def test_what_can_be_mended_is_said_in_a_line(arguments, words, capsys):
+    assert main(arguments) == 1
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["run"], ["run", "--config", "quickstart", "--steps=3"], ["presets", "x"]]
+)
+def test_bad_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_help_has_examples_and_loads_nothing_heavy():
+    code = "import sys; from npi_jax.cli import parser; print(parser().format_help()); print('jax' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "npi-jax run --config quickstart" in shown
+    assert shown.strip().endswith("False")

@@ -1,0 +1,69 @@
+import dataclasses
+
+import pytest
+from conftest import tiny_values
+
+from npi_jax.config import ConfigError, make_config
+from npi_jax.models import TransformerConfig
+
+
+def test_members_are_the_product_with_seeds_inside_variants():
+    config = make_config(tiny_values(train__learning_rate=(0.1, 0.2)))
+    members = [(member.variant, member.seed, member.learning_rate) for member in config.members]
+    assert members == [
+        (variant, seed, rate) for variant in ("full", "no_npi") for seed in (0, 1) for rate in (0.1, 0.2)
+    ]
+
+
+def test_plain_values_come_back():
+    config = make_config(tiny_values())
+    assert make_config(config.to_dict()) == config
+    assert config.to_dict()["model"]["kind"] == "lstm"
+
+
+def test_a_single_number_is_a_sweep_of_one():
+    assert make_config(tiny_values(train__learning_rate=0.1)).train.learning_rate == (0.1,)
+
+
+def test_models_are_told_by_kind():
+    values = tiny_values(model={"kind": "transformer", "width": 8, "heads": 2})
+    assert make_config(values).model == TransformerConfig(width=8, heads=2)
+
+
+def test_variants_may_be_written_in_one_string():
+    values = tiny_values(variants=("full,downsample(only,0.1)",))
+    assert [str(text) for text in make_config(values).interventions] == ["full", "downsample(only, 0.1)"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train__steps": 0}, "train.steps = 0: Input should be greater than or equal to 1"),
+        ({"train__stepz": 5}, "train.stepz = 5: there is no such field; valid are steps, batch_size"),
+        ({"nam": "x"}, "nam = 'x': there is no such field; valid are name, run_dir"),
+        ({"model__hidden": 0}, "LSTMConfig.hidden is 0"),
+        ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer"),
+        ({"variants": ("full", "without(x)")}, "no environment 'x'; valid are adverbs"),
+        ({"variants": ("full", "full")}, "full is there more than once"),
+        ({"seeds": ()}, "seeds is empty"),
+        ({"seeds": (-1,)}, "seeds.0 = -1"),
+        ({"corpus__source": "text"}, "source 'text' needs paths and valid_paths"),
+        ({"corpus__source": "book"}, "corpus.source = 'book'"),
+        ({"corpus__grammar__npi_rate": 2.0}, "GrammarSpec.npi_rate is 2.0"),
+        ({"mesh__data": 3}, "mesh.data=3 does not divide the 8 rows"),
+        ({"name": "a/b"}, "name = 'a/b'"),
+        ({"train__learning_rate": float("nan")}, "train.learning_rate.0"),
+        ({"tokenizer": {"kind": "bpe"}}, "kind 'bpe' needs size"),
+        ({"score__suites": {"blimp": {"limt": 3}}}, "score.suites.blimp.limt = 3: there is no such field"),
+    ],
+)
+def test_faults_are_named(changes, words):
+    with pytest.raises(ConfigError) as caught:
+        make_config(tiny_values(**changes))
+    assert words in str(caught.value)
+
+
+def test_a_config_cannot_be_changed():
+    config = make_config(tiny_values())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.name = "other"  # type: ignore[misc]

@@ -1,0 +1,86 @@
+import multiprocessing
+
+import polars as pl
+import pytest
+
+from npi_jax.files import write_json, write_table
+from npi_jax.run import RunError, claim_run, open_run
+
+CONFIG = {"name": "x", "run_dir": "here", "train": {"steps": 3, "rates": (1, 2)}}
+
+
+def test_a_claimed_run_can_be_opened_and_claimed_again(tmp_path):
+    with claim_run(tmp_path / "run", CONFIG) as run:
+        run.update_manifest(a=1)
+        run.update_manifest(b=2)
+    with claim_run(tmp_path / "run", CONFIG | {"run_dir": "elsewhere"}):
+        pass
+    opened = open_run(tmp_path / "run")
+    assert opened.manifest == {"a": 1, "b": 2}
+    assert opened.config["train"] == {"steps": 3, "rates": [1, 2]}
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    with claim_run(tmp_path, CONFIG):
+        pass
+    changed = CONFIG | {"train": {"steps": 4, "rates": (1, 2), "new": 0}}
+    with pytest.raises(RunError) as caught, claim_run(tmp_path, changed):
+        pass
+    assert "train.steps: 3 there, 4 now" in str(caught.value)
+    assert "train.new: None there, 0 now" in str(caught.value)
+    assert "train.rates" not in str(caught.value)
+
+
+def _try_to_claim(path, answers):
+    try:
+        with claim_run(path, CONFIG):
+            answers.put("claimed")
+    except RunError as error:
+        answers.put(str(error))
+
+
+def test_a_second_process_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    with claim_run(tmp_path, CONFIG):
+        second = context.Process(target=_try_to_claim, args=(tmp_path, answers))
+        second.start()
+        assert "in use by another process" in answers.get(timeout=60)
+        second.join()
+    third = context.Process(target=_try_to_claim, args=(tmp_path, answers))
+    third.start()
+    assert answers.get(timeout=60) == "claimed"
+    third.join()
+
+
+def test_foreign_folders_and_files_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with (
+        pytest.raises(RunError, match=r"not empty and not a run directory \(it holds thesis.tex\)"),
+        claim_run(tmp_path, CONFIG),
+    ):
+        pass
+    with pytest.raises(RunError, match="is a file"), claim_run(tmp_path / "thesis.tex", CONFIG):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_opening_what_is_not_a_run(tmp_path):
+    with pytest.raises(RunError, match="is not a run directory"):
+        open_run(tmp_path)
+
+
+def test_tables_are_joined_with_members(tmp_path):
+    write_json(tmp_path / "config.json", {})
+    members = pl.DataFrame({"member": [0, 1], "variant": ["full", "no_npi"], "seed": [0, 0]})
+    write_table(tmp_path / "members.parquet", members)
+    for step in (10, 2):
+        write_table(tmp_path / f"metrics/{step}.parquet", pl.DataFrame({"member": [0, 1], "step": [step] * 2}))
+    run = open_run(tmp_path)
+    assert run.steps("metrics") == [2, 10]
+    assert run.metrics()["step"].to_list() == [2, 2, 10, 10]
+    assert run.metrics()["variant"].to_list() == ["full", "no_npi"] * 2
+    with pytest.raises(RunError, match="scores has no tables yet"):
+        run.scores()
+    with pytest.raises(RunError, match=r"curves.parquet does not exist; the run has not come that far"):
+        run.curves()

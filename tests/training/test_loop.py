@@ -1,0 +1,112 @@
+import io
+
+import numpy as np
+import polars as pl
+import pytest
+from conftest import tiny_values
+from rich.console import Console
+
+from npi_jax.config import make_config
+from npi_jax.prepare import Prepared, prepare
+from npi_jax.run import claim_run
+from npi_jax.training.display import Display
+from npi_jax.training.loop import AllDivergedError, Trainer
+from npi_jax.training.stopping import Stopped, StopRequest
+
+
+class StopAfter(StopRequest):
+    """Asks to stop the n-th time it is asked."""
+
+    def __init__(self, times: int):
+        super().__init__()
+        self._times = times
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        self._times -= 1
+        return self._times <= 0
+
+    @requested.setter
+    def requested(self, value: bool) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return prepare(make_config(tiny_values()), lambda line: None)
+
+
+def train(path, prepared: Prepared, stop: StopRequest | None = None, **changes) -> str:
+    config = make_config(tiny_values(**changes))
+    console = Console(file=io.StringIO(), width=120)
+    with claim_run(path, config.to_dict()) as run:
+        display = Display(console, config.train.steps, [member.variant for member in config.members])
+        with display:
+            Trainer(run, config, prepared, display, stop or StopRequest()).train()
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def tables(path) -> dict[str, pl.DataFrame]:
+    return {str(file.relative_to(path)): pl.read_parquet(file) for file in sorted(path.rglob("*.parquet"))}
+
+
+def test_a_run_leaves_its_tables(tmp_path, prepared):
+    text = train(tmp_path, prepared)
+    found = tables(tmp_path)
+    assert {name for name in found if name.startswith("scores")} == {
+        f"scores/{step}.parquet" for step in (0, 1, 2, 4, 8, 10)
+    }
+    metrics = found["metrics/10.parquet"]
+    assert metrics.columns == ["member", "step", "train_loss", "valid_loss", "skipped_updates"]
+    assert (metrics["valid_loss"] < found["metrics/0.parquet"]["valid_loss"]).all()
+    assert found["metrics/0.parquet"]["train_loss"].is_null().all()
+    scores = found["scores/10.parquet"]
+    assert scores.height == 4 * 51 * 2
+    np.testing.assert_array_equal(scores["delta"], scores["good"] - scores["bad"])
+    assert found["members.parquet"]["status"].to_list() == ["ok"] * 4
+    assert "step 10/10" in text
+    assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
+
+
+def test_stopping_anywhere_and_resuming_repeats_every_bit(tmp_path, prepared):
+    train(tmp_path / "whole", prepared)
+    for times in (2, 5):
+        path = tmp_path / f"stopped{times}"
+        with pytest.raises(Stopped, match="the same command goes on from there"):
+            train(path, prepared, StopAfter(times))
+        assert not (path / "metrics/10.parquet").exists()
+        text = train(path, prepared)
+        assert "resuming at step" in text
+        whole, resumed = tables(tmp_path / "whole"), tables(path)
+        assert whole.keys() == resumed.keys()
+        for name in whole:
+            assert whole[name].equals(resumed[name]), name
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, prepared):
+    train(tmp_path, prepared)
+    before = (tmp_path / "log.jsonl").read_text()
+    train(tmp_path, prepared)
+    assert (tmp_path / "log.jsonl").read_text() == before
+
+
+def test_a_checkpoint_without_its_tables_is_not_resumed_from(tmp_path, prepared):
+    train(tmp_path, prepared)
+    whole = tables(tmp_path)
+    (tmp_path / "scores/10.parquet").unlink()
+    assert "resuming at step 8" in train(tmp_path, prepared)
+    assert tables(tmp_path)["scores/10.parquet"].equals(whole["scores/10.parquet"])
+
+
+def test_a_member_that_diverges_is_marked_and_harms_nobody(tmp_path, prepared):
+    changes = {"train__learning_rate": (0.002, 1e30), "train__clip": 0.0, "seeds": (0,)}
+    train(tmp_path / "with", prepared, **changes)
+    found = tables(tmp_path / "with")
+    assert found["members.parquet"]["status"].to_list() == ["ok", "diverged", "ok", "diverged"]
+    assert found["metrics/10.parquet"].filter(member=0)["valid_loss"].is_finite().all()
+    assert found["scores/10.parquet"].filter(member=2)["delta"].is_finite().all()
+
+
+def test_a_run_fails_when_all_members_diverge(tmp_path, prepared):
+    with pytest.raises(AllDivergedError, match=r"all 2 members diverged between steps 0 and 1; lower train.learning"):
+        train(tmp_path, prepared, train__learning_rate=(1e30,), train__clip=0.0, seeds=(0,))

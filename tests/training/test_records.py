@@ -1,0 +1,52 @@
+import numpy as np
+
+from npi_jax.config import Member
+from npi_jax.models import LSTMConfig, make_model
+from npi_jax.scoring import EncodedPairs, Scores, ScoreSpec, make_scorer
+from npi_jax.suites.encode import EncodedSuite
+from npi_jax.suites.schema import Item, Suite
+from npi_jax.training.records import ScoreTables, members_table, metrics_table
+from npi_jax.training.step import Progress
+
+
+def test_metrics_hold_mean_losses():
+    progress = Progress(np.array([6.0, 9.0]), np.array([3.0, 3.0]), np.array([0, 2], np.int32))
+    table = metrics_table(7, progress, np.array([1.5, np.nan]))
+    assert table["train_loss"].to_list() == [2.0, 3.0]
+    assert table["step"].to_list() == [7, 7]
+    assert table["skipped_updates"].to_list() == [0, 2]
+    assert metrics_table(0, None, np.array([1.5]))["train_loss"].to_list() == [None]
+
+
+def test_every_member_item_and_region_has_a_row():
+    items = [Item(f"i{n}", "p", "only", "licensor", "a b", "a c", (2, 3), (2, 3)) for n in range(2)]
+    pairs = EncodedPairs(
+        ((np.array([1, 2]), np.array([1, 3])), (np.array([1, 2, 4]), np.array([1, 3]))),
+        np.array([[[1, 2], [1, 2]], [[1, 3], [1, 2]]]),
+    )
+    model = make_model(LSTMConfig(embedding=2, hidden=2, layers=1), 5)
+    scorer = make_scorer(pairs, ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=0, end=0)
+    tables = ScoreTables({"s": EncodedSuite(Suite("s", items), pairs, 0, 0)}, {"s": scorer}, n_members=3)
+    sentence = np.arange(12.0).reshape(3, 2, 2)
+    table = tables.table(5, {"s": Scores(sentence, sentence + 100)})
+    assert table.height == 3 * 2 * 2
+    row = table.row(by_predicate=(table_filter(member=1, item="i1", region="critical")), named=True)
+    assert (row["good"], row["bad"], row["delta"]) == (106.0, 107.0, -1.0)
+    assert (row["n_good"], row["n_bad"], row["step"], row["suite"]) == (2, 1, 5, "s")
+    row = table.row(by_predicate=(table_filter(member=2, item="i0", region="sentence")), named=True)
+    assert (row["good"], row["bad"]) == (8.0, 9.0)
+    assert (row["n_good"], row["n_bad"]) == (3, 3)
+
+
+def table_filter(**values):
+    import polars as pl  # noqa: PLC0415
+
+    return pl.all_horizontal(*(pl.col(name) == value for name, value in values.items()))
+
+
+def test_members_say_how_they_fared():
+    members = [Member("full", 0, 0.1, 0.0, 0.0), Member("full", 1, 0.1, 0.0, 0.0)]
+    table = members_table(members, np.array([0, 3], np.int32), np.array([False, True]))
+    assert table["member"].to_list() == [0, 1]
+    assert table["status"].to_list() == ["ok", "diverged"]
+    assert table["skipped_updates"].to_list() == [0, 3]
