@@ -22,7 +22,8 @@ def data_folder() -> Path:
     folder = os.environ.get("NPI_JAX_DATA", "")
     if not folder or not (Path(folder) / "corpus" / "manifest.tsv").is_file():
         raise ValueError(
-            f"NPI_JAX_DATA={folder!r}: set it to the folder that holds corpus/manifest.tsv, blimp/ and npi_warstadt2019/"
+            f"NPI_JAX_DATA={folder!r}: set it to the folder that holds corpus/manifest.tsv, blimp/ "
+            "and npi_warstadt2019/"
         )
     return Path(folder).resolve()
 

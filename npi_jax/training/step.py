@@ -147,7 +147,7 @@ def train_step(
                 batch,
                 chunk=config.loss_chunk,
                 dropout_key=None if key is None else jax.random.fold_in(key, index),
-                dropout_rate=hyper.dropout,
+                dropout_rate=jnp.asarray(hyper.dropout),
             )
         )(state.params)
         return loss, batch.mask.sum(), gradient

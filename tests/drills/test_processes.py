@@ -85,7 +85,7 @@ def assert_same_run(first: Path, second: Path) -> None:
     for name in names:
         assert pl.read_parquet(first / name).equals(pl.read_parquet(second / name)), name
     assert parameters(first) == parameters(second)
-    leftovers = [path for path in second.rglob("*tmp*")]
+    leftovers = list(second.rglob("*tmp*"))
     assert not leftovers
 
 
