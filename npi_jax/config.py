@@ -16,11 +16,11 @@ from pydantic.dataclasses import dataclass
 
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.interventions import Intervention, parse_intervention
-from npi_jax.models import LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
 from npi_jax.scoring import ScoreSpec
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
-for _shared in (GrammarSpec, LSTMConfig, TransformerConfig, ScoreSpec):
+for _shared in (GrammarSpec, LSTMConfig, TransformerConfig, CustomConfig, ScoreSpec):
     pydantic.with_config(_STRICT)(_shared)
 
 Count = Annotated[int, Field(ge=1)]
@@ -231,7 +231,7 @@ class Config:
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = (0,)
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    model: LSTMConfig | TransformerConfig = dataclasses.field(default_factory=LSTMConfig)
+    model: LSTMConfig | TransformerConfig | CustomConfig = dataclasses.field(default_factory=LSTMConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     score: ScoreConfig = dataclasses.field(default_factory=ScoreConfig)
     checkpoints: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
@@ -270,11 +270,11 @@ class Config:
         return plain
 
 
-_MODELS: dict[str, type] = {"lstm": LSTMConfig, "transformer": TransformerConfig}
+_MODELS: dict[str, type] = {"lstm": LSTMConfig, "transformer": TransformerConfig, "custom": CustomConfig}
 
 
 def model_kind(model: ModelConfig) -> str:
-    """``lstm`` or ``transformer``."""
+    """``lstm``, ``transformer`` or ``custom``."""
     return next(kind for kind, cls in _MODELS.items() if isinstance(model, cls))
 
 

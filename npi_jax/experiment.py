@@ -133,6 +133,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
         "devices": {
             "platform": mesh.devices.flat[0].platform,
             "kind": mesh.devices.flat[0].device_kind,
+            "count": mesh.size,
             "ens": mesh.shape["ens"],
             "data": mesh.shape["data"],
             "members_per_device": trainer.ensemble.places // mesh.shape["ens"],

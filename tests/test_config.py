@@ -42,7 +42,7 @@ def test_variants_may_be_written_in_one_string():
         ({"train__stepz": 5}, "train.stepz = 5: there is no such field; valid are steps, batch_size"),
         ({"nam": "x"}, "nam = 'x': there is no such field; valid are name, run_dir"),
         ({"model__hidden": 0}, "LSTMConfig.hidden is 0"),
-        ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer"),
+        ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer, custom"),
         ({"variants": ("full", "without(x)")}, "no environment 'x'; valid are adverbs"),
         ({"variants": ("full", "full")}, "full is there more than once"),
         ({"seeds": ()}, "seeds is empty"),

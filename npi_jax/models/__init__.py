@@ -1,12 +1,15 @@
 """Flax models behind one functional face: an LSTM and a transformer over packed rows."""
 
-from npi_jax.models.config import ComputeDtype, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.config import ComputeDtype, CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.custom import Model
 from npi_jax.models.language_model import LanguageModel, Params, make_model
 
 __all__ = [
     "ComputeDtype",
+    "CustomConfig",
     "LSTMConfig",
     "LanguageModel",
+    "Model",
     "ModelConfig",
     "Params",
     "TransformerConfig",

@@ -1,7 +1,7 @@
 """The shape of a model: what can be chosen, and what is refused."""
 
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, get_args
 
 ComputeDtype = Literal["float32", "bfloat16"]
 Initialization = Literal["gulordava", "scaled"]
@@ -15,14 +15,14 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 def _check(config: object) -> None:
     """Raises ValueError naming the first field of ``config`` that cannot be built."""
     name = type(config).__name__
-    for field in fields(config):  # type: ignore[arg-type]
-        value = getattr(config, field.name)
-        if field.name in _CHOICES:
-            if value not in _CHOICES[field.name] or isinstance(value, int) != isinstance(value, bool):
-                valid = ", ".join(map(repr, _CHOICES[field.name]))
-                raise ValueError(f"{name}.{field.name} is {value!r}; it must be one of {valid}")
+    for item in fields(config):  # type: ignore[arg-type]
+        value = getattr(config, item.name)
+        if item.name in _CHOICES:
+            if value not in _CHOICES[item.name] or isinstance(value, int) != isinstance(value, bool):
+                valid = ", ".join(map(repr, _CHOICES[item.name]))
+                raise ValueError(f"{name}.{item.name} is {value!r}; it must be one of {valid}")
         elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}.{field.name} is {value!r}; it must be a whole number above 0")
+            raise ValueError(f"{name}.{item.name} is {value!r}; it must be a whole number above 0")
 
 
 @dataclass(frozen=True)
@@ -85,4 +85,24 @@ class TransformerConfig:
             )
 
 
-ModelConfig = LSTMConfig | TransformerConfig
+@dataclass(frozen=True)
+class CustomConfig:
+    """A model of the user's own.
+
+    Attributes:
+        factory: ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, called with this configuration, the size of the
+            vocabulary and the options; gives a `npi_jax.models.Model`. It is code and is run.
+        options: keyword arguments of the factory.
+        compute_dtype: dtype of the operands of the output layer's products.
+    """
+
+    factory: str
+    options: dict[str, Any] = field(default_factory=dict)
+    compute_dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        if not all(self.factory.rpartition(":")):
+            raise ValueError(f"CustomConfig.factory is {self.factory!r}; write FILE.py:FUNCTION or MODULE:FUNCTION")
+
+
+ModelConfig = LSTMConfig | TransformerConfig | CustomConfig

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from npi_jax.models.config import LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.config import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.custom import Model, load_custom
 from npi_jax.models.lstm import LSTM
 from npi_jax.models.numerics import matmul
 from npi_jax.models.transformer import Transformer
@@ -29,7 +30,7 @@ class LanguageModel:
         module: the Flax module behind it.
     """
 
-    config: ModelConfig
+    config: LSTMConfig | TransformerConfig
     vocab_size: int
     module: nn.Module
 
@@ -89,11 +90,12 @@ class LanguageModel:
         return jax.tree_util.tree_map_with_path(lambda path, _: self.group(path), params)
 
 
-def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False) -> LanguageModel:
+def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False) -> Model:
     """The language model that ``config`` describes, over ``vocab_size`` tokens.
 
-    With ``plain`` it holds no derivative rules of its own, as forward-mode differentiation (`jax.jvp`) needs
-    it; parameters and values are the same either way.
+    It is a `LanguageModel` unless the config names a factory of the user's own. With ``plain`` it holds no
+    derivative rules of its own, as forward-mode differentiation (`jax.jvp`) needs it; parameters and values are
+    the same either way.
     """
     if vocab_size < 1:
         raise ValueError(f"vocab_size is {vocab_size}; a model needs at least one token")
@@ -102,5 +104,7 @@ def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False) -> 
             return LanguageModel(config, vocab_size, LSTM(config, vocab_size, plain))
         case TransformerConfig():
             return LanguageModel(config, vocab_size, Transformer(config, vocab_size))
+        case CustomConfig():
+            return load_custom(config, vocab_size)
         case _:
             raise TypeError(f"config is a {type(config).__name__}; give an LSTMConfig or a TransformerConfig")

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 from npi_jax.config import Config, Member
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import RowPool, Variant
-from npi_jax.models import LanguageModel
+from npi_jax.models import Model
 from npi_jax.scoring import Scorer, Scores
 from npi_jax.training.mesh import MEMBERS, SHARED, fetch, map_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
@@ -40,7 +40,7 @@ class Ensemble:
         mesh: from `make_mesh`.
     """
 
-    def __init__(self, config: Config, model: LanguageModel, eos: int, mesh: Mesh):
+    def __init__(self, config: Config, model: Model, eos: int, mesh: Mesh):
         self.config, self.model, self.mesh = config, model, mesh
         self.members = config.members
         self.size = len(self.members)

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, UInt
 
 from npi_jax.config import TrainConfig
-from npi_jax.models import LanguageModel
+from npi_jax.models import Model
 from npi_jax.training.loss import cross_entropy
 from npi_jax.training.optimizer import HyperParameters, make_optimizer, skipped_updates
 
@@ -75,7 +75,7 @@ def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
     return Batch(tokens, targets, segment_ids, positions, mask.astype(jnp.float32))
 
 
-def init_member(model: LanguageModel, config: TrainConfig) -> Callable[[Any], MemberState]:
+def init_member(model: Model, config: TrainConfig) -> Callable[[Any], MemberState]:
     """A function from a seed to the member's state before the first step."""
 
     def init(seed: UInt[Array, ""]) -> MemberState:
@@ -88,7 +88,7 @@ def init_member(model: LanguageModel, config: TrainConfig) -> Callable[[Any], Me
 
 
 def batch_loss(
-    model: LanguageModel,
+    model: Model,
     params: Any,
     batch: Batch,
     *,
@@ -117,7 +117,7 @@ def batch_loss(
 
 
 def train_step(
-    model: LanguageModel,
+    model: Model,
     config: TrainConfig,
     eos: int,
     state: MemberState,
@@ -176,7 +176,7 @@ def _accumulate(micro_batch: Callable[[Array, Array], Any], rows: Array, parts: 
 
 
 def make_train_call(
-    model: LanguageModel, config: TrainConfig, eos: int, *, data_parallel: bool
+    model: Model, config: TrainConfig, eos: int, *, data_parallel: bool
 ) -> Callable[..., tuple[MemberState, Progress]]:
     """Several steps of one member as one function of arrays.
 
@@ -210,7 +210,7 @@ def make_train_call(
     return call
 
 
-def make_valid_call(model: LanguageModel, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
+def make_valid_call(model: Model, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
     """Mean negative log-likelihood (nats a token) of one member over all rows of a pool [chunks, rows, ...]."""
 
     def call(params: Any, chunks: Pool) -> Array:

@@ -1,0 +1,71 @@
+"""Models of the user's own: anything with the three functions that training and scoring call."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float, Int, Key
+
+from npi_jax.models.config import CustomConfig, ModelConfig
+
+
+@runtime_checkable
+class Model(Protocol):
+    """What training and scoring need of a model: pure functions over a pytree of float32 parameters.
+
+    Rows are packed: ``segment_ids`` numbers a row's sentences from 1 (0 is padding), ``positions`` counts from 0
+    in each; no sentence may see another. Nothing is dropped where ``dropout_key`` is None.
+    """
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration; its ``compute_dtype`` is used for the output layer too."""
+
+    def init(self, key: Key[Array, ""]) -> Any:
+        """Fresh parameters; a pure function of the key."""
+
+    def hidden(
+        self,
+        params: Any,
+        tokens: Int[Array, "batch time"],
+        segment_ids: Int[Array, "batch time"],
+        positions: Int[Array, "batch time"],
+        *,
+        dropout_key: Key[Array, ""] | None = None,
+        dropout_rate: Float[Array, ""] | float | None = None,
+    ) -> Float[Array, "batch time features"]:
+        """What the output layer sees at each token."""
+
+    def output(self, params: Any) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
+        """The output layer's weights and bias."""
+
+
+def load_custom(config: CustomConfig, vocab_size: int) -> Model:
+    """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
+
+    Raises:
+        ValueError: if there is no such file, module or function, or what it gives is not a `Model`.
+    """
+    place, _, name = config.factory.rpartition(":")
+    factory = getattr(_module(place, config.factory), name, None)
+    if not callable(factory):
+        raise ValueError(f"model.factory = {config.factory!r}: {place} defines no function {name}")
+    model: Model = factory(config, vocab_size, **config.options)
+    if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
+        raise ValueError(f"model.factory = {config.factory!r} gave a model without {', '.join(missing)}")
+    return model
+
+
+def _module(place: str, factory: str) -> Any:
+    try:
+        if not place.endswith(".py"):
+            return importlib.import_module(place)
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except (ImportError, FileNotFoundError, ValueError) as error:
+        raise ValueError(f"model.factory = {factory!r}: cannot load {place!r} ({error})") from error
+    return module

@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import pytest
+
+from npi_jax.models import CustomConfig, make_model
+
+BAG = '''
+import jax, jax.numpy as jnp
+from dataclasses import dataclass
+
+@dataclass
+class Bag:
+    """Predicts from the last word alone."""
+    config: object
+    vocab_size: int
+    width: int
+
+    def init(self, key):
+        shape = (self.vocab_size, self.width)
+        return {"words": jax.random.normal(key, shape) * 0.1, "bias": jnp.zeros(self.vocab_size)}
+
+    def hidden(self, params, tokens, segment_ids, positions, *, dropout_key=None, dropout_rate=None):
+        return params["words"][tokens]
+
+    def output(self, params):
+        return params["words"].T, params["bias"]
+
+half = "not a function"
+
+def no_model(config, vocab_size):
+    return object()
+'''
+
+
+@pytest.fixture
+def factory(tmp_path):
+    (tmp_path / "bag.py").write_text(BAG)
+    return lambda name: f"{tmp_path / 'bag.py'}:{name}"
+
+
+def test_a_model_from_a_file(factory):
+    model = make_model(CustomConfig(factory("Bag"), {"width": 4}), 7)
+    params = model.init(jax.random.key(0))
+    tokens = jnp.zeros((2, 3), jnp.int32)
+    assert model.hidden(params, tokens, tokens, tokens).shape == (2, 3, 4)
+
+
+def test_a_model_from_a_file_trains(factory, tmp_path):
+    from conftest import tiny_values  # noqa: PLC0415
+
+    from npi_jax.config import make_config  # noqa: PLC0415
+    from npi_jax.prepare import prepare  # noqa: PLC0415
+    from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
+    from npi_jax.training.mesh import make_mesh  # noqa: PLC0415
+
+    model = {"kind": "custom", "factory": factory("Bag"), "options": {"width": 4}}
+    config = make_config(tiny_values(model=model, train__steps_per_call=10))
+    prepared = prepare(config, lambda line: None)
+    made = make_model(config.model, prepared.tokenizer.vocab_size)
+    ensemble = Ensemble(config, made, prepared.tokenizer.eos, make_mesh(1, 1, n_members=4))
+    ensemble.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, {})
+    state = ensemble.init()
+    before = ensemble.fetch(ensemble.valid_loss(state))
+    state, _ = ensemble.train(state, 0, 10, restart=True)
+    assert (ensemble.fetch(ensemble.valid_loss(state)) < before).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Bagg", "defines no function Bagg"), ("half", "defines no function"), ("no_model", "without config, init")],
+)
+def test_factories_that_make_no_model(factory, name, words):
+    with pytest.raises(ValueError, match=words):
+        make_model(CustomConfig(factory(name)), 7)
+
+
+@pytest.mark.parametrize("factory", ["no/such.py:f", "no_such_module:f"])
+def test_places_without_a_module(factory):
+    with pytest.raises(ValueError, match="cannot load"):
+        make_model(CustomConfig(factory), 7)
+
+
+def test_a_factory_is_a_place_and_a_name():
+    with pytest.raises(ValueError, match=r"write FILE.py:FUNCTION"):
+        CustomConfig("bag.py")
