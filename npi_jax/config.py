@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.interventions import Intervention, parse_intervention
+from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
 from npi_jax.scoring import ScoreSpec
 
@@ -28,7 +29,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A configuration that cannot be run; the message names each field at fault."""
 
 

@@ -12,7 +12,7 @@ from npi_jax.config import Config, CorpusConfig, SuiteConfig
 from npi_jax.corpus import grammar, sources
 from npi_jax.corpus.annotate import annotate
 from npi_jax.corpus.annotations import Annotation
-from npi_jax.corpus.rows import RowOrder
+from npi_jax.corpus.rows import RowOrder, generator
 from npi_jax.corpus.store import (
     Corpus,
     RowPool,
@@ -23,6 +23,7 @@ from npi_jax.corpus.store import (
     variant_table,
 )
 from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer, split_words
+from npi_jax.errors import UserError
 from npi_jax.suites import Suite, load_suite
 from npi_jax.suites.encode import EncodedSuite, encode_suite
 from npi_jax.suites.grammar import grammar_suite
@@ -68,7 +69,7 @@ def prepare(config: Config, say: Say) -> Prepared:
         say: gets a line about each stage.
 
     Raises:
-        ValueError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
+        UserError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
     """
     train_text, valid_text = _read(config.corpus)
     tokenizer = make_tokenizer(config, train_text[0])
@@ -162,11 +163,11 @@ def _documents(config: CorpusConfig) -> tuple[Iterable[sources.Document], Iterab
 def _sample(documents: Iterable[sources.Document], most: int | None, seed: int, which: str) -> list[str]:
     sentences = [sentence for document in documents for sentence in document.sentences]
     if not sentences:
-        raise ValueError(f"corpus: the {which} text has no sentences")
+        raise UserError(f"corpus: the {which} text has no sentences")
     if most is None or len(sentences) <= most:
         return sentences
-    rng = np.random.Generator(np.random.Philox(key=[seed, 2]))
-    return [sentences[index] for index in np.sort(rng.choice(len(sentences), most, replace=False))]
+    drawn = generator(seed, f"{which} sample").choice(len(sentences), most, replace=False)
+    return [sentences[index] for index in np.sort(drawn)]
 
 
 def _annotated(sentences: list[str]) -> Text:
@@ -191,5 +192,5 @@ def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequen
         exclude = frozenset(training) if config.corpus.source == "grammar" else frozenset()
         return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=exclude)
     if not wanted.path:
-        raise ValueError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
+        raise UserError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
     return load_suite(loader, Path(wanted.path), limit=wanted.limit)

@@ -33,10 +33,11 @@ from typing import Any
 import filelock
 import polars as pl
 
+from npi_jax.errors import UserError
 from npi_jax.files import read_json, write_json
 
 
-class RunError(RuntimeError):
+class RunError(UserError):
     """A run directory that cannot be used as asked; the message says what to do."""
 
 

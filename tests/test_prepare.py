@@ -48,7 +48,12 @@ def texts(tmp_path):
     (tmp_path / "valid.txt").write_text("the number 7 was seen.\nnobody was here.\n")
     (tmp_path / "train.jsonl").write_text("\n".join(json.dumps({"t": s}) for s in sentences))
     (tmp_path / "valid.jsonl").write_text(json.dumps({"t": "the number 7 was seen."}))
-    pairs = {"good": "nobody has ever been", "bad": "somebody has ever been", "critical": "ever"}
+    pairs = {
+        "good": "nobody has ever been",
+        "bad": "somebody has ever been",
+        "critical_good": "ever",
+        "critical_bad": "ever",
+    }
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pairs) + "\n")
     return tmp_path
 
@@ -71,6 +76,9 @@ def test_own_text_and_pairs(texts, suffix):
     assert ready.facts["sentences"] == 100
     assert ready.table["slots_changed"].to_list() == [0, 40]
     assert ready.suites["mine"].unknown_items == 1
+    (ids, _), *_ = ready.suites["mine"].pairs.sentences
+    start, end = ready.suites["mine"].pairs.critical[0, 0]
+    assert [ready.tokenizer.token(int(token)) for token in ids[start:end]] == ["ever"]
 
 
 def test_a_sample_is_drawn_once_for_all(texts):

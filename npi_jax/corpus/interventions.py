@@ -7,13 +7,13 @@ on the variant: two variants that empty the same slot fill it with the same sent
 """
 
 import re
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.rows import generator
 
 KINDS = ("full", "no_npi", "without", "only", "downsample", "random")
 NpiCounts = Integer[np.ndarray, "sentences columns"]
@@ -113,7 +113,7 @@ def select(
         return has_npi, 0
     if intervention.control_of is not None:
         target, _ = select(intervention.control_of, npi_counts, lengths, seed=seed)
-        return _length_matched(target, ~has_npi, lengths, _generator(intervention, seed))
+        return _length_matched(target, ~has_npi, lengths, generator(seed, str(intervention)))
     assert intervention.environment is not None
     in_environment = npi_counts[:, ENVIRONMENTS.index(intervention.environment)] > 0
     if intervention.kind == "without":
@@ -125,13 +125,9 @@ def select(
     kept = round(intervention.share * len(members))
     removed = np.zeros(len(lengths), bool)
     # The order is drawn once per environment: a smaller share keeps a subset of what a larger one keeps.
-    order = _generator(Intervention("without", intervention.environment), seed).permutation(members)
+    order = generator(seed, f"downsample({intervention.environment})").permutation(members)
     removed[order[kept:]] = True
     return removed, 0
-
-
-def _generator(intervention: Intervention, seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(str(intervention).encode())]))
 
 
 def _length_matched(

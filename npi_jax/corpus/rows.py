@@ -1,9 +1,12 @@
 """Rows: sentences packed into training rows of one static length, and the order in which seeds see them."""
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Integer
+
+from npi_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,10 @@ def pack(lengths: Integer[np.ndarray, " slots"], row_length: int) -> Packing:
         row_length: room in a row, in tokens.
 
     Raises:
-        ValueError: if a slot is empty or longer than a row.
+        UserError: if a slot is empty or longer than a row.
     """
     if len(lengths) and not 1 <= lengths.min() <= lengths.max() <= row_length:
-        raise ValueError(f"slot lengths run from {lengths.min()} to {lengths.max()}; rows hold 1 to {row_length}")
+        raise UserError(f"slot lengths run from {lengths.min()} to {lengths.max()}; rows hold 1 to {row_length}")
     row = np.empty(len(lengths), np.int32)
     start = np.empty(len(lengths), np.int32)
     open_rows: list[list[int]] = [[] for _ in range(row_length + 1)]
@@ -66,9 +69,14 @@ def spread(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - ends + lengths, lengths)
 
 
+def generator(seed: int, use: str) -> np.random.Generator:
+    """The random numbers of one use of a seed; uses do not share theirs."""
+    return np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(use.encode())]))
+
+
 def epoch_order(seed: int, epoch: int, n_rows: int) -> Integer[np.ndarray, " rows"]:
     """The order in which a seed sees the rows in an epoch: a pure function of its arguments."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n_rows)
+    return generator(seed, f"epoch {epoch}").permutation(n_rows)
 
 
 class RowOrder:
@@ -80,7 +88,7 @@ class RowOrder:
 
     def __init__(self, n_rows: int, batch_size: int):
         if n_rows < batch_size:
-            raise ValueError(
+            raise UserError(
                 f"the corpus fills {n_rows} rows, fewer than one batch of {batch_size}: "
                 "give more text, or lower train.batch_size or train.row_length"
             )

@@ -15,6 +15,8 @@ from typing import Any
 import sentencex
 import zstandard
 
+from npi_jax.errors import UserError
+
 UNITS = ("document", "sentence")
 """What a piece of text can be: ``"document"`` is running text, paragraphs apart by blank lines, to be split
 into sentences; ``"sentence"`` has one sentence a line already, and blank lines mean nothing."""
@@ -25,7 +27,7 @@ _PACKINGS = ("", ".gz", ".zst")
 _CHUNK = 1 << 20
 
 
-class SourceError(ValueError):
+class SourceError(UserError):
     """Text that is missing, empty, damaged or not of the stated form."""
 
 

@@ -10,8 +10,9 @@ from jaxtyping import Integer
 
 from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED, Annotation
 from npi_jax.corpus.interventions import Intervention, select
-from npi_jax.corpus.rows import Packing, RowOrder, pack, spread
-from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.corpus.rows import Packing, RowOrder, generator, pack, spread
+from npi_jax.corpus.tokenizer import Tokenizer, split_spans
+from npi_jax.errors import UserError
 
 COLUMNS = (*ENVIRONMENTS, UNLICENSED)
 
@@ -62,25 +63,35 @@ def build_corpus(
     Sentences that do not fit a row are cut to ``row_length - 1`` tokens and `<eos>`, and counted in `cut`.
 
     Raises:
-        ValueError: if there is no sentence, or a sentence holds no token.
+        UserError: if there is no sentence, or a sentence holds no token.
     """
     if not sentences:
-        raise ValueError("the corpus has no sentences")
+        raise UserError("the corpus has no sentences")
     encoded = tokenizer.encode_batch(sentences)
     lengths = np.array([len(ids) for ids in encoded], np.int64)
     if not lengths.all():
         where = int(np.flatnonzero(lengths == 0)[0])
-        raise ValueError(f"sentence {where + 1} of the corpus has no tokens: {sentences[where]!r}")
+        raise UserError(f"sentence {where + 1} of the corpus has no tokens: {sentences[where]!r}")
     kept = np.minimum(lengths, row_length - 1)
     offsets = np.concatenate([[0], np.cumsum(kept + 1)])
     tokens = np.full(offsets[-1], tokenizer.eos, np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
     tokens[spread(offsets[:-1], kept)] = np.concatenate([ids[:keep] for ids, keep in zip(encoded, kept, strict=True)])
-    counts = np.zeros((len(sentences), len(COLUMNS)), np.uint8)
+    counts = np.zeros((len(sentences), len(COLUMNS)), np.uint16)
     for index, found in enumerate(annotations):
+        if not found:
+            continue
+        # Words that a cut took away take their NPIs with them.
+        words = _words_kept(sentences[index], tokenizer, int(kept[index])) if kept[index] < lengths[index] else None
         for annotation in found:
-            if annotation.npi is not None:
+            if annotation.npi is not None and (words is None or annotation.span[1] <= words):
                 counts[index, COLUMNS.index(annotation.environment)] += 1
     return Corpus(tokens, offsets, counts, tokenizer.eos, int((kept < lengths).sum()))
+
+
+def _words_kept(sentence: str, tokenizer: Tokenizer, tokens: int) -> int:
+    """How many words of a sentence lie whole in its first tokens."""
+    end = int(tokenizer.encode(sentence).offsets[tokens - 1, 1])
+    return sum(word_end <= end for _, _, word_end in split_spans(sentence))
 
 
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ class VariantBuilder:
         """Apply one intervention; rows that no earlier variant has are added to the pool.
 
         Raises:
-            ValueError: if nothing is left, or no NPI-free sentence is there to fill slots with.
+            UserError: if nothing is left, or no NPI-free sentence is there to fill slots with.
         """
         removed, missing = select(intervention, self.corpus.npi_counts, self._lengths, seed=self.seed)
         if self.mode == "delete":
@@ -205,7 +216,7 @@ class VariantBuilder:
     def _delete(self, intervention: Intervention, removed: np.ndarray) -> tuple[np.ndarray, _Filling]:
         kept = np.flatnonzero(~removed)
         if not len(kept):
-            raise ValueError(f"variant {intervention}: no sentence is left")
+            raise UserError(f"variant {intervention}: no sentence is left")
         lengths = self._lengths[kept]
         filling = _Filling(np.arange(len(kept)), kept, np.zeros_like(kept), lengths)
         if not removed.any():
@@ -233,7 +244,7 @@ class _Donors:
 
     def __init__(self, corpus: Corpus, seed: int):
         self._lengths = corpus.lengths
-        rng = np.random.Generator(np.random.Philox(key=[seed, 1]))
+        rng = generator(seed, "donors")
         free = rng.permutation(np.flatnonzero(corpus.npi_counts.sum(axis=1) == 0))
         of_free = self._lengths[free]
         self._pools = {int(length): free[of_free == length] for length in np.unique(of_free)}
@@ -250,22 +261,26 @@ class _Donors:
 
     def fill(self, slots: np.ndarray) -> _Filling:
         if len(slots) and not self._pools:
-            raise ValueError("no sentence without an NPI is left to fill slots with; use corpus.removal='delete'")
+            raise UserError("no sentence without an NPI is left to fill slots with; use corpus.removal='delete'")
         pieces: list[tuple[int, int, int, int]] = []
         unmatched = 0
         for slot in slots.tolist():
-            length = int(self._lengths[slot])
-            unmatched += length not in self._pools
-            pieces += self._pieces(slot, length)
+            pieces_of_slot = self._pieces(slot, int(self._lengths[slot]))
+            # One piece that is not cut is a donor of the very length.
+            unmatched += len(pieces_of_slot) > 1 or self._lengths[pieces_of_slot[0][1]] != self._lengths[slot]
+            pieces += pieces_of_slot
         columns = np.array(pieces, np.int64).reshape(-1, 4).T
-        return _Filling(columns[0], columns[1], columns[2], columns[3], unmatched)
+        return _Filling(columns[0], columns[1], columns[2], columns[3], int(unmatched))
 
     def _pieces(self, slot: int, room: int) -> list[tuple[int, int, int, int]]:
         """Fill one slot: with a donor of its length, else a longer one cut, else several shorter ones."""
         pieces = []
         start = 0
         while room:
-            fitting = min((length for length in self._pools if length >= room), default=max(self._pools))
+            usable = [length for length, pool in self._pools.items() if len(pool) > 1 or pool[0] != slot]
+            if not usable:
+                raise UserError("the only sentence without an NPI cannot replace itself; give more text")
+            fitting = min((length for length in usable if length >= room), default=max(usable))
             take = min(room, fitting)
             pieces.append((slot, self._donor(slot, fitting), start, take))
             start, room = start + take, room - take
@@ -302,7 +317,7 @@ def row_orders(variants: Sequence[Variant], batch_size: int) -> list[RowOrder]:
     """For each variant the order of its rows; variants with equally many rows share theirs.
 
     Raises:
-        ValueError: naming the variant whose rows do not fill a batch.
+        UserError: naming the variant whose rows do not fill a batch.
     """
     orders: dict[int, RowOrder] = {}
     for variant in variants:
@@ -310,5 +325,5 @@ def row_orders(variants: Sequence[Variant], batch_size: int) -> list[RowOrder]:
         try:
             orders.setdefault(n_rows, RowOrder(n_rows, batch_size))
         except ValueError as error:
-            raise ValueError(f"variant {variant.intervention}: {error}") from error
+            raise UserError(f"variant {variant.intervention}: {error}") from error
     return [orders[len(variant.rows)] for variant in variants]

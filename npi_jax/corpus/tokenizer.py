@@ -14,6 +14,7 @@ import tokenizers
 from jaxtyping import Int32
 
 from npi_jax.corpus.words import split_spans, split_words
+from npi_jax.errors import UserError
 from npi_jax.files import write_json, write_text
 
 __all__ = [
@@ -39,7 +40,7 @@ _BPE_FILE = "bpe.json"
 _BLOCK = 8192
 
 
-class TokenizerError(ValueError):
+class TokenizerError(UserError):
     """A vocabulary that cannot be built, read or used."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, Int, Key
 
+from npi_jax.errors import UserError
 from npi_jax.models.config import CustomConfig, ModelConfig
 
 
@@ -45,15 +46,15 @@ def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
 
     Raises:
-        ValueError: if there is no such file, module or function, or what it gives is not a `Model`.
+        UserError: if there is no such file, module or function, or what it gives is not a `Model`.
     """
     place, _, name = config.factory.rpartition(":")
     factory = getattr(_module(place, config.factory), name, None)
     if not callable(factory):
-        raise ValueError(f"model.factory = {config.factory!r}: {place} defines no function {name}")
+        raise UserError(f"model.factory = {config.factory!r}: {place} defines no function {name}")
     model: Model = factory(config, vocab_size, **config.options)
     if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
-        raise ValueError(f"model.factory = {config.factory!r} gave a model without {', '.join(missing)}")
+        raise UserError(f"model.factory = {config.factory!r} gave a model without {', '.join(missing)}")
     return model
 
 
@@ -67,5 +68,5 @@ def _module(place: str, factory: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except (ImportError, FileNotFoundError, ValueError) as error:
-        raise ValueError(f"model.factory = {factory!r}: cannot load {place!r} ({error})") from error
+        raise UserError(f"model.factory = {factory!r}: cannot load {place!r} ({error})") from error
     return module

@@ -39,13 +39,13 @@ def token_log_probs(
         weights: [D, V].
         bias: [V].
         targets: int [N].
-        chunk: rows at a time.
+        chunk: most rows at a time; chunks are made as equal as can be.
 
     Returns:
         float32 [N], nats.
     """
     n = hidden.shape[0]
-    chunk = min(chunk, n)
+    chunk = -(-n // -(-n // chunk))
     padding = -n % chunk
     hidden = jnp.pad(hidden, ((0, padding), (0, 0))).reshape(-1, chunk, hidden.shape[1])
     targets = jnp.pad(targets, (0, padding)).reshape(-1, chunk)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.errors import UserError
 from npi_jax.scoring import EncodedPairs
 from npi_jax.suites.schema import Item, Span, Suite
 
 
-class EncodingError(ValueError):
+class EncodingError(UserError):
     """An item that the tokenizer cannot put into ids together with its critical region."""
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from npi_jax.corpus.sources import SourceError, read_lines
 from npi_jax.corpus.words import split_spans
+from npi_jax.errors import UserError
 from npi_jax.suites.schema import Item, Span, Suite
 
 
-class SuiteError(ValueError):
+class SuiteError(UserError):
     """Minimal pairs that are missing, damaged or not of the stated form."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from npi_jax.config import Config
+from npi_jax.errors import UserError
 from npi_jax.files import write_table
 from npi_jax.models import make_model
 from npi_jax.prepare import Prepared
@@ -24,7 +25,7 @@ DIVERGED_FACTOR = 2.0
 """A member has diverged whose validation loss is this many times that of a uniform guess."""
 
 
-class AllDivergedError(RuntimeError):
+class AllDivergedError(UserError):
     """Every member of the ensemble diverged."""
 
 

@@ -31,13 +31,15 @@ def cross_entropy(
         hidden, weights, bias: the output layer's operands; logits are ``hidden @ weights + bias``.
         targets: the token to be predicted in each row.
         mask: the weight of each row; 0 leaves it out. It gets no gradient.
-        chunk: rows whose logits are held at a time; changes memory and speed, results only by rounding.
+        chunk: most rows whose logits are held at a time; changes memory and speed, results only by rounding.
         compute_dtype: dtype of the operands of matrix products; sums are float32.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least one row")
     operands = vary_alike(hidden, weights, bias, targets, mask)
-    return _total(operands, min(chunk, hidden.shape[0]), compute_dtype)
+    # Equal chunks: a last one filled up with padding would cost as much as a full one.
+    chunks = -(-hidden.shape[0] // chunk)
+    return _total(operands, -(-hidden.shape[0] // chunks), compute_dtype)
 
 
 def cross_entropy_reference(

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from npi_jax.errors import UserError
 from npi_jax.training.devices import compiler_options
 
 Mapping = Literal["auto", "map", "vmap"]
@@ -38,12 +39,15 @@ def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | N
         devices: by default all of `jax.devices()`.
 
     Raises:
-        ValueError: if there are too few devices.
+        UserError: if there are too few devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    ens = ens or max(1, min(len(devices) // data, n_members))
+    if not ens:
+        per_device = -(-n_members // max(1, len(devices) // data))
+        # No more devices than that many members each need: fewer places stay unfilled.
+        ens = -(-n_members // per_device)
     if ens * data > len(devices):
-        raise ValueError(f"mesh.ens={ens} x mesh.data={data} needs {ens * data} devices; there are {len(devices)}")
+        raise UserError(f"mesh.ens={ens} x mesh.data={data} needs {ens * data} devices; there are {len(devices)}")
     grid = np.array(devices[: ens * data]).reshape(ens, data)
     return Mesh(grid, ("ens", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
 
