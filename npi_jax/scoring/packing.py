@@ -69,7 +69,7 @@ def pack_pairs(
     start: int | None,
     end: int | None,
     row_length: int | None = None,
-    rows_per_chunk: int = 32,
+    rows_per_chunk: int = 64,
 ) -> PackedPairs:
     """Pack pairs into rows, the longest first, each into the fullest row that has room.
 

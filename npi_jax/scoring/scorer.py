@@ -113,7 +113,7 @@ def make_scorer(
     start: int | None = None,
     end: int | None = None,
     row_length: int | None = None,
-    rows_per_chunk: int = 32,
+    rows_per_chunk: int = 64,
 ) -> Scorer:
     """Make a scorer for a model given as a pure function.
 
