@@ -1,4 +1,4 @@
-"""The command line: ``npi-jax run | prepare | plan | report | presets``."""
+"""The command line: ``npi-jax run | train | prepare | plan | report | presets``."""
 
 import argparse
 import sys
@@ -65,15 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _explain(error: Exception, console: Console) -> int:
     """What the user can mend is said in a line; anything else is a bug and keeps its traceback."""
-    from npi_jax.config import ConfigError  # noqa: PLC0415
-    from npi_jax.run import RunError  # noqa: PLC0415
-    from npi_jax.training.loop import AllDivergedError  # noqa: PLC0415
+    from npi_jax.errors import UserError  # noqa: PLC0415
     from npi_jax.training.stopping import EXIT_CODE, Stopped  # noqa: PLC0415
 
     if isinstance(error, Stopped):
         console.print(str(error), highlight=False)
         return EXIT_CODE
-    if isinstance(error, ConfigError | RunError | AllDivergedError | ValueError | OSError):
+    if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename):
         print(f"npi-jax: {error}", file=sys.stderr)
         return 1
     raise error

@@ -82,7 +82,7 @@ class TokenizerConfig:
 
     Attributes:
         kind: ``word`` or byte-level ``bpe``.
-        size: at most so many entries (word), or exactly so many (bpe).
+        size: at most so many entries (word), or exactly so many (bpe, or a vocabulary file).
         min_count: words seen less often become ``<unk>``.
         lowercase: whether words are put in lower case.
         file: a vocabulary file to use instead of making one (word), one word a line.
@@ -97,8 +97,10 @@ class TokenizerConfig:
     def __post_init__(self) -> None:
         if self.kind == "bpe" and self.size is None:
             raise ValueError("kind 'bpe' needs size")
-        if self.kind == "bpe" and self.file is not None:
-            raise ValueError("file is for kind 'word'")
+        if self.kind == "bpe" and (self.file is not None or self.lowercase or self.min_count > 1):
+            raise ValueError("file, lowercase and min_count are for kind 'word'")
+        if self.file is not None and self.min_count > 1:
+            raise ValueError("min_count is for vocabularies that are made; file gives one")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -150,7 +152,8 @@ class SuiteConfig:
         loader: how the files are read (`npi_jax.suites.LOADERS`, or ``grammar`` for the built-in suite); empty
             if the suite's name is a loader's.
         path: the suite's files; empty for the built-in suite.
-        limit: at most so many items of each paradigm, evenly spaced; None for all.
+        limit: at most so many items of each paradigm, evenly spaced; None for all (of the built-in suite, which
+            has no end, 100).
         spec: the scoring conventions.
     """
 
@@ -169,8 +172,12 @@ class ScoreConfig:
         every: members are scored at steps 0, 1, 2, 4, ... and then at every multiple of this.
     """
 
-    suites: dict[str, SuiteConfig] = dataclasses.field(default_factory=dict)
+    suites: dict[str, SuiteConfig] = dataclasses.field(default_factory=lambda: {"grammar": SuiteConfig()})
     every: Count = 250
+
+    def __post_init__(self) -> None:
+        if not self.suites:
+            raise ValueError("suites is empty; an experiment scores at least one suite (the built-in is 'grammar')")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -178,7 +185,8 @@ class CheckpointConfig:
     """Which training states are kept.
 
     Attributes:
-        every: a checkpoint is written at each multiple of this many steps, and at the end; 0 for `score.every`.
+        every: a checkpoint is written at each multiple of this many steps, and at the end; a multiple of
+            `score.every`, or 0 for `score.every` itself.
         keep: how many of the latest are kept.
         keep_period: checkpoints at multiples of this are kept for good; 0 for none.
     """
@@ -246,6 +254,11 @@ class Config:
         for field, names in (("variants", texts), ("seeds", [str(seed) for seed in self.seeds])):
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{field}: {', '.join(sorted(repeated))} is there more than once")
+        if self.checkpoints.every % self.score.every:
+            raise ValueError(
+                f"checkpoints.every={self.checkpoints.every} is no multiple of score.every={self.score.every}; "
+                "states are saved where members are scored"
+            )
         rows = self.train.batch_size // self.train.accumulate
         if rows % self.mesh.data:
             raise ValueError(f"mesh.data={self.mesh.data} does not divide the {rows} rows of a micro-batch")

@@ -3,9 +3,11 @@
 import importlib.metadata
 import os
 import platform
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,13 +16,14 @@ from rich.table import Table
 
 from npi_jax.analysis.curves import write_tables
 from npi_jax.config import Config, model_kind
+from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.files import write_table
 from npi_jax.prepare import Prepared, prepare
-from npi_jax.report import print_report, write_report
+from npi_jax.report.terminal import SHORT
 from npi_jax.run import Run, RunError, claim_run
+from npi_jax.training.devices import use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
-from npi_jax.training.mesh import use_all_cpu_devices
 from npi_jax.training.stopping import StopRequest
 
 PACKAGES = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "polars", "tokenizers")
@@ -37,8 +40,12 @@ def set_up_jax() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = base / "npi_jax" / "compiled"
-        # A compiled program is code: nobody else may put one there.
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            # A compiled program is code: nobody else may put one there.
+            cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            print(f"npi-jax: programs will be compiled anew each time: {error}", file=sys.stderr)
+            return
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -53,19 +60,23 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True) ->
     started = time.monotonic()
     with claim_run(run_directory(config), config.to_dict()) as run:
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False)
-        with StopRequest() as stop:
-            _train(run, config, console, stop)
+        try:
+            trained = _train(run, config, console)
+            if analyze:
+                write_tables(run)
+        finally:
+            _add_seconds(run, {"total": time.monotonic() - started})
+        if analyze and not trained:
+            console.print("nothing was left to train", highlight=False)
         if analyze:
-            _report(run, console, started)
+            _write_and_print(run, console)
         return run
 
 
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
     with claim_run(run_directory(config), config.to_dict()) as run:
-        prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False))
-        write_table(run.path / "corpus.parquet", prepared.table)
-        print_variants(prepared, console)
+        _prepare(run, config, console)
 
 
 def report_run(run: Run, console: Console) -> None:
@@ -80,54 +91,83 @@ def print_variants(prepared: Prepared, console: Console) -> None:
     for name, justify in (("variant", "left"), ("sentences", "right"), ("tokens", "right"), ("removed", "right")):
         table.add_column(name, justify=justify, no_wrap=name == "variant")  # type: ignore[arg-type]
     table.add_column("unmatched", justify="right")
-    table.add_column("NPIs left", justify="right")
+    for environment in ENVIRONMENTS:
+        table.add_column(SHORT[environment], justify="right")
+    table.add_column("other", justify="right")
     for variant in prepared.variants:
-        table.add_row(
-            str(variant.intervention),
-            f"{variant.sentences:,}",
-            f"{variant.tokens:,}",
-            f"{variant.removed:,}",
-            f"{variant.unmatched:,}",
-            f"{int(variant.npis.sum()):,}",
-        )
+        counts = (variant.sentences, variant.tokens, variant.removed, variant.unmatched, *variant.npis.tolist())
+        table.add_row(str(variant.intervention), *(f"{count:,}" for count in counts))
     console.print(table)
+    console.print(
+        "removed, unmatched: slots emptied, and those that found no donor of their length; "
+        "then the NPIs left, by environment",
+        highlight=False,
+    )
 
 
-def _train(run: Run, config: Config, console: Console, stop: StopRequest) -> None:
+def _prepare(run: Run, config: Config, console: Console) -> Prepared:
     started = time.monotonic()
     prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False))
     _check_data(run, prepared)
     write_table(run.path / "corpus.parquet", prepared.table)
     prepared.tokenizer.save(run.path / "tokenizer")
     print_variants(prepared, console)
-    seconds = {"prepare": time.monotonic() - started}
+    _add_seconds(run, {"prepare": time.monotonic() - started})
+    return prepared
+
+
+def _train(run: Run, config: Config, console: Console) -> bool:
+    """Train what is left to train; returns whether there was anything."""
+    prepared = _prepare(run, config, console)
     variants = [member.variant for member in config.members]
-    with Display(console, config.train.steps, variants) as display:
+    # Signals are kept back only where there is a state to save.
+    with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
         trainer = Trainer(run, config, prepared, display, stop)
-        run.update_manifest(**_describe(config, prepared, trainer))
+        description = _describe(config, prepared, trainer)
+        _warn_of_changes(run, description, console)
+        run.update_manifest(**(description | run.manifest))
         try:
             trainer.train()
         finally:
-            _add_seconds(run, {**seconds, **vars(trainer.seconds)}, trainer.tokens_per_second)
+            if trainer.tokens_per_second:
+                _add_seconds(run, vars(trainer.seconds))
+                run.update_manifest(tokens_per_second=trainer.tokens_per_second)
+        return trainer.tokens_per_second > 0
+
+
+def _warn_of_changes(run: Run, description: dict[str, Any], console: Console) -> None:
+    """Say so, and keep it, where a run goes on with other devices or versions than it began with."""
+    for field in ("devices", "versions"):
+        before = run.manifest.get(field, description[field])
+        changes = [
+            f"{name} {before.get(name)} -> {value}"
+            for name, value in description[field].items()
+            if before.get(name) != value
+        ]
+        if changes:
+            note = f"continued with other {field} ({', '.join(changes)}): equal to the start only numerically"
+            run.update_manifest(notes=[*run.manifest.get("notes", []), note])
+            console.print(f"warning: {note}", highlight=False, markup=False)
 
 
 def _check_data(run: Run, prepared: Prepared) -> None:
-    """Refuse to go on with text that differs from what the run began with."""
+    """Refuse to go on with text, pairs or a vocabulary that differ from what the run began with."""
     before = run.manifest.get("data", {})
-    for name in ("corpus_sha256", "valid_sha256"):
+    for name in (name for name in prepared.facts if name.endswith("sha256")):
         if name in before and before[name] != prepared.facts[name]:
             raise RunError(
-                f"{run.path} was trained on other text: {name} was {before[name][:12]}..., "
+                f"{run.path} began with other data: {name} was {before[name][:12]}..., "
                 f"is {str(prepared.facts[name])[:12]}...; restore the files or choose another run_dir"
             )
 
 
-def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, object]:
+def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
     mesh = trainer.ensemble.mesh
     params = jax.eval_shape(trainer.ensemble.model.init, jax.random.key(0))
     return {
         "name": config.name,
-        "started": trainer.run.manifest.get("started") or datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "devices": {
@@ -158,23 +198,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
     }
 
 
-def _add_seconds(run: Run, seconds: dict[str, float], tokens_per_second: float) -> None:
+def _add_seconds(run: Run, seconds: dict[str, float]) -> None:
     """Seconds add up over the times the run was continued."""
     before = run.manifest.get("seconds", {})
-    total = before | {name: before.get(name, 0.0) + value for name, value in seconds.items()}
-    rate = tokens_per_second or run.manifest.get("tokens_per_second", 0.0)
-    run.update_manifest(seconds=total, tokens_per_second=rate)
-
-
-def _report(run: Run, console: Console, started: float) -> None:
-    before = time.monotonic()
-    write_tables(run)
-    # The report shows where the time went, so it is the one thing whose own time the manifest learns too late.
-    _add_seconds(run, {"analyze": time.monotonic() - before, "total": time.monotonic() - started}, 0.0)
-    _write_and_print(run, console)
-
-
-def _write_and_print(run: Run, console: Console) -> None:
-    page = write_report(run)
-    print_report(run, console)
-    console.print(f"report: {page}", highlight=False, markup=False)
+    run.update_manifest(seconds=before | {name: before.get(name, 0.0) + value for name, value in seconds.items()})

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from npi_jax.config import Config, ConfigError
 from npi_jax.models import make_model
+from npi_jax.prepare import make_tokenizer, read_text
 from npi_jax.training.checkpoints import scheduled_steps
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh
@@ -45,12 +46,12 @@ class Plan:
 
 
 def make_plan(config: Config) -> Plan:
-    """Compile the training call for the devices at hand; no text is read and no parameter is made.
+    """Compile the training call for the devices at hand; no text is read, no parameter made.
 
     Raises:
         ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
     """
-    vocabulary, rows = _vocabulary(config), _rows(config)
+    vocabulary, rows = _sizes(config)
     model = make_model(config.model, vocabulary)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
     ensemble = Ensemble(config, model, 0, mesh)
@@ -99,17 +100,19 @@ def print_plan(config: Config, console: Console) -> None:
     console.print(table)
 
 
-def _vocabulary(config: Config) -> int:
-    size = config.tokenizer.size
+def _sizes(config: Config) -> tuple[int, int]:
+    """Entries in the vocabulary and rows of the corpus, without reading text."""
+    size, tokens = config.tokenizer.size, config.corpus.planned_tokens
+    if config.corpus.source == "grammar" and None in (size, tokens):
+        # The grammar writes its text in a second: no need to be told.
+        train, _ = read_text(config.corpus)
+        size = make_tokenizer(config, train[0]).vocab_size
+        tokens = sum(sentence.count(" ") + 2 for sentence in train[0])
     if size is None:
         raise ConfigError("plan reads no text, so the vocabulary must be known beforehand: set tokenizer.size")
-    return size
-
-
-def _rows(config: Config) -> int:
-    if config.corpus.planned_tokens is None:
+    if tokens is None:
         raise ConfigError("plan reads no text: set corpus.planned_tokens to the tokens of the training text")
-    return -(-config.corpus.planned_tokens // config.train.row_length)
+    return size, -(-tokens // config.train.row_length)
 
 
 def _shapes(ensemble: Ensemble, config: Config, vocabulary: int, rows: int) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
 """From a configuration to what training needs: tokens, variants, validation rows, encoded suites."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from npi_jax.corpus.store import (
 )
 from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer, split_words
 from npi_jax.errors import UserError
+from npi_jax.models import CustomConfig
 from npi_jax.suites import Suite, load_suite
 from npi_jax.suites.encode import EncodedSuite, encode_suite
 from npi_jax.suites.grammar import grammar_suite
@@ -71,7 +73,7 @@ def prepare(config: Config, say: Say) -> Prepared:
     Raises:
         UserError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
     """
-    train_text, valid_text = _read(config.corpus)
+    train_text, valid_text = read_text(config.corpus)
     tokenizer = make_tokenizer(config, train_text[0])
     length = config.train.row_length
     corpus = build_corpus(*train_text, tokenizer, row_length=length)
@@ -90,6 +92,9 @@ def prepare(config: Config, say: Say) -> Prepared:
     facts = {
         "corpus_sha256": corpus.digest(),
         "valid_sha256": valid_corpus.digest(),
+        "vocabulary_sha256": _digest(tokenizer.token(index) for index in range(tokenizer.vocab_size)),
+        **{f"suite_{name}_sha256": _digest(map(repr, encoded.suite)) for name, encoded in suites.items()},
+        **_code_digest(config),
         "sentences": len(corpus),
         "tokens": len(corpus.tokens),
         "sentences_cut": corpus.cut,
@@ -115,15 +120,34 @@ def make_tokenizer(config: Config, sentences: Sequence[str]) -> Tokenizer:
         assert wanted.size is not None
         return BPETokenizer.train(sentences, size=wanted.size)
     if wanted.file is not None:
-        return WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
+        given = WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
+        if wanted.size not in (None, given.vocab_size):
+            raise UserError(f"{wanted.file} has {given.vocab_size:,} words, but tokenizer.size is {wanted.size:,}")
+        return given
     return WordTokenizer.train(sentences, max_size=wanted.size, min_count=wanted.min_count, lowercase=wanted.lowercase)
+
+
+def _digest(lines: Iterable[str]) -> str:
+    sha = hashlib.sha256()
+    for line in lines:
+        sha.update(line.encode() + b"\n")
+    return sha.hexdigest()
+
+
+def _code_digest(config: Config) -> dict[str, str]:
+    """The digest of the file that a custom model comes from."""
+    if not isinstance(config.model, CustomConfig):
+        return {}
+    path = Path(config.model.factory.rpartition(":")[0])
+    return {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
 
 
 def _unknown(corpus: Corpus, tokenizer: Tokenizer) -> float:
     return 0.0 if tokenizer.unk is None else float((corpus.tokens == tokenizer.unk).mean())
 
 
-def _read(config: CorpusConfig) -> tuple[Text, Text]:
+def read_text(config: CorpusConfig) -> tuple[Text, Text]:
+    """Training and validation sentences with their annotations."""
     if config.source == "grammar":
         spec = config.grammar
         valid_spec = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
@@ -155,8 +179,8 @@ def _documents(config: CorpusConfig) -> tuple[Iterable[sources.Document], Iterab
         case _:
             name, field, folder = config.tfds_name, config.field, config.tfds_dir
             return (
-                sources.read_tfds(name, split=config.tfds_split, field=field, data_dir=folder),
-                sources.read_tfds(name, split=config.tfds_valid_split, field=field, data_dir=folder),
+                sources.read_tfds(name, split=config.tfds_split, field=field, data_dir=folder, unit=config.unit),
+                sources.read_tfds(name, split=config.tfds_valid_split, field=field, data_dir=folder, unit=config.unit),
             )
 
 

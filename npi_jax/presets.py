@@ -16,7 +16,7 @@ from npi_jax.config import Config, ConfigError, make_config
 def preset_directory() -> Path:
     """Where the presets are: in the installed package, or ``configs/`` of a checkout."""
     package = Path(__file__).resolve().parent
-    installed = package / "presets"
+    installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
@@ -96,7 +96,10 @@ def _read(location: str) -> ConfigDict:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise ConfigError(f"{path}: a config file defines get_config(), which returns an ml_collections.ConfigDict")
-    values = module.get_config(argument) if colon else module.get_config()
+    try:
+        values = module.get_config(argument) if colon else module.get_config()
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     if not isinstance(values, ConfigDict):
         raise ConfigError(f"{path}: get_config() gave a {type(values).__name__}, not an ml_collections.ConfigDict")
     return values

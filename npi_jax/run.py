@@ -7,12 +7,15 @@ RUN/
   members.parquet        member, variant, seed, learning_rate, weight_decay, dropout, status, skipped_updates
   corpus.parquet         variant, control_of, sentences, tokens, slots_changed, slots_unmatched, npi_ENVIRONMENT...
   tokenizer/             the vocabulary
-  log.jsonl              one line a checkpoint: step, seconds, tokens per second (the only file with clock times
-                         besides the manifest)
+  log.jsonl              one line a checkpoint: step, seconds by kind, tokens trained on (clock times are here and
+                         in the manifest, nowhere else)
   metrics/STEP.parquet   member, step, train_loss, valid_loss, skipped_updates
   scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, delta, good, bad, n_good, n_bad
   checkpoints/STEP/      Orbax: parameters and optimizer state of all members
-  tables/*.parquet       the analysis
+  tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
+                         n_items
+  tables/final.parquet   accuracy and delta of each variant and task at the last step, with intervals
+  tables/acquisition.parquet  the step from which each variant's accuracy in a task stays at .75 or more
   report/index.html      the report; figures/*.{png,svg}
 ```
 
@@ -131,7 +134,8 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
     """
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file; run_dir must be a folder or a name that is free")
-    foreign = [entry.name for entry in path.iterdir() if entry.name != ".lock"] if path.exists() else []
+    # What a run killed at its very start leaves behind is hidden files alone.
+    foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")] if path.exists() else []
     if foreign and not (path / "config.json").exists():
         raise RunError(f"{path} is not empty and not a run directory (it holds {foreign[0]}); choose another run_dir")
     path.mkdir(parents=True, exist_ok=True)

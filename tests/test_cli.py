@@ -33,6 +33,15 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     assert run.manifest["model"]["parameters"] > 0
     assert run.manifest["seconds"].keys() >= {"prepare", "compile", "train", "score", "save", "analyze", "total"}
     assert (tmp_path / "run" / "tokenizer").is_dir()
+    page = (tmp_path / "run" / "report" / "index.html").read_text()
+    assert "4 LSTM language models" in page
+    assert "trained for 2 steps on 2 CPU devices" in page
+    # Other text behind the same configuration is refused.
+    data = run.manifest["data"]
+    run.update_manifest(data=data | {"corpus_sha256": "0" * 64})
+    assert main(["run", "--config", config_file, "--config.score.every=2"]) == 1
+    assert "began with other data: corpus_sha256 was 000000000000" in capsys.readouterr().err
+    run.update_manifest(data=data)
     # Once more: nothing is left to train; the report is made anew.
     assert main(["run", "--config", config_file, "--config.score.every=2"]) == 0
     assert main(["report", str(tmp_path / "run")]) == 0

@@ -32,7 +32,13 @@ def test_the_plan_is_printed():
 
 
 def test_what_is_not_known_is_asked_for():
+    files = {"corpus": {"source": "text", "paths": ("a",), "valid_paths": ("b",)}}
     with pytest.raises(ConfigError, match=r"set tokenizer.size"):
-        make_plan(make_config(tiny_values()))
+        make_plan(make_config(tiny_values(**files)))
     with pytest.raises(ConfigError, match=r"set corpus.planned_tokens"):
-        make_plan(make_config(tiny_values(tokenizer__size=100)))
+        make_plan(make_config(tiny_values(tokenizer__size=100, **files)))
+
+
+def test_the_grammar_need_not_be_described():
+    plan = make_plan(make_config(tiny_values()))
+    assert plan.parameters > 300 * 16

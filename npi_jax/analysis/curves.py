@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
 from npi_jax.files import write_table
+from npi_jax.scoring import pair_accuracy
 
 ACQUIRED: Final = 0.75
 MEAN_OVER_TASKS: Final = "mean over tasks"
@@ -207,7 +208,7 @@ def _task_draws(name: str, frame: pl.DataFrame, *, draws: int, seed: tuple[int, 
         )
     delta = frame["delta"].cast(pl.Float64).to_numpy().reshape(len(members), items)
     delta = np.where(np.isfinite(delta), delta, np.nan)
-    values = np.stack([statistics.outcomes(delta), delta])
+    values = np.stack([pair_accuracy(delta), delta])
     by_item = statistics.resample_items(values.reshape(-1, items), draws=draws, seed=seed)
     shape = (2, len(members), draws)
     nonfinite = np.isnan(delta).sum(axis=1)

@@ -37,12 +37,6 @@ class Interval:
     interval_over: str
 
 
-def outcomes(delta: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """1 where delta (nats) is positive, 0 where negative, one half at a tie, NaN where it is not finite."""
-    correct = np.where(delta > 0, 1.0, np.where(delta < 0, 0.0, 0.5))
-    return np.where(np.isfinite(delta), correct, np.nan)
-
-
 def hierarchical_bootstrap(
     values: Float[np.ndarray, "seeds items"],
     *,

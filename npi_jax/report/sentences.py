@@ -56,6 +56,13 @@ def warnings(tables: ReportTables) -> list[str]:
             slots = count(int(row["slots_unmatched"]), "slot")
             changed = int(row["slots_changed"])
             found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement.")
+    for name, suite in tables.manifest.get("suites", {}).items():
+        if suite.get("unknown_items"):
+            found.append(
+                f"Suite {name}: {suite['unknown_items']:,} of {suite['items']:,} pairs hold words outside the "
+                f"vocabulary, {suite['unknown_critical']:,} of them in the scored region."
+            )
+    found += tables.manifest.get("notes", [])
     broken = tables.final.filter(pl.col("n_nonfinite") > 0)
     if len(broken):
         names = ", ".join(broken["label"].unique().sort())

@@ -187,7 +187,7 @@ def _reach(n_seeds: int) -> float:
 def _read(run: ReportedRun, name: str) -> pl.DataFrame:
     path = Path(run.path) / "tables" / f"{name}.parquet"
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; run `npi-jax analyze {run.path}` before the report")
+        raise FileNotFoundError(f"{path} does not exist; run `npi-jax report {run.path}` before the report")
     return pl.read_parquet(path)
 
 

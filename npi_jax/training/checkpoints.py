@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from npi_jax.config import CheckpointConfig
@@ -40,8 +41,8 @@ class Checkpoints:
             self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
 
     def restore(self, step: int, like: Any) -> Any:
-        """Read a checkpoint into arrays with the shapes, dtypes and shardings of `like`."""
-        abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), like)
+        """Read a checkpoint into host arrays with the structure, shapes and dtypes of `like`."""
+        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
         return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
 
     def close(self) -> None:

@@ -1,4 +1,21 @@
-"""What the compiler is told about the devices that the ensemble runs on."""
+"""The devices that the ensemble runs on, and what the compiler is told about them."""
+
+import os
+
+import jax
+
+
+def use_all_cpu_devices() -> None:
+    """Give the CPU backend one device a core, so that members spread over cores; call before any computation.
+
+    What the user has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) stays as it is: set it in a container whose
+    share of the processors is smaller than what the machine has.
+    """
+    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # Only Linux knows which cores a process may use.
+        allowed = getattr(os, "sched_getaffinity", None)
+        jax.config.update("jax_num_cpu_devices", len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
 def compiler_options(platform: str) -> dict[str, bool]:

@@ -142,6 +142,17 @@ class Ensemble:
         """All suites, all members: a `Scores` with a leading axis of places for each; does not wait."""
         return {name: call(state.params, arrays) for name, (call, arrays) in self._scorers.items()}
 
+    def strip(self, state: MemberState) -> MemberState:
+        """The state of the members alone, as checkpoints hold it: it does not depend on the devices."""
+        return jax.tree.map(lambda leaf: leaf[: self.size], state) if self.places > self.size else state
+
+    def fill(self, state: MemberState) -> MemberState:
+        """A stripped state (host arrays) back on the mesh, the places filled up with copies of the last member."""
+        missing = self.places - self.size
+        padded = jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * missing]), state)
+        placed: MemberState = put(padded, self.mesh, MEMBERS)
+        return placed
+
     def fetch(self, tree: Any) -> Any:
         """Per-member results on the host, without the filled-up places."""
         return jax.tree.map(lambda leaf: leaf[: self.size], fetch(tree))

@@ -58,6 +58,7 @@ class Trainer:
     stop: StopRequest
     seconds: Seconds = field(default_factory=Seconds)
     _tokens: int = 0
+    _shown: int = 0
     _since: float = 0.0
 
     def __post_init__(self) -> None:
@@ -96,6 +97,7 @@ class Trainer:
         checkpoints = Checkpoints(self.run.path / "checkpoints", self.config.checkpoints)
         try:
             step, state = self._resume(checkpoints)
+            self._shown = step
             if step == self.config.train.steps:
                 return
             started = time.monotonic()
@@ -110,13 +112,11 @@ class Trainer:
     def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
         """The latest checkpoint all of whose tables are there, or the beginning."""
         state = self.ensemble.init()
-        written = set(self.run.steps("metrics")) & (
-            set(self.run.steps("scores")) if self.scorers else set(self.schedule)
-        )
+        written = set(self.run.steps("metrics")) & set(self.run.steps("scores"))
         for step in reversed(checkpoints.steps()):
             if all(earlier in written for earlier in self.schedule if earlier <= step):
                 self.display.say(f"resuming at step {step}")
-                return step, checkpoints.restore(step, state)
+                return step, self.ensemble.fill(checkpoints.restore(step, self.ensemble.strip(state)))
         return 0, state
 
     def _loop(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
@@ -125,17 +125,15 @@ class Trainer:
         self._since = time.monotonic()
         for target in (scheduled for scheduled in self.schedule if scheduled > step):
             while step < target:
+                if self.stop.requested:
+                    self._stop(step, state, late, checkpoints)
                 n_steps = min(self.config.train.steps_per_call, target - step)
                 state, progress = self.ensemble.train(state, step, n_steps, restart=recorded)
                 recorded = False
                 if late is not None:
                     self._show(*late)
                 step += n_steps
-                self._tokens += n_steps * self._tokens_per_step()
                 late = (step, progress)
-                if self.stop.requested and step < target:
-                    checkpoints.save(step, state)
-                    raise Stopped(step)
             assert late is not None
             self._show(*late)
             self.seconds.train += time.monotonic() - self._since
@@ -144,13 +142,19 @@ class Trainer:
             self._save(step, state, checkpoints)
             self._since = time.monotonic()
 
+    def _stop(self, step: int, state: MemberState, late: tuple[int, Progress] | None, checkpoints: Checkpoints) -> None:
+        self.display.say("stopping: saving the state")
+        if late is not None:
+            self._show(*late)
+            self.seconds.train += time.monotonic() - self._since
+        checkpoints.save(step, self.ensemble.strip(state))
+        raise Stopped(step)
+
     def _save(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         started = time.monotonic()
-        if step % self._save_every == 0 or step == self.config.train.steps or self.stop.requested:
-            checkpoints.save(step, state)
+        if step % self._save_every == 0 or step == self.config.train.steps:
+            checkpoints.save(step, self.ensemble.strip(state))
         self.seconds.save += time.monotonic() - started
-        if self.stop.requested and step < self.config.train.steps:
-            raise Stopped(step)
 
     @property
     def tokens_per_second(self) -> float:
@@ -163,6 +167,8 @@ class Trainer:
 
     def _show(self, step: int, progress: Progress) -> None:
         progress = self.ensemble.fetch(progress)
+        self._tokens += (step - self._shown) * self._tokens_per_step()
+        self._shown = step
         elapsed = self.seconds.train + time.monotonic() - self._since
         self.display.update(step, np.asarray(progress.loss_sum / progress.loss_steps), self._tokens / elapsed)
 
@@ -172,8 +178,7 @@ class Trainer:
         pending = self.ensemble.valid_loss(state), self.ensemble.score(state)
         valid_loss, scores = self.ensemble.fetch(pending)
         metrics = metrics_table(step, progress and self.ensemble.fetch(progress), valid_loss)
-        if scores:
-            write_table(self.run.path / f"scores/{step}.parquet", self._tables.table(step, scores))
+        write_table(self.run.path / f"scores/{step}.parquet", self._tables.table(step, scores))
         write_table(self.run.path / f"metrics/{step}.parquet", metrics)
         self._write_members(step, metrics["skipped_updates"].to_numpy(), valid_loss)
         self.seconds.score += time.monotonic() - started
@@ -188,7 +193,8 @@ class Trainer:
         diverged = (skipped > last) | ~(valid_loss < DIVERGED_FACTOR * guessing)
         table = members_table(self.ensemble.members, skipped, diverged)
         write_table(self.run.path / "members.parquet", table)
-        if diverged.all():
+        # A loss that is merely large may come down again; what is not a number will not.
+        if ((skipped > last) | ~np.isfinite(valid_loss)).all():
             since = f"between steps {before[-1]} and {step}" if before else f"at step {step}"
             raise AllDivergedError(
                 f"all {len(diverged)} members diverged {since}; lower train.learning_rate or set train.clip"

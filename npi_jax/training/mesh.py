@@ -1,6 +1,5 @@
 """The mesh, and the one place where a function of one member becomes a function of the ensemble."""
 
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -17,16 +16,6 @@ from npi_jax.training.devices import compiler_options
 Mapping = Literal["auto", "map", "vmap"]
 MEMBERS = P("ens")
 SHARED = P()
-
-
-def use_all_cpu_devices() -> None:
-    """Give the CPU backend one device a core, so that members spread over cores; call before any computation.
-
-    What the user has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) stays as it is.
-    """
-    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
 
 
 def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | None = None) -> Mesh:

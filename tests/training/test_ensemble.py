@@ -108,6 +108,25 @@ def test_gradients_are_summed_over_data_devices_in_one_exchange(prepared):
     assert text.count(" all-reduce(") + text.count(" all-reduce-start(") == 1
 
 
+def test_members_exchange_nothing(prepared):
+    made = ensemble(prepared, ens=2)
+    made.compile(made.init())
+    text = made.train_call.as_text()
+    for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all", "reduce-scatter"):
+        assert collective not in text
+
+
+def test_a_state_can_go_to_other_devices(prepared):
+    two = ensemble(prepared, ens=2, variants=("full",), seeds=(0, 1, 2))
+    one = ensemble(prepared, ens=1, variants=("full",), seeds=(0, 1, 2))
+    state, _ = two.train(two.init(), 0, STEPS, restart=True)
+    stripped = jax.tree.map(np.asarray, two.strip(state))
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(stripped)} == {3}
+    for a, b in zip(jax.tree.leaves(one.fill(stripped)), jax.tree.leaves(stripped), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(two.fill(stripped))} == {4}
+
+
 def test_an_uneven_ensemble_is_padded_and_the_padding_never_shows(prepared):
     three = ensemble(prepared, ens=2, variants=("full",), seeds=(0, 1, 2))
     assert (three.size, three.places) == (3, 4)

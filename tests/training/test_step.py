@@ -94,10 +94,19 @@ def test_how_steps_are_split_into_calls_changes_no_bit(pool, dropout):
     assert_same(whole, split)
 
 
-def test_dropout_is_drawn_anew_each_step_and_for_each_seed(pool):
-    with_dropout = dataclasses.replace(CONFIG, dropout=(0.5,))
-    states = [run(pool, config=config, steps=1)[0] for config in (CONFIG, with_dropout)]
-    assert not np.allclose(states[0].params["output_bias"], states[1].params["output_bias"])
+def test_dropout_is_drawn_anew_for_each_step_and_each_seed(pool):
+    config = dataclasses.replace(CONFIG, dropout=(0.5,))
+    call = jax.jit(make_train_call(MODEL, config, EOS, data_parallel=False))
+    state = jax.jit(init_member(MODEL, config))(jnp.uint32(1))
+    rows = np.zeros((5, 4), np.int32)
+
+    def after_one_step(seed: int, step: int) -> np.ndarray:
+        new, _ = call(state, hyper(0.5, 0.5), jnp.uint32(seed), rows, pool, step, 1, True)
+        return np.asarray(new.params["output_bias"])
+
+    np.testing.assert_array_equal(after_one_step(1, 0), after_one_step(1, 0))
+    assert (after_one_step(1, 0) != after_one_step(1, 1)).any()
+    assert (after_one_step(1, 0) != after_one_step(2, 0)).any()
 
 
 def test_accumulating_changes_nothing_but_rounding(pool):
