@@ -19,6 +19,7 @@ from npi_jax.config import Config, model_kind
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.files import write_table
 from npi_jax.prepare import Prepared, prepare
+from npi_jax.report import print_report, write_report
 from npi_jax.report.terminal import SHORT
 from npi_jax.run import Run, RunError, claim_run
 from npi_jax.training.devices import use_all_cpu_devices
@@ -202,3 +203,9 @@ def _add_seconds(run: Run, seconds: dict[str, float]) -> None:
     """Seconds add up over the times the run was continued."""
     before = run.manifest.get("seconds", {})
     run.update_manifest(seconds=before | {name: before.get(name, 0.0) + value for name, value in seconds.items()})
+
+
+def _write_and_print(run: Run, console: Console) -> None:
+    page = write_report(run)
+    print_report(run, console)
+    console.print(f"report: {page}", highlight=False, markup=False)
