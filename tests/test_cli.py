@@ -2,7 +2,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import tiny_values
+from tiny import tiny_values
 
 from npi_jax.cli import main
 from npi_jax.run import open_run

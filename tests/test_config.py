@@ -1,7 +1,7 @@
 import dataclasses
 
 import pytest
-from conftest import tiny_values
+from tiny import tiny_values
 
 from npi_jax.config import ConfigError, make_config
 from npi_jax.models import TransformerConfig

@@ -1,8 +1,8 @@
 import io
 
 import pytest
-from conftest import tiny_values
 from rich.console import Console
+from tiny import tiny_values
 
 from npi_jax.config import ConfigError, make_config
 from npi_jax.plan import make_plan, print_plan

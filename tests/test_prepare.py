@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import tiny_values
+from tiny import tiny_values
 
 from npi_jax.config import make_config
 from npi_jax.corpus.store import build_corpus

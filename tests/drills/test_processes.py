@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import tiny_values
+from tiny import tiny_values
 
 from npi_jax.config import make_config
 from npi_jax.models import make_model

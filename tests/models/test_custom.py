@@ -46,7 +46,7 @@ def test_a_model_from_a_file(factory):
 
 
 def test_a_model_from_a_file_trains(factory, tmp_path):
-    from conftest import tiny_values  # noqa: PLC0415
+    from tiny import tiny_values  # noqa: PLC0415
 
     from npi_jax.config import make_config  # noqa: PLC0415
     from npi_jax.prepare import prepare  # noqa: PLC0415

@@ -3,8 +3,8 @@ import io
 import numpy as np
 import polars as pl
 import pytest
-from conftest import tiny_values
 from rich.console import Console
+from tiny import tiny_values
 
 from npi_jax.config import make_config
 from npi_jax.prepare import Prepared, prepare

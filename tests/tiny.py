@@ -1,0 +1,28 @@
+"""An experiment that trains in seconds."""
+
+from typing import Any
+
+
+def tiny_values(**changes: Any) -> dict[str, Any]:
+    """A configuration that trains in seconds; `changes` are dotted fields, with ``__`` for the dots."""
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "variants": ("full", "no_npi"),
+        "seeds": (0, 1),
+        "corpus": {
+            "source": "grammar",
+            "grammar": {"sentences": 1500, "seed": 3},
+            "grammar_valid_sentences": 60,
+        },
+        "model": {"kind": "lstm", "embedding": 8, "hidden": 8, "layers": 1},
+        "train": {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": 3},
+        "score": {"every": 4, "suites": {"grammar": {"limit": 3}}},
+        "checkpoints": {"every": 4},
+    }
+    for field, value in changes.items():
+        *path, last = field.split("__")
+        place = values
+        for part in path:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return values
