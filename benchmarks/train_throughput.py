@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="length of one timing")
-    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     for name in options.size or ["quickstart", "english"]:
         shape = SIZES[name]
