@@ -145,6 +145,9 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
     except filelock.Timeout:
         raise RunError(f"{path} is in use by another process; wait for it, or give this run another run_dir") from None
     try:
+        for half in path.rglob(".*.tmp"):
+            # Left by a process that was killed while it wrote; nobody else writes here now.
+            half.unlink()
         _check_config(path, config)
         yield Run(path)
     finally:
