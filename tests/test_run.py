@@ -65,15 +65,16 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_killed_run_left_half_written_is_no_hindrance(tmp_path):
-    (tmp_path / "metrics").mkdir()
-    halves = [tmp_path / ".config.json.123.tmp", tmp_path / "metrics" / ".4.parquet.123.tmp"]
-    for half in halves:
-        half.write_text("half")
-    (tmp_path / "metrics").rename(tmp_path / ".metrics")
-    halves[1] = tmp_path / ".metrics" / ".4.parquet.123.tmp"
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
+    half = tmp_path / ".config.json.123.tmp"
+    half.write_text("half")
     with claim_run(tmp_path, CONFIG):
-        assert not any(half.exists() for half in halves)
+        assert not half.exists()
+    (tmp_path / "metrics").mkdir()
+    half = tmp_path / "metrics" / ".4.parquet.123.tmp"
+    half.write_text("half")
+    with claim_run(tmp_path, CONFIG):
+        assert not half.exists()
 
 
 def test_opening_what_is_not_a_run(tmp_path):
