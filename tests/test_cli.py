@@ -31,7 +31,7 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     run = open_run(tmp_path / "run")
     assert run.curves().height > 0
     assert run.manifest["model"]["parameters"] > 0
-    assert run.manifest["seconds"].keys() >= {"prepare", "compile", "train", "score", "save", "analyze", "total"}
+    assert run.manifest["seconds"].keys() >= {"prepare", "compile", "train", "score", "save", "total"}
     assert (tmp_path / "run" / "tokenizer").is_dir()
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "4 LSTM language models" in page

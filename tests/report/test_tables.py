@@ -34,7 +34,7 @@ def test_labels_name_the_hyper_parameters_that_differ(run, tmp_path):
 
 
 def test_a_run_that_was_not_analyzed_says_what_to_do(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match="npi-jax analyze"):
+    with pytest.raises(FileNotFoundError, match="npi-jax report"):
         load_tables(FakeRun(tmp_path, run.frames))
 
 
