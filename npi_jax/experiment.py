@@ -5,18 +5,20 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from npi_jax.analysis.curves import write_tables
 from npi_jax.config import Config, model_kind
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED
 from npi_jax.files import write_table
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_report
@@ -87,23 +89,24 @@ def report_run(run: Run, console: Console) -> None:
 
 
 def print_variants(prepared: Prepared, console: Console) -> None:
-    """The table of what each variant changed."""
-    table = Table(title="what each variant changes in the training corpus", title_justify="left")
-    for name, justify in (("variant", "left"), ("sentences", "right"), ("tokens", "right"), ("removed", "right")):
-        table.add_column(name, justify=justify, no_wrap=name == "variant")  # type: ignore[arg-type]
-    table.add_column("unmatched", justify="right")
-    for environment in ENVIRONMENTS:
-        table.add_column(SHORT[environment], justify="right")
-    table.add_column("other", justify="right")
-    for variant in prepared.variants:
-        counts = (variant.sentences, variant.tokens, variant.removed, variant.unmatched, *variant.npis.tolist())
-        table.add_row(str(variant.intervention), *(f"{count:,}" for count in counts))
-    console.print(table)
-    console.print(
-        "removed, unmatched: slots emptied, and those that found no donor of their length; "
-        "then the NPIs left, by environment",
-        highlight=False,
-    )
+    """What each variant changed, and the NPIs it has left by environment."""
+    changes = [(v.sentences, v.tokens, v.removed, v.unmatched) for v in prepared.variants]
+    left = [v.npis.tolist() for v in prepared.variants]
+    names = [str(variant.intervention) for variant in prepared.variants]
+    title = "what each variant changes in the training corpus (unmatched: found no donor of the same length)"
+    console.print(_counts(title, ("sentences", "tokens", "removed", "unmatched"), names, changes))
+    heads = (*(SHORT[environment] for environment in ENVIRONMENTS), UNLICENSED)
+    console.print(_counts("NPIs left, by the environment that licenses them", heads, names, left))
+
+
+def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[int]]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("variant", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True)
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(name, *(f"{count:,}" for count in row))
+    return table
 
 
 def _prepare(run: Run, config: Config, console: Console) -> Prepared:
