@@ -93,7 +93,7 @@ def print_variants(prepared: Prepared, console: Console) -> None:
     changes = [(v.sentences, v.tokens, v.removed, v.unmatched) for v in prepared.variants]
     left = [v.npis.tolist() for v in prepared.variants]
     names = [str(variant.intervention) for variant in prepared.variants]
-    title = "what each variant changes in the training corpus (unmatched: found no donor of the same length)"
+    title = "what each variant changes (unmatched: no donor of that length)"
     console.print(_counts(title, ("sentences", "tokens", "removed", "unmatched"), names, changes))
     heads = (*(SHORT[environment] for environment in ENVIRONMENTS), UNLICENSED)
     console.print(_counts("NPIs left, by the environment that licenses them", heads, names, left))
