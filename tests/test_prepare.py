@@ -8,6 +8,7 @@ from tiny import tiny_values
 from npi_jax.config import make_config
 from npi_jax.corpus.store import build_corpus
 from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.scoring import ScoreSpec
 from npi_jax.prepare import prepare, unigram_perplexity
 
 FEW = {"grammar": {"limit": 1}}
@@ -32,7 +33,7 @@ def test_pairs_do_not_occur_in_the_training_text():
     ready = prepared()
     tokens, offsets = ready.corpus.tokens.astype(int), ready.corpus.offsets
     seen = {tuple(tokens[a : b - 1]) for a, b in itertools.pairwise(offsets)}
-    pairs = [tuple(ids.tolist()) for pair in ready.suites["grammar"].pairs.sentences for ids in pair]
+    pairs = [tuple(ids.tolist()) for ids in ready.suites["grammar"].sentences(ScoreSpec()).ids]
     assert not seen & set(pairs)
 
 
@@ -78,9 +79,9 @@ def test_own_text_and_pairs(texts, suffix):
     assert ready.facts["sentences"] == 100
     assert ready.table["slots_changed"].to_list() == [0, 40]
     assert ready.suites["mine"].unknown_items == 1
-    (ids, _), *_ = ready.suites["mine"].pairs.sentences
-    start, end = ready.suites["mine"].pairs.critical[0, 0]
-    assert [ready.tokenizer.token(int(token)) for token in ids[start:end]] == ["ever"]
+    encoded = ready.suites["mine"].sentences(ScoreSpec())
+    start, end = encoded.regions["critical"][0]
+    assert [ready.tokenizer.token(int(token)) for token in encoded.ids[0][start:end]] == ["ever"]
 
 
 def test_a_sample_is_drawn_once_for_all(texts):

@@ -12,7 +12,6 @@ from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
 from npi_jax.files import write_table
-from npi_jax.scoring import pair_accuracy
 
 ACQUIRED: Final = 0.75
 MEAN_OVER_TASKS: Final = "mean over tasks"
@@ -55,13 +54,13 @@ def curves_table(scores: pl.DataFrame) -> pl.DataFrame:
     Diverged members are in the table. Where one delta of a cell is not finite, accuracy and delta are NaN.
 
     Returns:
-        columns member, variant, seed, step, suite, paradigm, task, kind, region, accuracy (ties count one
-        half), delta (mean, nats), ties (share of items), n_items; sorted by suite, kind, region, task,
-        paradigm, member and step.
+        columns member, variant, seed, step, suite, paradigm, task, kind, region, accuracy (mean of ``correct``,
+        in which ties count as the suite's ScoreSpec says), delta (mean; nats, or as normalized), ties (share of
+        items), n_items; sorted by suite, kind, region, task, paradigm, member and step.
     """
     by = ["suite", "kind", "region", "task", "paradigm", "member", "step"]
     finite = pl.when(pl.col("delta").is_finite()).then(pl.col("delta").cast(pl.Float64)).otherwise(math.nan)
-    correct = pl.when(finite.is_nan()).then(math.nan).otherwise((finite.sign() + 1) / 2)
+    correct = pl.when(finite.is_nan()).then(math.nan).otherwise(pl.col("correct").cast(pl.Float64))
     table = (
         scores.lazy()
         .group_by(by)
@@ -208,7 +207,8 @@ def _task_draws(name: str, frame: pl.DataFrame, *, draws: int, seed: tuple[int, 
         )
     delta = frame["delta"].cast(pl.Float64).to_numpy().reshape(len(members), items)
     delta = np.where(np.isfinite(delta), delta, np.nan)
-    values = np.stack([pair_accuracy(delta), delta])
+    correct = frame["correct"].cast(pl.Float64).to_numpy().reshape(delta.shape)
+    values = np.stack([np.where(np.isnan(delta), np.nan, correct), delta])
     by_item = statistics.resample_items(values.reshape(-1, items), draws=draws, seed=seed)
     shape = (2, len(members), draws)
     nonfinite = np.isnan(delta).sum(axis=1)

@@ -34,7 +34,7 @@ UNK = "<unk>"
 
 _META_FILE = "tokenizer.json"
 _VOCABULARY_FILE = "vocab.txt"
-_BPE_FILE = "bpe.json"
+BPE_FILE = "bpe.json"
 # The library's encodings hold strings and offsets besides the ids; blocks of this many sentences keep only a
 # few of them in memory.
 _BLOCK = 8192
@@ -64,11 +64,25 @@ class Tokenizer(ABC):
     Attributes:
         eos: id of the end-of-sentence token.
         unk: id of the unknown word; None where nothing is unknown.
+        start, end: ids of the tokens before and after a sentence, None where there is none; of our own
+            vocabularies both are `eos`.
+        prefix: ids that the tokenizer itself puts before a text; our own put none.
     """
 
     kind: ClassVar[str]
     eos: int
     unk: int | None
+    prefix: tuple[int, ...] = ()
+
+    @property
+    def start(self) -> int | None:
+        """Id of the token that a sentence is read after."""
+        return self.eos
+
+    @property
+    def end(self) -> int | None:
+        """Id of the token that ends a sentence."""
+        return self.eos
 
     @property
     def name(self) -> str:
@@ -87,6 +101,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:
         """The ids alone of many texts; much faster than `encode` for each."""
+
+    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:
+        """Ids and character offsets of many texts."""
+        return [self.encode(text) for text in texts]
 
     @abstractmethod
     def token(self, token_id: int) -> str:
@@ -137,7 +155,7 @@ class Tokenizer(ABC):
             vocabulary = path.parent / _VOCABULARY_FILE
             tokenizer = WordTokenizer.from_file(vocabulary, lowercase=bool(meta["lowercase"]))
         elif kind == BPETokenizer.kind:
-            tokenizer = BPETokenizer.from_file(path.parent / _BPE_FILE)
+            tokenizer = BPETokenizer.from_file(path.parent / BPE_FILE)
         else:
             raise TokenizerError(f"{path}: kind is {kind!r}, not 'word' or 'bpe'")
         if tokenizer.vocab_size != size:
@@ -248,7 +266,41 @@ class WordTokenizer(Tokenizer):
         return {"lowercase": self.lowercase}
 
 
-class BPETokenizer(Tokenizer):
+class LibraryTokenizer(Tokenizer):
+    """A tokenizer of the `tokenizers` library; no special tokens are added to a text.
+
+    Arguments:
+        backend: the library's tokenizer.
+    """
+
+    unk: int | None = None
+
+    def __init__(self, backend: tokenizers.Tokenizer) -> None:
+        self._backend = backend
+
+    @property
+    def vocab_size(self) -> int:  # noqa: D102
+        return self._backend.get_vocab_size()
+
+    def encode(self, text: str) -> Encoding:  # noqa: D102
+        return _encoding(text, self._backend.encode(text, add_special_tokens=False))
+
+    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:  # noqa: D102
+        return [
+            _encoding(text, encoded)
+            for block in _blocks(texts)
+            for text, encoded in zip(block, self._backend.encode_batch(block, add_special_tokens=False), strict=True)
+        ]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
+        return [
+            np.array(encoded.ids, dtype=np.int32)
+            for block in _blocks(texts)
+            for encoded in self._backend.encode_batch_fast(block, add_special_tokens=False)
+        ]
+
+
+class BPETokenizer(LibraryTokenizer):
     """Byte-level BPE of the `tokenizers` library; any text can be encoded, nothing is unknown.
 
     A text's first word is encoded as if a space came before it, so that a word has the same ids at the start
@@ -259,10 +311,9 @@ class BPETokenizer(Tokenizer):
     """
 
     kind = "bpe"
-    unk: None = None
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
-        self._backend = backend
+        super().__init__(backend)
         eos = backend.token_to_id(EOS)
         if eos is None:
             raise TokenizerError(f"the vocabulary has no {EOS}")
@@ -314,28 +365,12 @@ class BPETokenizer(Tokenizer):
         except Exception as error:  # the library raises bare Exception
             raise TokenizerError(f"{path}: not a usable file of the tokenizers library: {error}") from error
 
-    @property
-    def vocab_size(self) -> int:  # noqa: D102
-        return self._backend.get_vocab_size()
-
-    def encode(self, text: str) -> Encoding:  # noqa: D102
-        encoded = self._backend.encode(text, add_special_tokens=False)
-        offsets = [_trim(text, start, end) for start, end in encoded.offsets]
-        return Encoding(np.array(encoded.ids, dtype=np.int32), np.array(offsets, dtype=np.int32).reshape(-1, 2))
-
-    def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
-        return [
-            np.array(encoded.ids, dtype=np.int32)
-            for block in _blocks(texts)
-            for encoded in self._backend.encode_batch_fast(block, add_special_tokens=False)
-        ]
-
     def token(self, token_id: int) -> str:  # noqa: D102
         _check_id(token_id, self.vocab_size)
         return EOS if token_id == self.eos else self._backend.decode([token_id], skip_special_tokens=False)
 
     def _write(self, directory: Path) -> dict[str, Any]:
-        write_text(directory / _BPE_FILE, self._backend.to_str(pretty=True) + "\n")
+        write_text(directory / BPE_FILE, self._backend.to_str(pretty=True) + "\n")
         return {}
 
 
@@ -370,8 +405,16 @@ def _check_id(token_id: int, size: int) -> None:
         raise TokenizerError(f"token id {token_id} is outside 0 to {size - 1}")
 
 
+def _encoding(text: str, encoded: tokenizers.Encoding) -> Encoding:
+    offsets = encoded.offsets
+    # The library's own trimming of spaces misses them at a text's start.
+    if any(text[start : start + 1].isspace() for start, _ in offsets):
+        offsets = [_trim(text, start, end) for start, end in offsets]
+    return Encoding(np.array(encoded.ids, dtype=np.int32), np.array(offsets, dtype=np.int32).reshape(-1, 2))
+
+
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    """Take the space off a token's characters; the library's own trimming misses it at a text's start."""
+    """Take the space off a token's characters; a token of nothing but spaces has none left."""
     while start < end and text[start].isspace():
         start += 1
     return start, end

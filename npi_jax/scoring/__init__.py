@@ -1,22 +1,32 @@
-"""Minimal-pair scoring for any JAX model. Imports jax and numpy, and nothing else of this package's needs.
+"""Minimal-pair scoring for any JAX model. Imports jax and numpy, and nothing else.
 
-score = make_scorer(pairs, ScoreSpec(), hidden_fn=hidden_fn, output_fn=output_fn, start=eos)
-scores = score(params)            # jitted; `score.apply` maps over stacked parameters
-scores.critical                   # float32 [pairs, 2]: log p of the good and the bad critical region, nats
+score = make_scorer(logits_fn, suite.encode(tokenizer), ScoreSpec.preset("blimp_paper"))
+scores = score(params)            # jitted; score.stacked(params) for parameters stacked along axis 0
+scores.delta()                    # log p(good) - log p(bad) of every pair, nats
+scores.to_polars()                # a tidy table; every row says by which conventions
 """
 
-from npi_jax.scoring.packing import EncodedPairs, PackedPairs, pack_pairs
-from npi_jax.scoring.scorer import Scorer, Scores, make_scorer, token_log_probs
-from npi_jax.scoring.spec import ScoreSpec, pair_accuracy
+from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
+from npi_jax.scoring.packing import Packed, pack
+from npi_jax.scoring.scorer import HiddenOutput, Scorer, log_normalizers, make_scorer
+from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
+from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
 
 __all__ = [
-    "EncodedPairs",
-    "PackedPairs",
+    "ABSENT",
+    "Encodable",
+    "EncodedSentences",
+    "HiddenOutput",
+    "Packed",
     "ScoreSpec",
     "Scorer",
     "Scores",
+    "SpecMismatchError",
+    "TokenScores",
+    "encode_pairs",
+    "fixed_columns",
+    "log_normalizers",
     "make_scorer",
-    "pack_pairs",
+    "pack",
     "pair_accuracy",
-    "token_log_probs",
 ]

@@ -1,123 +1,290 @@
-"""Packing: all sentences of a suite in rows of one static shape, both sentences of a pair in the same row."""
+"""Packing: what has to be run and predicted to score a suite, in rows and chunks of one static shape.
 
-from collections.abc import Sequence
+Every distinct context is looked at once. Two sentences that begin alike share the predictions of what they have in
+common, so that these cancel exactly; a sentence is run only as far as one of its predictions is its own.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from npi_jax.scoring.encoded import ABSENT, EncodedSentences
 from npi_jax.scoring.spec import ScoreSpec
 
-
-@dataclass(frozen=True)
-class EncodedPairs:
-    """Minimal pairs as token ids.
-
-    Attributes:
-        sentences: for each pair the ids of its good and its bad sentence, int32, without special tokens.
-        critical: int32 [pairs, 2, 2]: for good and bad the critical region as a span ``[start, end)`` of tokens.
-    """
-
-    sentences: Sequence[tuple[np.ndarray, np.ndarray]]
-    critical: np.ndarray
-
-    def __post_init__(self) -> None:
-        if len(self.sentences) == 0:
-            raise ValueError("no pairs to score")
-        if self.critical.shape != (len(self.sentences), 2, 2):
-            raise ValueError(f"critical has shape {self.critical.shape}, not ({len(self.sentences)}, 2, 2)")
-        for index, pair in enumerate(self.sentences):
-            for side, ids in enumerate(pair):
-                start, end = self.critical[index, side]
-                if not 0 <= start < end <= len(ids):
-                    raise ValueError(
-                        f"pair {index}, {('good', 'bad')[side]} sentence: critical region [{start}, {end}) "
-                        f"does not lie in its {len(ids)} tokens"
-                    )
+ROW_LENGTHS = (64, 80, 96, 112, 128)
+GOOD_UTILIZATION = 0.975
+"""Rows are made no longer than is needed to fill this share of them, since attention looks at whole rows."""
 
 
 @dataclass(frozen=True)
-class PackedPairs:
-    """Pairs in C chunks of R rows of L positions; S sentences (good 0, bad 0, good 1, ...). All int32.
+class Packed:
+    """S sentences in C chunks of R rows of L positions, with P predictions in each chunk; all int32.
 
     Attributes:
-        tokens, targets: [C, R, L] what the model reads, and what it is to predict at each position.
-        segment_ids: [C, R, L] 1, 2, ... for the sentences of a row, 0 for padding.
-        positions: [C, R, L] from 0 within each sentence.
-        first: [S] flat position (``row * L + column``) at which the sentence's first scored token is predicted.
-        n_sentence: [S] tokens scored for the whole sentence.
-        critical: [S, 2] span of the critical region among the scored tokens.
+        tokens, segment_ids, positions: [C, R, L] what the model reads; its segments, numbered 1, 2, ... in a row
+            (0 is padding); the place in the segment, from 0.
+        contexts: [C, K] the flat positions (``row * L + column``) of a chunk after which something is predicted.
+        predictions: [C, 2, P] for each prediction which of the chunk's contexts it follows, and its token.
+        table: [S, W] the prediction (``chunk * P + prediction``) of each scored token, `ABSENT` elsewhere.
+        spans: by region [S, 2] the columns ``[start, end)`` of the table; `ABSENT` twice where there is none.
+        first: [S] which token of the sentence column 0 is (-1: the first of several before it).
+        n_positions: positions that hold a token, of all C * R * L.
+        n_contexts, n_predictions: how many there are without padding.
     """
 
     tokens: np.ndarray
-    targets: np.ndarray
     segment_ids: np.ndarray
     positions: np.ndarray
+    contexts: np.ndarray
+    predictions: np.ndarray
+    table: np.ndarray
+    spans: Mapping[str, np.ndarray]
     first: np.ndarray
-    n_sentence: np.ndarray
-    critical: np.ndarray
+    n_positions: int
+    n_contexts: int
+    n_predictions: int
 
     @property
     def utilization(self) -> float:
-        """Share of positions that hold a token to predict."""
-        return float((self.segment_ids > 0).mean())
+        """Share of positions that hold a token."""
+        return self.n_positions / self.tokens.size
+
+    def counts(self, region: str) -> np.ndarray:
+        """Tokens scored in a region, [S]; 0 where it is absent."""
+        return np.diff(self.spans[region], axis=1)[:, 0]
 
 
-def pack_pairs(
-    pairs: EncodedPairs,
+def pack(
+    sentences: EncodedSentences,
     spec: ScoreSpec,
     *,
-    start: int | None,
-    end: int | None,
     row_length: int | None = None,
-    rows_per_chunk: int = 64,
-) -> PackedPairs:
-    """Pack pairs into rows, the longest first, each into the fullest row that has room.
+    rows_per_chunk: int = 32,
+    max_length: int | None = None,
+) -> Packed:
+    """Pack sentences into rows, the longest group first, each into the fullest row that has room.
 
     Args:
-        pairs: what to pack.
-        spec: its `beginning` and `score_end` decide which special tokens are put in.
-        start, end: ids of the start and the end token; needed as far as `spec` asks for them.
-        row_length: positions of a row; by default 64, or as many as the longest pair needs.
+        sentences: what to pack.
+        spec: what is scored.
+        row_length: positions of a row; by default 64 to 128, whichever is filled well, or as many as the longest
+            group needs.
         rows_per_chunk: at most so many rows in a chunk; chunks are made as equal as can be.
+        max_length: most tokens that the model can read in one sentence, if it has such a limit.
 
     Raises:
-        ValueError: if a token that the spec asks for is not given, a sentence has nothing to score, the critical
-            region begins with an unscored token, or a pair is longer than `row_length`.
+        ValueError: if a token or region that the spec asks for is not given, no sentence has anything to score in
+            one of the regions, a sentence is longer than `max_length`, or a group longer than `row_length`.
     """
-    streams = [_stream(ids, spec, start, end) for pair in pairs.sentences for ids in pair]
-    critical = pairs.critical.reshape(-1, 2) - (spec.beginning == "none")
-    if critical.min() < 0:
-        where = int(np.flatnonzero(critical.min(axis=1) < 0)[0]) // 2
-        raise ValueError(f"pair {where}: its critical region starts at the first token, which is not scored")
-    lengths = np.array([len(stream) - 1 for stream in streams])
-    if lengths.min() < 1:
-        raise ValueError(f"pair {int(lengths.argmin()) // 2}: a sentence of one token has nothing to score")
-    pair_lengths = lengths.reshape(-1, 2).sum(axis=1)
-    row_length = row_length or max(64, int(pair_lengths.max()))
-    if pair_lengths.max() > row_length:
-        where = int(pair_lengths.argmax())
-        raise ValueError(f"pair {where} takes {pair_lengths[where]} positions; rows have {row_length}")
-    rows = _first_fit(pair_lengths, row_length)
-    return _fill(streams, lengths, critical, rows, row_length, rows_per_chunk)
+    streams, before = _streams(sentences, spec)
+    spans = _spans(sentences, spec, streams, before)
+    low, high = _ends(spans)
+    _check_lengths(sentences, high - 1, max_length)
+    nodes, targets = _contexts(streams, int(high.max()) - 1)
+    needed = _needed(spans, nodes.shape)
+    unique, first_at, context = np.unique(nodes[needed], return_index=True, return_inverse=True)
+    sentence, depth = np.nonzero(needed)
+    rows = _rows(sentences, streams, sentence[first_at], depth[first_at], row_length, rows_per_chunk)
+
+    n_types = int(targets.max()) + 1
+    keys, prediction = np.unique(context * n_types + targets[needed], return_inverse=True)
+    key_context, key_target = np.divmod(keys, n_types)
+    contexts, context_slot = _by_chunk(rows.chunk, rows.position, len(rows.arrays[0]))
+    in_chunk, slot = _by_chunk(rows.chunk[key_context], np.arange(len(keys)), len(contexts))
+    predictions = np.stack([context_slot[key_context[in_chunk]], key_target[in_chunk]], axis=1)
+    table = np.full((len(streams), max(int((high - low).max()), 1)), ABSENT, np.int32)
+    table[sentence, depth + 1 - low[sentence]] = (rows.chunk[key_context] * in_chunk.shape[1] + slot)[prediction]
+    return Packed(
+        *(array.astype(np.int32) for array in (*rows.arrays, contexts, predictions)),
+        table,
+        {name: np.where(span == ABSENT, ABSENT, span - low[:, None]).astype(np.int32) for name, span in spans.items()},
+        (low - before).astype(np.int32),
+        rows.n_positions,
+        len(unique),
+        len(keys),
+    )
 
 
-def _stream(ids: np.ndarray, spec: ScoreSpec, start: int | None, end: int | None) -> np.ndarray:
-    before = [_given(start, "start")] if spec.beginning == "token" else []
-    after = [_given(end, "end")] if spec.score_end else []
-    return np.concatenate([before, ids, after]).astype(np.int32)
+def _streams(sentences: EncodedSentences, spec: ScoreSpec) -> tuple[list[np.ndarray], int]:
+    """Each sentence with the special tokens that the spec asks for, and how many come before it."""
+    before: tuple[int, ...] = ()
+    if spec.beginning == "token":
+        before = (*sentences.context, _given(sentences.start, "start"))
+    elif spec.beginning == "tokenizer":
+        before = (*sentences.context, *sentences.prefix)
+    else:
+        before = sentences.context
+    after = (_given(sentences.end, "end"),) if spec.score_end else ()
+    return [np.concatenate([before, ids, after]).astype(np.int64) for ids in sentences.ids], len(before)
 
 
 def _given(token: int | None, name: str) -> int:
     if token is None:
-        raise ValueError(f"the ScoreSpec asks for a {name} token, but none was given ({name}=None)")
+        raise ValueError(f"the ScoreSpec asks for the {name} token, but none was given ({name}=None)")
     return token
 
 
-def _first_fit(lengths: np.ndarray, row_length: int) -> list[list[int]]:
+def _spans(
+    sentences: EncodedSentences, spec: ScoreSpec, streams: Sequence[np.ndarray], before: int
+) -> dict[str, np.ndarray]:
+    """By region, what is scored of each stream as ``[start, end)``, `ABSENT` where that cannot be."""
+    lengths = np.array([len(ids) for ids in sentences.ids])
+    # Without anything before it, the first token has no prediction.
+    start = max(before + (not spec.score_first), 1)
+    whole = np.stack([np.full(len(lengths), start), np.maximum(before + lengths + spec.score_end, start)], axis=1)
+    return {name: _span(name, sentences, whole, before, streams) for name in spec.regions}
+
+
+def _span(
+    name: str, sentences: EncodedSentences, whole: np.ndarray, before: int, streams: Sequence[np.ndarray]
+) -> np.ndarray:
+    if name == "sentence":
+        if (whole[:, 0] == whole[:, 1]).any():
+            index = int(np.flatnonzero(whole[:, 0] == whole[:, 1])[0])
+            raise ValueError(f"{sentences.where(index)}: of one token nothing is scored without a start token")
+        return whole
+    if name == "difference":
+        if not sentences.is_pairs:
+            raise ValueError("the region 'difference' is of pairs; these sentences come in other groups")
+        shared = np.repeat([_shared(a, b) for a, b in zip(streams[::2], streams[1::2], strict=True)], 2)
+        # Of a sentence that only lacks the end of the other nothing is left: a sum of nothing is 0.
+        return np.stack([np.clip(shared, whole[:, 0], whole[:, 1]), whole[:, 1]], axis=1)
+    region = "critical" if name == "critical_last" else name
+    if region not in sentences.regions:
+        known = ", ".join(["sentence", "difference", *sentences.regions])
+        raise ValueError(f"the ScoreSpec asks for the region {name!r}; these sentences have {known}")
+    given = np.asarray(sentences.regions[region])
+    span = given + before
+    if name == "critical_last":
+        span = np.stack([span[:, 1] - 1, span[:, 1]], axis=1)
+    scorable = (given[:, 0] != ABSENT) & (span[:, 0] >= whole[:, 0])
+    if not scorable.any():
+        raise ValueError(f"no sentence has a region {name!r} that the ScoreSpec can score")
+    return np.where(scorable[:, None], span, ABSENT)
+
+
+def _shared(one: np.ndarray, other: np.ndarray) -> int:
+    """How many tokens two streams have in common at their start."""
+    n = min(len(one), len(other))
+    different = np.flatnonzero(one[:n] != other[:n])
+    return int(different[0]) if len(different) else n
+
+
+def _ends(spans: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The first scored token of each stream and the one after the last; equal where none is scored."""
+    stacked = np.stack(list(spans.values()))
+    scored = stacked[..., 0] < stacked[..., 1]
+    high = np.where(scored, stacked[..., 1], 1).max(axis=0)
+    return np.where(scored, stacked[..., 0], high).min(axis=0), high
+
+
+def _check_lengths(sentences: EncodedSentences, lengths: np.ndarray, max_length: int | None) -> None:
+    if max_length is not None and lengths.max() > max_length:
+        raise ValueError(
+            f"{sentences.where(int(lengths.argmax()))} takes {lengths.max()} positions, the model has {max_length} "
+            f"({(lengths > max_length).sum()} sentences are too long); leave them out"
+        )
+
+
+def _contexts(streams: Sequence[np.ndarray], depth: int) -> tuple[np.ndarray, np.ndarray]:
+    """[S, depth] a number for what has been read up to each token (equal where equal), and the token after it."""
+    padded = np.full((len(streams), depth + 1), ABSENT, np.int64)
+    for row, stream in zip(padded, streams, strict=True):
+        row[: len(stream)] = stream[: depth + 1]
+    nodes = np.empty((len(streams), depth), np.int64)
+    parent, total = np.zeros(len(streams), np.int64), 0
+    n_types = int(padded.max()) + 2
+    for column in range(depth):
+        _, parent = np.unique(parent * n_types + padded[:, column] + 1, return_inverse=True)
+        nodes[:, column] = parent + total
+        total += int(parent.max()) + 1
+    return nodes, padded[:, 1:]
+
+
+def _needed(spans: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """[S, depth] whether the token after each context is scored."""
+    target = np.arange(1, shape[1] + 1)
+    needed = np.zeros(shape, bool)
+    for span in spans.values():
+        needed |= (target >= span[:, :1]) & (target < span[:, 1:])
+    return needed
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Filled rows, [C, R, L] each of (tokens, segment_ids, positions), and for each context its chunk and place."""
+
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
+    chunk: np.ndarray
+    position: np.ndarray
+    n_positions: int
+
+
+def _rows(
+    sentences: EncodedSentences,
+    streams: Sequence[np.ndarray],
+    owner: np.ndarray,
+    depth: np.ndarray,
+    row_length: int | None,
+    rows_per_chunk: int,
+) -> _Rows:
+    """Place each sentence as far as it owns contexts (`owner` at `depth`, for each context)."""
+    lengths = np.zeros(len(streams), np.int64)
+    np.maximum.at(lengths, owner, depth + 1)
+    groups = np.asarray(sentences.groups) - sentences.groups[0]
+    group_lengths = np.bincount(groups, weights=lengths).astype(np.int64)
+    longest = int(group_lengths.max())
+    if row_length is not None and longest > row_length:
+        where = sentences.where(int(np.searchsorted(groups, group_lengths.argmax())))
+        raise ValueError(f"{where}: its group takes {longest} positions; rows have {row_length}")
+    row_length, members = _best_fit(group_lengths, [row_length] if row_length else _row_lengths(longest))
+    n_chunks = -(-len(members) // rows_per_chunk)
+    n_rows = -(-len(members) // n_chunks)
+    tokens, segment_ids, positions = np.zeros((3, n_chunks, n_rows, row_length), np.int64)
+    place = np.zeros((3, len(streams)), np.int64)
+    bounds = np.searchsorted(groups, np.arange(groups[-1] + 2))
+    for number, row_groups in enumerate(members):
+        # One row after another goes to another chunk: all chunks get about as many contexts.
+        row, chunk = divmod(number, n_chunks)
+        column = segment = 0
+        for sentence in (s for group in row_groups for s in range(bounds[group], bounds[group + 1]) if lengths[s]):
+            length, segment = int(lengths[sentence]), segment + 1
+            here = (chunk, row, slice(column, column + length))
+            tokens[here], segment_ids[here] = streams[sentence][:length], segment
+            positions[here] = np.arange(length)
+            place[:, sentence] = here[0], row, column
+            column += length
+    chunk, row, column = place[:, owner]
+    position = row * row_length + column + depth
+    return _Rows((tokens, segment_ids, positions), chunk, position, int(lengths.sum()))
+
+
+def _row_lengths(longest: int) -> list[int]:
+    """The row lengths to try where the longest group takes so many positions."""
+    return [length for length in ROW_LENGTHS if length >= longest] or [longest]
+
+
+def _best_fit(lengths: np.ndarray, row_lengths: Sequence[int]) -> tuple[int, list[list[int]]]:
+    """The first of the row lengths that is filled well, or the one that is filled best, and the groups of its rows."""
+    tried = []
+    for row_length in row_lengths:
+        rows = _fill_rows(lengths, row_length)
+        tried.append((float(lengths.sum()) / (len(rows) * row_length), row_length, rows))
+        if tried[-1][0] >= GOOD_UTILIZATION:
+            break
+    _, row_length, rows = max(tried, key=lambda one: one[0])
+    return row_length, rows
+
+
+def _fill_rows(lengths: np.ndarray, row_length: int) -> list[list[int]]:
+    """Groups for each row: the longest first, each into the fullest row that has room; those of length 0 in none."""
     by_room: list[list[list[int]]] = [[] for _ in range(row_length + 1)]
     rows = []
-    for pair in np.argsort(-lengths, kind="stable").tolist():
-        length = int(lengths[pair])
+    for group in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[group])
+        if not length:
+            break
         room = next((r for r in range(length, row_length + 1) if by_room[r]), None)
         if room is None:
             row: list[int] = []
@@ -125,44 +292,17 @@ def _first_fit(lengths: np.ndarray, row_length: int) -> list[list[int]]:
             room = row_length
         else:
             row = by_room[room].pop()
-        row.append(pair)
+        row.append(group)
         by_room[room - length].append(row)
     return rows
 
 
-def _fill(
-    streams: list[np.ndarray],
-    lengths: np.ndarray,
-    critical: np.ndarray,
-    rows: list[list[int]],
-    row_length: int,
-    rows_per_chunk: int,
-) -> PackedPairs:
-    n_chunks = -(-len(rows) // rows_per_chunk)
-    n_rows = n_chunks * -(-len(rows) // n_chunks)
-    tokens, targets, segment_ids, positions = np.zeros((4, n_rows, row_length), np.int32)
-    first = np.zeros(len(streams), np.int32)
-    for row, members in enumerate(rows):
-        column = 0
-        for segment, sentence in enumerate([2 * pair + side for pair in members for side in (0, 1)], start=1):
-            length = int(lengths[sentence])
-            place = slice(column, column + length)
-            tokens[row, place] = streams[sentence][:-1]
-            targets[row, place] = streams[sentence][1:]
-            segment_ids[row, place] = segment
-            positions[row, place] = np.arange(length)
-            first[sentence] = row * row_length + column
-            column += length
-
-    def in_chunks(array: np.ndarray) -> np.ndarray:
-        return array.reshape(n_chunks, -1, row_length)
-
-    return PackedPairs(
-        in_chunks(tokens),
-        in_chunks(targets),
-        in_chunks(segment_ids),
-        in_chunks(positions),
-        first,
-        lengths.astype(np.int32),
-        critical.astype(np.int32),
-    )
+def _by_chunk(chunk: np.ndarray, values: np.ndarray, n_chunks: int) -> tuple[np.ndarray, np.ndarray]:
+    """`values` sorted into [C, most in a chunk], short chunks filled with 0, and the column that each has there."""
+    order = np.argsort(chunk, kind="stable")
+    counts = np.bincount(chunk, minlength=n_chunks)
+    slot = np.empty(len(chunk), np.int64)
+    slot[order] = np.arange(len(chunk)) - np.repeat(np.cumsum(counts) - counts, counts)
+    sorted_values = np.zeros((n_chunks, counts.max()), np.int64)
+    sorted_values[chunk, slot] = values
+    return sorted_values, slot

@@ -1,156 +1,225 @@
 """The scorer: one compiled function from parameters to the log-probabilities of every sentence of a suite."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from npi_jax.scoring.packing import EncodedPairs, PackedPairs, pack_pairs
+from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences
+from npi_jax.scoring.normalization import Affine, normalization
+from npi_jax.scoring.packing import Packed, pack
+from npi_jax.scoring.scores import Scores, TokenScores
 from npi_jax.scoring.spec import ScoreSpec
 
 Params = Any
 SequenceFn = Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
 OutputFn = Callable[[Params], tuple[jax.Array, jax.Array]]
+PredictFn = Callable[[Params, Mapping[str, jax.Array]], jax.Array]
+
+MAX_LOGITS = 1 << 22
+"""Most logits that exist at a time (16 MiB); more were slower on CPU, where fresh memory has to be paged in."""
 
 
-class Scores(NamedTuple):
-    """Log-probabilities in nats, float32 [pairs, 2]: column 0 the good sentence, column 1 the bad one.
+class HiddenOutput(NamedTuple):
+    """A model in two parts, so that logits of all positions never exist at once.
 
     Attributes:
-        sentence: of the whole sentence.
-        critical: of the critical region, given what comes before it.
+        hidden: ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to hidden states [R, L, D].
+        output: ``params`` to the output layer's weights [D, V] and bias [V].
     """
 
-    sentence: jax.Array
-    critical: jax.Array
+    hidden: SequenceFn
+    output: OutputFn
 
 
-def token_log_probs(
-    hidden: jax.Array, weights: jax.Array, bias: jax.Array, targets: jax.Array, *, chunk: int = 1024
-) -> jax.Array:
-    """Log-probability of each target under a softmax over ``hidden @ weights + bias``.
-
-    Rows are taken in chunks, so that at most [chunk, V] logits exist at a time.
+def log_normalizers(hidden: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
+    """log sum exp over the vocabulary of ``hidden @ weights + bias``, never more than `MAX_LOGITS` at a time.
 
     Args:
         hidden: [N, D], any float dtype.
         weights: [D, V].
         bias: [V].
-        targets: int [N].
-        chunk: most rows at a time; chunks are made as equal as can be.
 
     Returns:
         float32 [N], nats.
     """
     n = hidden.shape[0]
-    chunk = -(-n // -(-n // chunk))
-    padding = -n % chunk
-    hidden = jnp.pad(hidden, ((0, padding), (0, 0))).reshape(-1, chunk, hidden.shape[1])
-    targets = jnp.pad(targets, (0, padding)).reshape(-1, chunk)
+    n_chunks = -(-n * weights.shape[1] // MAX_LOGITS)
+    chunk = -(-n // n_chunks)
+    padded = jnp.pad(hidden, ((0, n_chunks * chunk - n), (0, 0))).reshape(n_chunks, chunk, -1)
 
-    def of_chunk(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-        logits = jnp.dot(rows[0], weights, preferred_element_type=jnp.float32) + bias
-        return _pick(logits, rows[1])
+    def of_chunk(rows: jax.Array) -> jax.Array:
+        logits = jnp.dot(rows, weights, preferred_element_type=jnp.float32) + bias
+        return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
 
-    return jax.lax.map(of_chunk, (hidden, targets)).reshape(-1)[:n]
-
-
-def _pick(logits: jax.Array, targets: jax.Array) -> jax.Array:
-    logits = logits.astype(jnp.float32)
-    target_logits = jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-    return target_logits - jax.nn.logsumexp(logits, axis=-1)
+    return jax.lax.map(of_chunk, padded).reshape(-1)[:n]
 
 
 class Scorer:
     """A suite made ready for one model architecture; see `make_scorer`.
 
-    ``scorer(params)`` is jitted. To map it over stacked parameters, map `apply` with the second argument, the
-    arrays of the suite, shared: ``jax.vmap(scorer.apply, (0, None))(stacked, scorer.arrays)``.
+    ``scorer(params)`` is jitted. To map it over stacked parameters there is `stacked`; `apply` is the pure
+    function behind both, for transformations of your own.
+
+    Attributes:
+        spec: the conventions.
+        sentences: what is scored.
+        packed: how it lies in rows.
+        arrays: what `apply` needs of it.
+        affine: for each region the scale and the shift that normalize it.
     """
 
-    def __init__(self, packed: PackedPairs, spec: ScoreSpec, log_probs: SequenceFn):
-        self.spec = spec
-        self.packed = packed
-        self.n_sentence = packed.n_sentence.reshape(-1, 2)
-        self.n_critical = np.diff(packed.critical, axis=1).reshape(-1, 2)
+    def __init__(
+        self,
+        sentences: EncodedSentences,
+        packed: Packed,
+        spec: ScoreSpec,
+        predict: PredictFn,
+        affine: Mapping[str, Affine],
+    ):
+        self.spec, self.sentences, self.packed, self.affine = spec, sentences, packed, affine
         self.arrays = {
-            "rows": np.stack([packed.tokens, packed.targets, packed.segment_ids, packed.positions], axis=1),
-            "spans": np.column_stack([packed.first, packed.n_sentence, packed.critical]),
+            "rows": np.stack([packed.tokens, packed.segment_ids, packed.positions], axis=1),
+            "contexts": packed.contexts,
+            "predictions": packed.predictions,
+            "table": packed.table,
+            "spans": dict(packed.spans),
         }
-        self._longest = int(packed.n_sentence.max())
-        self._log_probs = log_probs
+        self._predict = predict
         self._jitted = jax.jit(self.apply)
+        self._jitted_predictions = jax.jit(self.predictions)
+        self._mapped: dict[Any, Any] = {}
 
     def __call__(self, params: Params) -> Scores:
         """Score the suite with one model's parameters."""
-        return self._jitted(params, self.arrays)
+        return Scores(self._jitted(params, self.arrays), self)
 
-    def apply(self, params: Params, arrays: dict[str, Any]) -> Scores:
-        """The pure function behind `__call__`; `arrays` is `self.arrays`."""
-        chunks = jnp.asarray(arrays["rows"])
-        with jax.default_matmul_precision(self.spec.precision):
-            log_probs = jax.lax.map(lambda rows: self._log_probs(params, *rows), chunks).reshape(-1)
-        first, n_sentence, critical_start, critical_end = jnp.asarray(arrays["spans"]).T[:, :, None]
-        index = jnp.arange(self._longest)
+    def stacked(self, params: Params) -> Scores:
+        """Score the suite with parameters stacked along axis 0; results have a leading axis of members.
+
+        On CPU members are taken in turn, elsewhere at once (`jax.vmap`). Where the parameters are sharded along
+        axis 0, each device scores its own members and none waits for another.
+        """
+        sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
+        axis = sharding.spec[0] if isinstance(sharding, NamedSharding) and sharding.spec else None
+        key = (sharding.mesh, axis) if axis is not None else None
+        if key not in self._mapped:
+            self._mapped[key] = jax.jit(self._over_members(key))
+        return Scores(self._mapped[key](params, self.arrays), self)
+
+    def _over_members(self, key: tuple[Any, Any] | None) -> Callable[..., Any]:
+        devices = jax.devices() if key is None else key[0].devices.flat
+        if devices[0].platform == "cpu":
+
+            def local(params: Params, arrays: Any) -> Any:
+                return jax.lax.map(lambda one: self.apply(one, arrays), params)
+        else:
+            local = jax.vmap(self.apply, (0, None))
+        if key is None:
+            return local
+        mesh, axis = key
+        return jax.shard_map(local, mesh=mesh, in_specs=(P(axis), P()), out_specs=P(axis), check_vma=False)
+
+    def tokens(self, params: Params) -> TokenScores:
+        """The log-probability of every scored token, with one model's parameters."""
+        return TokenScores(self._jitted_predictions(params, self.arrays), self)
+
+    def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """Each region's summed log-probability, float32 [S], nats; `arrays` is `self.arrays`.
+
+        NaN where a sentence has no such region.
+        """
+        predicted = self.predictions(params, arrays)
+        table = jnp.asarray(arrays["table"])
         # Gathering and masking, not a segment sum: scatters are not deterministic on every accelerator.
-        values = log_probs.at[first + index].get(mode="fill", fill_value=0.0)
-        inside = (index >= critical_start) & (index < critical_end)
-        return Scores(
-            jnp.where(index < n_sentence, values, 0.0).sum(axis=1).reshape(-1, 2),
-            jnp.where(inside, values, 0.0).sum(axis=1).reshape(-1, 2),
-        )
+        values = jnp.where(table == ABSENT, 0.0, predicted[table])
+        column = jnp.arange(table.shape[1])
+
+        def total(span: jax.Array) -> jax.Array:
+            inside = (column >= span[:, :1]) & (column < span[:, 1:])
+            return jnp.where(span[:, 0] == ABSENT, jnp.nan, jnp.where(inside, values, 0.0).sum(axis=1))
+
+        return {name: total(jnp.asarray(span)) for name, span in arrays["spans"].items()}
+
+    def predictions(self, params: Params, arrays: Mapping[str, Any]) -> jax.Array:
+        """The log-probability of every distinct prediction, float32 [C * P], nats; what `packed.table` points to."""
+        chunks = {name: jnp.asarray(arrays[name]) for name in ("rows", "contexts", "predictions")}
+        with jax.default_matmul_precision(self.spec.precision):
+            return jax.lax.map(lambda chunk: self._predict(params, chunk), chunks).reshape(-1)
 
 
 def make_scorer(
-    pairs: EncodedPairs,
-    spec: ScoreSpec,
+    model: Any,
+    suite: Encodable,
+    spec: ScoreSpec | None = None,
     *,
-    hidden_fn: SequenceFn | None = None,
-    output_fn: OutputFn | None = None,
-    logits_fn: SequenceFn | None = None,
-    start: int | None = None,
-    end: int | None = None,
+    unigram: np.ndarray | None = None,
     row_length: int | None = None,
-    rows_per_chunk: int = 64,
+    rows_per_chunk: int = 32,
+    max_length: int | None = None,
 ) -> Scorer:
-    """Make a scorer for a model given as a pure function.
+    """Make a scorer for a model given as pure functions.
 
     Args:
-        pairs: the suite, encoded with the model's tokenizer.
-        spec: the conventions of the score.
-        hidden_fn: ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to hidden states [R, L, D].
-            The model must keep segments apart: where ``positions == 0`` a new sentence begins.
-        output_fn: ``params`` to the output layer's weights [D, V] and bias [V].
-        logits_fn: instead of the two above: same arguments as `hidden_fn`, gives logits [R, L, V].
-        start, end: ids of the start and end token, as far as `spec` asks for them.
-        row_length: see `pack_pairs`.
-        rows_per_chunk: rows that the model sees at a time; bounds the memory whatever the number of pairs.
+        model: a function ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to logits [R, L, V]; or
+            anything with such a function ``hidden`` that gives hidden states [R, L, D], and a function ``output``
+            from ``params`` to weights [D, V] and bias [V] (`HiddenOutput`, `npi_jax.models.Model`): logits of all
+            positions then never exist at once. The model must keep segments apart: where ``positions == 0``
+            another sentence begins; where ``segment_ids`` differ nothing may be seen.
+        suite: sentences as token ids (`encode_pairs`, `EncodedSentences`), or a suite's ``encode(tokenizer)``.
+        spec: the conventions of the score; by default ``ScoreSpec()``.
+        unigram: log-probability of every token type under a unigram model, [V], nats; for slor and normlp.
+        row_length: see `pack`.
+        rows_per_chunk: rows that the model sees at a time; bounds the memory whatever the number of sentences.
+        max_length: most tokens of a sentence that the model can read; by default its ``max_positions``, if any.
 
     Raises:
-        ValueError: if neither a `logits_fn` nor `hidden_fn` with `output_fn` is given, and as `pack_pairs`.
+        ValueError: if something is asked for that the sentences, the tokenizer or the model do not have; the
+            message names the item.
     """
-    packed = pack_pairs(pairs, spec, start=start, end=end, row_length=row_length, rows_per_chunk=rows_per_chunk)
-    return Scorer(packed, spec, _log_prob_fn(hidden_fn, output_fn, logits_fn))
+    spec = spec or ScoreSpec()
+    sentences = suite.sentences(spec)
+    if max_length is None:
+        max_length = getattr(model, "max_positions", None)
+    packed = pack(sentences, spec, row_length=row_length, rows_per_chunk=rows_per_chunk, max_length=max_length)
+    affine = {name: normalization(name, sentences, packed, spec.normalization, unigram) for name in spec.regions}
+    return Scorer(sentences, packed, spec, _predict_fn(model, packed), affine)
 
 
-def _log_prob_fn(hidden_fn: SequenceFn | None, output_fn: OutputFn | None, logits_fn: SequenceFn | None) -> Any:
-    if logits_fn is not None and hidden_fn is None and output_fn is None:
+def _predict_fn(model: Any, packed: Packed) -> PredictFn:
+    """``(params, chunk)`` to the chunk's predictions, float32 [P]."""
+    largest = int(max(packed.tokens.max(), packed.predictions[:, 1].max()))
 
-        def from_logits(params: Params, *rows: jax.Array) -> jax.Array:
-            tokens, targets, segment_ids, positions = rows
-            return _pick(logits_fn(params, tokens, segment_ids, positions), targets)
+    def check(n_types: int) -> None:
+        # An index beyond the end of an array is not an error in JAX.
+        if largest >= n_types:
+            raise ValueError(f"token id {largest} occurs, but the model has {n_types} token types: another tokenizer?")
 
-        return from_logits
-    if hidden_fn is None or output_fn is None or logits_fn is not None:
-        raise ValueError("make_scorer needs either logits_fn, or hidden_fn together with output_fn")
+    if hasattr(model, "hidden") and hasattr(model, "output"):
 
-    def from_hidden(params: Params, *rows: jax.Array) -> jax.Array:
-        tokens, targets, segment_ids, positions = rows
-        hidden = hidden_fn(params, tokens, segment_ids, positions)
-        weights, bias = output_fn(params)
-        flat = hidden.reshape(-1, hidden.shape[-1])
-        return token_log_probs(flat, weights, bias, targets.reshape(-1)).reshape(targets.shape)
+        def from_hidden(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+            hidden = model.hidden(params, *chunk["rows"])
+            weights, bias = model.output(params)
+            check(weights.shape[1])
+            hidden = hidden.reshape(-1, hidden.shape[-1])[chunk["contexts"]]
+            context, target = chunk["predictions"]
+            products = hidden[context].astype(jnp.float32) * weights.T[target].astype(jnp.float32)
+            return products.sum(axis=1) + bias[target] - log_normalizers(hidden, weights, bias)[context]
 
-    return from_hidden
+        return from_hidden
+    if not callable(model):
+        raise TypeError(f"make_scorer: {type(model).__name__} is neither a function nor has it hidden and output")
+
+    def from_logits(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+        logits = model(params, *chunk["rows"])
+        check(logits.shape[-1])
+        logits = logits.reshape(-1, logits.shape[-1]).astype(jnp.float32)
+        context, target = chunk["predictions"]
+        position = chunk["contexts"][context]
+        return logits[position, target] - jax.nn.logsumexp(logits, axis=-1)[position]
+
+    return from_logits

@@ -1,64 +1,157 @@
 """A suite in a tokenizer's ids: what the scorer takes."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.corpus.tokenizer import Encoding, Tokenizer
 from npi_jax.errors import UserError
-from npi_jax.scoring import EncodedPairs
-from npi_jax.suites.schema import Item, Span, Suite
+from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
+from npi_jax.suites.schema import ConditionSuite, Span, Suite
 
 
 class EncodingError(UserError):
-    """An item that the tokenizer cannot put into ids together with its critical region."""
+    """An item that the tokenizer cannot put into ids together with its regions."""
 
 
 @dataclass(frozen=True)
-class EncodedSuite:
-    """A suite, its ids, and how well the vocabulary covers it.
+class Layout:
+    """A suite as sentences one after another, S of them in groups (pairs, or the conditions of an item).
 
     Attributes:
-        suite: the items.
-        pairs: their ids, in the same order.
-        unknown_items: items with a word outside the vocabulary in either sentence.
-        unknown_critical: items whose critical region holds such a word: their scores say little.
+        texts: the sentences.
+        groups: int [S], the number of each sentence's group.
+        regions: by name each sentence's span of characters, or None.
+        labels: columns with a value for each group.
+        sentence_labels: columns with a value for each sentence.
     """
 
-    suite: Suite
-    pairs: EncodedPairs
-    unknown_items: int
-    unknown_critical: int
+    texts: Sequence[str]
+    groups: np.ndarray
+    regions: Mapping[str, Sequence[Span | None]]
+    labels: Mapping[str, Sequence[str]]
+    sentence_labels: Mapping[str, Sequence[str]]
 
 
-def encode_suite(suite: Suite, tokenizer: Tokenizer) -> EncodedSuite:
-    """Tokenize every sentence and carry the critical regions from characters to tokens.
+def layout(suite: Suite | ConditionSuite) -> Layout:
+    """The sentences of a suite in the order in which they are scored."""
+    if isinstance(suite, ConditionSuite):
+        conditions = [(name, c) for item in suite for name, c in item.conditions.items()]
+        named = dict.fromkeys(region for _, c in conditions for region in c.regions)
+        return Layout(
+            [c.text for _, c in conditions],
+            np.repeat(np.arange(len(suite)), [len(item.conditions) for item in suite]),
+            {region: [c.regions.get(region) for _, c in conditions] for region in named},
+            {"suite": [suite.name] * len(suite)}
+            | {field: [getattr(item, field) for item in suite] for field in ("paradigm", "task", "item")},
+            {"condition": [name for name, _ in conditions]},
+        )
+    regions: dict[str, list[Span | None]] = {
+        "critical": [span for item in suite for span in (item.critical_good, item.critical_bad)]
+    }
+    for name in dict.fromkeys(name for item in suite for name in item.regions):
+        regions[name] = [span for item in suite for span in item.regions.get(name, (None, None))]
+    return Layout(
+        [text for item in suite for text in (item.good, item.bad)],
+        np.repeat(np.arange(len(suite)), 2),
+        regions,
+        {"suite": [suite.name] * len(suite)}
+        | {field: [getattr(item, field) for item in suite] for field in ("paradigm", "task", "kind", "item")},
+        {},
+    )
+
+
+class EncodedSuite:
+    """A suite together with a tokenizer: gives its sentences in ids, as a `ScoreSpec` wants them.
+
+    Arguments:
+        suite: the items.
+        tokenizer: the model's.
 
     Raises:
-        EncodingError: naming the item, if no token overlaps its critical region.
+        EncodingError: naming the item, if no token overlaps one of its regions.
     """
-    sentences, critical = [], []
-    unknown_items = unknown_critical = 0
-    for item in suite:
-        sides = [
-            _encode(tokenizer, item, "good", item.good, item.critical_good),
-            _encode(tokenizer, item, "bad", item.bad, item.critical_bad),
-        ]
-        sentences.append((sides[0][0], sides[1][0]))
-        critical.append([span for _, span in sides])
-        unknown = [ids == tokenizer.unk if tokenizer.unk is not None else np.zeros(len(ids), bool) for ids, _ in sides]
-        unknown_items += any(side.any() for side in unknown)
-        unknown_critical += any(side[start:end].any() for side, (_, (start, end)) in zip(unknown, sides, strict=True))
-    pairs = EncodedPairs(tuple(sentences), np.array(critical, np.int32))
-    return EncodedSuite(suite, pairs, unknown_items, unknown_critical)
 
+    def __init__(self, suite: Suite | ConditionSuite, tokenizer: Tokenizer) -> None:
+        self.suite, self.tokenizer = suite, tokenizer
+        self._layout = layout(suite)
+        self._plain = self._encode(leading_space=False)
 
-def _encode(tokenizer: Tokenizer, item: Item, side: str, text: str, span: Span) -> tuple[np.ndarray, Span]:
-    encoding = tokenizer.encode(text)
-    overlaps = (encoding.offsets[:, 0] < span[1]) & (encoding.offsets[:, 1] > span[0])
-    tokens = np.flatnonzero(overlaps)
-    if not len(tokens):
-        raise EncodingError(
-            f"item {item.item!r}: no token of its {side} sentence {text!r} lies in its critical region {span}"
+    def sentences(self, spec: ScoreSpec) -> EncodedSentences:
+        """The sentences as token ids, with the leading space and the context that the spec asks for."""
+        encoded = self._spaced if spec.leading_space else self._plain
+        if not spec.context:
+            return encoded
+        context = tuple(int(i) for i in self.tokenizer.encode(spec.context).ids)
+        return EncodedSentences(**{**vars(encoded), "context": context})
+
+    @property
+    def unknown_items(self) -> int:
+        """Items with a word outside the vocabulary in any of their sentences."""
+        return len(set(self._plain.groups[[unknown.any() for unknown in self._unknown]]))
+
+    @property
+    def unknown_critical(self) -> int:
+        """Items whose critical region holds such a word: their scores say little."""
+        if "critical" not in self._plain.regions:
+            return 0
+        spans = self._plain.regions["critical"]
+        inside = [unknown[slice(*span)].any() for unknown, span in zip(self._unknown, spans, strict=True)]
+        return len(set(self._plain.groups[inside]))
+
+    @cached_property
+    def _unknown(self) -> list[np.ndarray]:
+        """Which tokens are unknown words, for each sentence."""
+        return [ids == (ABSENT if self.tokenizer.unk is None else self.tokenizer.unk) for ids in self._plain.ids]
+
+    @cached_property
+    def _spaced(self) -> EncodedSentences:
+        return self._encode(leading_space=True)
+
+    def _encode(self, *, leading_space: bool) -> EncodedSentences:
+        texts, tokenizer = self._layout.texts, self.tokenizer
+        if leading_space:
+            # Characters are counted in the sentence itself, without the space.
+            spaced = tokenizer.encode_many([f" {text}" for text in texts])
+            encodings = [Encoding(one.ids, np.maximum(one.offsets - 1, 0)) for one in spaced]
+        else:
+            encodings = tokenizer.encode_many(texts)
+        offsets = [one.offsets for one in encodings]
+        regions = {name: self._token_spans(name, spans, offsets) for name, spans in self._layout.regions.items()}
+        return EncodedSentences(
+            ids=[one.ids for one in encodings],
+            groups=self._layout.groups,
+            regions=regions,
+            start=tokenizer.start,
+            end=tokenizer.end,
+            prefix=tokenizer.prefix,
+            leading_space=leading_space,
+            texts=texts,
+            offsets=offsets,
+            labels=self._layout.labels,
+            sentence_labels=self._layout.sentence_labels,
         )
-    return encoding.ids, (int(tokens[0]), int(tokens[-1]) + 1)
+
+    def _token_spans(self, name: str, spans: Sequence[Span | None], offsets: Sequence[np.ndarray]) -> np.ndarray:
+        """The tokens that overlap each sentence's span of characters, [S, 2]."""
+        found = np.full((len(spans), 2), ABSENT, np.int32)
+        for index, (span, places) in enumerate(zip(spans, offsets, strict=True)):
+            if span is None:
+                continue
+            # Tokens stand in the order of their characters.
+            tokens = np.flatnonzero((places[:, 0] < span[1]) & (places[:, 1] > span[0]))
+            if not len(tokens):
+                group = int(self._layout.groups[index])
+                raise EncodingError(
+                    f"item {self._layout.labels['item'][group]!r}: no token of {self._layout.texts[index]!r} lies in "
+                    f"its region {name!r}, characters {span[0]} to {span[1]}"
+                )
+            found[index] = tokens[0], tokens[-1] + 1
+        return found
+
+
+def encode_suite(suite: Suite | ConditionSuite, tokenizer: Tokenizer) -> EncodedSuite:
+    """Tokenize every sentence and carry the regions from characters to tokens; see `EncodedSuite`."""
+    return EncodedSuite(suite, tokenizer)

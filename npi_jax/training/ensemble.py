@@ -13,7 +13,7 @@ from npi_jax.config import Config, Member
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import RowPool, Variant
 from npi_jax.models import Model
-from npi_jax.scoring import Scorer, Scores
+from npi_jax.scoring import Scorer
 from npi_jax.training.mesh import MEMBERS, SHARED, fetch, map_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
 from npi_jax.training.step import (
@@ -138,8 +138,8 @@ class Ensemble:
         result: jax.Array = self.valid_call(state.params, self._valid)
         return result
 
-    def score(self, state: MemberState) -> dict[str, Scores]:
-        """All suites, all members: a `Scores` with a leading axis of places for each; does not wait."""
+    def score(self, state: MemberState) -> dict[str, dict[str, jax.Array]]:
+        """All suites, all members: what `Scorer.apply` gives, with a leading axis of places; does not wait."""
         return {name: call(state.params, arrays) for name, (call, arrays) in self._scorers.items()}
 
     def strip(self, state: MemberState) -> MemberState:

@@ -68,24 +68,14 @@ class Trainer:
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
         self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh)
         self.ensemble.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, self.scorers)
-        self._tables = ScoreTables(prepared.suites, self.scorers, self.ensemble.size)
+        self._tables = ScoreTables(self.scorers, self.ensemble.size)
         every = config.score.every
         self.schedule = scheduled_steps(config.train.steps, every)
         self._save_every = config.checkpoints.every or every
 
     def _make_scorers(self) -> dict[str, Scorer]:
-        eos = self.prepared.tokenizer.eos
-        return {
-            name: make_scorer(
-                encoded.pairs,
-                self.config.score.suites[name].spec,
-                hidden_fn=self.model.hidden,
-                output_fn=self.model.output,
-                start=eos,
-                end=eos,
-            )
-            for name, encoded in self.prepared.suites.items()
-        }
+        suites = self.config.score.suites
+        return {name: make_scorer(self.model, suite, suites[name].spec) for name, suite in self.prepared.suites.items()}
 
     def train(self) -> None:
         """Train to the last step.

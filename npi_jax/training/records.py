@@ -6,8 +6,7 @@ import numpy as np
 import polars as pl
 
 from npi_jax.config import Member
-from npi_jax.scoring import Scorer, Scores
-from npi_jax.suites.encode import EncodedSuite
+from npi_jax.scoring import Scorer, Scores, fixed_columns
 from npi_jax.training.step import Progress
 
 
@@ -34,47 +33,31 @@ class ScoreTables:
     """Turns scores into long tables; the columns that do not change are made once.
 
     Args:
-        suites: the encoded suites by name.
-        scorers: their scorers.
+        scorers: of each suite by name.
         n_members: size of the ensemble.
     """
 
-    def __init__(self, suites: Mapping[str, EncodedSuite], scorers: Mapping[str, Scorer], n_members: int):
-        self._n_members = n_members
-        self._fixed = {name: self._frame(name, suites[name], scorers[name]) for name in suites}
+    def __init__(self, scorers: Mapping[str, Scorer], n_members: int):
+        self._n_members, self._scorers = n_members, scorers
+        self._fixed = {name: self._frame(name, scorer) for name, scorer in scorers.items()}
 
-    def _frame(self, name: str, encoded: EncodedSuite, scorer: Scorer) -> pl.DataFrame:
-        items = encoded.suite.items
-        columns = {
-            field: pl.Series([getattr(item, field) for item in items], dtype=pl.String)
-            for field in ("paradigm", "task", "kind", "item")
-        }
-        one = pl.DataFrame({"suite": pl.Series([name] * len(items), dtype=pl.String), **columns})
-        regions = [
-            one.with_columns(
-                pl.lit(region).alias("region"),
-                pl.Series("n_good", counts[:, 0], dtype=pl.Int32),
-                pl.Series("n_bad", counts[:, 1], dtype=pl.Int32),
-            )
-            for region, counts in (("critical", scorer.n_critical), ("sentence", scorer.n_sentence))
-        ]
-        both = pl.concat(regions)
-        return pl.concat([both.with_columns(pl.lit(m, pl.Int32).alias("member")) for m in range(self._n_members)])
+    def _frame(self, name: str, scorer: Scorer) -> pl.DataFrame:
+        columns = fixed_columns(scorer)
+        one = pl.DataFrame({column: pl.Series(values.tolist()) for column, values in columns.items()})
+        counts = [pl.col(column).cast(pl.Int32) for column in ("n_good", "n_bad")]
+        one = one.with_columns(pl.lit(name).alias("suite"), *counts)
+        return pl.concat([one.with_columns(pl.lit(m, pl.Int32).alias("member")) for m in range(self._n_members)])
 
-    def table(self, step: int, scores: Mapping[str, Scores]) -> pl.DataFrame:
-        """Scores [members, pairs, 2] of every suite at a step, as one row for each member, item and region."""
-        frames = [self._filled(step, self._fixed[name], values) for name, values in scores.items()]
-        return pl.concat(frames)
+    def table(self, step: int, log_probs: Mapping[str, Mapping[str, np.ndarray]]) -> pl.DataFrame:
+        """What `Scorer.apply` gave for all members of every suite at a step: one row a member, region and item."""
+        return pl.concat([self._filled(step, name, values) for name, values in log_probs.items()])
 
-    def _filled(self, step: int, fixed: pl.DataFrame, scores: Scores) -> pl.DataFrame:
-        # [members, regions, pairs, 2], in the order of the fixed columns
-        values = np.stack([scores.critical, scores.sentence], axis=1).astype(np.float64).reshape(-1, 2)
-        return fixed.with_columns(
-            pl.lit(step, pl.Int32).alias("step"),
-            pl.Series("good", values[:, 0]),
-            pl.Series("bad", values[:, 1]),
-            pl.Series("delta", values[:, 0] - values[:, 1]),
+    def _filled(self, step: int, name: str, log_probs: Mapping[str, np.ndarray]) -> pl.DataFrame:
+        values = Scores(log_probs, self._scorers[name]).value_columns()
+        filled = self._fixed[name].with_columns(
+            pl.lit(step, pl.Int32).alias("step"), *(pl.Series(column, array) for column, array in values.items())
         )
+        return filled.filter(pl.col("n_good") >= 0)
 
 
 def members_table(members: Sequence[Member], skipped: np.ndarray, diverged: np.ndarray) -> pl.DataFrame:

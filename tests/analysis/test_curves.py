@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from npi_jax.scoring import pair_accuracy
 from npi_jax.analysis import curves as module
 from npi_jax.analysis.curves import (
     MEAN_OVER_TASKS,
@@ -47,6 +48,7 @@ def make_scores(members, deltas, **constant):
                 "task": task,
                 "item": [f"{task}-{i}" for i in range(len(values))],
                 "delta": np.asarray(values, dtype=np.float64),
+                "correct": pair_accuracy(np.asarray(values, dtype=np.float64)),
                 **columns,
             }
         )

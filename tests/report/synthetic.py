@@ -97,6 +97,7 @@ def _scores(random, members, environments, steps, items) -> pl.DataFrame:
         item=pl.format("{}-{}-{}", "task", "kind", "number"),
         region="region",
         delta=delta,
+        correct=(delta.sign() + 1) / 2,
         good=delta - 20,
         bad=pl.lit(-20.0),
         n_good=pl.lit(7),

@@ -7,21 +7,36 @@ import numpy as np
 import pytest
 
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model
-from npi_jax.scoring import EncodedPairs, ScoreSpec, make_scorer, pair_accuracy, token_log_probs
+from npi_jax.scoring import (
+    EncodedSentences,
+    HiddenOutput,
+    ScoreSpec,
+    SpecMismatchError,
+    encode_pairs,
+    log_normalizers,
+    make_scorer,
+    scorer,
+)
 
 VOCABULARY, EOS = 40, 0
 compiled: dict = {}
 
 
-def make_pairs(n: int, seed: int = 0) -> EncodedPairs:
+def make_pairs(n: int, seed: int = 0) -> tuple[list, np.ndarray]:
     rng = np.random.default_rng(seed)
-    sentences, critical = [], []
+    pairs, critical = [], []
     for _ in range(n):
         lengths = rng.integers(2, 12, 2)
-        sentences.append(tuple(rng.integers(1, VOCABULARY, length) for length in lengths))
-        starts = [int(rng.integers(0, length)) for length in lengths]
-        critical.append([(s, int(rng.integers(s + 1, length + 1))) for s, length in zip(starts, lengths, strict=True)])
-    return EncodedPairs(tuple(sentences), np.array(critical))
+        # Half of the pairs begin alike.
+        shared = rng.integers(1, VOCABULARY, int(rng.integers(0, 5)) * int(rng.integers(0, 2)))
+        pairs.append(tuple(np.concatenate([shared, rng.integers(1, VOCABULARY, n)]) for n in lengths))
+        spans = [sorted(rng.choice(len(ids) + 1, 2, replace=False).tolist()) for ids in pairs[-1]]
+        critical.append(spans)
+    return pairs, np.array(critical)
+
+
+def encode(pairs, critical=None) -> EncodedSentences:
+    return encode_pairs(pairs, critical, start=EOS, end=EOS)
 
 
 CONFIGS = [
@@ -39,98 +54,146 @@ def model(request):
 
 
 def reference(model, params, ids: np.ndarray, spec: ScoreSpec) -> np.ndarray:
-    """Log-probability of each scored token of one sentence, alone in its row, by log_softmax."""
+    """Log-probability of each token (end included) of one sentence, alone in its row, by log_softmax."""
     logits_fn = compiled.setdefault(id(model), jax.jit(model.logits))
-    whole = np.array([*([EOS] if spec.beginning == "token" else []), *ids, *([EOS] if spec.score_end else [])])
+    whole = np.array([*([EOS] if spec.beginning == "token" else []), *ids, EOS])
     # Zeros to the right change nothing before them, and one shape compiles once.
-    inputs = np.zeros((1, 16), int)
+    inputs = np.zeros((1, 24), int)
     inputs[0, : len(whole) - 1] = whole[:-1]
-    logits = logits_fn(params, inputs, np.ones_like(inputs), np.arange(16)[None])[0]
+    logits = logits_fn(params, inputs, np.ones_like(inputs), np.arange(24)[None])[0]
     log_probs = np.asarray(jax.nn.log_softmax(logits))[: len(whole) - 1]
-    return np.take_along_axis(log_probs, whole[1:, None], axis=1)[:, 0]
+    picked = np.take_along_axis(log_probs, whole[1:, None], axis=1)[:, 0]
+    return picked if spec.beginning == "token" else np.array([np.nan, *picked])
 
 
-@pytest.mark.parametrize("spec", [ScoreSpec(), ScoreSpec(score_end=False)], ids=["end", "no end"])
+SPECS = {
+    "end": ScoreSpec(regions=("critical", "sentence", "difference", "critical_last")),
+    "no end": ScoreSpec(score_end=False),
+    "first unscored": ScoreSpec(score_first=False, regions=("sentence",)),
+    "none": ScoreSpec(beginning="none", regions=("sentence", "critical")),
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 @pytest.mark.parametrize("face", ["hidden", "logits"])
 def test_packed_scores_equal_one_sentence_at_a_time(model, spec, face):
     model, params = model
-    pairs = make_pairs(30)
-    functions = (
-        {"hidden_fn": model.hidden, "output_fn": model.output} if face == "hidden" else {"logits_fn": model.logits}
-    )
-    scores = make_scorer(pairs, spec, start=EOS, end=EOS, rows_per_chunk=4, **functions)(params)
-    for index, pair in enumerate(pairs.sentences):
-        for side, ids in enumerate(pair):
-            expected = reference(model, params, ids, spec)
-            start, end = pairs.critical[index, side]
-            np.testing.assert_allclose(scores.sentence[index, side], expected.sum(), atol=1e-4)
-            np.testing.assert_allclose(scores.critical[index, side], expected[start:end].sum(), atol=1e-4)
-
-
-def test_order_and_neighbors_do_not_matter(model):
-    model, params = model
-    pairs = make_pairs(40)
-    make = lambda pairs: make_scorer(  # noqa: E731
-        pairs, ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=EOS, end=EOS
+    pairs, critical = make_pairs(30)
+    scores = make_scorer(
+        model if face == "hidden" else model.logits, encode(pairs, critical), spec, rows_per_chunk=2
     )(params)
-    together = make(pairs)
+    for index, pair in enumerate(pairs):
+        different = next((i for i, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
+        for side, ids in enumerate(pair):
+            log_probs = reference(model, params, ids, spec)
+            start, end = critical[index, side]
+            first = int(not spec.score_first or spec.beginning == "none")
+            last = len(ids) + spec.score_end
+            expected = {
+                "sentence": log_probs[first:last].sum(),
+                "critical": log_probs[start:end].sum(),
+                "difference": log_probs[different:last].sum(),
+                "critical_last": log_probs[end - 1],
+            }
+            for region in spec.regions:
+                np.testing.assert_allclose(scores.log_prob(region)[index, side], expected[region], atol=1e-4)
+
+
+def test_order_neighbors_and_packing_do_not_matter(model):
+    model, params = model
+    pairs, critical = make_pairs(40)
+    make = lambda pairs, critical, **packing: make_scorer(model, encode(pairs, critical), **packing)(params)  # noqa: E731
+    together = make(pairs, critical)
     order = np.random.default_rng(0).permutation(40)
-    shuffled = make(EncodedPairs(tuple(pairs.sentences[i] for i in order), pairs.critical[order]))
-    np.testing.assert_allclose(together.sentence[order], shuffled.sentence, atol=1e-5)
-    few = make(EncodedPairs(pairs.sentences[:3], pairs.critical[:3]))
-    np.testing.assert_allclose(together.critical[:3], few.critical, atol=1e-5)
+    shuffled = make([pairs[i] for i in order], critical[order])
+    np.testing.assert_allclose(together.log_prob("sentence")[order], shuffled.log_prob("sentence"), atol=1e-5)
+    few = make(pairs[:3], critical[:3])
+    np.testing.assert_allclose(together.log_prob("critical")[:3], few.log_prob("critical"), atol=1e-5)
+    unpacked = make(pairs, critical, row_length=40, rows_per_chunk=1)
+    np.testing.assert_allclose(together.log_prob("sentence"), unpacked.log_prob("sentence"), atol=1e-5)
+    alone = [make([pair], critical[i : i + 1]).log_prob("sentence")[0] for i, pair in enumerate(pairs[:3])]
+    np.testing.assert_allclose(together.log_prob("sentence")[:3], alone, atol=1e-5)
 
 
 def test_equal_sentences_tie_exactly(model):
     model, params = model
-    pairs = make_pairs(20)
-    equal = EncodedPairs(tuple((good, good) for good, _ in pairs.sentences), pairs.critical[:, [0, 0]])
-    scores = make_scorer(equal, ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=EOS, end=EOS)(params)
-    assert (scores.sentence[:, 0] == scores.sentence[:, 1]).all()
-    assert (scores.critical[:, 0] == scores.critical[:, 1]).all()
+    pairs, critical = make_pairs(20)
+    for normalization in ("sum", "token", "penlp"):
+        spec = ScoreSpec(normalization=normalization, regions=("sentence", "critical", "difference"))
+        scores = make_scorer(model, encode([(good, good) for good, _ in pairs], critical[:, [0, 0]]), spec)(params)
+        assert (scores.delta("sentence") == 0).all()
+        assert (scores.delta("critical") == 0).all()
+        assert normalization != "sum" or (scores.delta("difference") == 0).all()
 
 
-def test_a_uniform_model_is_right_half_of_the_time():
+@pytest.mark.parametrize(("spec", "accuracy"), [(ScoreSpec(), 0.5), ("lm_eval_v04", 1.0), ("blimp_paper", 0.0)])
+def test_a_uniform_model_shows_the_rule_for_ties(spec, accuracy):
     def logits_fn(params, tokens, segment_ids, positions):
         return jnp.zeros((*tokens.shape, VOCABULARY))
 
-    pairs = make_pairs(20)
-    equal_lengths = EncodedPairs(tuple((good, good[::-1]) for good, _ in pairs.sentences), pairs.critical[:, [0, 0]])
-    scores = make_scorer(equal_lengths, ScoreSpec(), logits_fn=logits_fn, start=EOS, end=EOS)({})
-    delta = np.asarray(scores.sentence[:, 0] - scores.sentence[:, 1])
-    assert pair_accuracy(delta).mean() == 0.5
-    n_tokens = [len(good) + 1 for good, _ in equal_lengths.sentences]
-    np.testing.assert_allclose(scores.sentence[:, 0], -np.log(VOCABULARY) * np.array(n_tokens), rtol=1e-5)
-
-
-def test_scores_map_over_stacked_parameters(model):
-    model, _ = model
-    keys = jax.random.split(jax.random.key(0), 3)
-    stacked = jax.jit(jax.vmap(model.init))(keys)
-    scorer = make_scorer(
-        make_pairs(10), ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=EOS, end=EOS
+    spec = ScoreSpec.preset(spec) if isinstance(spec, str) else spec
+    pairs, critical = make_pairs(20)
+    spans = critical[:, [0, 0]]
+    ids = encode([(good, good[::-1]) for good, _ in pairs], spans)
+    sentences = EncodedSentences(
+        ids.ids, ids.groups, ids.regions, start=EOS, end=EOS, leading_space=spec.leading_space
     )
-    together = jax.jit(jax.vmap(scorer.apply, (0, None)))(stacked, scorer.arrays)
-    for member in range(3):
-        alone = scorer(jax.tree.map(lambda leaf, member=member: leaf[member], stacked))
-        np.testing.assert_allclose(together.sentence[member], alone.sentence, atol=1e-4)
+    scores = make_scorer(logits_fn, sentences, spec)({})
+    assert scores.accuracy("sentence") == accuracy
+    n_tokens = [len(good) + spec.score_end for good, _ in pairs]
+    np.testing.assert_allclose(scores.log_prob("sentence")[:, 0], -np.log(VOCABULARY) * np.array(n_tokens), rtol=1e-5)
 
 
-def test_log_probs_in_chunks_equal_the_plain_formula():
+def test_stacked_parameters_score_like_each_alone(model):
+    model, _ = model
+    stacked = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), 4))
+    score = make_scorer(model, encode(*make_pairs(10)))
+    together = score.stacked(stacked)
+    mapped = jax.jit(jax.vmap(score.apply, (0, None)))(stacked, score.arrays)
+    mesh = jax.make_mesh((len(jax.devices()[:2]),), ("ens",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("ens"))
+    sharded = score.stacked(jax.device_put(stacked, sharding))
+    for member in range(4):
+        alone = score(jax.tree.map(lambda leaf, member=member: leaf[member], stacked)).log_prob("sentence")
+        np.testing.assert_allclose(together.log_prob("sentence")[member], alone, atol=1e-5)
+        np.testing.assert_allclose(sharded.log_prob("sentence")[member], alone, atol=1e-5)
+        np.testing.assert_allclose(mapped["sentence"][member].reshape(-1, 2), alone, atol=1e-5)
+
+
+def test_normalizers_in_parts_equal_the_plain_formula(monkeypatch):
     rng = np.random.default_rng(0)
     hidden, weights, bias = rng.normal(size=(23, 5)), rng.normal(size=(5, 11)), rng.normal(size=11)
-    targets = rng.integers(0, 11, 23)
-    logits = hidden @ weights + bias
-    expected = logits[np.arange(23), targets] - np.log(np.exp(logits).sum(axis=1))
-    arrays = (jnp.asarray(x, jnp.float32) for x in (hidden, weights, bias))
-    with jax.default_matmul_precision("highest"):
-        got = token_log_probs(*arrays, jnp.asarray(targets), chunk=7)
-    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    expected = np.log(np.exp(hidden @ weights + bias).sum(axis=1))
+    arrays = [jnp.asarray(x, jnp.float32) for x in (hidden, weights, bias)]
+    for limit in (11, 80, 10_000):
+        monkeypatch.setattr(scorer, "MAX_LOGITS", limit)
+        with jax.default_matmul_precision("highest"):
+            np.testing.assert_allclose(log_normalizers(*arrays), expected, rtol=1e-5)
 
 
-def test_half_a_model_is_refused():
-    with pytest.raises(ValueError, match="either logits_fn, or hidden_fn together with output_fn"):
-        make_scorer(make_pairs(2), ScoreSpec(), hidden_fn=lambda *_: None, start=EOS, end=EOS)
+def test_what_is_no_model_is_refused():
+    pairs = encode(*make_pairs(2))
+    with pytest.raises(TypeError, match="dict is neither a function nor has it hidden and output"):
+        make_scorer({}, pairs)
+    # JAX would read another token's row instead.
+    score = make_scorer(lambda params, tokens, *_: jnp.zeros((*tokens.shape, 10)), pairs)
+    with pytest.raises(ValueError, match="token id 3[0-9] occurs, but the model has 10 token types"):
+        score({})
+
+
+def test_results_know_their_conventions(model):
+    model, params = model
+    pairs = encode(*make_pairs(5))
+    one = make_scorer(model, pairs, ScoreSpec(regions=("sentence",)))(params)
+    same = make_scorer(HiddenOutput(model.hidden, model.output), pairs, ScoreSpec(regions=("sentence",)))(params)
+    np.testing.assert_allclose(one - same, 0, atol=1e-6)
+    other = make_scorer(model, pairs, ScoreSpec(score_end=False, regions=("sentence",)))(params)
+    with pytest.raises(SpecMismatchError, match="score_end: True and False"):
+        one - other
+    with pytest.raises(ValueError, match="leading_space=True, but the sentences were encoded with"):
+        make_scorer(model, pairs, ScoreSpec.preset("lm_eval_v04"))
+    with pytest.raises(ValueError, match="region 'critical' was not scored; the spec has sentence"):
+        one.delta("critical")
 
 
 def test_importing_the_scorer_loads_jax_and_numpy_only():

@@ -1,6 +1,7 @@
 import pytest
 
 from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.scoring import ScoreSpec
 from npi_jax.suites.encode import EncodingError, encode_suite
 from npi_jax.suites.schema import Item, Suite
 
@@ -17,8 +18,9 @@ def test_critical_regions_become_tokens_of_words():
     tokenizer = WordTokenizer.train([GOOD, BAD])
     encoded = encode_suite(make_suite(), tokenizer)
     for side, text in enumerate((GOOD, BAD)):
-        start, end = encoded.pairs.critical[0, side]
-        ids = encoded.pairs.sentences[0][side]
+        sentences = encoded.sentences(ScoreSpec())
+        start, end = sentences.regions["critical"][side]
+        ids = sentences.ids[side]
         assert [tokenizer.token(int(token)) for token in ids[start:end]] == ["at", "all"]
         assert len(ids) == len(tokenizer.encode(text).ids)
     assert encoded.unknown_items == 0
@@ -27,8 +29,9 @@ def test_critical_regions_become_tokens_of_words():
 def test_critical_regions_become_tokens_of_pieces():
     tokenizer = BPETokenizer.train([GOOD, BAD] * 3, size=270)
     encoded = encode_suite(make_suite(), tokenizer)
-    start, end = encoded.pairs.critical[0, 0]
-    text = "".join(tokenizer.token(int(token)) for token in encoded.pairs.sentences[0][0][start:end])
+    sentences = encoded.sentences(ScoreSpec())
+    start, end = sentences.regions["critical"][0]
+    text = "".join(tokenizer.token(int(token)) for token in sentences.ids[0][start:end])
     assert text.strip() == "at all"
 
 
@@ -40,5 +43,5 @@ def test_unknown_words_are_counted():
 
 def test_a_region_without_tokens_names_the_item():
     suite = Suite("s", [Item("odd/3", "p", "t", "other", "a b", "a b", (1, 2), (0, 1))])
-    with pytest.raises(EncodingError, match=r"item 'odd/3': no token of its good sentence 'a b'"):
+    with pytest.raises(EncodingError, match=r"item 'odd/3': no token of 'a b' lies in its region 'critical', characters 1 to 2"):
         encode_suite(suite, WordTokenizer.train(["a b"]))

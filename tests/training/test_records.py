@@ -1,9 +1,9 @@
 import numpy as np
 
 from npi_jax.config import Member
+from npi_jax.corpus.tokenizer import WordTokenizer
 from npi_jax.models import LSTMConfig, make_model
-from npi_jax.scoring import EncodedPairs, Scores, ScoreSpec, make_scorer
-from npi_jax.suites.encode import EncodedSuite
+from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites.schema import Item, Suite
 from npi_jax.training.records import ScoreTables, members_table, metrics_table
 from npi_jax.training.step import Progress
@@ -19,20 +19,20 @@ def test_metrics_hold_mean_losses():
 
 
 def test_every_member_item_and_region_has_a_row():
-    items = [Item(f"i{n}", "p", "only", "licensor", "a b", "a c", (2, 3), (2, 3)) for n in range(2)]
-    pairs = EncodedPairs(
-        ((np.array([1, 2]), np.array([1, 3])), (np.array([1, 2, 4]), np.array([1, 3]))),
-        np.array([[[1, 2], [1, 2]], [[1, 3], [1, 2]]]),
-    )
-    model = make_model(LSTMConfig(embedding=2, hidden=2, layers=1), 5)
-    scorer = make_scorer(pairs, ScoreSpec(), hidden_fn=model.hidden, output_fn=model.output, start=0, end=0)
-    tables = ScoreTables({"s": EncodedSuite(Suite("s", items), pairs, 0, 0)}, {"s": scorer}, n_members=3)
-    sentence = np.arange(12.0).reshape(3, 2, 2)
-    table = tables.table(5, {"s": Scores(sentence, sentence + 100)})
+    items = [
+        Item("i0", "p", "only", "licensor", "a b", "a c", (2, 3), (2, 3)),
+        Item("i1", "p", "only", "licensor", "a b c", "a c", (2, 5), (2, 3)),
+    ]
+    suite = Suite("its own name", items).encode(WordTokenizer.train(["a b c"]))
+    scorer = make_scorer(make_model(LSTMConfig(embedding=2, hidden=2, layers=1), 5), suite)
+    tables = ScoreTables({"s": scorer}, n_members=3)
+    sentence = np.arange(12.0).reshape(3, 4)
+    table = tables.table(5, {"s": {"sentence": sentence, "critical": sentence + 100}})
     assert table.height == 3 * 2 * 2
     row = table.row(by_predicate=(table_filter(member=1, item="i1", region="critical")), named=True)
-    assert (row["good"], row["bad"], row["delta"]) == (106.0, 107.0, -1.0)
+    assert (row["good"], row["bad"], row["delta"], row["correct"]) == (106.0, 107.0, -1.0, 0.0)
     assert (row["n_good"], row["n_bad"], row["step"], row["suite"]) == (2, 1, 5, "s")
+    assert row["spec"] == ScoreSpec().label
     row = table.row(by_predicate=(table_filter(member=2, item="i0", region="sentence")), named=True)
     assert (row["good"], row["bad"]) == (8.0, 9.0)
     assert (row["n_good"], row["n_bad"]) == (3, 3)

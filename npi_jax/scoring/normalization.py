@@ -1,0 +1,82 @@
+"""Normalization: a region's score is its summed log-probability times a number plus a number, both known before."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from npi_jax.scoring.encoded import ABSENT, EncodedSentences
+from npi_jax.scoring.packing import Packed
+
+PENLP_EXPONENT = 0.8
+_LENGTHS = {
+    "word": lambda text: len(text.split()),
+    "character": len,
+    "byte": lambda text: len(text.encode()),
+}
+
+
+class Affine(NamedTuple):
+    """``scale * LP + shift`` for each sentence, float64 [S]."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+def normalization(
+    region: str, sentences: EncodedSentences, packed: Packed, kind: str, unigram: np.ndarray | None
+) -> Affine:
+    """What `ScoreSpec.normalization` does to a region; NaN where it would divide by nothing.
+
+    Formulas: Lau, Armendariz, Lappin, Purver & Shu (TACL 2020), table 2.
+
+    Raises:
+        ValueError: if texts or the unigram log-probabilities are needed and not given.
+    """
+    n = packed.counts(region).astype(np.float64)
+    zero = np.zeros_like(n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        match kind:
+            case "sum":
+                return Affine(np.ones_like(n), zero)
+            case "token":
+                scale, shift = 1 / n, zero
+            case "penlp":
+                scale, shift = ((5 + 1) / (5 + n)) ** PENLP_EXPONENT, zero
+            case "slor":
+                scale, shift = 1 / n, -_unigram(region, packed, unigram, kind) / n
+            case "normlp":
+                scale, shift = -1 / _unigram(region, packed, unigram, kind), zero
+            case _:
+                scale, shift = 1 / _lengths(region, sentences, packed, kind), zero
+    counted = n > 0
+    return Affine(np.where(counted, scale, np.nan), np.where(counted, shift, np.nan))
+
+
+def _unigram(region: str, packed: Packed, unigram: np.ndarray | None, kind: str) -> np.ndarray:
+    """Log-probability of each region under the unigram model, [S]."""
+    if unigram is None:
+        raise ValueError(f"normalization {kind!r} needs the unigram log-probabilities (unigram=...)")
+    unigram = np.asarray(unigram, np.float64)
+    types = packed.predictions[:, 1].reshape(-1)
+    if unigram.ndim != 1 or len(unigram) <= types.max():
+        raise ValueError(f"unigram has shape {unigram.shape}; token id {types.max()} occurs")
+    if not np.isfinite(unigram).all() or (unigram > 0).any():
+        raise ValueError("unigram holds what is no log-probability: all must be finite and at most 0")
+    column = np.arange(packed.table.shape[1])
+    start, end = packed.spans[region].T[:, :, None]
+    inside = (column >= start) & (column < end) & (packed.table != ABSENT)
+    return np.where(inside, unigram[types[packed.table]], 0.0).sum(axis=1)
+
+
+def _lengths(region: str, sentences: EncodedSentences, packed: Packed, unit: str) -> np.ndarray:
+    """Words, characters or bytes of each region's text, [S]."""
+    if sentences.texts is None or sentences.offsets is None:
+        raise ValueError(f"normalization {unit!r} needs the sentences' texts and offsets; ids alone have no {unit}s")
+    measure = _LENGTHS[unit]
+    lengths = np.zeros(len(sentences.ids))
+    for index, (text, offsets) in enumerate(zip(sentences.texts, sentences.offsets, strict=True)):
+        # The end token is no part of the text.
+        start, end = np.clip(packed.spans[region][index] + packed.first[index], 0, len(offsets))
+        if packed.spans[region][index, 0] != ABSENT and start < end:
+            lengths[index] = measure(text[offsets[start][0] : offsets[end - 1][1]])
+    return lengths
