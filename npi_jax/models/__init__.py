@@ -2,16 +2,22 @@
 
 from npi_jax.models.config import ComputeDtype, CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
 from npi_jax.models.custom import Model
+from npi_jax.models.hf import HFError, HFModel, load_hf, load_hf_stack, save_hf
 from npi_jax.models.language_model import LanguageModel, Params, make_model
 
 __all__ = [
     "ComputeDtype",
     "CustomConfig",
+    "HFError",
+    "HFModel",
     "LSTMConfig",
     "LanguageModel",
     "Model",
     "ModelConfig",
     "Params",
     "TransformerConfig",
+    "load_hf",
+    "load_hf_stack",
     "make_model",
+    "save_hf",
 ]

@@ -5,11 +5,17 @@ from typing import Any, Literal, get_args
 
 ComputeDtype = Literal["float32", "bfloat16"]
 Initialization = Literal["gulordava", "scaled"]
+_BOOLEANS = ("tie", "gated", "attention_bias", "mlp_bias", "output_bias", "parallel")
 _CHOICES: dict[str, tuple[object, ...]] = {
-    "tie": (True, False),
+    **dict.fromkeys(_BOOLEANS, (True, False)),
     "compute_dtype": get_args(ComputeDtype),
     "initialization": get_args(Initialization),
+    "norm": ("rms", "layer"),
+    "positions": ("rotary", "learned"),
+    "activation": ("silu", "gelu", "gelu_tanh", "relu"),
 }
+_POSITIVE = ("norm_epsilon", "rotary_fraction", "rotary_base")
+_OPTIONAL = ("kv_heads", "max_positions")
 
 
 def _check(config: object) -> None:
@@ -17,11 +23,17 @@ def _check(config: object) -> None:
     name = type(config).__name__
     for item in fields(config):  # type: ignore[arg-type]
         value = getattr(config, item.name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
         if item.name in _CHOICES:
             if value not in _CHOICES[item.name] or isinstance(value, int) != isinstance(value, bool):
                 valid = ", ".join(map(repr, _CHOICES[item.name]))
                 raise ValueError(f"{name}.{item.name} is {value!r}; it must be one of {valid}")
-        elif not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        elif item.name in _POSITIVE:
+            if not (whole or isinstance(value, float)) or not 0 < value < float("inf"):
+                raise ValueError(f"{name}.{item.name} is {value!r}; it must be a number above 0")
+        elif item.name == "rotary_scaling" or (item.name in _OPTIONAL and value is None):
+            continue
+        elif not whole or value < 1:
             raise ValueError(f"{name}.{item.name} is {value!r}; it must be a whole number above 0")
 
 
@@ -58,15 +70,29 @@ class LSTMConfig:
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """A decoder-only, pre-norm transformer with rotary positions.
+    """A decoder-only, pre-norm transformer; the defaults are LLaMA's form.
+
+    Its other forms are those of GPT-2, GPT-NeoX and OPT, whose checkpoints `npi_jax.models.load_hf` reads.
 
     Attributes:
         width: size of the residual stream.
         layers: number of blocks.
-        heads: attention heads a block; must divide ``width`` into heads of even size.
+        heads: attention heads a block; must divide ``width``.
         mlp: size of the hidden layer of each block's MLP.
         tie: whether the output layer uses the embedding matrix.
         compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
+        kv_heads: heads of keys and values, a divisor of ``heads``; None for as many.
+        norm: ``"rms"`` (RMSNorm) or ``"layer"`` (LayerNorm with scale and bias).
+        norm_epsilon: added to the variance.
+        positions: ``"rotary"`` or ``"learned"``.
+        max_positions: longest sentence that can be read; needed for learned positions, None for no limit.
+        rotary_fraction: share of each head's features that is rotated.
+        rotary_base: base of the rotary frequencies.
+        rotary_scaling: none, or LLaMA 3's four numbers: factor, low and high frequency factor, original length.
+        activation: of the MLP: ``"silu"``, ``"gelu"``, ``"gelu_tanh"`` or ``"relu"``.
+        gated: whether the activation of one product multiplies another.
+        attention_bias, mlp_bias, output_bias: whether these products have a bias.
+        parallel: whether attention and MLP read the same stream and are added to it together.
     """
 
     width: int = 256
@@ -75,14 +101,47 @@ class TransformerConfig:
     mlp: int = 1024
     tie: bool = False
     compute_dtype: ComputeDtype = "float32"
+    kv_heads: int | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    norm_epsilon: float = 1e-6
+    positions: Literal["rotary", "learned"] = "rotary"
+    max_positions: int | None = None
+    rotary_fraction: float = 1.0
+    rotary_base: float = 10_000.0
+    rotary_scaling: tuple[float, ...] = ()
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu"] = "silu"
+    gated: bool = True
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    output_bias: bool = False
+    parallel: bool = False
 
     def __post_init__(self) -> None:
         _check(self)
-        if self.width % (2 * self.heads):
+        if self.width % self.heads:
+            raise ValueError(f"TransformerConfig.heads is {self.heads}; it must divide width ({self.width})")
+        if self.kv_heads is not None and self.heads % self.kv_heads:
+            raise ValueError(f"TransformerConfig.kv_heads is {self.kv_heads}; it must divide heads ({self.heads})")
+        if self.positions == "learned" and self.max_positions is None:
+            raise ValueError("TransformerConfig.positions is 'learned', which needs max_positions")
+        if self.positions == "rotary" and (self.rotary_size % 2 or not 0 < self.rotary_size <= self.head_size):
             raise ValueError(
-                f"TransformerConfig.heads is {self.heads}; it must divide TransformerConfig.width "
-                f"({self.width}) into heads of even size, because rotary positions turn pairs of features"
+                f"TransformerConfig.heads is {self.heads} and rotary_fraction {self.rotary_fraction}: of each head's "
+                f"{self.head_size} features {self.rotary_size} would be rotated; an even number above 0 must be, "
+                "because rotary positions turn pairs of features"
             )
+        if len(self.rotary_scaling) not in (0, 4):
+            raise ValueError(f"TransformerConfig.rotary_scaling is {self.rotary_scaling!r}; give four numbers or none")
+
+    @property
+    def head_size(self) -> int:
+        """Features of a head."""
+        return self.width // self.heads
+
+    @property
+    def rotary_size(self) -> int:
+        """Features of a head that are rotated."""
+        return int(self.head_size * self.rotary_fraction)
 
 
 @dataclass(frozen=True)

@@ -60,9 +60,15 @@ class LanguageModel:
         return hidden
 
     def output(self, params: Params) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
-        """The output layer's weights and bias; with tied weights the transposed embedding."""
+        """The output layer's weights and bias (zeros if it has none); with tied weights the transposed embedding."""
         weights = params["embedding"].T if self.config.tie else params["output_kernel"]
-        return weights, params["output_bias"]
+        bias = params.get("output_bias")
+        return weights, jnp.zeros(weights.shape[1], weights.dtype) if bias is None else bias
+
+    @property
+    def max_positions(self) -> int | None:
+        """Most tokens of a sentence that it can read; None for no limit."""
+        return self.config.max_positions if isinstance(self.config, TransformerConfig) else None
 
     def logits(
         self,
@@ -83,7 +89,7 @@ class LanguageModel:
         or ``"blocks_0"``, .... A tied matrix counts as ``"embedding"``.
         """
         name = str(path[0].key)
-        return "output" if name.startswith("output") else name
+        return next((group for group in ("output", "embedding") if name.startswith(group)), name)
 
     def groups(self, params: Params) -> Any:
         """The pytree of ``params`` with each leaf replaced by the name of its group."""

@@ -3,10 +3,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from npi_jax.models import TransformerConfig, make_model
-from npi_jax.models.transformer import rotate, segment_mask
+from npi_jax.models.transformer import rotate, rotation, segment_mask
 from tests.models.rows import VOCAB, batch, pack, sentences
 
 CONFIG = TransformerConfig(width=16, layers=2, heads=2, mlp=24)
+
+
+def turn(values, positions):
+    return rotate(values, rotation(TransformerConfig(width=8, heads=1), positions))
 
 
 def sharp_model():
@@ -65,8 +69,8 @@ def test_rotary_products_depend_on_the_distance_alone():
     query, key = (jnp.asarray(rng.normal(size=(1, 1, 1, 8)), jnp.float32) for _ in range(2))
 
     def product(at, to):
-        return float((rotate(query, jnp.array([[at]])) * rotate(key, jnp.array([[to]]))).sum())
+        return float((turn(query, jnp.array([[at]])) * turn(key, jnp.array([[to]]))).sum())
 
     np.testing.assert_allclose(product(9, 4), product(25, 20), rtol=1e-4)
     assert abs(product(9, 4) - product(9, 5)) > 1e-2
-    np.testing.assert_array_equal(rotate(query, jnp.array([[0]])), query)
+    np.testing.assert_array_equal(turn(query, jnp.array([[0]])), query)
