@@ -29,7 +29,7 @@ class Scores:
     """
 
     def __init__(self, log_probs: Mapping[str, Any], scorer: Scorer):
-        self._log_probs, self.scorer = log_probs, scorer
+        self.log_probs, self.scorer = log_probs, scorer
 
     @property
     def spec(self) -> ScoreSpec:
@@ -41,7 +41,7 @@ class Scores:
 
         [..., pairs, 2] for pairs (good, bad), otherwise [..., S]. NaN where a sentence has no such region.
         """
-        values = np.asarray(self._log_probs[self._region(region)], np.float64)
+        values = np.asarray(self.log_probs[self._region(region)], np.float64)
         return self._in_pairs(values)
 
     def score(self, region: str | None = None) -> np.ndarray:
@@ -119,7 +119,7 @@ class Scores:
     @property
     def _leading(self) -> tuple[int, ...]:
         """The axes before that of the sentences."""
-        return np.shape(next(iter(self._log_probs.values())))[:-1]
+        return np.shape(next(iter(self.log_probs.values())))[:-1]
 
     def to_polars(self) -> pl.DataFrame:
         """`columns` as a polars table."""
