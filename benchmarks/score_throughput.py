@@ -18,7 +18,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -57,9 +56,13 @@ def make_model(directory: Path, data: Path) -> None:
     save_hf(directory, model, params, start=0, end=0, files=hf_tokenizer_files(tokenizer))
 
 
-def peak() -> float:
-    """The most memory that this process has held, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory_now(reset: bool = False) -> tuple[float, float]:
+    """What this process holds and the most it has held (since a reset), MiB."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    now, most = (int(fields[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+    return now, most
 
 
 def ours(directory: str, path: str, every: int, members: int, devices: int, cores: int) -> tuple[Job, dict[str, Any]]:
@@ -139,10 +142,11 @@ def minicons(directory: str, path: str, every: int) -> tuple[Job, dict[str, Any]
 def serve(connection: Connection, make: Callable[..., tuple[Job, dict[str, Any]]], arguments: tuple) -> None:
     """Build the jobs in this process, then time one whenever asked."""
     run, facts = make(*arguments)
-    before = peak()
     connection.send(facts)
     while job := connection.recv():
-        connection.send((run(job), peak() - before))
+        before, _ = memory_now(reset=True)
+        seconds = run(job)
+        connection.send((seconds, memory_now()[1] - before))
 
 
 class Side:

@@ -63,6 +63,26 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         yield number + 1, _decode(tail, path, number + 1)
 
 
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Read the objects of a file of JSON lines, with the numbers of their lines; blank lines mean nothing.
+
+    Raises:
+        SourceError: as for `read_lines`, or a line is not a JSON object.
+    """
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise SourceError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}, line {number}: not JSON that can be read: {error}") from error
+        if not isinstance(record, dict):
+            raise SourceError(f"{path}, line {number}: a JSON {type(record).__name__}, not an object")
+        yield number, record
+
+
 def split_sentences(text: str) -> list[str]:
     """Split running English text into sentences with the `sentencex` library.
 
@@ -113,11 +133,10 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
     _check_unit(unit)
     for name, path in _files(paths, ".jsonl"):
         empty = True
-        for number, line in read_lines(path):
-            if line.strip():
-                sentences = _sentences(_json_field(line, field, f"{path}, line {number}"), unit)
-                empty &= not sentences
-                yield Document(f"{name}:{number}", sentences)
+        for number, record in read_json_lines(path):
+            sentences = _sentences(_json_field(record, field, f"{path}, line {number}"), unit)
+            empty &= not sentences
+            yield Document(f"{name}:{number}", sentences)
         if empty:
             raise SourceError(f"{path}: the file has no text in the field {field!r}")
 
@@ -236,13 +255,7 @@ def _unpack_zstd(path: Path) -> Iterator[bytes]:
         raise EOFError("the last frame has no end")
 
 
-def _json_field(line: str, field: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SourceError(f"{where}, column {error.colno}: not JSON: {error.msg}") from error
-    if not isinstance(record, dict):
-        raise SourceError(f"{where}: a JSON {type(record).__name__}, not an object with the field {field!r}")
+def _json_field(record: dict[str, Any], field: str, where: str) -> str:
     if field not in record:
         raise SourceError(f"{where}: no field {field!r}; there are {', '.join(map(repr, record)) or 'none'}")
     if not isinstance(record[field], str):

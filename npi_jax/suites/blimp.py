@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from npi_jax.suites.records import SuiteError, differing_region, make_suite, read_json_records, text_field
 from npi_jax.suites.schema import Item, Span, Suite
@@ -19,24 +19,47 @@ NPI_KINDS = {
 """The seven NPI paradigms, and what the pairs of each differ in."""
 
 
-def load_blimp(path: Path, *, limit: int | None = None) -> Suite:
-    """Load BLiMP or a set in its form.
+class _Fields(NamedTuple):
+    good: str = "sentence_good"
+    bad: str = "sentence_bad"
+    paradigm: str = "UID"
+
+
+def load_blimp(
+    path: Path,
+    *,
+    limit: int | None = None,
+    name: str = "blimp",
+    good: str = "sentence_good",
+    bad: str = "sentence_bad",
+    paradigm: str = "UID",
+) -> Suite:
+    """Load BLiMP or a set in its form: JSON lines with a good and a bad sentence, in any language.
 
     A paradigm's name is its records' ``UID``, or the file's name where they have none; its items count for
     the task of the same name. The critical region is the word after the prefix where the record states one
     (``two_prefix_*`` or ``one_prefix_*``), otherwise all from the first to the last differing word
-    (`differing_region`). Pairs of identical sentences, of which BLiMP has seven, are kept.
+    (`differing_region`); such words are also regions of the names ``one_prefix`` and ``two_prefix``. Pairs of
+    identical sentences, of which BLiMP has seven, are kept.
 
     Arguments:
-        path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all taken; of a folder with a
-            folder ``data`` in it, the latter's.
+        path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all taken, in folders of it too;
+            of a folder with a folder ``data`` in it, the latter's.
         limit: most items a paradigm, evenly spaced; None for all.
+        name: the suite's name.
+        good, bad, paradigm: fields of the sentences and of the paradigm's name.
 
     Raises:
         SuiteError: nothing is there, or a record is damaged; names the file, the line and the field.
     """
     path = Path(path)
-    return make_suite("blimp", (item for file in _files(path) for item in _read(file)), path, limit)
+    fields = _Fields(good, bad, paradigm)
+    return make_suite(name, (item for file in _files(path) for item in _read(file, fields)), path, limit)
+
+
+def load_supplement(path: Path, *, limit: int | None = None) -> Suite:
+    """Load the BabyLM evaluation's supplement to BLiMP; see `load_blimp`. Its sentences may hold line ends."""
+    return load_blimp(path, limit=limit, name="supplement")
 
 
 def load_blimp_npi(path: Path, *, limit: int | None = None) -> Suite:
@@ -51,7 +74,7 @@ def load_blimp_npi(path: Path, *, limit: int | None = None) -> Suite:
         if missing := [name for name in NPI_KINDS if name not in by_name]:
             raise SuiteError(f"{path}: no file {missing[0]}.jsonl ({len(missing)} of 7 NPI paradigms missing)")
         files = [by_name[name] for name in NPI_KINDS]
-    items = (item for file in files for item in _read(file) if item.paradigm in NPI_KINDS)
+    items = (item for file in files for item in _read(file, _Fields()) if item.paradigm in NPI_KINDS)
     return make_suite("blimp_npi", items, path, limit)
 
 
@@ -61,7 +84,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         raise SuiteError(f"{path}: there is no such file or folder")
     folder = path / "data" if (path / "data").is_dir() else path
-    files = sorted(file for file in folder.iterdir() if file.name.endswith((".jsonl", ".jsonl.gz")))
+    files = sorted(file for file in folder.rglob("*") if file.name.endswith((".jsonl", ".jsonl.gz")))
     if not files:
         raise SuiteError(f"{folder}: the folder has no file ending in .jsonl or .jsonl.gz")
     return files
@@ -71,20 +94,22 @@ def _stem(file: Path) -> str:
     return file.name.removesuffix(".gz").removesuffix(".jsonl")
 
 
-def _read(file: Path) -> Iterator[Item]:
+def _read(file: Path, fields: _Fields) -> Iterator[Item]:
     empty = True
     for number, record in read_json_records(file):
         empty = False
-        yield _item(record, _stem(file), number, f"{file}, line {number}")
+        yield _item(record, fields, _stem(file), number, f"{file}, line {number}")
     if empty:
         raise SuiteError(f"{file}: the file has no records")
 
 
-def _item(record: Mapping[str, Any], stem: str, number: int, where: str) -> Item:
-    good, bad = text_field(record, "sentence_good", where), text_field(record, "sentence_bad", where)
-    paradigm = text_field(record, "UID", where) if "UID" in record else stem
+def _item(record: Mapping[str, Any], fields: _Fields, stem: str, number: int, where: str) -> Item:
+    good, bad = text_field(record, fields.good, where), text_field(record, fields.bad, where)
+    paradigm = text_field(record, fields.paradigm, where) if fields.paradigm in record else stem
+    # Where records have no number of their own (the supplement's rows repeat), the line's counts.
     pair = record.get("pairID", record.get("pair_id", number - 1))
-    critical_good, critical_bad = _regions(record, good, bad, where)
+    regions = _prefix_regions(record, good, bad, where)
+    critical = next(iter(regions.values()), None) or differing_region(good, bad)
     return Item(
         item=f"{paradigm}/{pair}",
         paradigm=paradigm,
@@ -92,24 +117,25 @@ def _item(record: Mapping[str, Any], stem: str, number: int, where: str) -> Item
         kind=NPI_KINDS.get(paradigm, "other"),
         good=good,
         bad=bad,
-        critical_good=critical_good,
-        critical_bad=critical_bad,
+        critical_good=critical[0],
+        critical_bad=critical[1],
+        regions=regions,
     )
 
 
-def _regions(record: Mapping[str, Any], good: str, bad: str, where: str) -> tuple[Span, Span]:
-    if "two_prefix_word" in record:
-        prefixes = "two_prefix_prefix_good", "two_prefix_prefix_bad"
-        words = "two_prefix_word", "two_prefix_word"
-    elif "one_prefix_prefix" in record:
-        prefixes = "one_prefix_prefix", "one_prefix_prefix"
-        words = "one_prefix_word_good", "one_prefix_word_bad"
-    else:
-        return differing_region(good, bad)
-    return (
-        _after_prefix(record, good, prefixes[0], words[0], where),
-        _after_prefix(record, bad, prefixes[1], words[1], where),
-    )
+def _prefix_regions(record: Mapping[str, Any], good: str, bad: str, where: str) -> dict[str, tuple[Span, Span]]:
+    """The words after a prefix that a record states, two prefixes before one."""
+    regions = {}
+    for name, prefixes, words in (
+        ("two_prefix", ("two_prefix_prefix_good", "two_prefix_prefix_bad"), ("two_prefix_word",) * 2),
+        ("one_prefix", ("one_prefix_prefix",) * 2, ("one_prefix_word_good", "one_prefix_word_bad")),
+    ):
+        if words[0] in record:
+            regions[name] = (
+                _after_prefix(record, good, prefixes[0], words[0], where),
+                _after_prefix(record, bad, prefixes[1], words[1], where),
+            )
+    return regions
 
 
 def _after_prefix(record: Mapping[str, Any], sentence: str, prefix: str, word: str, where: str) -> Span:

@@ -161,7 +161,7 @@ class _Parser:
             self.regions.add(key)
             return lambda values: values[key], False
         if match["number"]:
-            number = np.float64(match["number"])
+            number = np.asarray(match["number"], np.float64)
             return lambda values: number, False
         if match["sign"] == "-":
             value, is_truth = self.unit()

@@ -1,16 +1,15 @@
 """What the loaders of suites share: reading records, finding regions, thinning out."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from npi_jax.corpus.sources import SourceError, read_lines
+from npi_jax.corpus.sources import SourceError, read_json_lines, read_lines
 from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
-from npi_jax.suites.schema import Item, Span, Suite
+from npi_jax.suites.schema import ConditionItem, ConditionSuite, Item, Prediction, Span, Suite
 
 
 class SuiteError(UserError):
@@ -35,16 +34,10 @@ def read_json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         SuiteError: as for `read_text_lines`, or a line is not a JSON object.
     """
-    for number, line in read_text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SuiteError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from error
-        if not isinstance(record, dict):
-            raise SuiteError(f"{path}, line {number}: a JSON {type(record).__name__}, not an object")
-        yield number, record
+    try:
+        yield from read_json_lines(path)
+    except SourceError as error:
+        raise SuiteError(str(error)) from error
 
 
 def text_field(record: Mapping[str, Any], field: str, where: str) -> str:
@@ -73,8 +66,13 @@ def differing_region(good: str, bad: str) -> tuple[Span, Span]:
 
     Where a sentence only lacks words of the other, both regions take in the next word as well (the word
     before at the end of a sentence), so that none is empty. The region of identical sentences is all of them.
+    Of sentences without spaces, as Chinese and Japanese have them, characters are compared instead of words.
     """
-    spans = split_spans(good), split_spans(bad)
+    if any(character.isspace() for character in good + bad):
+        spans = split_spans(good), split_spans(bad)
+    else:
+        good_spans, bad_spans = ([(c, i, i + 1) for i, c in enumerate(text)] for text in (good, bad))
+        spans = good_spans, bad_spans
     words = tuple([word for word, _, _ in side] for side in spans)
     if words[0] == words[1]:
         return (0, len(good)), (0, len(bad))
@@ -103,9 +101,31 @@ def make_suite(name: str, items: Iterable[Item], source: Path, limit: int | None
     Raises:
         SuiteError: there are no items, two have one name, or the limit is below 1.
     """
+    kept, left_out = _limited(name, items, source, limit)
+    return Suite(name, kept, left_out)
+
+
+def make_condition_suite(
+    name: str,
+    items: Iterable[ConditionItem],
+    source: Path,
+    limit: int | None,
+    predictions: Mapping[str, Sequence[Prediction]],
+) -> ConditionSuite:
+    """The same for items of several conditions."""
+    kept, left_out = _limited(name, items, source, limit)
+    return ConditionSuite(name, kept, predictions, left_out)
+
+
+AnyItem = TypeVar("AnyItem", Item, ConditionItem)
+
+
+def _limited(
+    name: str, items: Iterable[AnyItem], source: Path, limit: int | None
+) -> tuple[tuple[AnyItem, ...], int]:
     if limit is not None and limit < 1:
         raise SuiteError(f"suite {name!r}: limit is {limit}; it must be at least 1, or None for all items")
-    paradigms: dict[str, list[Item]] = defaultdict(list)
+    paradigms: dict[str, list[AnyItem]] = defaultdict(list)
     names: set[str] = set()
     for item in items:
         if item.item in names:
@@ -114,10 +134,11 @@ def make_suite(name: str, items: Iterable[Item], source: Path, limit: int | None
         paradigms[item.paradigm].append(item)
     if not names:
         raise SuiteError(f"{source}: no items for the suite {name!r}")
-    return Suite(name, tuple(item for members in paradigms.values() for item in _thin(members, limit)))
+    kept = tuple(item for members in paradigms.values() for item in _thin(members, limit))
+    return kept, len(names) - len(kept)
 
 
-def _thin(items: list[Item], limit: int | None) -> list[Item]:
+def _thin(items: list[AnyItem], limit: int | None) -> list[AnyItem]:
     if limit is None or limit >= len(items):
         return items
     return [items[i * len(items) // limit] for i in range(limit)]

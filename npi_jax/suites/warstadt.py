@@ -1,13 +1,21 @@
 """The NPI sentences of Warstadt et al. (2019), as minimal pairs of nine environments."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.suites.records import SuiteError, make_suite, read_json_records, read_text_lines, text_field
-from npi_jax.suites.schema import Item, Span, Suite
+from npi_jax.suites.records import (
+    SuiteError,
+    make_condition_suite,
+    make_suite,
+    read_json_records,
+    read_text_lines,
+    text_field,
+)
+from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Span, Suite
 
 Cell = tuple[int, int, int]
 """Of a sentence: is the licensor there, is the NPI's place in its scope, is the NPI there."""
@@ -61,6 +69,37 @@ def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
     path = Path(path)
     rows = _json_rows(path) if path.is_file() else _folder_rows(path)
     return make_suite("warstadt2019", _items(_paradigms(rows), path), path, limit)
+
+
+def load_warstadt_cells(path: Path, *, limit: int | None = None) -> ConditionSuite:
+    """Load the eight sentences of each paradigm as conditions: licensor x scope x NPI.
+
+    A condition is named after what is there, such as ``licensor=1 scope=0 npi=1``; simple questions have the
+    four with scope 1. The region ``npi`` is the NPI, where there is one. The paradigm and the task are the
+    environment.
+
+    Arguments:
+        path: as for `load_warstadt`.
+        limit: most items an environment, evenly spaced; None for all.
+
+    Raises:
+        SuiteError: as `load_warstadt`.
+    """
+    path = Path(path)
+    rows = _json_rows(path) if path.is_file() else _folder_rows(path)
+    paradigms = _paradigms(rows)
+    by_number = sorted(paradigms, key=lambda key: (ENVIRONMENTS.index(key[0]), key[1]))
+    items = (_cells_item(*key, paradigms[key], f"{path}, {key[0]}, paradigm {key[1]}") for key in by_number)
+    return make_condition_suite("warstadt2019_cells", items, path, limit, {})
+
+
+def _cells_item(environment: str, number: int, cells: Mapping[Cell, tuple[str, str]], where: str) -> ConditionItem:
+    conditions = {}
+    for cell in itertools.product((1, 0), (1,) if environment == "simple_question" else (1, 0), (1, 0)):
+        span = _npi_span(cells, cell, where) if cell[2] else None
+        name = f"licensor={cell[0]} scope={cell[1]} npi={cell[2]}"
+        conditions[name] = Condition(_sentence(cells, cell, where)[1], {"npi": span})
+    return ConditionItem(f"{environment}/{number}", environment, environment, conditions)
 
 
 def _items(paradigms: Paradigms, source: Path) -> Iterator[Item]:
