@@ -1,8 +1,9 @@
-"""The command line: ``npi-jax run | train | prepare | plan | report | presets``."""
+"""The command line: ``npi-jax run | train | prepare | plan | report | score | export | presets``."""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +14,19 @@ EXAMPLES = """examples:
   npi-jax prepare --config english                      only build the corpus and show what each variant changes
   npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
   npi-jax report runs/quickstart                        make tables and report anew
+  npi-jax score --suite blimp --path blimp/data --model runs/my --out scores.parquet
+  npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
+"""
+
+SCORE_EXAMPLES = """examples:
+  npi-jax score --suite grammar --model runs/quickstart --steps all --out scores.parquet
+  npi-jax score --suite blimp --path blimp/data --model pythia-70m --spec lm_eval_v04 --out scores.parquet
+  npi-jax score --suite blimp --path blimp/data --model seed1 seed2 seed3 --spec minicons --out scores.csv
+  npi-jax score --suite syntaxgym --path syntaxgym/json --model gpt2 --out scores.parquet
+  npi-jax score --suite table --path pairs.tsv --model runs/my --set regions=critical --set score_end=false --out s.csv
+
+Hugging Face directories must be local and of GPT-2, GPT-NeoX, OPT or LLaMA form, with safetensors; several of one
+architecture are scored in one program. --set takes any field of ScoreSpec (npi_jax/scoring/spec.py).
 """
 
 
@@ -42,8 +56,37 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--config", required=True, help="a preset's name, or a config file")
     report = commands.add_parser("report", help="make tables and report of a run directory anew")
     report.add_argument("run", help="the run directory")
+    _add_score(commands)
     commands.add_parser("presets", help="list the presets with what each is for")
     return main
+
+
+def _add_score(commands: Any) -> None:
+    text = "score minimal pairs with trained members or Hugging Face models, under a stated convention"
+    score = commands.add_parser(
+        "score",
+        help=text,
+        description=text,
+        epilog=SCORE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    score.add_argument("--suite", required=True, help="grammar (built in), or a loader: blimp, syntaxgym, table, ...")
+    score.add_argument("--path", help="the suite's file or folder")
+    score.add_argument("--limit", type=int, help="most items a paradigm, evenly spaced")
+    score.add_argument("--model", required=True, nargs="+", help="a run directory, or Hugging Face directories")
+    score.add_argument("--steps", default="last", help="of a run: last (default), all that were kept, or 100,200")
+    score.add_argument("--members", help="of a run: their numbers, as 0,3,7 (default: all)")
+    score.add_argument("--spec", help="a preset: blimp_paper, lm_eval_v03, lm_eval_v04, babylm2025, minicons, diagnnose")
+    score.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the spec")
+    score.add_argument("--out", required=True, help="the table to write, .parquet or .csv")
+    text = "write a member of a run as a directory that Hugging Face transformers opens"
+    export = commands.add_parser("export", help=text, description=text, allow_abbrev=False)
+    export.add_argument("run", help="the run directory")
+    export.add_argument("--member", type=int, default=0, help="its number in members.parquet (default: 0)")
+    export.add_argument("--step", type=int, help="a checkpoint that was kept (default: the last)")
+    export.add_argument("--hf", required=True, metavar="DIR", help="the directory to write; must not be there")
+    export.add_argument("--no-tokenizer", action="store_true", help="leave the tokenizer out (for words there is none)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,6 +133,12 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
             from npi_jax.run import open_run  # noqa: PLC0415
 
             experiment.report_run(open_run(arguments.run), console)
+            return 0
+        case "score" | "export":
+            from npi_jax import score_command  # noqa: PLC0415
+
+            experiment.set_up_jax()
+            (score_command.score if arguments.command == "score" else score_command.export)(arguments, console)
             return 0
     config = presets.load_config(arguments.config, overrides)
     experiment.set_up_jax()

@@ -154,7 +154,7 @@ class SuiteConfig:
         path: the suite's files; empty for the built-in suite.
         limit: at most so many items of each paradigm, evenly spaced; None for all (of the built-in suite, which
             has no end, 100).
-        spec: the scoring conventions.
+        spec: the scoring conventions, or in a config file the name of a preset, such as ``"lm_eval_v04"``.
     """
 
     loader: str = ""
@@ -259,6 +259,12 @@ class Config:
                 f"checkpoints.every={self.checkpoints.every} is no multiple of score.every={self.score.every}; "
                 "states are saved where members are scored"
             )
+        longest = getattr(self.model, "max_positions", None)
+        if longest is not None and longest < self.train.row_length:
+            raise ValueError(
+                f"model.max_positions={longest} is less than train.row_length={self.train.row_length}, the longest "
+                "sentence that may occur"
+            )
         rows = self.train.batch_size // self.train.accumulate
         if rows % self.mesh.data:
             raise ValueError(f"mesh.data={self.mesh.data} does not divide the {rows} rows of a micro-batch")
@@ -307,6 +313,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
     values |= {"train": train}
     if "variants" in values:
         values["variants"] = tuple(part for text in values["variants"] for part in _split_variants(text))
+    values |= _with_presets(values)
     try:
         values["model"] = pydantic.TypeAdapter(_MODELS[kind]).validate_python(model)
     except pydantic.ValidationError as error:
@@ -315,6 +322,18 @@ def make_config(values: Mapping[str, Any]) -> Config:
         return pydantic.TypeAdapter(Config).validate_python(values)
     except pydantic.ValidationError as error:
         raise ConfigError(_explain(error, Config)) from error
+
+
+def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`score` with specs that are written as the name of a preset put in full."""
+    suites = dict(values.get("score", {}).get("suites", {}))
+    for name, suite in suites.items():
+        if isinstance(suite, Mapping) and isinstance(spec := suite.get("spec"), str):
+            try:
+                suites[name] = {**suite, "spec": ScoreSpec.preset(spec).to_dict()}
+            except ValueError as error:
+                raise ConfigError(f"score.suites.{name}.spec: {error}") from error
+    return {"score": {**values["score"], "suites": suites}} if suites else {}
 
 
 def _as_tuple(key: str, value: Any) -> Any:

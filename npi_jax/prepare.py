@@ -207,6 +207,8 @@ def _load_suites(config: Config, tokenizer: Tokenizer, training: Sequence[str], 
         if encoded.unknown_critical:
             note += f" ({encoded.unknown_critical:,} in the critical region)"
         say(f"suite {name}: {len(encoded.suite):,} minimal pairs{note}")
+        for line in encoded.suite.notes().lines():
+            say(f"  {line}")
     return suites
 
 
@@ -217,4 +219,10 @@ def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequen
         return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=exclude)
     if not wanted.path:
         raise UserError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
-    return load_suite(loader, Path(wanted.path), limit=wanted.limit)
+    suite = load_suite(loader, Path(wanted.path), limit=wanted.limit)
+    if not isinstance(suite, Suite):
+        raise UserError(
+            f"score.suites.{name}: {loader!r} has items of several conditions; training scores minimal pairs. Score "
+            "the trained members with npi-jax score"
+        )
+    return suite

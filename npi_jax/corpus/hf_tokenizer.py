@@ -1,5 +1,6 @@
 """Tokenizers of Hugging Face directories, through the `tokenizers` library; nothing in them is executed."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors
 
-from npi_jax.corpus.tokenizer import EOS, UNK, BPETokenizer, LibraryTokenizer, Tokenizer, TokenizerError, WordTokenizer
+from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer, TokenizerError
 
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
@@ -42,6 +43,12 @@ class HFTokenizer(LibraryTokenizer):
     def end(self) -> int | None:
         """Id of the end-of-sentence token."""
         return self._end
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for two tokenizers that give the same ids."""
+        state = [self._backend.to_str(), self.start, self.end, self.prefix]
+        return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
     def token(self, token_id: int) -> str:
         """The text that a token stands for, with the space before it if it has one.

@@ -22,11 +22,17 @@ class Checkpoints:
     Args:
         directory: the run's ``checkpoints`` folder.
         config: which are kept.
+        read_only: nothing is written or cleaned up, so that a run that goes on is not disturbed.
     """
 
-    def __init__(self, directory: Path, config: CheckpointConfig):
+    def __init__(self, directory: Path, config: CheckpointConfig, *, read_only: bool = False):
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=config.keep, keep_period=config.keep_period or None, cleanup_tmp_directories=True
+            max_to_keep=None if read_only else config.keep,
+            keep_period=config.keep_period or None,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=not read_only,
+            save_interval_steps=0 if read_only else 1,
         )
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
 

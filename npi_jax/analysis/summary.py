@@ -1,0 +1,95 @@
+"""From scores of items to accuracy by paradigm, with intervals over items and models."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from npi_jax.analysis import statistics
+from npi_jax.scoring import SpecMismatchError
+
+
+def summarize(
+    scores: pl.DataFrame,
+    *,
+    by: Sequence[str] = (),
+    seed: str | None = None,
+    draws: int = statistics.DRAWS,
+    level: float = statistics.LEVEL,
+) -> pl.DataFrame:
+    """Accuracy and delta of each paradigm and region.
+
+    Args:
+        scores: rows of `Scores.to_polars`.
+        by: further columns whose values are kept apart, such as a model's name.
+        seed: the column that tells models apart over which a mean is taken (seeds); None where there is one.
+        draws: bootstrap draws.
+        level: coverage of the intervals.
+
+    Returns:
+        the columns of ``by``, suite, paradigm, region, spec, accuracy, low, high (interval over items, and over
+        models where there are several: `statistics.seed_interval`), delta (mean), ties (share of pairs),
+        equal_length (share of pairs with as many tokens scored on both sides), accuracy_equal (accuracy of
+        those; null if there are none), n_items, n_models, n_nonfinite, interval_over. A paradigm in which a
+        score is not finite has NaN.
+
+    Raises:
+        ValueError: if models were scored on different items.
+    """
+    keys = [*by, "suite", "paradigm", "region", "spec"]
+    rows = [
+        dict(zip(keys, values, strict=True)) | _row(frame, seed, draws, level)
+        for values, frame in scores.sort(keys, maintain_order=True).group_by(keys, maintain_order=True)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def compare_scores(
+    scores: pl.DataFrame, other: pl.DataFrame, *, on: Sequence[str] = ("suite", "item", "region")
+) -> pl.DataFrame:
+    """Two tables of scores side by side: ``delta``, ``delta_other`` and ``difference`` of each item.
+
+    Raises:
+        SpecMismatchError: if the two were made by different conventions.
+        ValueError: if they hold different items, or one holds an item twice.
+    """
+    specs = [sorted(table["spec"].unique().to_list()) for table in (scores, other)]
+    if specs[0] != specs[1]:
+        raise SpecMismatchError(
+            f"scores made by different conventions cannot be compared: {', '.join(specs[0])} and {', '.join(specs[1])}"
+        )
+    keys = [*on, "spec"]
+    joined = scores.join(
+        other.select(*keys, pl.col("delta").alias("delta_other")), on=keys, how="full", validate="1:1", coalesce=True
+    )
+    if joined["delta"].null_count() or joined["delta_other"].null_count():
+        raise ValueError("the two tables hold different items")
+    return joined.with_columns((pl.col("delta") - pl.col("delta_other")).alias("difference"))
+
+
+def _row(frame: pl.DataFrame, seed: str | None, draws: int, level: float) -> dict[str, object]:
+    models = frame[seed].n_unique() if seed else 1
+    ordered = frame.sort([*([seed] if seed else []), "item"])
+    n_items = len(frame) // models
+    names = ordered["item"].to_numpy().reshape(models, -1) if models * n_items == len(frame) else None
+    if names is None or (names != names[0]).any() or len(set(names[0])) < n_items:
+        raise ValueError(f"paradigm {frame['paradigm'][0]!r}: its {models} models were not scored on the same items")
+    correct = ordered["correct"].cast(pl.Float64).to_numpy().reshape(models, n_items)
+    equal = ordered.filter(pl.col("n_good") == pl.col("n_bad"))
+    row: dict[str, object] = {"accuracy": np.nan, "low": np.nan, "high": np.nan, "interval_over": None}
+    if np.isfinite(correct).all():
+        by_item = statistics.resample_items(correct, draws=draws)
+        interval = statistics.seed_interval(
+            correct.mean(axis=1), by_item, n_items=n_items, level=level, bounds=(0.0, 1.0)
+        )
+        row |= {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
+        row["interval_over"] = interval.interval_over
+    return row | {
+        "delta": float(ordered["delta"].mean()),  # type: ignore[arg-type]
+        "ties": float((ordered["delta"] == 0).mean()),  # type: ignore[arg-type]
+        "equal_length": len(equal) / len(ordered),
+        "accuracy_equal": equal["correct"].mean() if len(equal) else None,
+        "n_items": n_items,
+        "n_models": models,
+        "n_nonfinite": int((~np.isfinite(correct)).sum()),
+    }

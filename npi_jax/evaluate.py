@@ -1,0 +1,257 @@
+"""Scoring models that are on disk: members of a run at its checkpoints, and Hugging Face directories."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from npi_jax.config import Config, make_config
+from npi_jax.corpus.grammar import GrammarSpec
+from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
+from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.errors import UserError
+from npi_jax.models import Model, load_hf_stack, make_model
+from npi_jax.prepare import read_text
+from npi_jax.run import open_run
+from npi_jax.scoring import Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
+from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictions, load_suite
+from npi_jax.suites.encode import EncodedSuite
+from npi_jax.suites.grammar import grammar_suite
+from npi_jax.training.checkpoints import Checkpoints
+from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, padded_size, put
+from npi_jax.training.step import init_member
+
+BATCH_BYTES = 2 << 30
+"""Most bytes of parameters in one call; more models are scored in several."""
+
+
+class EvaluateError(UserError):
+    """A model that cannot be scored as asked."""
+
+
+@dataclass(frozen=True)
+class ModelSet:
+    """Models of one architecture with one tokenizer.
+
+    Attributes:
+        model: the architecture.
+        tokenizer: theirs.
+        batches: gives their parameters, stacked, with a row of names for each: run (or directory), and for the
+            members of a run member, variant, seed and step.
+        size: how many there are.
+        config: of the run they come from, if they do.
+    """
+
+    model: Model
+    tokenizer: Tokenizer
+    batches: Callable[[], Iterator[tuple[Any, list[dict[str, Any]]]]]
+    size: int
+    config: Config | None = None
+
+
+def open_models(
+    paths: Sequence[str | Path], *, steps: str | Sequence[int] = "last", members: Sequence[int] | None = None
+) -> ModelSet:
+    """Open a run directory, or one or more Hugging Face directories of one architecture.
+
+    Args:
+        paths: a run directory, or checkpoints that `npi_jax.models.load_hf` reads.
+        steps: of a run: ``"last"``, ``"all"`` that were kept, or their numbers.
+        members: of a run: their numbers; None for all.
+
+    Raises:
+        UserError: if there is no such thing, or not what was asked for.
+    """
+    if not paths:
+        raise EvaluateError("no model is given; give a run directory, or Hugging Face directories")
+    if (Path(paths[0]) / "manifest.json").exists() or (Path(paths[0]) / "members.parquet").exists():
+        if len(paths) > 1:
+            raise EvaluateError(f"{paths[0]} is a run; runs are scored one at a time")
+        return _open_run(Path(paths[0]), steps, members)
+    if steps != "last" or members is not None:
+        raise EvaluateError(f"{paths[0]} is not a run; --steps and --members choose among those of a run")
+    return _open_hf([Path(path) for path in paths])
+
+
+def _open_hf(paths: Sequence[Path]) -> ModelSet:
+    model, first = load_hf_stack(paths[:1])
+    tokenizer = load_hf_tokenizer(paths[0])
+    if tokenizer is None:
+        raise EvaluateError(f"{paths[0]}: no tokenizer is there (tokenizer.json, or vocab.json and merges.txt)")
+    for path in paths[1:]:
+        other = load_hf_tokenizer(path)
+        # Checkpoints of one training are often published with one tokenizer beside the first.
+        if other is not None and other.fingerprint != tokenizer.fingerprint:
+            raise EvaluateError(f"{path}: its tokenizer differs from that of {paths[0]}; score them one at a time")
+    at_once = max(1, BATCH_BYTES // sum(leaf.nbytes for leaf in jax.tree.leaves(first)))
+
+    def batches() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+        for start in range(0, len(paths), at_once):
+            chosen = paths[start : start + at_once]
+            _, stack = load_hf_stack(chosen)
+            yield stack, [{"model": str(path)} for path in chosen]
+
+    return ModelSet(model, tokenizer, batches, len(paths))
+
+
+def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None) -> ModelSet:
+    run = open_run(path)
+    config = make_config(run.config)
+    tokenizer = Tokenizer.load(path / "tokenizer")
+    model = make_model(config.model, tokenizer.vocab_size)
+    checkpoints = Checkpoints(path / "checkpoints", config.checkpoints, read_only=True)
+    kept = checkpoints.steps()
+    if not kept:
+        raise EvaluateError(f"{path / 'checkpoints'}: no checkpoint is there; train first (npi-jax run)")
+    wanted = kept[-1:] if steps == "last" else kept if steps == "all" else list(steps)
+    if missing := [step for step in wanted if step not in kept]:
+        raise EvaluateError(f"{path}: no checkpoint of step {missing[0]}; there are {', '.join(map(str, kept))}")
+    chosen = list(range(len(config.members))) if members is None else list(members)
+    if outside := [member for member in chosen if not 0 <= member < len(config.members)]:
+        raise EvaluateError(f"{path}: no member {outside[0]}; there are 0 to {len(config.members) - 1}")
+
+    def batches() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+        seeds = jax.ShapeDtypeStruct((len(config.members),), np.uint32)
+        like = jax.eval_shape(jax.vmap(init_member(model, config.train)), seeds)
+        for step in wanted:
+            params = checkpoints.restore(step, like).params
+            names = [
+                {"model": str(path), "member": m, **_names(config, m), "step": step}
+                for m in chosen
+            ]
+            yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
+
+    return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config)
+
+
+def _names(config: Config, member: int) -> dict[str, Any]:
+    spec = config.members[member]
+    return {"variant": spec.variant, "seed": spec.seed}
+
+
+def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | None = None) -> Suite | ConditionSuite:
+    """A suite from files, or the built-in one (``"grammar"``), without the sentences that a run was trained on.
+
+    Raises:
+        SuiteError: naming the file, the line and the field at fault.
+    """
+    if name == "grammar":
+        config = models.config
+        if config is None or config.corpus.source != "grammar":
+            return grammar_suite(GrammarSpec(sentences=1), items=limit or 100)
+        (training, _), _ = read_text(config.corpus)
+        return grammar_suite(config.corpus.grammar, items=limit or 100, exclude=frozenset(training))
+    if not path:
+        raise SuiteError(f"suite {name!r} needs the path of its files (--path); only 'grammar' is built in")
+    suite: Suite | ConditionSuite = load_suite(name, path, limit=limit)
+    return suite
+
+
+def default_spec(suite: Suite | ConditionSuite, models: ModelSet) -> ScoreSpec:
+    """The conventions where none are asked for: a run's own ends count, other models' do not.
+
+    The regions of items of several conditions are those that their predictions name, or all there are.
+    """
+    spec = ScoreSpec(score_end=models.config is not None)
+    return with_regions(spec, suite) if isinstance(suite, ConditionSuite) else spec
+
+
+def with_regions(spec: ScoreSpec, suite: ConditionSuite) -> ScoreSpec:
+    """The spec with the regions that a suite of several conditions has."""
+    named = {region for ps in suite.predictions.values() for p in ps for region, _ in p.formula.regions}
+    known = dict.fromkeys(r for item in suite for c in item.conditions.values() for r in c.regions)
+    regions = tuple(r for r in known if r in named) or (*known, "sentence")
+    return ScoreSpec.from_dict({**spec.to_dict(), "regions": regions})
+
+
+def score_models(
+    models: ModelSet,
+    suite: Suite | ConditionSuite,
+    spec: ScoreSpec | None = None,
+    *,
+    unigram: np.ndarray | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> tuple[pl.DataFrame, Scorer]:
+    """Score every model; the devices share them.
+
+    Args:
+        models: from `open_models`.
+        suite: what to score.
+        spec: the conventions; `default_spec` if None.
+        unigram: for normalizations that need it, see `make_scorer`.
+        progress: called with the number of models that were scored since.
+
+    Returns:
+        the rows of `Scores.columns` with the models' names before them, and the scorer.
+    """
+    spec = spec or default_spec(suite, models)
+    scorer = make_scorer(models.model, EncodedSuite(suite, models.tokenizer), spec, unigram=unigram)
+    fixed = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer).items()})
+    counts = [column for column in ("n_good", "n_bad", "n") if column in fixed.columns]
+    fixed = fixed.with_columns(pl.col(counts).cast(pl.Int32))
+    frames = []
+    for params, names in models.batches():
+        size = len(names)
+        mesh = make_mesh(0, 1, n_members=size)
+        call = map_members(scorer.apply, mesh, [MEMBERS, SHARED])
+        filled = jax.tree.map(
+            lambda leaf, more=padded_size(size, mesh) - size: np.concatenate([leaf, *[leaf[-1:]] * more]), params
+        )
+        found = call(put(filled, mesh, MEMBERS), put(scorer.arrays, mesh, SHARED))
+        scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
+        columns = scores.value_columns()
+        rows = len(fixed)
+        for index, name in enumerate(names):
+            part = slice(index * rows, (index + 1) * rows)
+            one = fixed.with_columns(*(pl.Series(key, values[part]) for key, values in columns.items()))
+            frames.append(one.select(*(pl.lit(value).alias(key) for key, value in name.items()), pl.all()))
+        progress(size)
+    return pl.concat(frames).filter(pl.col(counts[0]) >= 0), scorer
+
+
+def unscored(scorer: Scorer) -> dict[str, int]:
+    """By region how many sentences lack it, or have it where nothing is scored."""
+    return {
+        region: count
+        for region, span in scorer.packed.spans.items()
+        if (count := int((span[:, 0] < 0).sum()))
+    }
+
+
+def predictions_table(scores: pl.DataFrame, suite: ConditionSuite, spec: ScoreSpec) -> pl.DataFrame:
+    """Which predictions hold of which items for every model of a table of scores.
+
+    Raises:
+        EvaluateError: if the scores are normalized: predictions are of summed surprisals.
+        SuiteError: if a prediction is of another metric than the sum.
+    """
+    if spec.normalization != "sum":
+        raise EvaluateError(
+            f"predictions are of surprisals, but the scores were normalized ({spec.normalization}); "
+            "use --set normalization=sum"
+        )
+    names = [name for name in ("model", "member", "variant", "seed", "step") if name in scores.columns]
+    place = {
+        (item.item, condition): index
+        for index, (item, condition) in enumerate((item, c) for item in suite for c in item.conditions)
+    }
+    frames = []
+    for values, frame in scores.group_by(names, maintain_order=True):
+        by_region = {
+            region: _in_place(part, place) for (region,), part in frame.group_by("region", maintain_order=True)
+        }
+        missing = np.full(len(place), np.nan)
+        found = evaluate_predictions(suite, lambda region, by=by_region: by.get(region, missing))
+        frames.append(found.select(*(pl.lit(v).alias(n) for n, v in zip(names, values, strict=True)), pl.all()))
+    return pl.concat(frames)
+
+
+def _in_place(frame: pl.DataFrame, place: dict[tuple[str, str], int]) -> np.ndarray:
+    values = np.full(len(place), np.nan)
+    index = [place[key] for key in frame.select("item", "condition").iter_rows()]
+    values[index] = frame["score"].to_numpy()
+    return values

@@ -1,0 +1,188 @@
+"""What ``npi-jax score`` and ``npi-jax export`` do, from their arguments to files and tables on the terminal."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from npi_jax.analysis.summary import summarize
+from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
+from npi_jax.evaluate import (
+    EvaluateError,
+    default_spec,
+    open_models,
+    open_suite,
+    predictions_table,
+    score_models,
+    unscored,
+    with_regions,
+)
+from npi_jax.files import atomic_path
+from npi_jax.models import save_hf
+from npi_jax.scoring import ScoreSpec
+from npi_jax.suites import ConditionSuite, Suite
+
+MAX_ROWS = 80
+"""Most paradigms on the terminal; the table on disk has all items."""
+
+
+def score(arguments: argparse.Namespace, console: Console) -> None:
+    """Score models, write the table, print the summary."""
+    out = Path(arguments.out)
+    if out.suffix not in (".parquet", ".csv"):
+        raise EvaluateError(f"--out {out}: the name must end in .parquet or .csv")
+    models = open_models(arguments.model, steps=_steps(arguments.steps), members=_numbers(arguments.members, "--members"))
+    suite = open_suite(arguments.suite, arguments.path, models, limit=arguments.limit)
+    spec = make_spec(arguments.spec, arguments.set, default_spec(suite, models))
+    if isinstance(suite, ConditionSuite) and arguments.spec and not _sets_regions(arguments.set):
+        spec = with_regions(spec, suite)
+    if isinstance(suite, ConditionSuite) and suite.predictions and spec.normalization != "sum":
+        raise EvaluateError(f"--spec: predictions are of sums, not of scores normalized by {spec.normalization}; "
+                            "add --set normalization=sum")
+    console.print(
+        f"{len(suite):,} items of {suite.name}, {models.size:,} models, spec {spec.label}", highlight=False, markup=False
+    )
+    for line in suite.notes().lines():
+        console.print(f"  {line}", highlight=False, markup=False)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("scoring", total=models.size)
+        table, scorer = score_models(models, suite, spec, progress=lambda done: bar.advance(task, done))
+    for region, count in unscored(scorer).items():
+        console.print(f"  {count:,} sentences have no region {region!r} that can be scored; left out", highlight=False)
+    _write(out, table, spec)
+    console.print(f"{len(table):,} rows -> {out}", highlight=False, markup=False)
+    if isinstance(suite, Suite):
+        _print_summary(table, spec, console)
+    elif suite.predictions:
+        _predictions(table, suite, out, spec, console)
+
+
+def make_spec(preset: str | None, changes: Sequence[str], default: ScoreSpec) -> ScoreSpec:
+    """A preset (or the default) with fields set as ``FIELD=VALUE``.
+
+    Raises:
+        EvaluateError: naming the preset, field or value that there is not.
+    """
+    values: dict[str, Any] = {}
+    for change in changes:
+        field, equals, value = change.partition("=")
+        if not equals or field not in default.to_dict() or field == "name":
+            fields = ", ".join(name for name in default.to_dict() if name != "name")
+            raise EvaluateError(f"--set {change}: write FIELD=VALUE with one of {fields}")
+        values[field] = _value(field, value, default)
+    try:
+        if preset is not None:
+            return ScoreSpec.preset(preset, **values)
+        return ScoreSpec.from_dict({**default.to_dict(), **values})
+    except ValueError as error:
+        raise EvaluateError(f"--spec: {error}" if preset is not None and not values else str(error)) from error
+
+
+def _value(field: str, text: str, default: ScoreSpec) -> Any:
+    if field == "regions":
+        return tuple(text.split(","))
+    if isinstance(getattr(default, field), bool):
+        if text.lower() not in ("true", "false"):
+            raise EvaluateError(f"--set {field}={text}: it must be true or false")
+        return text.lower() == "true"
+    return text
+
+
+def _sets_regions(changes: Sequence[str]) -> bool:
+    return any(change.startswith("regions=") for change in changes)
+
+
+def _steps(text: str) -> str | list[int]:
+    return text if text in ("last", "all") else _numbers(text, "--steps") or []
+
+
+def _numbers(text: str | None, flag: str) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise EvaluateError(f"{flag} {text}: give whole numbers with commas between them") from None
+
+
+def _write(path: Path, table: pl.DataFrame, spec: ScoreSpec) -> None:
+    with atomic_path(path) as temporary:
+        if path.suffix == ".csv":
+            table.write_csv(temporary)
+        else:
+            metadata = {"npi_jax.score_spec": json.dumps(spec.to_dict())}
+            table.write_parquet(temporary, compression="zstd", metadata=metadata)
+
+
+def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> None:
+    """Accuracy by paradigm, over the members of a variant or the models given, at the last step."""
+    if "step" in table.columns:
+        table = table.filter(pl.col("step") == pl.col("step").max())
+    by, seed = (["variant"], "member") if "variant" in table.columns else ([], "model")
+    summary = summarize(table.filter(pl.col("region") == spec.regions[0]), by=by, seed=seed, draws=1000)
+    shown = Table(title=f"accuracy, region {spec.regions[0]}, {spec.label}", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in (*by, "paradigm"):
+        shown.add_column(column)
+    for column in ("accuracy", "95 %", "delta", "ties", "equal length", "items", "models"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    for row in summary.head(MAX_ROWS).iter_rows(named=True):
+        shown.add_row(
+            *(str(row[column]) for column in by),
+            row["paradigm"],
+            f"{row['accuracy']:.3f}",
+            f"{row['low']:.3f} to {row['high']:.3f}",
+            f"{row['delta']:+.2f}",
+            f"{row['ties']:.1%}",
+            f"{row['equal_length']:.0%}",
+            f"{row['n_items']:,}",
+            f"{row['n_models']:,}",
+        )
+    console.print(shown)
+    if len(summary) > MAX_ROWS:
+        console.print(f"and {len(summary) - MAX_ROWS:,} more rows", highlight=False)
+    mean = summary.group_by(by).agg(pl.col("accuracy").mean()) if by else summary.select(pl.col("accuracy").mean())
+    for row in mean.sort(by).iter_rows(named=True) if by else mean.iter_rows(named=True):
+        name = f"{row['variant']}: " if by else ""
+        console.print(f"{name}mean of {summary['paradigm'].n_unique()} paradigms {row['accuracy']:.3f}", highlight=False)
+
+
+def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: ScoreSpec, console: Console) -> None:
+    found = predictions_table(table, suite, spec).with_columns(pl.lit(spec.label).alias("spec"))
+    path = out.with_name(f"{out.stem}_predictions{out.suffix}")
+    _write(path, found, spec)
+    console.print(f"{len(found):,} rows -> {path}", highlight=False, markup=False)
+    if "step" in found.columns:
+        found = found.filter(pl.col("step") == pl.col("step").max())
+    by = ["variant"] if "variant" in found.columns else []
+    rates = found.group_by([*by, "paradigm", "prediction"], maintain_order=True).agg(
+        pl.col("result").mean().alias("rate"), pl.len().alias("n"), pl.col("result").null_count().alias("undefined")
+    )
+    shown = Table(title=f"share of items for which the prediction holds, {spec.label}", box=box.SIMPLE_HEAD)
+    for column in (*by, "paradigm", "prediction", "holds", "items x models", "undefined"):
+        shown.add_column(column)
+    for row in rates.head(MAX_ROWS).iter_rows(named=True):
+        rate = "-" if row["rate"] is None else f"{row['rate']:.3f}"
+        names = (str(row[column]) for column in (*by, "paradigm", "prediction"))
+        shown.add_row(*names, rate, f"{row['n']:,}", f"{row['undefined']:,}")
+    console.print(shown)
+
+
+def export(arguments: argparse.Namespace, console: Console) -> None:
+    """Write one member of a run as a Hugging Face directory."""
+    steps: str | list[int] = "last" if arguments.step is None else [arguments.step]
+    models = open_models([arguments.run], steps=steps, members=[arguments.member])
+    files = {} if arguments.no_tokenizer else hf_tokenizer_files(models.tokenizer)
+    (stack, names), *_ = models.batches()
+    params = jax.tree.map(lambda leaf: leaf[0], stack)
+    tokenizer = models.tokenizer
+    kind = save_hf(arguments.hf, models.model, params, start=tokenizer.start, end=tokenizer.end, files=files)
+    name = ", ".join(f"{key} {value}" for key, value in names[0].items() if key != "model")
+    console.print(f"{name} -> {arguments.hf} ({kind})", highlight=False, markup=False)
