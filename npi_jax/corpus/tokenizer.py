@@ -114,6 +114,10 @@ class Tokenizer(ABC):
             TokenizerError: there is no such id.
         """
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of many tokens; words are joined by spaces."""
+        return " ".join(self.token(token_id) for token_id in ids)
+
     @abstractmethod
     def _write(self, directory: Path) -> dict[str, Any]:
         """Write the vocabulary's own file, and return what must be known besides it to read it again."""
@@ -291,6 +295,9 @@ class LibraryTokenizer(Tokenizer):
             for block in _blocks(texts)
             for text, encoded in zip(block, self._backend.encode_batch(block, add_special_tokens=False), strict=True)
         ]
+
+    def decode(self, ids: Sequence[int]) -> str:  # noqa: D102
+        return self._backend.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
         return [

@@ -47,6 +47,13 @@ def log_normalizers(hidden: jax.Array, weights: jax.Array, bias: jax.Array) -> j
     Returns:
         float32 [N], nats.
     """
+    return _over_vocabulary(lambda logits: jax.nn.logsumexp(logits, axis=-1), hidden, weights, bias)
+
+
+def _over_vocabulary(
+    reduce: Callable[[jax.Array], jax.Array], hidden: jax.Array, weights: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """`reduce` of every row's float32 logits, a part of the rows at a time."""
     n = hidden.shape[0]
     n_chunks = -(-n * weights.shape[1] // MAX_LOGITS)
     chunk = -(-n // n_chunks)
@@ -54,7 +61,7 @@ def log_normalizers(hidden: jax.Array, weights: jax.Array, bias: jax.Array) -> j
 
     def of_chunk(rows: jax.Array) -> jax.Array:
         logits = jnp.dot(rows, weights, preferred_element_type=jnp.float32) + bias
-        return jax.nn.logsumexp(logits.astype(jnp.float32), axis=-1)
+        return reduce(logits.astype(jnp.float32))
 
     return jax.lax.map(of_chunk, padded).reshape(-1)[:n]
 
@@ -79,6 +86,7 @@ class Scorer:
         packed: Packed,
         spec: ScoreSpec,
         predict: PredictFn,
+        greedy: PredictFn,
         affine: Mapping[str, Affine],
     ):
         self.spec, self.sentences, self.packed, self.affine = spec, sentences, packed, affine
@@ -89,7 +97,7 @@ class Scorer:
             "table": packed.table,
             "spans": dict(packed.spans),
         }
-        self._predict = predict
+        self._predict, self._greedy = predict, greedy
         self._jitted = jax.jit(self.apply)
         self._jitted_predictions = jax.jit(self.predictions)
         self._mapped: dict[Any, Any] = {}
@@ -128,6 +136,13 @@ class Scorer:
         """The log-probability of every scored token, with one model's parameters."""
         return TokenScores(self._jitted_predictions(params, self.arrays), self)
 
+    def greedy(self, params: Params) -> np.ndarray:
+        """Whether every token of a sentence's first region is the likeliest one there, bool [S]."""
+        best = np.asarray(jax.jit(self._all_chunks, static_argnums=0)(self._greedy, params, self.arrays))
+        table, (start, end) = self.packed.table, self.packed.spans[self.spec.regions[0]].T[:, :, None]
+        column = np.arange(table.shape[1])
+        return np.where((column >= start) & (column < end), best[table], True).all(axis=1)
+
     def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Each region's summed log-probability, float32 [S], nats; `arrays` is `self.arrays`.
 
@@ -147,9 +162,12 @@ class Scorer:
 
     def predictions(self, params: Params, arrays: Mapping[str, Any]) -> jax.Array:
         """The log-probability of every distinct prediction, float32 [C * P], nats; what `packed.table` points to."""
+        return self._all_chunks(self._predict, params, arrays)
+
+    def _all_chunks(self, function: PredictFn, params: Params, arrays: Mapping[str, Any]) -> jax.Array:
         chunks = {name: jnp.asarray(arrays[name]) for name in ("rows", "contexts", "predictions")}
         with jax.default_matmul_precision(self.spec.precision):
-            return jax.lax.map(lambda chunk: self._predict(params, chunk), chunks).reshape(-1)
+            return jax.lax.map(lambda chunk: function(params, chunk), chunks).reshape(-1)
 
 
 def make_scorer(
@@ -187,11 +205,13 @@ def make_scorer(
         max_length = getattr(model, "max_positions", None)
     packed = pack(sentences, spec, row_length=row_length, rows_per_chunk=rows_per_chunk, max_length=max_length)
     affine = {name: normalization(name, sentences, packed, spec.normalization, unigram) for name in spec.regions}
-    return Scorer(sentences, packed, spec, _predict_fn(model, packed), affine)
+    return Scorer(sentences, packed, spec, *_predict_fns(model, packed), affine)
 
 
-def _predict_fn(model: Any, packed: Packed) -> PredictFn:
-    """``(params, chunk)`` to the chunk's predictions, float32 [P]."""
+def _predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
+    """Two functions of ``(params, chunk)``: the log-probabilities of its predictions, float32 [P], and whether each
+    is of the likeliest token, bool [P].
+    """
     largest = int(max(packed.tokens.max(), packed.predictions[:, 1].max()))
 
     def check(n_types: int) -> None:
@@ -201,25 +221,38 @@ def _predict_fn(model: Any, packed: Packed) -> PredictFn:
 
     if hasattr(model, "hidden") and hasattr(model, "output"):
 
-        def from_hidden(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+        def run(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
             hidden = model.hidden(params, *chunk["rows"])
             weights, bias = model.output(params)
             check(weights.shape[1])
-            hidden = hidden.reshape(-1, hidden.shape[-1])[chunk["contexts"]]
+            return hidden.reshape(-1, hidden.shape[-1])[chunk["contexts"]], weights, bias
+
+        def predict(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+            hidden, weights, bias = run(params, chunk)
             context, target = chunk["predictions"]
             products = hidden[context].astype(jnp.float32) * weights.T[target].astype(jnp.float32)
             return products.sum(axis=1) + bias[target] - log_normalizers(hidden, weights, bias)[context]
 
-        return from_hidden
+        def greedy(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+            context, target = chunk["predictions"]
+            return _over_vocabulary(lambda logits: logits.argmax(axis=-1), *run(params, chunk))[context] == target
+
+        return predict, greedy
     if not callable(model):
         raise TypeError(f"make_scorer: {type(model).__name__} is neither a function nor has it hidden and output")
 
-    def from_logits(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+    def run_logits(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         logits = model(params, *chunk["rows"])
         check(logits.shape[-1])
-        logits = logits.reshape(-1, logits.shape[-1]).astype(jnp.float32)
         context, target = chunk["predictions"]
-        position = chunk["contexts"][context]
+        return logits.reshape(-1, logits.shape[-1]).astype(jnp.float32), chunk["contexts"][context], target
+
+    def predict_logits(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+        logits, position, target = run_logits(params, chunk)
         return logits[position, target] - jax.nn.logsumexp(logits, axis=-1)[position]
 
-    return from_logits
+    def greedy_logits(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
+        logits, position, target = run_logits(params, chunk)
+        return logits.argmax(axis=-1)[position] == target
+
+    return predict_logits, greedy_logits
