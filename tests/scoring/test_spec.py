@@ -1,16 +1,45 @@
 import numpy as np
 import pytest
 
-from npi_jax.scoring import ScoreSpec, pair_accuracy
+from npi_jax.scoring import ScoreSpec, SpecMismatchError, pair_accuracy
 
 
-def test_ties_count_one_half_and_what_is_not_there_counts_nothing():
-    accuracy = pair_accuracy(np.array([0.1, -0.1, 0.0, np.nan, np.inf]))
-    np.testing.assert_array_equal(accuracy, [1.0, 0.0, 0.5, np.nan, np.nan])
+def test_ties_count_as_the_spec_says_and_what_is_not_there_counts_nothing():
+    delta = np.array([0.1, -0.1, 0.0, np.nan, np.inf])
+    np.testing.assert_array_equal(pair_accuracy(delta), [1.0, 0.0, 0.5, np.nan, np.nan])
+    np.testing.assert_array_equal(pair_accuracy(delta, "good"), [1.0, 0.0, 1.0, np.nan, np.nan])
+    np.testing.assert_array_equal(pair_accuracy(delta, "bad"), [1.0, 0.0, 0.0, np.nan, np.nan])
 
 
-def test_unknown_conventions_are_refused():
-    with pytest.raises(ValueError, match=r"ScoreSpec.precision='exact': valid are default, high"):
-        ScoreSpec(precision="exact")
-    with pytest.raises(ValueError, match=r"ScoreSpec.beginning="):
-        ScoreSpec(beginning="bos")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "exact"}, r"ScoreSpec.precision='exact': valid are default, high"),
+        ({"beginning": "bos"}, r"ScoreSpec.beginning='bos': valid are token, none, tokenizer"),
+        ({"ties": "lost"}, r"ScoreSpec.ties='lost': valid are half, good, bad"),
+        ({"normalization": "mean"}, r"ScoreSpec.normalization='mean': valid are sum, token"),
+        ({"regions": ()}, "give the names of one or more regions"),
+        ({"regions": ("a", "a")}, "a region is named twice"),
+    ],
+)
+def test_unknown_conventions_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        ScoreSpec(**changes)
+
+
+def test_presets_carry_their_names_and_digests():
+    spec = ScoreSpec.preset("lm_eval_v04")
+    assert spec.label.startswith("lm_eval_v04:")
+    assert spec.digest == ScoreSpec.from_dict({**spec.to_dict(), "name": "mine"}).digest
+    assert spec.digest != ScoreSpec.preset("lm_eval_v04", ties="half").digest
+    assert ScoreSpec.preset("lm_eval_v04", ties="half").name == "lm_eval_v04*"
+    # Two tools may have the same conventions.
+    assert ScoreSpec.preset("blimp_paper").digest == ScoreSpec.preset("lm_eval_v03").digest
+    with pytest.raises(ValueError, match="there is no preset 'blimp'; there are blimp_paper, lm_eval_v03"):
+        ScoreSpec.preset("blimp")
+
+
+def test_different_conventions_are_not_compared():
+    ScoreSpec(name="a").require_same(ScoreSpec(name="b"))
+    with pytest.raises(SpecMismatchError, match="leading_space: False and True; ties: 'bad' and 'good'"):
+        ScoreSpec.preset("lm_eval_v03").require_same(ScoreSpec.preset("lm_eval_v04"))

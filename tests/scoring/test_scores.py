@@ -1,0 +1,137 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import polars as pl
+import pytest
+
+from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.scoring import ScoreSpec, encode_pairs, make_scorer
+from npi_jax.suites.schema import Item, Suite
+
+TEXTS = [("no one has ever slept", "some one has ever slept"), ("nobody came", "somebody ever came")]
+ITEMS = [
+    Item("i0", "p", "t", "licensor", *TEXTS[0], (11, 15), (13, 17), {"extra": ((0, 2), None)}),
+    Item("i1", "q", "t", "licensor", *TEXTS[1], (0, 6), (0, 8)),
+]
+SUITE = Suite("tiny", ITEMS)
+TOKENIZER = WordTokenizer.train([text for pair in TEXTS for text in pair])
+UNIGRAM = -np.linspace(1, 3, TOKENIZER.vocab_size)
+
+
+def unigram_logits(params, tokens, segment_ids, positions):
+    """A model that predicts every token alike everywhere: log-probabilities are known."""
+    return jnp.broadcast_to(params, (*tokens.shape, TOKENIZER.vocab_size))
+
+
+def log_probs() -> np.ndarray:
+    logits = np.arange(TOKENIZER.vocab_size) / 4
+    return logits - np.logaddexp.reduce(logits)
+
+
+def score(spec: ScoreSpec, suite=None, **options):
+    scorer = make_scorer(unigram_logits, suite or SUITE.encode(TOKENIZER), spec, **options)
+    return scorer(jnp.arange(TOKENIZER.vocab_size) / 4)
+
+
+def test_a_model_of_single_words_has_known_scores():
+    scores = score(ScoreSpec())
+    for index, pair in enumerate(TEXTS):
+        for side, text in enumerate(pair):
+            ids = [*TOKENIZER.encode(text).ids, TOKENIZER.eos]
+            np.testing.assert_allclose(scores.log_prob("sentence")[index, side], log_probs()[ids].sum(), rtol=1e-5)
+    # The sentences of the first pair have the same critical word.
+    assert scores.delta("critical")[0] == 0
+    assert scores.correct("critical")[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("normalization", "formula"),
+    [
+        ("token", lambda lp, n, lpu, text: lp / n),
+        ("word", lambda lp, n, lpu, text: lp / len(text.split())),
+        ("character", lambda lp, n, lpu, text: lp / len(text)),
+        ("byte", lambda lp, n, lpu, text: lp / len(text.encode())),
+        ("penlp", lambda lp, n, lpu, text: lp / ((5 + n) / (5 + 1)) ** 0.8),
+        ("slor", lambda lp, n, lpu, text: (lp - lpu) / n),
+        ("normlp", lambda lp, n, lpu, text: -lp / lpu),
+    ],
+)
+def test_normalizations_follow_their_formulas(normalization, formula):
+    spec = ScoreSpec(regions=("sentence",), score_end=False, normalization=normalization)
+    scores = score(spec, unigram=UNIGRAM)
+    for index, pair in enumerate(TEXTS):
+        for side, text in enumerate(pair):
+            ids = TOKENIZER.encode(text).ids
+            expected = formula(log_probs()[ids].sum(), len(ids), UNIGRAM[ids].sum(), text)
+            np.testing.assert_allclose(scores.score()[index, side], expected, rtol=1e-5)
+
+
+def test_what_a_normalization_needs_is_asked_for():
+    with pytest.raises(ValueError, match=r"'slor' needs the unigram log-probabilities"):
+        score(ScoreSpec(normalization="slor"))
+    with pytest.raises(ValueError, match="holds what is no log-probability"):
+        score(ScoreSpec(normalization="slor"), unigram=np.ones(TOKENIZER.vocab_size))
+    with pytest.raises(ValueError, match=r"unigram has shape \(2,\); token id"):
+        score(ScoreSpec(normalization="normlp"), unigram=np.full(2, -1.0))
+    ids = encode_pairs([([1, 2], [1, 3])], start=0, end=0)
+    with pytest.raises(ValueError, match="'word' needs the sentences' texts and offsets; ids alone have no words"):
+        score(ScoreSpec(regions=("sentence",), normalization="word"), ids)
+
+
+def test_tables_are_tidy_and_say_their_spec(tmp_path):
+    spec = ScoreSpec(regions=("critical", "sentence", "extra"))
+    scores = score(spec)
+    table = scores.to_polars()
+    assert table.height == 4
+    # One side of the only pair with the region lacks it.
+    assert "extra" not in table["region"].to_list()
+    row = table.row(by_predicate=(pl.col("item") == "i1") & (pl.col("region") == "sentence"), named=True)
+    assert row["suite"] == "tiny"
+    assert (row["paradigm"], row["task"], row["kind"]) == ("q", "t", "licensor")
+    assert (row["n_good"], row["n_bad"]) == (3, 4)
+    assert row["delta"] == pytest.approx(row["good"] - row["bad"])
+    assert row["spec"] == spec.label
+    stacked = scores.scorer.stacked(jnp.stack([jnp.arange(TOKENIZER.vocab_size) / 4] * 3)).to_polars()
+    assert stacked.height == 12
+    assert stacked.filter(pl.col("member") == 2).drop("member").equals(table)
+
+
+def test_pandas_is_as_good():
+    pytest.importorskip("pandas")
+    scores = score(ScoreSpec())
+    assert scores.to_pandas()["delta"].tolist() == scores.to_polars()["delta"].to_list()
+
+
+def test_tokens_and_words_are_aligned_with_the_text():
+    tokenizer = BPETokenizer.train([text for pair in TEXTS for text in pair], size=262)
+    suite = SUITE.encode(tokenizer)
+
+    def logits_fn(params, tokens, segment_ids, positions):
+        return jnp.broadcast_to(jnp.arange(tokenizer.vocab_size) / 50.0, (*tokens.shape, tokenizer.vocab_size))
+
+    scorer = make_scorer(logits_fn, suite, ScoreSpec(regions=("sentence",)))
+    tokens = pl.DataFrame(scorer.tokens({}).columns())
+    one = tokens.filter((pl.col("item") == "i1") & (pl.col("sentence") == 1))
+    text = TEXTS[1][1]
+    assert one["text"].to_list()[:-1] == [text[a:b] for a, b in zip(one["start"][:-1], one["end"][:-1], strict=True)]
+    assert "".join(one["text"]) == text.replace(" ", "")
+    assert one["start"].to_list()[-1] == -1
+    np.testing.assert_allclose(one["bits"], -one["log_prob"] / math.log(2))
+    total = scorer({}).log_prob()[1, 1]
+    assert one["log_prob"].sum() == pytest.approx(total, rel=1e-5)
+    words = pl.DataFrame(scorer.tokens({}).word_columns([3]))
+    assert words["text"].to_list() == text.split()
+    by_word = [one.filter(pl.col("word") == number)["surprisal"].sum() for number in range(3)]
+    np.testing.assert_allclose(words["surprisal"], by_word)
+    # Without a start token the first token has no surprisal, and the word neither.
+    unscored = make_scorer(logits_fn, suite, ScoreSpec(beginning="none", regions=("sentence",)))
+    assert np.isnan(unscored.tokens({}).word_columns([0])["surprisal"]).tolist() == [True, False, False, False, False]
+
+
+def test_scores_of_other_items_are_not_compared():
+    other = Suite("tiny", [ITEMS[0], Item("i2", *[getattr(ITEMS[1], f) for f in ("paradigm", "task", "kind")], *TEXTS[1], (0, 6), (0, 8))])
+    with pytest.raises(ValueError, match="different items"):
+        score(ScoreSpec()) - score(ScoreSpec(), other.encode(TOKENIZER))
+    assert jax.tree.leaves(score(ScoreSpec()) - score(ScoreSpec()))[0].tolist() == [0.0, 0.0]
