@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 # Real corpora and suites, for the tests and drills that use them; those skip where the folder is absent.
 export NPI_JAX_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: help quickstart test drills lint bench clean
+.PHONY: help quickstart test drills parity lint bench clean
 
 help:
 	@echo "make quickstart  train the built-in experiment, print the results, write runs/quickstart/report/index.html"
 	@echo "make test        lint, type check and unit tests (a few minutes)"
 	@echo "make drills      slow checks: real processes killed and resumed, real text, the whole quickstart"
-	@echo "make bench       training throughput against PyTorch (installs PyTorch)"
+	@echo "make parity      scores and checkpoints against minicons, lm-eval and transformers (installs them)"
+	@echo "make bench       training and scoring against PyTorch and minicons (installs them)"
 	@echo "make clean       remove the virtual environment and caches"
 
 $(VENV)/run.done: pyproject.toml constraints.txt
@@ -38,9 +39,17 @@ test: lint
 drills: $(VENV)/test.done
 	$(BIN)/python -m pytest -m drill
 
-bench: $(VENV)/test.done
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch]'
+$(VENV)/parity.done: $(VENV)/test.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,parity]'
+	touch $@
+
+parity: $(VENV)/parity.done
+	$(BIN)/python -m pytest tests/models/test_lstm.py tests/models/test_hf_parity.py tests/corpus/test_hf_tokenizer.py \
+	  tests/scoring/test_parity.py tests/test_lm_eval.py
+
+bench: $(VENV)/parity.done
 	$(BIN)/python benchmarks/train_throughput.py
+	$(BIN)/python benchmarks/score_throughput.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

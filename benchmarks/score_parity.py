@@ -60,9 +60,13 @@ def compare(name: str, directory: str, suite: Suite, spec: ScoreSpec, theirs: np
     paradigms = np.array([item.paradigm for item in suite])
     gaps = {p: abs(correct[paradigms == p].mean() - right[paradigms == p].mean()) for p in dict.fromkeys(paradigms)}
     differing = np.flatnonzero(correct != right)
-    print(f"{name}: {ours.size:,} sentences, largest difference {np.abs(ours - theirs).max():.1e} nats; "
-          f"accuracy {correct.mean():.4f} and {right.mean():.4f}, largest gap of {len(gaps)} paradigms {max(gaps.values()):.4f}; "
-          f"{len(differing)} pairs decided differently (ours took {seconds:.0f} s, all told)", flush=True)
+    print(
+        f"{name}: {ours.size:,} sentences, largest difference {np.abs(ours - theirs).max():.1e} nats; "
+        f"accuracy {correct.mean():.4f} and {right.mean():.4f}, largest gap "
+        f"of {len(gaps)} paradigms {max(gaps.values()):.4f}; "
+        f"{len(differing)} pairs decided differently (ours took {seconds:.0f} s, all told)",
+        flush=True,
+    )
     for index in differing[:10]:
         delta, other = ours[index, 0] - ours[index, 1], theirs[index, 0] - theirs[index, 1]
         print(f"  {suite.items[index].item}: delta {delta:.1e} and {other:.1e}")

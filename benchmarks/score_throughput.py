@@ -180,11 +180,13 @@ def compare(directory: str, path: str, every: int, rounds: int) -> None:
     we, they = Side(ours, directory, path, every, 1, 1, cores), Side(minicons, directory, path, every)
     n = we.facts["sentences"]
     assert n == they.facts["sentences"]
-    print(f"{n:,} sentences; {we.facts['utilization']:.1%} of positions hold a token, and for "
-          f"{we.facts['contexts']:.0%} of those the output layer is computed")
-    tried = {f"{batch}{order}": 0.0 for batch in BATCHES for order in ("", " sorted")}
+    print(
+        f"{n:,} sentences; {we.facts['utilization']:.1%} of positions hold a token, and for "
+        f"{we.facts['contexts']:.0%} of those the output layer is computed"
+    )
+    tried = {}
     they.time("16")
-    for job in tried:
+    for job in (f"{batch}{order}" for batch in BATCHES for order in ("", " sorted")):
         tried[job] = they.time(job)
         print(f"  minicons, batches of {job:11} {n / tried[job]:8,.0f} sentences/s")
     best = min(tried, key=lambda job: tried[job])
@@ -217,13 +219,19 @@ def memory(directory: str, path: str) -> None:
         we = Side(ours, directory, path, every, 1, 1, cores)
         we.time("sentence")
         batch = we.facts["chunk_tokens"] // 10
-        print(f"{we.facts['sentences']:8,} sentences: ours + {we.grown:6.0f} MiB in chunks of "
-              f"{we.facts['chunk_tokens']:,} positions", flush=True)
+        print(
+            f"{we.facts['sentences']:8,} sentences: ours + {we.grown:6.0f} MiB in chunks of "
+            f"{we.facts['chunk_tokens']:,} positions",
+            flush=True,
+        )
         we.close()
         they = Side(minicons, directory, path, max(every, 8))
         they.time(f"{batch}")
-        print(f"{they.facts['sentences']:8,} sentences: minicons + {they.grown:6.0f} MiB in batches of {batch} "
-              "(about as many tokens)", flush=True)
+        print(
+            f"{they.facts['sentences']:8,} sentences: minicons + {they.grown:6.0f} MiB in batches of {batch} "
+            "(about as many tokens)",
+            flush=True,
+        )
         they.close()
 
 

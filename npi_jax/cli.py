@@ -77,7 +77,9 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--model", required=True, nargs="+", help="a run directory, or Hugging Face directories")
     score.add_argument("--steps", default="last", help="of a run: last (default), all that were kept, or 100,200")
     score.add_argument("--members", help="of a run: their numbers, as 0,3,7 (default: all)")
-    score.add_argument("--spec", help="a preset: blimp_paper, lm_eval_v03, lm_eval_v04, babylm2025, minicons, diagnnose")
+    score.add_argument(
+        "--spec", help="a preset: blimp_paper, lm_eval_v03, lm_eval_v04, babylm2025, minicons, diagnnose"
+    )
     score.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a field of the spec")
     score.add_argument("--out", required=True, help="the table to write, .parquet or .csv")
     text = "write a member of a run as a directory that Hugging Face transformers opens"

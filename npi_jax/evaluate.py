@@ -107,7 +107,7 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
     kept = checkpoints.steps()
     if not kept:
         raise EvaluateError(f"{path / 'checkpoints'}: no checkpoint is there; train first (npi-jax run)")
-    wanted = kept[-1:] if steps == "last" else kept if steps == "all" else list(steps)
+    wanted = (kept if steps == "all" else kept[-1:]) if isinstance(steps, str) else list(steps)
     if missing := [step for step in wanted if step not in kept]:
         raise EvaluateError(f"{path}: no checkpoint of step {missing[0]}; there are {', '.join(map(str, kept))}")
     chosen = list(range(len(config.members))) if members is None else list(members)
@@ -119,10 +119,7 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
         like = jax.eval_shape(jax.vmap(init_member(model, config.train)), seeds)
         for step in wanted:
             params = checkpoints.restore(step, like).params
-            names = [
-                {"model": str(path), "member": m, **_names(config, m), "step": step}
-                for m in chosen
-            ]
+            names = [{"model": str(path), "member": m, **_names(config, m), "step": step} for m in chosen]
             yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
 
     return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config)
@@ -198,9 +195,7 @@ def score_models(
         size = len(names)
         mesh = make_mesh(0, 1, n_members=size)
         call = map_members(scorer.apply, mesh, [MEMBERS, SHARED])
-        filled = jax.tree.map(
-            lambda leaf, more=padded_size(size, mesh) - size: np.concatenate([leaf, *[leaf[-1:]] * more]), params
-        )
+        filled = _fill(params, padded_size(size, mesh) - size)
         found = call(put(filled, mesh, MEMBERS), put(scorer.arrays, mesh, SHARED))
         scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
         columns = scores.value_columns()
@@ -213,13 +208,14 @@ def score_models(
     return pl.concat(frames).filter(pl.col(counts[0]) >= 0), scorer
 
 
+def _fill(params: Any, places: int) -> Any:
+    """Stacked parameters with copies of the last model in as many more places."""
+    return jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * places]), params) if places else params
+
+
 def unscored(scorer: Scorer) -> dict[str, int]:
     """By region how many sentences lack it, or have it where nothing is scored."""
-    return {
-        region: count
-        for region, span in scorer.packed.spans.items()
-        if (count := int((span[:, 0] < 0).sum()))
-    }
+    return {region: count for region, span in scorer.packed.spans.items() if (count := int((span[:, 0] < 0).sum()))}
 
 
 def predictions_table(scores: pl.DataFrame, suite: ConditionSuite, spec: ScoreSpec) -> pl.DataFrame:
@@ -245,9 +241,13 @@ def predictions_table(scores: pl.DataFrame, suite: ConditionSuite, spec: ScoreSp
             region: _in_place(part, place) for (region,), part in frame.group_by("region", maintain_order=True)
         }
         missing = np.full(len(place), np.nan)
-        found = evaluate_predictions(suite, lambda region, by=by_region: by.get(region, missing))
+        found = evaluate_predictions(suite, _getter(by_region, missing))
         frames.append(found.select(*(pl.lit(v).alias(n) for n, v in zip(names, values, strict=True)), pl.all()))
     return pl.concat(frames)
+
+
+def _getter(by_region: dict[Any, np.ndarray], missing: np.ndarray) -> Callable[[str], np.ndarray]:
+    return lambda region: by_region.get(region, missing)
 
 
 def _in_place(frame: pl.DataFrame, place: dict[tuple[str, str], int]) -> np.ndarray:

@@ -108,7 +108,9 @@ class NpiJaxLM(TemplateLM):
         ids = (context + continuation)[-(self.max_length + 1) :]
         n = min(len(continuation), len(ids) - 1)
         if n < len(continuation):
-            raise EvaluateError(f"a continuation of {len(continuation)} tokens is longer than max_length ({self.max_length})")
+            raise EvaluateError(
+                f"a continuation of {len(continuation)} tokens is longer than max_length ({self.max_length})"
+            )
         return ids, n
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
@@ -122,7 +124,9 @@ class NpiJaxLM(TemplateLM):
             windows += found
             owner += [number] * len(found)
         values = [value for value, _ in self._loglikelihood_tokens(windows, disable_tqdm)]
-        return np.bincount(owner, weights=values, minlength=len(requests)).tolist() if windows else [0.0] * len(requests)
+        return (
+            np.bincount(owner, weights=values, minlength=len(requests)).tolist() if windows else [0.0] * len(requests)
+        )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
         """Greedy continuations, up to one of the strings in ``until``.

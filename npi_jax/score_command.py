@@ -39,16 +39,22 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     out = Path(arguments.out)
     if out.suffix not in (".parquet", ".csv"):
         raise EvaluateError(f"--out {out}: the name must end in .parquet or .csv")
-    models = open_models(arguments.model, steps=_steps(arguments.steps), members=_numbers(arguments.members, "--members"))
+    models = open_models(
+        arguments.model, steps=_steps(arguments.steps), members=_numbers(arguments.members, "--members")
+    )
     suite = open_suite(arguments.suite, arguments.path, models, limit=arguments.limit)
     spec = make_spec(arguments.spec, arguments.set, default_spec(suite, models))
     if isinstance(suite, ConditionSuite) and arguments.spec and not _sets_regions(arguments.set):
         spec = with_regions(spec, suite)
     if isinstance(suite, ConditionSuite) and suite.predictions and spec.normalization != "sum":
-        raise EvaluateError(f"--spec: predictions are of sums, not of scores normalized by {spec.normalization}; "
-                            "add --set normalization=sum")
+        raise EvaluateError(
+            f"--spec: predictions are of sums, not of scores normalized by {spec.normalization}; "
+            "add --set normalization=sum"
+        )
     console.print(
-        f"{len(suite):,} items of {suite.name}, {models.size:,} models, spec {spec.label}", highlight=False, markup=False
+        f"{len(suite):,} items of {suite.name}, {models.size:,} models, spec {spec.label}",
+        highlight=False,
+        markup=False,
     )
     for line in suite.notes().lines():
         console.print(f"  {line}", highlight=False, markup=False)
@@ -151,7 +157,9 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
     mean = summary.group_by(by).agg(pl.col("accuracy").mean()) if by else summary.select(pl.col("accuracy").mean())
     for row in mean.sort(by).iter_rows(named=True) if by else mean.iter_rows(named=True):
         name = f"{row['variant']}: " if by else ""
-        console.print(f"{name}mean of {summary['paradigm'].n_unique()} paradigms {row['accuracy']:.3f}", highlight=False)
+        console.print(
+            f"{name}mean of {summary['paradigm'].n_unique()} paradigms {row['accuracy']:.3f}", highlight=False
+        )
 
 
 def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: ScoreSpec, console: Console) -> None:

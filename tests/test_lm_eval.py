@@ -1,5 +1,7 @@
 """The adapter against the harness's own model class, on the same weights."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -99,7 +101,7 @@ def test_the_harness_runs_a_task_with_it(directory):
         "doc_to_choice": "{{[sentence_good, sentence_bad]}}",
         "metric_list": [{"metric": "acc"}],
     }
-    lines = ['{"sentence_good": "%s", "sentence_bad": "%s"}' % (TEXT[0], TEXT[1])] * 3
+    lines = [json.dumps({"sentence_good": TEXT[0], "sentence_bad": TEXT[1]})] * 3
     (directory.parent / "pairs.jsonl").write_text("\n".join(lines))
     results = lm_eval.simple_evaluate(
         model="npi_jax", model_args={"pretrained": str(directory)}, tasks=[task], bootstrap_iters=0

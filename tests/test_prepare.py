@@ -8,8 +8,8 @@ from tiny import tiny_values
 from npi_jax.config import make_config
 from npi_jax.corpus.store import build_corpus
 from npi_jax.corpus.tokenizer import WordTokenizer
-from npi_jax.scoring import ScoreSpec
 from npi_jax.prepare import prepare, unigram_perplexity
+from npi_jax.scoring import ScoreSpec
 
 FEW = {"grammar": {"limit": 1}}
 

@@ -61,7 +61,7 @@ class HFTokenizer(LibraryTokenizer):
         return self._backend.decode([token_id], skip_special_tokens=False)
 
     def _write(self, directory: Path) -> dict[str, Any]:
-        raise TokenizerError("a tokenizer of a Hugging Face directory is kept there, not in run directories")
+        raise TokenizerError(f"{directory}: the tokenizer of a Hugging Face directory is kept there, and not written")
 
 
 def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:

@@ -283,23 +283,23 @@ class LibraryTokenizer(Tokenizer):
         self._backend = backend
 
     @property
-    def vocab_size(self) -> int:  # noqa: D102
+    def vocab_size(self) -> int:
         return self._backend.get_vocab_size()
 
-    def encode(self, text: str) -> Encoding:  # noqa: D102
+    def encode(self, text: str) -> Encoding:
         return _encoding(text, self._backend.encode(text, add_special_tokens=False))
 
-    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:  # noqa: D102
+    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:
         return [
             _encoding(text, encoded)
             for block in _blocks(texts)
             for text, encoded in zip(block, self._backend.encode_batch(block, add_special_tokens=False), strict=True)
         ]
 
-    def decode(self, ids: Sequence[int]) -> str:  # noqa: D102
+    def decode(self, ids: Sequence[int]) -> str:
         return self._backend.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:
         return [
             np.array(encoded.ids, dtype=np.int32)
             for block in _blocks(texts)

@@ -113,21 +113,30 @@ def _mlp(config: TransformerConfig) -> bool:
 
 
 _BLOCK = "blocks_{layer}"
-_ACTIVATIONS = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu", "relu": "relu", "silu": "silu"}
+_ACTIVATIONS = {
+    "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu": "gelu",
+    "relu": "relu",
+    "silu": "silu",
+}
 # What generation, training or memory use makes of a model, and what says where it comes from.
 _IRRELEVANT = (
     "_name_or_path", "_attn_implementation", "architectures", "attention_dropout", "attention_probs_dropout_prob",
     "attn_pdrop", "bos_token_id", "classifier_dropout", "dropout", "dtype", "embd_pdrop", "eos_token_id",
-    "gradient_checkpointing", "hidden_dropout", "id2label", "init_std", "initializer_range", "keys_to_ignore_at_inference",
+    "gradient_checkpointing", "hidden_dropout", "id2label", "init_std", "initializer_range",
+    "keys_to_ignore_at_inference",
     "label2id", "layerdrop", "model_type", "output_attentions", "output_hidden_states",
     "pad_token_id", "prefix", "pretraining_tp", "problem_type", "resid_pdrop", "return_dict", "summary_activation",
     "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
     "tie_word_embeddings", "torch_dtype", "transformers_version", "unk_token_id", "use_cache", "vocab_size", "n_ctx",
     "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size",
-    "tie_encoder_decoder", "torchscript", "use_bfloat16", "finetuning_task", "tokenizer_class", "decoder_start_token_id",
+    "tie_encoder_decoder", "torchscript", "use_bfloat16", "finetuning_task", "tokenizer_class",
+    "decoder_start_token_id",
     "sep_token_id", "forced_bos_token_id", "forced_eos_token_id", "repetition_penalty", "activation_dropout",
     "reorder_and_upcast_attn", "use_fast_tokenizer", "output_scores", "max_length", "min_length", "do_sample",
-    "early_stopping", "num_beams", "temperature", "top_k", "top_p", "typical_p", "length_penalty", "num_return_sequences",
+    "early_stopping", "num_beams", "temperature", "top_k", "top_p", "typical_p", "length_penalty",
+    "num_return_sequences",
     "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "begin_suppress_tokens", "suppress_tokens",
     "num_beam_groups", "diversity_penalty", "return_dict_in_generate", "exponential_decay_length_penalty",
     "remove_invalid_values", "pruned_heads", "tf_legacy_loss",
@@ -178,7 +187,9 @@ def _read_gpt2(fields: Mapping[str, Any]) -> dict[str, Any]:
         "norm_epsilon": fields.get("layer_norm_epsilon", 1e-5),
         "activation": _activation(fields, "activation_function", "gelu_new"),
         **dict.fromkeys(("attention_bias", "mlp_bias"), True),
-        **{"norm": "layer", "positions": "learned", "gated": False},
+        "norm": "layer",
+        "positions": "learned",
+        "gated": False,
     }
 
 
@@ -207,7 +218,10 @@ def _read_neox(fields: Mapping[str, Any]) -> dict[str, Any]:
         "rotary_fraction": float(rope.get("partial_rotary_factor", fields.get("rotary_pct", 0.25))),
         "parallel": fields.get("use_parallel_residual", True),
         "attention_bias": fields.get("attention_bias", True),
-        **{"norm": "layer", "positions": "rotary", "gated": False, "mlp_bias": True},
+        "norm": "layer",
+        "positions": "rotary",
+        "gated": False,
+        "mlp_bias": True,
         **_rotary(fields, "rotary_emb_base"),
     }
 
@@ -240,7 +254,10 @@ def _read_opt(fields: Mapping[str, Any]) -> dict[str, Any]:
         "max_positions": fields["max_position_embeddings"],
         "activation": _activation(fields, "activation_function", "relu"),
         **dict.fromkeys(("attention_bias", "mlp_bias"), fields.get("enable_bias", True)),
-        **{"norm": "layer", "norm_epsilon": 1e-5, "positions": "learned", "gated": False},
+        "norm": "layer",
+        "norm_epsilon": 1e-5,
+        "positions": "learned",
+        "gated": False,
     }
 
 
@@ -273,7 +290,9 @@ def _read_llama(fields: Mapping[str, Any]) -> dict[str, Any]:
         "activation": _activation(fields, "hidden_act", "silu"),
         "attention_bias": fields.get("attention_bias", False),
         "mlp_bias": fields.get("mlp_bias", False),
-        **{"norm": "rms", "positions": "rotary", "gated": True},
+        "norm": "rms",
+        "positions": "rotary",
+        "gated": True,
         **_rotary(fields, "rope_theta"),
     }
 
@@ -471,9 +490,7 @@ def _in_layers(config: TransformerConfig, place: Place, *names: str) -> Iterator
         yield (at, *(name.format(layer=layer) for name in names))
 
 
-def _linear_entries(
-    linear: Linear, config: TransformerConfig, at: Place, names: Sequence[str]
-) -> Iterator[_Entry]:
+def _linear_entries(linear: Linear, config: TransformerConfig, at: Place, names: Sequence[str]) -> Iterator[_Entry]:
     rows, sizes = _sizes(config, linear.place[-1])
     if len(names) == 1:
         sizes = [sum(sizes)]
@@ -704,7 +721,9 @@ def _read_params(weights: _Weights, family: Family, config: TransformerConfig, v
         raise HFError(f"{weights.path}: tie_word_embeddings is true, but {name!r} differs from the embedding")
     unknown = sorted(n for n in weights.files if n not in used and not n.endswith(family.ignored or ("\0",)))
     if unknown:
-        raise HFError(f"{weights.path}: {len(unknown)} tensors are not of a {family.model_type}, such as {unknown[0]!r}")
+        raise HFError(
+            f"{weights.path}: {len(unknown)} tensors are not of a {family.model_type}, such as {unknown[0]!r}"
+        )
     return params
 
 

@@ -46,9 +46,7 @@ def rotation(config: TransformerConfig, positions: Int[Array, "batch time"]) -> 
     return jnp.cos(angles), jnp.sin(angles)
 
 
-def rotate(
-    values: Float[Array, "batch time heads size"], angles: Rotation
-) -> Float[Array, "batch time heads size"]:
+def rotate(values: Float[Array, "batch time heads size"], angles: Rotation) -> Float[Array, "batch time heads size"]:
     """Turns pairs of features, as many as there are angles; the rest stay as they are.
 
     The product of a rotated query and a rotated key depends on the difference of their positions alone.
@@ -98,9 +96,7 @@ class Block(nn.Module):
         heads, size = config.heads, config.head_size
         kv_heads = config.kv_heads or heads
         projected = self._project("qkv", normed, (heads + 2 * kv_heads) * size, bias=config.attention_bias)
-        query, keys, value = jnp.split(
-            projected.reshape(batch, time, -1, size), [heads, heads + kv_heads], axis=2
-        )
+        query, keys, value = jnp.split(projected.reshape(batch, time, -1, size), [heads, heads + kv_heads], axis=2)
         if angles is not None:
             query, keys = rotate(query, angles), rotate(keys, angles)
         if kv_heads < heads:

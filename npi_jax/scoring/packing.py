@@ -95,8 +95,13 @@ def pack(
     predictions = np.stack([context_slot[key_context[in_chunk]], key_target[in_chunk]], axis=1)
     table = np.full((len(streams), max(int((high - low).max()), 1)), ABSENT, np.int32)
     table[sentence, depth + 1 - low[sentence]] = (rows.chunk[key_context] * in_chunk.shape[1] + slot)[prediction]
+    tokens, segment_ids, positions = (array.astype(np.int32) for array in rows.arrays)
     return Packed(
-        *(array.astype(np.int32) for array in (*rows.arrays, contexts, predictions)),
+        tokens,
+        segment_ids,
+        positions,
+        contexts.astype(np.int32),
+        predictions.astype(np.int32),
         table,
         {name: np.where(span == ABSENT, ABSENT, span - low[:, None]).astype(np.int32) for name, span in spans.items()},
         (low - before).astype(np.int32),

@@ -113,8 +113,9 @@ class Scorer:
         axis 0, each device scores its own members and none waits for another.
         """
         sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
-        axis = sharding.spec[0] if isinstance(sharding, NamedSharding) and sharding.spec else None
-        key = (sharding.mesh, axis) if axis is not None else None
+        key = None
+        if isinstance(sharding, NamedSharding) and sharding.spec and sharding.spec[0] is not None:
+            key = (sharding.mesh, sharding.spec[0])
         if key not in self._mapped:
             self._mapped[key] = jax.jit(self._over_members(key))
         return Scores(self._mapped[key](params, self.arrays), self)
@@ -141,7 +142,7 @@ class Scorer:
         best = np.asarray(jax.jit(self._all_chunks, static_argnums=0)(self._greedy, params, self.arrays))
         table, (start, end) = self.packed.table, self.packed.spans[self.spec.regions[0]].T[:, :, None]
         column = np.arange(table.shape[1])
-        return np.where((column >= start) & (column < end), best[table], True).all(axis=1)
+        return np.asarray(np.where((column >= start) & (column < end), best[table], True).all(axis=1))
 
     def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Each region's summed log-probability, float32 [S], nats; `arrays` is `self.arrays`.

@@ -150,7 +150,8 @@ def fixed_columns(scorer: Scorer) -> dict[str, np.ndarray]:
     """
     sentences, regions = scorer.sentences, scorer.spec.regions
     counts = {
-        name: np.where(scorer.packed.spans[name][:, 0] == ABSENT, ABSENT, scorer.packed.counts(name)) for name in regions
+        name: np.where(scorer.packed.spans[name][:, 0] == ABSENT, ABSENT, scorer.packed.counts(name))
+        for name in regions
     }
     labels = {name: np.array(values, dtype=object) for name, values in sentences.labels.items()}
     if sentences.is_pairs:
@@ -212,9 +213,7 @@ class TokenScores:
         groups = np.asarray(sentences.groups) - sentences.groups[0]
         index_of = np.repeat(np.asarray(indices), sizes)
         log_prob = np.concatenate(values)
-        table = {
-            name: np.array(labels, dtype=object)[groups[index_of]] for name, labels in sentences.labels.items()
-        }
+        table = {name: np.array(labels, dtype=object)[groups[index_of]] for name, labels in sentences.labels.items()}
         table["sentence"] = (index_of - np.searchsorted(groups, groups[index_of])).astype(np.int32)
         table["token"] = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
         padded = zip(indices, sizes, strict=True)
@@ -235,9 +234,11 @@ class TokenScores:
             for start, end in offsets:
                 rows.append((text[start:end], start, end, words[start] - 1 if start < len(text) else -1))
             rows += [("", -1, -1, -1)] * (size - len(offsets))
-        text, start, end, word = zip(*rows, strict=True)
-        numbers = {name: np.array(values, np.int32) for name, values in (("start", start), ("end", end), ("word", word))}
-        return {"text": np.array(text, dtype=object), **numbers}
+        texts, start, end, word = zip(*rows, strict=True)
+        numbers = {
+            name: np.array(values, np.int32) for name, values in (("start", start), ("end", end), ("word", word))
+        }
+        return {"text": np.array(texts, dtype=object), **numbers}
 
     def word_columns(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """`columns` summed over the tokens of each word: log_prob is NaN where one of them is not scored."""

@@ -130,7 +130,9 @@ class ScoreSpec:
     def differences(self, other: "ScoreSpec") -> list[str]:
         """How another spec differs, a line for each field."""
         mine, theirs = self.to_dict(), other.to_dict()
-        return [f"{key}: {mine[key]!r} and {theirs[key]!r}" for key in mine if key != "name" and mine[key] != theirs[key]]
+        return [
+            f"{key}: {mine[key]!r} and {theirs[key]!r}" for key in mine if key != "name" and mine[key] != theirs[key]
+        ]
 
     def require_same(self, other: "ScoreSpec") -> None:
         """Refuse to go on if another spec differs.

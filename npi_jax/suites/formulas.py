@@ -9,12 +9,14 @@
     unit       := number | "(" region ";" "%" condition "%" ")" | "(" formula ")" | "[" formula "]" | "-" unit
     region     := number | "*"
 
-``&`` binds more tightly than ``|``; ``=`` holds within a relative 1e-5 and an absolute 1e-3 (bits), as in syntaxgym-core.
+``&`` binds more tightly than ``|``; ``=`` holds within a relative 1e-5 and an absolute 1e-3 (bits), as in
+syntaxgym-core.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,9 @@ Values = Mapping[tuple[str, str], np.ndarray]
 _Evaluate = Callable[[Values], np.ndarray]
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-3
-_TOKEN = re.compile(r"\s*(?:\(\s*(?P<region>\d+|\*)\s*;\s*%(?P<condition>[^%]+)%\s*\)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>[\[\]()<>=+\-&|]))")
+_TOKEN = re.compile(
+    r"\s*(?:\(\s*(?P<region>\d+|\*)\s*;\s*%(?P<condition>[^%]+)%\s*\)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>[\[\]()<>=+\-&|]))"
+)
 _CLOSING = {"(": ")", "[": "]"}
 
 
@@ -131,14 +135,13 @@ class _Parser:
         position = self.here()
         left, is_truth = self.sum()
         sign = self.sign()
-        if sign not in ("<", ">", "="):
+        if sign not in _COMPARE:
             return left, is_truth
         self.index += 1
         right, right_is_truth = self.sum()
         if is_truth or right_is_truth:
             raise self.error(position, f"a comparison cannot be compared by {sign!r}")
-        compare = {"<": np.less, ">": np.greater, "=": _close}[sign]
-        return _apply(compare, left, right), True
+        return _apply(_COMPARE[sign], left, right), True
 
     def sum(self) -> tuple[_Evaluate, bool]:
         position = self.here()
@@ -162,7 +165,7 @@ class _Parser:
             return lambda values: values[key], False
         if match["number"]:
             number = np.asarray(match["number"], np.float64)
-            return lambda values: number, False
+            return lambda _: number, False
         if match["sign"] == "-":
             value, is_truth = self.unit()
             if is_truth:
@@ -183,3 +186,6 @@ def _apply(function: Callable[..., np.ndarray], left: _Evaluate, right: _Evaluat
 
 def _close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.isclose(left, right, rtol=RELATIVE, atol=ABSOLUTE)
+
+
+_COMPARE: dict[str, Callable[..., Any]] = {"<": np.less, ">": np.greater, "=": _close}

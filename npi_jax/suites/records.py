@@ -120,9 +120,7 @@ def make_condition_suite(
 AnyItem = TypeVar("AnyItem", Item, ConditionItem)
 
 
-def _limited(
-    name: str, items: Iterable[AnyItem], source: Path, limit: int | None
-) -> tuple[tuple[AnyItem, ...], int]:
+def _limited(name: str, items: Iterable[AnyItem], source: Path, limit: int | None) -> tuple[tuple[AnyItem, ...], int]:
     if limit is not None and limit < 1:
         raise SuiteError(f"suite {name!r}: limit is {limit}; it must be at least 1, or None for all items")
     paradigms: dict[str, list[AnyItem]] = defaultdict(list)

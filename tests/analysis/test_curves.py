@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from npi_jax.scoring import pair_accuracy
 from npi_jax.analysis import curves as module
 from npi_jax.analysis.curves import (
     MEAN_OVER_TASKS,
@@ -17,6 +16,7 @@ from npi_jax.analysis.curves import (
     write_tables,
 )
 from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
+from npi_jax.scoring import pair_accuracy
 
 
 def make_members(*rows, **columns):

@@ -17,7 +17,7 @@ def make_pairs(lengths: list[tuple[int, int]], types: int = 50, seed: int = 0) -
 
 def read_back(packed, index: int) -> list[tuple[tuple[int, ...], int]]:
     """(what the model has read, what it is to predict) for each scored token of a sentence."""
-    n_chunks, n_rows, length = packed.tokens.shape
+    n_chunks, _n_rows, length = packed.tokens.shape
     flat = {name: getattr(packed, name).reshape(n_chunks, -1) for name in ("tokens", "segment_ids", "positions")}
     found = []
     for slot in packed.table[index][packed.table[index] != ABSENT]:

@@ -18,7 +18,9 @@ from npi_jax.suites.schema import Suite
 SUITE = grammar_suite(GrammarSpec(sentences=1), items=2)
 PAIRS = [(item.good, item.bad) for item in SUITE]
 # One pair that ties: each rule has its own word on that.
-TIE = Suite("tie", [*SUITE.items[:3], SUITE.items[3].__class__("i", "p", "t", "other", "a b c", "a b c", (0, 1), (0, 1))])
+TIE = Suite(
+    "tie", [*SUITE.items[:3], SUITE.items[3].__class__("i", "p", "t", "other", "a b c", "a b c", (0, 1), (0, 1))]
+)
 
 
 def write_gpt2(path: Path, *, prefix: bool) -> None:

@@ -79,9 +79,9 @@ SPECS = {
 def test_packed_scores_equal_one_sentence_at_a_time(model, spec, face):
     model, params = model
     pairs, critical = make_pairs(30)
-    scores = make_scorer(
-        model if face == "hidden" else model.logits, encode(pairs, critical), spec, rows_per_chunk=2
-    )(params)
+    scores = make_scorer(model if face == "hidden" else model.logits, encode(pairs, critical), spec, rows_per_chunk=2)(
+        params
+    )
     for index, pair in enumerate(pairs):
         different = next((i for i, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
         for side, ids in enumerate(pair):
@@ -135,9 +135,7 @@ def test_a_uniform_model_shows_the_rule_for_ties(spec, accuracy):
     pairs, critical = make_pairs(20)
     spans = critical[:, [0, 0]]
     ids = encode([(good, good[::-1]) for good, _ in pairs], spans)
-    sentences = EncodedSentences(
-        ids.ids, ids.groups, ids.regions, start=EOS, end=EOS, leading_space=spec.leading_space
-    )
+    sentences = EncodedSentences(ids.ids, ids.groups, ids.regions, start=EOS, end=EOS, leading_space=spec.leading_space)
     scores = make_scorer(logits_fn, sentences, spec)({})
     assert scores.accuracy("sentence") == accuracy
     n_tokens = [len(good) + spec.score_end for good, _ in pairs]
@@ -177,7 +175,7 @@ def test_what_is_no_model_is_refused():
         make_scorer({}, pairs)
     # JAX would read another token's row instead.
     score = make_scorer(lambda params, tokens, *_: jnp.zeros((*tokens.shape, 10)), pairs)
-    with pytest.raises(ValueError, match="token id 3[0-9] occurs, but the model has 10 token types"):
+    with pytest.raises(ValueError, match=r"token id 3[0-9] occurs, but the model has 10 token types"):
         score({})
 
 

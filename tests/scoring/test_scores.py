@@ -131,7 +131,13 @@ def test_tokens_and_words_are_aligned_with_the_text():
 
 
 def test_scores_of_other_items_are_not_compared():
-    other = Suite("tiny", [ITEMS[0], Item("i2", *[getattr(ITEMS[1], f) for f in ("paradigm", "task", "kind")], *TEXTS[1], (0, 6), (0, 8))])
+    other = Suite(
+        "tiny",
+        [
+            ITEMS[0],
+            Item("i2", *[getattr(ITEMS[1], f) for f in ("paradigm", "task", "kind")], *TEXTS[1], (0, 6), (0, 8)),
+        ],
+    )
     with pytest.raises(ValueError, match="different items"):
         score(ScoreSpec()) - score(ScoreSpec(), other.encode(TOKENIZER))
     assert jax.tree.leaves(score(ScoreSpec()) - score(ScoreSpec()))[0].tolist() == [0.0, 0.0]

@@ -43,5 +43,7 @@ def test_unknown_words_are_counted():
 
 def test_a_region_without_tokens_names_the_item():
     suite = Suite("s", [Item("odd/3", "p", "t", "other", "a b", "a b", (1, 2), (0, 1))])
-    with pytest.raises(EncodingError, match=r"item 'odd/3': no token of 'a b' lies in its region 'critical', characters 1 to 2"):
+    with pytest.raises(
+        EncodingError, match=r"item 'odd/3': no token of 'a b' lies in its region 'critical', characters 1 to 2"
+    ):
         encode_suite(suite, WordTokenizer.train(["a b"]))

@@ -47,9 +47,7 @@ def test_regions_are_joined_and_found_again(tmp_path):
 @pytest.mark.parametrize("metric", METRICS)
 def test_predictions_are_of_bits(tmp_path, metric):
     bits = "(3;%x%) = 2"
-    path = make_file(
-        tmp_path / "t.json", meta={"name": "t", "metric": metric}, predictions=[{"formula": bits}]
-    )
+    path = make_file(tmp_path / "t.json", meta={"name": "t", "metric": metric}, predictions=[{"formula": bits}])
     suite = load_suite("syntaxgym", path)
     sums = np.array([-2.0, -9.0, -3.0, -9.0]) * math.log(2)
     table = evaluate_predictions(
@@ -89,9 +87,7 @@ def test_all_published_suites_are_read():
     rng = np.random.default_rng(0)
     values = rng.normal(-5, 1, n_sentences)
     table = evaluate_predictions(suite, lambda region: values)
-    assert table.height == sum(
-        len(suite.predictions[item.paradigm]) for item in suite
-    )
+    assert table.height == sum(len(suite.predictions[item.paradigm]) for item in suite)
     assert set(table["result"].to_list()) == {0.0, 1.0}
 
 
@@ -110,7 +106,9 @@ def test_the_published_example_is_aggregated_alike(tmp_path):
     for line in (fixtures / "test_surp_grnn.txt").read_text().splitlines()[1:]:
         sentence, _, token, value = line.split("\t")
         surprisals.setdefault(int(sentence), []).append((token, float(value)))
-    expected = [c for item in json.loads((fixtures / "test_out_grnn.json").read_text())["items"] for c in item["conditions"]]
+    expected = [
+        c for item in json.loads((fixtures / "test_out_grnn.json").read_text())["items"] for c in item["conditions"]
+    ]
     for number, (condition, published) in enumerate(zip(conditions, expected, strict=True), start=1):
         position, places = 0, []
         for token, value in surprisals[number]:
@@ -124,7 +122,5 @@ def test_the_published_example_is_aggregated_alike(tmp_path):
             values = np.array([value for place, value in places if start <= place < end])
             for metric, measure in METRICS.items():
                 # Like syntaxgym-core's, the last region takes in what stands for the end.
-                if region is not published["regions"][-1]:
-                    assert measure(values) == pytest.approx(region["metric_value"][metric])
-                elif metric == "sum":
+                if region is not published["regions"][-1] or metric == "sum":
                     assert measure(values) == pytest.approx(region["metric_value"][metric])
