@@ -114,9 +114,9 @@ class Tokenizer(ABC):
             TokenizerError: there is no such id.
         """
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of many tokens; words are joined by spaces."""
-        return " ".join(self.token(token_id) for token_id in ids)
+        return " ".join(self.token(int(token_id)) for token_id in ids)
 
     @abstractmethod
     def _write(self, directory: Path) -> dict[str, Any]:
@@ -296,7 +296,7 @@ class LibraryTokenizer(Tokenizer):
             for text, encoded in zip(block, self._backend.encode_batch(block, add_special_tokens=False), strict=True)
         ]
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._backend.decode([int(token_id) for token_id in ids], skip_special_tokens=False)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:

@@ -26,6 +26,8 @@ from npi_jax.models.language_model import LanguageModel, Params, make_model
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+DEFAULT_POSITIONS = 2048
+"""What is written for a model without a limit to its positions, for transformers wants one."""
 
 Place = tuple[str, ...]
 Tensors = dict[str, np.ndarray]
@@ -232,7 +234,7 @@ def _write_neox(config: TransformerConfig) -> dict[str, Any]:
         "num_hidden_layers": config.layers,
         "num_attention_heads": config.heads,
         "intermediate_size": config.mlp,
-        "max_position_embeddings": config.max_positions or 2048,
+        "max_position_embeddings": config.max_positions or DEFAULT_POSITIONS,
         "layer_norm_eps": config.norm_epsilon,
         "hidden_act": _hf_activation(config),
         "rotary_pct": config.rotary_fraction,
@@ -304,7 +306,7 @@ def _write_llama(config: TransformerConfig) -> dict[str, Any]:
         "num_attention_heads": config.heads,
         "num_key_value_heads": config.kv_heads or config.heads,
         "intermediate_size": config.mlp,
-        "max_position_embeddings": config.max_positions or 2048,
+        "max_position_embeddings": config.max_positions or DEFAULT_POSITIONS,
         "rms_norm_eps": config.norm_epsilon,
         "hidden_act": _hf_activation(config),
         "attention_bias": config.attention_bias,
@@ -818,18 +820,19 @@ def save_hf(
 
 def _family_of(config: TransformerConfig) -> Family:
     """The family that can say all of a configuration."""
+    wanted = dataclasses.replace(
+        config,
+        compute_dtype="float32",
+        max_positions=config.max_positions or DEFAULT_POSITIONS,
+        kv_heads=None if config.kv_heads == config.heads else config.kv_heads,
+    )
     closest: list[str] = []
     for family in FAMILIES:
-        again = TransformerConfig(**family.read(family.write(config)), tie=config.tie)
-        wanted = dataclasses.replace(config, compute_dtype="float32")
-        if wanted.positions == "rotary" and wanted.max_positions is None:
-            wanted = dataclasses.replace(wanted, max_positions=again.max_positions)
-        if wanted.kv_heads == wanted.heads:
-            wanted = dataclasses.replace(wanted, kv_heads=None)
+        again = TransformerConfig(**family.read(family.write(wanted)), tie=config.tie)
         mine, theirs = dataclasses.asdict(wanted), dataclasses.asdict(again)
         differing = [f"{name}={mine[name]!r}" for name in mine if mine[name] != theirs[name]]
         if not differing:
             return family
-        if not closest or len(differing) < len(closest):
+        if not closest or len(differing) < len(closest) - 1:
             closest = [family.model_type, *differing]
     raise HFError(f"transformers has no class for this transformer: {closest[0]} lacks {', '.join(closest[1:])}")

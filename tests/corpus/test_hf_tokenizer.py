@@ -1,0 +1,125 @@
+import json
+
+import numpy as np
+import pytest
+import tokenizers
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
+from npi_jax.corpus.tokenizer import BPETokenizer, TokenizerError, WordTokenizer
+
+TEXTS = ["Nobody has ever seen it.", "Did the café's naïve owner ever, at all, sing?", " two  spaces", "日本語 ok"]
+BPE = BPETokenizer.train(TEXTS * 3, size=300)
+
+
+def write_gpt2(path, **config):
+    """vocab.json and merges.txt, as the directories of GPT-2 and OPT have them."""
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    special = ["</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    backend.model.save(str(path))
+    (path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "</s>", "eos_token": "</s>", **config}))
+
+
+def write_llama(path):
+    """A vocabulary with ▁ for spaces and a template that begins with <s>."""
+    backend = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    special = ["<unk>", "<s>", "</s>"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    backend.train_from_iterator(TEXTS * 3, trainer)
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()])
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(path / "tokenizer.json"))
+    special_map = {"bos_token": {"content": "<s>"}, "eos_token": "</s>"}
+    (path / "special_tokens_map.json").write_text(json.dumps(special_map))
+
+
+def test_vocab_and_merges_are_read(tmp_path):
+    write_gpt2(tmp_path)
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.start, tokenizer.end, tokenizer.prefix) == (0, 0, ())
+    for text in TEXTS:
+        assert tokenizer.decode(tokenizer.encode(text).ids) == text
+    assert tokenizer.token(0) == "</s>"
+    with pytest.raises(TokenizerError, match="no token with id 9999"):
+        tokenizer.token(9999)
+
+
+def test_a_template_gives_the_prefix(tmp_path):
+    write_llama(tmp_path)
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.start, tokenizer.end, tokenizer.prefix) == (1, 2, (1,))
+    assert 1 not in tokenizer.encode(TEXTS[0]).ids
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+    assert load_hf_tokenizer(tmp_path).prefix == ()
+
+
+def test_offsets_are_those_of_the_words(tmp_path):
+    write_gpt2(tmp_path)
+    tokenizer = load_hf_tokenizer(tmp_path)
+    for text in TEXTS[:2]:
+        encoding = tokenizer.encode(text)
+        covered = {i for start, end in encoding.offsets for i in range(start, end)}
+        assert covered == {i for i, character in enumerate(text) if not character.isspace()}
+
+
+@given(st.lists(st.text(max_size=20), max_size=5))
+def test_many_texts_are_encoded_like_each_alone(texts):
+    for tokenizer in (BPE, WordTokenizer.train(TEXTS)):
+        for text, many in zip(texts, tokenizer.encode_many(texts), strict=True):
+            alone = tokenizer.encode(text)
+            np.testing.assert_array_equal(many.ids, alone.ids)
+            np.testing.assert_array_equal(many.offsets, alone.offsets)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    assert load_hf_tokenizer(tmp_path) is None
+    (tmp_path / "tokenizer.model").write_bytes(b"x")
+    with pytest.raises(TokenizerError, match=r"tokenizer.model: SentencePiece models are not read; write tokenizer.json"):
+        load_hf_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(TokenizerError, match=r"tokenizer.json: not a file of the tokenizers library"):
+        load_hf_tokenizer(tmp_path)
+    write_llama(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>"}))
+    with pytest.raises(TokenizerError, match="bos_token is '<bos>', which is not in the vocabulary"):
+        load_hf_tokenizer(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(TokenizerError, match=r"tokenizer_config.json: a JSON list, not an object"):
+        load_hf_tokenizer(tmp_path)
+
+
+def test_words_cannot_be_written_for_transformers():
+    with pytest.raises(TokenizerError, match="train with tokenizer.kind = 'bpe', or export without it"):
+        hf_tokenizer_files(WordTokenizer.train(TEXTS))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "ours"])
+def test_ids_are_those_of_transformers(tmp_path, kind):
+    transformers = pytest.importorskip("transformers")
+    if kind == "gpt2":
+        write_gpt2(tmp_path, tokenizer_class="GPT2Tokenizer", unk_token="<unk>")
+    elif kind == "llama":
+        write_llama(tmp_path)
+    else:
+        for name, content in hf_tokenizer_files(BPE).items():
+            (tmp_path / name).write_bytes(content)
+    theirs = (
+        transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
+        if kind != "gpt2"
+        else transformers.GPT2TokenizerFast.from_pretrained(tmp_path)
+    )
+    ours = load_hf_tokenizer(tmp_path)
+    for text in [*TEXTS, "<unk> and </s> in a text"]:
+        assert ours.encode(text).ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
+        assert [*ours.prefix, *ours.encode(text).ids] == theirs(text)["input_ids"]
+    if kind == "ours":
+        assert [ours.encode(text).ids.tolist() for text in TEXTS] == [BPE.encode(text).ids.tolist() for text in TEXTS]
+        assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)

@@ -1,0 +1,164 @@
+"""Checkpoints as files: what is read, refused and written. Agreement with transformers is in test_hf_parity.py."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from npi_jax.models import HFError, LSTMConfig, TransformerConfig, load_hf, load_hf_stack, make_model, save_hf
+
+LLAMA = TransformerConfig(width=8, layers=2, heads=2, mlp=12)
+LAYERED = {"norm": "layer", "norm_epsilon": 1e-5, "gated": False, "attention_bias": True, "mlp_bias": True}
+GPT2 = TransformerConfig(
+    width=8, layers=1, heads=2, mlp=12, tie=True, positions="learned", max_positions=9, activation="gelu_tanh", **LAYERED
+)
+NEOX = TransformerConfig(
+    width=16, layers=1, heads=2, mlp=12, activation="gelu", rotary_fraction=0.25, parallel=True, max_positions=9, **LAYERED
+)
+
+
+def write(path, config=LLAMA, seed=0):
+    model = make_model(config, 11)
+    params = model.init(jax.random.key(seed))
+    save_hf(path, model, params, start=1, end=2)
+    return model, params
+
+
+@pytest.mark.parametrize("config", [LLAMA, GPT2, NEOX], ids=["llama", "gpt2", "neox"])
+def test_what_is_written_is_read_again(tmp_path, config):
+    model, params = write(tmp_path / "m", config)
+    loaded = load_hf(tmp_path / "m")
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
+    assert loaded.model.vocab_size == model.vocab_size
+    assert loaded.model.config.rotary_fraction == config.rotary_fraction
+    # Nothing is left beside it.
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m"]
+
+
+def change(path, **fields):
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps({**config, **fields}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model_type": "bert"}, "config.json: model_type is 'bert'; llama, gpt2, gpt_neox, opt are supported"),
+        ({"sliding_window": 16}, r"sliding_window \(16\) is not a field of llama that is supported"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type is 'yarn'; default and llama3"),
+        ({"hidden_act": "mish"}, "hidden_act is 'mish'; gelu_new"),
+        ({"head_dim": 6}, "head_dim is 6; only hidden_size / num_attention_heads"),
+        ({"num_attention_heads": 3}, "TransformerConfig.heads is 3; it must divide width"),
+        ({"num_hidden_layers": 0}, "TransformerConfig.layers is 0; it must be a whole number above 0"),
+        ({"num_hidden_layers": 3}, r"the tensor 'model.layers.2.input_layernorm.weight' is missing"),
+        ({"num_hidden_layers": 1}, r"9 tensors are not of a llama, such as 'model.layers.1"),
+        ({"vocab_size": 12}, r"'model.embed_tokens.weight' has shape \(11, 8\); config.json makes it \(12, 8\)"),
+        ({"vocab_size": True}, "vocab_size is True"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings is true, but 'lm_head.weight' differs"),
+    ],
+)
+def test_what_would_be_another_function_is_refused(tmp_path, fields, message):
+    write(tmp_path / "m")
+    change(tmp_path / "m", **fields)
+    with pytest.raises(HFError, match=message):
+        load_hf(tmp_path / "m")
+
+
+def test_a_gpt2_of_another_kind_is_refused(tmp_path):
+    write(tmp_path / "m", GPT2)
+    change(tmp_path / "m", scale_attn_by_inverse_layer_idx=True)
+    with pytest.raises(HFError, match="scale_attn_by_inverse_layer_idx is True; only False is supported"):
+        load_hf(tmp_path / "m")
+
+
+def test_files_that_are_missing_or_damaged_are_named(tmp_path):
+    with pytest.raises(HFError, match=r"config.json: no such file; give the directory"):
+        load_hf(tmp_path)
+    write(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text("{")
+    with pytest.raises(HFError, match=r"config.json: not JSON"):
+        load_hf(tmp_path / "m")
+    write(tmp_path / "n")
+    weights = tmp_path / "n" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(HFError, match=r"model.safetensors: cannot be read"):
+        load_hf(tmp_path / "n")
+    weights.unlink()
+    (tmp_path / "n" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(HFError, match=r"pytorch_model.bin is a pickle, which could run anything and is not read"):
+        load_hf(tmp_path / "n")
+
+
+def test_an_index_does_not_lead_out_of_the_directory(tmp_path):
+    write(tmp_path / "m")
+    shutil.move(tmp_path / "m" / "model.safetensors", tmp_path / "out.safetensors")
+    for place in ("../out.safetensors", str(tmp_path / "out.safetensors"), "config.json", 3):
+        index = {"weight_map": {"model.embed_tokens.weight": place}}
+        (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(HFError, match="which is no safetensors file of the directory"):
+            load_hf(tmp_path / "m")
+
+
+def test_tensors_that_are_no_numbers_are_refused(tmp_path):
+    write(tmp_path / "m")
+    path = tmp_path / "m" / "model.safetensors"
+    tensors = safetensors.numpy.load_file(path)
+    tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.int32)
+    safetensors.numpy.save_file(tensors, path)
+    with pytest.raises(HFError, match="'model.norm.weight' is int32, not floating"):
+        load_hf(tmp_path / "m")
+
+
+def test_only_one_architecture_makes_a_stack(tmp_path):
+    _, params = write(tmp_path / "a")
+    write(tmp_path / "b", seed=1)
+    _, stack = load_hf_stack([tmp_path / "a", tmp_path / "b"])
+    np.testing.assert_array_equal(stack["embedding"][0], params["embedding"])
+    assert not np.array_equal(stack["embedding"][0], stack["embedding"][1])
+    write(tmp_path / "c", TransformerConfig(width=8, layers=1, heads=2, mlp=12))
+    with pytest.raises(HFError, match=r"c: layers is 1, but 2 in .*a; only checkpoints of one architecture"):
+        load_hf_stack([tmp_path / "a", tmp_path / "c"])
+
+
+def test_what_transformers_cannot_say_is_not_written(tmp_path):
+    lstm = make_model(LSTMConfig(embedding=4, hidden=4), 5)
+    with pytest.raises(HFError, match="no class for a model of kind LSTM; only transformers can be exported"):
+        save_hf(tmp_path / "m", lstm, lstm.init(jax.random.key(0)))
+    odd = make_model(TransformerConfig(width=8, layers=1, heads=2, mlp=12, output_bias=True), 5)
+    with pytest.raises(HFError, match="no class for this transformer: llama lacks output_bias=True"):
+        save_hf(tmp_path / "m", odd, odd.init(jax.random.key(0)))
+    write(tmp_path / "there")
+    with pytest.raises(HFError, match="there is there already"):
+        write(tmp_path / "there")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["there"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / "m"
+    write(path)
+    return path, (path / "model.safetensors").read_bytes(), (path / "config.json").read_bytes()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_files_are_read_or_refused(written, data):
+    path, weights, config = written
+    which = data.draw(st.sampled_from(["model.safetensors", "config.json"]))
+    content = bytearray(weights if which == "model.safetensors" else config)
+    for _ in range(data.draw(st.integers(1, 4))):
+        # The header of the weights is what can be damaged; the rest is numbers.
+        content[data.draw(st.integers(0, min(len(content), 1500) - 1))] = data.draw(st.integers(0, 255))
+    (path / "model.safetensors").write_bytes(weights)
+    (path / "config.json").write_bytes(config)
+    (path / which).write_bytes(bytes(content))
+    try:
+        load_hf(path)
+    except HFError:
+        pass
