@@ -74,6 +74,8 @@ def open_models(
         return _open_run(Path(paths[0]), steps, members)
     if steps != "last" or members is not None:
         raise EvaluateError(f"{paths[0]} is not a run; --steps and --members choose among those of a run")
+    if len(set(map(str, paths))) < len(paths):
+        raise EvaluateError("a directory is given twice; models are told apart by their directories")
     return _open_hf([Path(path) for path in paths])
 
 
@@ -186,7 +188,10 @@ def score_models(
         the rows of `Scores.columns` with the models' names before them, and the scorer.
     """
     spec = spec or default_spec(suite, models)
-    scorer = make_scorer(models.model, EncodedSuite(suite, models.tokenizer), spec, unigram=unigram)
+    try:
+        scorer = make_scorer(models.model, EncodedSuite(suite, models.tokenizer), spec, unigram=unigram)
+    except ValueError as error:
+        raise EvaluateError(f"suite {suite.name!r} cannot be scored: {error}") from error
     fixed = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer).items()})
     counts = [column for column in ("n_good", "n_bad", "n") if column in fixed.columns]
     fixed = fixed.with_columns(pl.col(counts).cast(pl.Int32))

@@ -29,6 +29,7 @@ class EncodedSentences:
         leading_space: whether a space was put before each sentence.
         texts, offsets: the sentences, and for each of their tokens its span of characters, int [n, 2]; without
             them nothing can be counted in words, characters or bytes.
+        pairs: whether groups of two are minimal pairs, and not two conditions of an item.
         labels: columns of the tables that are made of scores, one value a group.
         sentence_labels: more of them, one value a sentence.
     """
@@ -43,6 +44,7 @@ class EncodedSentences:
     leading_space: bool = False
     texts: Sequence[str] | None = None
     offsets: Sequence[np.ndarray] | None = None
+    pairs: bool = True
     labels: Mapping[str, Sequence[object]] = field(default_factory=dict)
     sentence_labels: Mapping[str, Sequence[object]] = field(default_factory=dict)
 
@@ -73,8 +75,8 @@ class EncodedSentences:
 
     @property
     def is_pairs(self) -> bool:
-        """Whether all groups are of two sentences."""
-        return bool((np.bincount(self.groups - self.groups[0]) == 2).all())
+        """Whether all groups are minimal pairs."""
+        return self.pairs and bool((np.bincount(self.groups - self.groups[0]) == 2).all())
 
     def where(self, index: int) -> str:
         """A sentence's name for messages."""

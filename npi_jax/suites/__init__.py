@@ -54,7 +54,7 @@ LOADERS: dict[str, Callable[..., Any]] = {
 """The loaders, by the names of their suites."""
 
 
-def load_suite(name: str, path: str | Path, *, limit: int | None = None, **options: Any) -> Any:
+def load_suite(name: str, path: str | Path, /, *, limit: int | None = None, **options: Any) -> Any:
     """Load a suite from files: a `Suite` of minimal pairs, or a `ConditionSuite` (warstadt2019_cells, syntaxgym).
 
     Arguments:

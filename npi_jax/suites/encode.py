@@ -131,6 +131,7 @@ class EncodedSuite:
             texts=texts,
             offsets=offsets,
             labels=self._layout.labels,
+            pairs=isinstance(self.suite, Suite),
             sentence_labels=self._layout.sentence_labels,
         )
 

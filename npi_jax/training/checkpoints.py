@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 
 from npi_jax.config import CheckpointConfig
 
@@ -34,7 +35,12 @@ class Checkpoints:
             create=not read_only,
             save_interval_steps=0 if read_only else 1,
         )
+        before = logging.get_verbosity()
+        if read_only:
+            # Orbax warns that it was asked for just this.
+            logging.set_verbosity(logging.ERROR)
         self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        logging.set_verbosity(before)
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint."""

@@ -74,8 +74,13 @@ class Trainer:
         self._save_every = config.checkpoints.every or every
 
     def _make_scorers(self) -> dict[str, Scorer]:
-        suites = self.config.score.suites
-        return {name: make_scorer(self.model, suite, suites[name].spec) for name, suite in self.prepared.suites.items()}
+        scorers = {}
+        for name, suite in self.prepared.suites.items():
+            try:
+                scorers[name] = make_scorer(self.model, suite, self.config.score.suites[name].spec)
+            except ValueError as error:
+                raise UserError(f"score.suites.{name}: {error}") from error
+        return scorers
 
     def train(self) -> None:
         """Train to the last step.

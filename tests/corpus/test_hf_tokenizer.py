@@ -20,7 +20,9 @@ def write_gpt2(path, **config):
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     special = ["</s>", "<unk>"]
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False
+    )
     backend.train_from_iterator(TEXTS * 3, trainer)
     backend.model.save(str(path))
     (path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "</s>", "eos_token": "</s>", **config}))
@@ -81,7 +83,9 @@ def test_many_texts_are_encoded_like_each_alone(texts):
 def test_what_cannot_be_read_is_named(tmp_path):
     assert load_hf_tokenizer(tmp_path) is None
     (tmp_path / "tokenizer.model").write_bytes(b"x")
-    with pytest.raises(TokenizerError, match=r"tokenizer.model: SentencePiece models are not read; write tokenizer.json"):
+    with pytest.raises(
+        TokenizerError, match=r"tokenizer.model: SentencePiece models are not read; write tokenizer.json"
+    ):
         load_hf_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(TokenizerError, match=r"tokenizer.json: not a file of the tokenizers library"):
@@ -96,7 +100,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 
 def test_words_cannot_be_written_for_transformers():
-    with pytest.raises(TokenizerError, match="train with tokenizer.kind = 'bpe', or export without it"):
+    with pytest.raises(TokenizerError, match=r"train with tokenizer.kind = 'bpe', or export without it"):
         hf_tokenizer_files(WordTokenizer.train(TEXTS))
 
 

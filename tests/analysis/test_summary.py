@@ -1,0 +1,62 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from npi_jax.analysis.summary import compare_scores, summarize
+from npi_jax.scoring import SpecMismatchError, pair_accuracy
+
+
+def table(deltas, spec="a:1", lengths=(5, 5)) -> pl.DataFrame:
+    frames = []
+    for member, given in enumerate(deltas):
+        values = np.asarray(given, float)
+        frames.append(
+            pl.DataFrame(
+                {
+                    "member": member,
+                    "suite": "s",
+                    "paradigm": "p",
+                    "item": [f"i{n}" for n in range(len(values))],
+                    "region": "sentence",
+                    "spec": spec,
+                    "n_good": lengths[0],
+                    "n_bad": [lengths[1]] * (len(values) - 1) + [9],
+                    "delta": values,
+                    "correct": pair_accuracy(values),
+                }
+            )
+        )
+    return pl.concat(frames)
+
+
+def test_a_paradigm_is_summed_up_over_items_and_models():
+    (row,) = summarize(table([[1, 1, -1, 0], [1, 1, 1, -1]]), seed="member").to_dicts()
+    assert row["accuracy"] == pytest.approx((2.5 / 4 + 3 / 4) / 2)
+    assert row["low"] < row["accuracy"] < row["high"]
+    assert row["interval_over"] == "seeds and items"
+    assert (row["ties"], row["equal_length"], row["n_items"], row["n_models"]) == (1 / 8, 3 / 4, 4, 2)
+    assert row["accuracy_equal"] == pytest.approx(5 / 6)
+    assert row["delta"] == pytest.approx(3 / 8)
+    each = summarize(table([[1, 1, -1, 0], [1, 1, 1, -1]]), by=["member"])
+    assert each["accuracy"].to_list() == [2.5 / 4, 3 / 4]
+    assert each["interval_over"].to_list() == ["items", "items"]
+
+
+def test_scores_that_do_not_exist_are_not_averaged_away():
+    (row,) = summarize(table([[1, np.nan, 1]])).to_dicts()
+    assert np.isnan(row["accuracy"])
+    assert row["n_nonfinite"] == 1
+
+
+def test_models_scored_on_other_items_are_refused():
+    with pytest.raises(ValueError, match="its 2 models were not scored on the same items"):
+        summarize(table([[1, 1], [1, 1, 1]]), seed="member")
+
+
+def test_tables_are_compared_item_by_item_under_one_spec():
+    one, other = table([[1, 2]]), table([[0.5, 3]])
+    assert compare_scores(one, other)["difference"].to_list() == [0.5, -1.0]
+    with pytest.raises(SpecMismatchError, match="cannot be compared: a:1 and b:2"):
+        compare_scores(one, table([[1, 2]], spec="b:2"))
+    with pytest.raises(ValueError, match="different items"):
+        compare_scores(one, table([[1, 2, 3]]))
