@@ -10,7 +10,8 @@ RUN/
   log.jsonl              one line a checkpoint: step, seconds by kind, tokens trained on (clock times are here and
                          in the manifest, nowhere else)
   metrics/STEP.parquet   member, step, train_loss, valid_loss, skipped_updates
-  scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, delta, good, bad, n_good, n_bad
+  scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, spec, delta, good, bad, correct,
+                         n_good, n_bad
   checkpoints/STEP/      Orbax: parameters and optimizer state of all members
   tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
                          n_items
@@ -20,7 +21,8 @@ RUN/
 ```
 
 Losses are nats a token; `train_loss` is the mean over the steps since the checkpoint before (null at step 0).
-`delta`, `good` and `bad` are nats; `n_good` and `n_bad` count the tokens scored. `status` is ``ok``, or
+`delta`, `good` and `bad` are nats (or as the spec normalizes them); `correct` is 1, 0, or what the spec has for a
+tie; `spec` names the `ScoreSpec`, which the manifest has in full; `n_good` and `n_bad` count the tokens scored. `status` is ``ok``, or
 ``diverged`` if the last updates were not finite or the validation loss is twice that of guessing;
 `skipped_updates` counts the steps whose update was not finite and was therefore not made.
 """
