@@ -22,8 +22,9 @@ RUN/
 
 Losses are nats a token; `train_loss` is the mean over the steps since the checkpoint before (null at step 0).
 `delta`, `good` and `bad` are nats (or as the spec normalizes them); `correct` is 1, 0, or what the spec has for a
-tie; `spec` names the `ScoreSpec`, which the manifest has in full; `n_good` and `n_bad` count the tokens scored. `status` is ``ok``, or
-``diverged`` if the last updates were not finite or the validation loss is twice that of guessing;
+tie; `spec` names the `ScoreSpec`, which the manifest has in full; `n_good` and `n_bad` count the tokens scored.
+`status` is ``ok``, or ``diverged`` if the last updates were not finite or the validation loss is twice that of
+guessing;
 `skipped_updates` counts the steps whose update was not finite and was therefore not made.
 """
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npi_jax.corpus.tokenizer import WordTokenizer
-from npi_jax.scoring import ScoreSpec
+from npi_jax.scoring import ScoreSpec, pack
 from npi_jax.suites import LOADERS, SuiteError, load_suite
 
 DATA = Path(os.environ.get("NPI_JAX_DATA", ""))
@@ -90,6 +90,17 @@ def test_blimps_seven_identical_pairs_are_counted():
     notes = load_suite("blimp", DATA / "blimp").notes()
     assert notes.equal == {"passive_1": 2, "principle_A_case_2": 5}
     assert not notes.repeated
+
+
+@pytest.mark.skipif(not (DATA / "blimp").is_dir(), reason="NPI_JAX_DATA has no folder blimp")
+def test_rows_are_full_of_blimp():
+    suite = load_suite("blimp", DATA / "blimp", limit=250)
+    tokenizer = WordTokenizer.train([text for item in suite for text in (item.good, item.bad)])
+    packed = pack(suite.encode(tokenizer).sentences(ScoreSpec()), ScoreSpec(regions=("sentence",)))
+    assert packed.utilization >= 0.97
+    assert packed.tokens.shape[2] <= 128
+    # What sentences have in common is looked at once.
+    assert packed.n_contexts < 0.7 * packed.n_positions
 
 
 @pytest.mark.skipif(not (DATA / "babylm_blimp_supplement").is_dir(), reason="NPI_JAX_DATA has no supplement")
