@@ -9,11 +9,13 @@ import jax
 import numpy as np
 import polars as pl
 
+from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.config import Config, make_config
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
+from npi_jax.files import read_json
 from npi_jax.models import Model, load_hf_stack, make_model
 from npi_jax.prepare import read_text
 from npi_jax.run import open_run
@@ -68,7 +70,7 @@ def open_models(
     """
     if not paths:
         raise EvaluateError("no model is given; give a run directory, or Hugging Face directories")
-    if (Path(paths[0]) / "manifest.json").exists() or (Path(paths[0]) / "members.parquet").exists():
+    if _is_run(Path(paths[0])):
         if len(paths) > 1:
             raise EvaluateError(f"{paths[0]} is a run; runs are scored one at a time")
         return _open_run(Path(paths[0]), steps, members)
@@ -77,6 +79,15 @@ def open_models(
     if len(set(map(str, paths))) < len(paths):
         raise EvaluateError("a directory is given twice; models are told apart by their directories")
     return _open_hf([Path(path) for path in paths])
+
+
+def _is_run(path: Path) -> bool:
+    """Both kinds of directory have a config.json; a run's says which variants of the corpus there are."""
+    try:
+        fields = read_json(path / "config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(fields, dict) and "variants" in fields
 
 
 def _open_hf(paths: Sequence[Path]) -> ModelSet:
@@ -128,8 +139,10 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
 
 
 def _names(config: Config, member: int) -> dict[str, Any]:
+    """What tells a member from others: its variant, its seed, and the hyper-parameters that members differ in."""
     spec = config.members[member]
-    return {"variant": spec.variant, "seed": spec.seed}
+    differing = [name for name in HYPERPARAMETERS if len(getattr(config.train, name)) > 1]
+    return {"variant": spec.variant, "seed": spec.seed} | {name: getattr(spec, name) for name in differing}
 
 
 def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | None = None) -> Suite | ConditionSuite:
@@ -235,7 +248,7 @@ def predictions_table(scores: pl.DataFrame, suite: ConditionSuite, spec: ScoreSp
             f"predictions are of surprisals, but the scores were normalized ({spec.normalization}); "
             "use --set normalization=sum"
         )
-    names = [name for name in ("model", "member", "variant", "seed", "step") if name in scores.columns]
+    names = scores.columns[: scores.columns.index("suite")]
     place = {
         (item.item, condition): index
         for index, (item, condition) in enumerate((item, c) for item in suite for c in item.conditions)

@@ -129,10 +129,10 @@ def _write(path: Path, table: pl.DataFrame, spec: ScoreSpec) -> None:
 
 
 def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> None:
-    """Accuracy by paradigm, over the members of a variant or the models given, at the last step."""
+    """Accuracy by paradigm: of each model given, or over the members of a run that differ in their seed alone."""
+    by, seed = _groups(table), "member" if "member" in table.columns else None
     if "step" in table.columns:
         table = table.filter(pl.col("step") == pl.col("step").max())
-    by, seed = (["variant"], "member") if "variant" in table.columns else ([], "model")
     summary = summarize(table.filter(pl.col("region") == spec.regions[0]), by=by, seed=seed, draws=1000)
     shown = Table(title=f"accuracy, region {spec.regions[0]}, {spec.label}", title_justify="left", box=box.SIMPLE_HEAD)
     for column in (*by, "paradigm"):
@@ -154,12 +154,16 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
     console.print(shown)
     if len(summary) > MAX_ROWS:
         console.print(f"and {len(summary) - MAX_ROWS:,} more rows", highlight=False)
-    mean = summary.group_by(by).agg(pl.col("accuracy").mean()) if by else summary.select(pl.col("accuracy").mean())
-    for row in mean.sort(by).iter_rows(named=True) if by else mean.iter_rows(named=True):
-        name = f"{row['variant']}: " if by else ""
-        console.print(
-            f"{name}mean of {summary['paradigm'].n_unique()} paradigms {row['accuracy']:.3f}", highlight=False
-        )
+    for values, rows in summary.group_by(by, maintain_order=True):
+        name, count = ", ".join(map(str, values)), rows["paradigm"].n_unique()
+        mean = float(rows["accuracy"].to_numpy().mean())
+        console.print(f"{name}: mean of {count} paradigms {mean:.3f}", highlight=False, markup=False)
+
+
+def _groups(table: pl.DataFrame) -> list[str]:
+    """The columns that name what is not averaged over: all before the suite but members, seeds and steps."""
+    names = table.columns[: table.columns.index("suite")]
+    return [n for n in names if n not in ("member", "seed", "step") and (n != "model" or "member" not in names)]
 
 
 def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: ScoreSpec, console: Console) -> None:
@@ -169,7 +173,7 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
     console.print(f"{len(found):,} rows -> {path}", highlight=False, markup=False)
     if "step" in found.columns:
         found = found.filter(pl.col("step") == pl.col("step").max())
-    by = ["variant"] if "variant" in found.columns else []
+    by = _groups(table)
     rates = found.group_by([*by, "paradigm", "prediction"], maintain_order=True).agg(
         pl.col("result").mean().alias("rate"), pl.len().alias("n"), pl.col("result").null_count().alias("undefined")
     )

@@ -132,8 +132,8 @@ _IRRELEVANT = (
     "pad_token_id", "prefix", "pretraining_tp", "problem_type", "resid_pdrop", "return_dict", "summary_activation",
     "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
     "tie_word_embeddings", "torch_dtype", "transformers_version", "unk_token_id", "use_cache", "vocab_size", "n_ctx",
-    "chunk_size_feed_forward", "is_encoder_decoder", "is_decoder", "add_cross_attention", "cross_attention_hidden_size",
-    "tie_encoder_decoder", "torchscript", "use_bfloat16", "finetuning_task", "tokenizer_class",
+    "chunk_size_feed_forward",
+    "torchscript", "use_bfloat16", "finetuning_task", "tokenizer_class",
     "decoder_start_token_id",
     "sep_token_id", "forced_bos_token_id", "forced_eos_token_id", "repetition_penalty", "activation_dropout",
     "reorder_and_upcast_attn", "use_fast_tokenizer", "output_scores", "max_length", "min_length", "do_sample",
@@ -141,7 +141,7 @@ _IRRELEVANT = (
     "num_return_sequences",
     "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "begin_suppress_tokens", "suppress_tokens",
     "num_beam_groups", "diversity_penalty", "return_dict_in_generate", "exponential_decay_length_penalty",
-    "remove_invalid_values", "pruned_heads", "tf_legacy_loss",
+    "remove_invalid_values", "tf_legacy_loss",
 )  # fmt: skip
 
 
@@ -156,18 +156,25 @@ def _hf_activation(config: TransformerConfig) -> str:
     return "gelu_new" if config.activation == "gelu_tanh" else config.activation
 
 
+LLAMA3_SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+
+
 def _rotary(fields: Mapping[str, Any], base_field: str) -> dict[str, Any]:
     """Rotary base and scaling, as transformers 5 (rope_parameters) and 4 (rope_theta, rope_scaling) write them."""
     rope = fields.get("rope_parameters") or {}
     scaling = rope or fields.get("rope_scaling") or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
-    base = float(rope.get("rope_theta", fields.get(base_field, 10_000.0)))
-    if kind == "default":
-        return {"rotary_base": base}
-    if kind != "llama3":
+    if kind not in ("default", "llama3"):
         raise HFError(f"rope_type is {kind!r}; default and llama3 are supported")
-    names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-    return {"rotary_base": base, "rotary_scaling": tuple(float(scaling[name]) for name in names)}
+    names = LLAMA3_SCALING if kind == "llama3" else ()
+    if unknown := set(scaling) - {"rope_type", "type", "rope_theta", "partial_rotary_factor", *names}:
+        raise HFError(f"{sorted(unknown)[0]} is not a rotary setting of rope_type {kind!r} that is supported")
+    found: dict[str, Any] = {"rotary_base": float(rope.get("rope_theta", fields.get(base_field, 10_000.0)))}
+    if "partial_rotary_factor" in scaling:
+        found["rotary_fraction"] = float(scaling["partial_rotary_factor"])
+    if names:
+        found["rotary_scaling"] = tuple(float(scaling[name]) for name in names)
+    return found
 
 
 def _hf_rotary(config: TransformerConfig, **more: Any) -> dict[str, Any]:
@@ -208,7 +215,6 @@ def _write_gpt2(config: TransformerConfig) -> dict[str, Any]:
 
 
 def _read_neox(fields: Mapping[str, Any]) -> dict[str, Any]:
-    rope = fields.get("rope_parameters") or {}
     return {
         "width": fields["hidden_size"],
         "layers": fields["num_hidden_layers"],
@@ -217,7 +223,7 @@ def _read_neox(fields: Mapping[str, Any]) -> dict[str, Any]:
         "max_positions": fields["max_position_embeddings"],
         "norm_epsilon": fields.get("layer_norm_eps", 1e-5),
         "activation": _activation(fields, "hidden_act", "gelu"),
-        "rotary_fraction": float(rope.get("partial_rotary_factor", fields.get("rotary_pct", 0.25))),
+        "rotary_fraction": float(fields.get("rotary_pct", 0.25)),
         "parallel": fields.get("use_parallel_residual", True),
         "attention_bias": fields.get("attention_bias", True),
         "norm": "layer",
