@@ -27,6 +27,7 @@ from npi_jax.evaluate import (
 )
 from npi_jax.files import atomic_path
 from npi_jax.models import save_hf
+from npi_jax.models.hf import exportable
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import ConditionSuite, Suite
 
@@ -191,6 +192,7 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
     """Write one member of a run as a Hugging Face directory."""
     steps: str | list[int] = "last" if arguments.step is None else [arguments.step]
     models = open_models([arguments.run], steps=steps, members=[arguments.member])
+    exportable(models.model)
     files = {} if arguments.no_tokenizer else hf_tokenizer_files(models.tokenizer)
     (stack, names), *_ = models.batches()
     params = jax.tree.map(lambda leaf: leaf[0], stack)

@@ -781,13 +781,9 @@ def save_hf(
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise HFError(f"{directory} is there already; choose a name that is free")
-    if not isinstance(model, LanguageModel) or not isinstance(model.config, TransformerConfig):
-        kind = type(model.config).__name__.removesuffix("Config")
-        raise HFError(
-            f"transformers has no class for a model of kind {kind}; only transformers can be exported. To evaluate it "
-            "with the lm-evaluation-harness use npi_jax.lm_eval, to open it in Python npi_jax.open_run"
-        )
-    family = _family_of(model.config)
+    family = exportable(model)
+    assert isinstance(model, LanguageModel)
+    assert isinstance(model.config, TransformerConfig)
     tensors: Tensors = {}
     for entry in _entries(family, model.config, model.vocab_size):
         arrays = entry.write(_get(params, entry.place))
@@ -822,6 +818,21 @@ def save_hf(
         shutil.rmtree(half, ignore_errors=True)
         raise
     return family.architecture
+
+
+def exportable(model: Model) -> Family:
+    """The family as which a model can be written.
+
+    Raises:
+        HFError: if transformers has no class for it.
+    """
+    if not isinstance(model, LanguageModel) or not isinstance(model.config, TransformerConfig):
+        kind = type(model.config).__name__.removesuffix("Config")
+        raise HFError(
+            f"transformers has no class for a model of kind {kind}; only transformers can be exported. To evaluate it "
+            "with the lm-evaluation-harness use npi_jax.lm_eval, to open it in Python npi_jax.open_run"
+        )
+    return _family_of(model.config)
 
 
 def _family_of(config: TransformerConfig) -> Family:
