@@ -76,7 +76,7 @@ def open_models(
         return _open_run(Path(paths[0]), steps, members)
     if steps != "last" or members is not None:
         raise EvaluateError(f"{paths[0]} is not a run; --steps and --members choose among those of a run")
-    if len(set(map(str, paths))) < len(paths):
+    if len({Path(path).resolve() for path in paths}) < len(paths):
         raise EvaluateError("a directory is given twice; models are told apart by their directories")
     return _open_hf([Path(path) for path in paths])
 

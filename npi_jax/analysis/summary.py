@@ -54,14 +54,20 @@ def compare_scores(
         ValueError: if they hold different items, or one holds an item twice.
     """
     specs = [sorted(table["spec"].unique().to_list()) for table in (scores, other)]
-    if specs[0] != specs[1]:
+    # A spec is what its digest says; two names may stand for one.
+    if {spec.rpartition(":")[2] for spec in specs[0]} != {spec.rpartition(":")[2] for spec in specs[1]}:
         raise SpecMismatchError(
             f"scores made by different conventions cannot be compared: {', '.join(specs[0])} and {', '.join(specs[1])}"
         )
-    keys = [*on, "spec"]
-    joined = scores.join(
-        other.select(*keys, pl.col("delta").alias("delta_other")), on=keys, how="full", validate="1:1", coalesce=True
-    )
+    keys = [*on, "digest"]
+    digest = pl.col("spec").str.split(":").list.last().alias("digest")
+    scores, other = scores.with_columns(digest), other.with_columns(digest)
+    if any(table.select(keys).is_duplicated().any() for table in (scores, other)):
+        raise ValueError(
+            f"a table has several rows for one of {', '.join(on)}; take one model, or add its column to on"
+        )
+    theirs = other.select(*keys, pl.col("delta").alias("delta_other"))
+    joined = scores.join(theirs, on=keys, how="full", coalesce=True).drop("digest")
     if joined["delta"].null_count() or joined["delta_other"].null_count():
         raise ValueError("the two tables hold different items")
     return joined.with_columns((pl.col("delta") - pl.col("delta_other")).alias("difference"))

@@ -32,6 +32,8 @@ class HFTokenizer(LibraryTokenizer):
         self, backend: tokenizers.Tokenizer, start: int | None, end: int | None, prefix: tuple[int, ...]
     ) -> None:
         super().__init__(backend)
+        unknown = getattr(backend.model, "unk_token", None)
+        self.unk = None if unknown is None else backend.token_to_id(unknown)
         self._start, self._end, self.prefix = start, end, prefix
 
     @property
@@ -76,7 +78,7 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     path = Path(path)
     settings = _read_json(path / CONFIG_FILE)
     if (path / TOKENIZER_FILE).is_file():
-        backend = _open(path / TOKENIZER_FILE)
+        backend = _with_settings(_open(path / TOKENIZER_FILE), settings)
     elif (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
         backend = _byte_level(path, settings)
     elif (path / "tokenizer.model").is_file():
@@ -93,11 +95,12 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     plain = backend.encode("a", add_special_tokens=False)
     n_before = next((i for i, is_special in enumerate(encoded.special_tokens_mask) if not is_special), 0)
     prefix = tuple(encoded.ids[:n_before]) if len(encoded.ids) > len(plain.ids) else ()
-    # Slow tokenizers of Llama and GPT-2 type decide by these settings instead of a template.
-    if settings.get("add_bos_token") is True and start is not None and not prefix:
-        prefix = (start,)
-    elif settings.get("add_bos_token") is False and prefix == (start,):
-        prefix = ()
+    # Tokenizers of Llama type follow this setting rather than their file's template.
+    if "Llama" in str(settings.get("tokenizer_class")) and start is not None:
+        if settings.get("add_bos_token") is True and not prefix:
+            prefix = (start,)
+        elif settings.get("add_bos_token") is False and prefix == (start,):
+            prefix = ()
     return HFTokenizer(backend, start, end, prefix)
 
 
@@ -135,6 +138,16 @@ def _open(path: Path) -> tokenizers.Tokenizer:
     return backend
 
 
+def _with_settings(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """GPT-2's classes put a space before a text or not as tokenizer_config.json says, whatever tokenizer.json has."""
+    state = json.loads(backend.to_str())
+    pre = state.get("pre_tokenizer") or {}
+    if "GPT2Tokenizer" not in str(settings.get("tokenizer_class")) or pre.get("type") != "ByteLevel":
+        return backend
+    pre["add_prefix_space"] = bool(settings.get("add_prefix_space", False))
+    return tokenizers.Tokenizer.from_str(json.dumps(state))
+
+
 def _byte_level(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
     """GPT-2's byte-level BPE; OPT's has the same files and puts ``</s>`` before every text."""
     try:
@@ -166,10 +179,10 @@ def _special_id(
         if token_id is None:
             raise TokenizerError(f"{path}: {name} is {token!r}, which is not in the vocabulary")
         return token_id
+    # What config.json has may be no more than the default of its class: only a special token is believed.
     token_id = config.get(f"{name}_id")
-    if token_id is not None and (not isinstance(token_id, int) or backend.id_to_token(token_id) is None):
-        raise TokenizerError(f"{path / 'config.json'}: {name}_id is {token_id!r}, which is not in the vocabulary")
-    return token_id
+    known = {i for i, added in backend.get_added_tokens_decoder().items() if added.special}
+    return token_id if name not in special and token_id in known else None
 
 
 def _content(value: Any) -> str | None:

@@ -169,12 +169,21 @@ def _rotary(fields: Mapping[str, Any], base_field: str) -> dict[str, Any]:
     names = LLAMA3_SCALING if kind == "llama3" else ()
     if unknown := set(scaling) - {"rope_type", "type", "rope_theta", "partial_rotary_factor", *names}:
         raise HFError(f"{sorted(unknown)[0]} is not a rotary setting of rope_type {kind!r} that is supported")
-    found: dict[str, Any] = {"rotary_base": float(rope.get("rope_theta", fields.get(base_field, 10_000.0)))}
+    found: dict[str, Any] = {"rotary_base": float(scaling.get("rope_theta", fields.get(base_field, 10_000.0)))}
     if "partial_rotary_factor" in scaling:
         found["rotary_fraction"] = float(scaling["partial_rotary_factor"])
     if names:
         found["rotary_scaling"] = tuple(float(scaling[name]) for name in names)
     return found
+
+
+def _whole(rotary: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a family that rotates all features of a head."""
+    if rotary.get("rotary_fraction", 1.0) != 1.0:
+        raise HFError(
+            f"partial_rotary_factor is {rotary['rotary_fraction']!r}; only 1.0 is supported for this model_type"
+        )
+    return rotary
 
 
 def _hf_rotary(config: TransformerConfig, **more: Any) -> dict[str, Any]:
@@ -301,7 +310,7 @@ def _read_llama(fields: Mapping[str, Any]) -> dict[str, Any]:
         "norm": "rms",
         "positions": "rotary",
         "gated": True,
-        **_rotary(fields, "rope_theta"),
+        **_whole(_rotary(fields, "rope_theta")),
     }
 
 

@@ -58,6 +58,10 @@ class EncodedSentences:
         lengths = np.array([len(ids) for ids in self.ids])
         if not lengths.all():
             raise ValueError(f"{self.where(int(np.argmin(lengths)))} has no tokens")
+        for index, ids in enumerate(self.ids):
+            numbers = np.asarray(ids)
+            if numbers.dtype.kind not in "iu" or numbers.min() < 0:
+                raise ValueError(f"{self.where(index)}: token ids must be whole numbers from 0")
         for name, spans in self.regions.items():
             self._check_region(name, np.asarray(spans), lengths)
 
@@ -116,6 +120,8 @@ def encode_pairs(
     *,
     start: int | None = None,
     end: int | None = None,
+    prefix: tuple[int, ...] = (),
+    leading_space: bool = False,
 ) -> EncodedSentences:
     """Minimal pairs that are token ids already.
 
@@ -123,15 +129,21 @@ def encode_pairs(
         pairs: for each pair the ids of its good and its bad sentence, without special tokens.
         critical: int [pairs, 2, 2]: for good and bad the critical region as a span ``[start, end)`` of tokens.
         start, end: ids of the start and the end token.
+        prefix: ids that the tokenizer itself puts before a text.
+        leading_space: whether the sentences were encoded with a space before them.
 
     Raises:
         ValueError: if there are no pairs, a sentence is empty, or a region does not lie in its sentence.
     """
+    if critical is not None and np.shape(critical) != (len(pairs), 2, 2):
+        raise ValueError(f"critical has shape {np.shape(critical)}, not [pairs, 2, 2] = ({len(pairs)}, 2, 2)")
     regions = {} if critical is None else {"critical": np.asarray(critical).reshape(-1, 2)}
     return EncodedSentences(
-        ids=[np.asarray(ids, np.int32) for pair in pairs for ids in pair],
+        ids=[np.asarray(ids) if len(ids) else np.zeros(0, np.int32) for pair in pairs for ids in pair],
         groups=np.repeat(np.arange(len(pairs)), 2),
         regions=regions,
         start=start,
         end=end,
+        prefix=prefix,
+        leading_space=leading_space,
     )

@@ -24,6 +24,10 @@ MAX_LOGITS = 1 << 22
 """Most logits that exist at a time (16 MiB); more were slower on CPU, where fresh memory has to be paged in."""
 
 
+SEPARATE = 1e-3
+"""Most nats by which a sentence may differ beside another one, for `Scorer.check`."""
+
+
 class HiddenOutput(NamedTuple):
     """A model in two parts, so that logits of all positions never exist at once.
 
@@ -90,7 +94,7 @@ class Scorer:
         affine: Mapping[str, Affine],
     ):
         self.spec, self.sentences, self.packed, self.affine = spec, sentences, packed, affine
-        self.arrays = {
+        self.arrays: dict[str, Any] = {
             "rows": np.stack([packed.tokens, packed.segment_ids, packed.positions], axis=1),
             "contexts": packed.contexts,
             "predictions": packed.predictions,
@@ -136,6 +140,27 @@ class Scorer:
     def tokens(self, params: Params) -> TokenScores:
         """The log-probability of every scored token, with one model's parameters."""
         return TokenScores(self._jitted_predictions(params, self.arrays), self)
+
+    def check(self, params: Params) -> None:
+        """Make sure that the model keeps sentences of one row apart; worth doing once with a model of your own.
+
+        Raises:
+            ValueError: if another first sentence in a row changes what is predicted in the sentences after it.
+        """
+        chunk = {name: self.arrays[name][0] for name in ("rows", "contexts", "predictions")}
+        tokens, segment_ids, positions = chunk["rows"]
+        other = np.where(segment_ids == 1, tokens.max() - tokens, tokens)
+        later = segment_ids.reshape(-1)[chunk["contexts"][chunk["predictions"][0]]] > 1
+        before, after = (
+            np.asarray(jax.jit(self._predict)(params, {**chunk, "rows": np.stack([read, segment_ids, positions])}))
+            for read in (tokens, other)
+        )
+        if later.any() and (change := np.abs(before - after)[later].max()) > SEPARATE:
+            raise ValueError(
+                f"the model lets the sentences of a row see each other: another first sentence changes what is "
+                f"predicted in later ones by {change:.2g} nats. Attend only where segment_ids are equal, and start "
+                "anew where positions == 0"
+            )
 
     def greedy(self, params: Params) -> np.ndarray:
         """Whether every token of a sentence's first region is the likeliest one there, bool [S]."""
@@ -220,10 +245,18 @@ def _predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
         if largest >= n_types:
             raise ValueError(f"token id {largest} occurs, but the model has {n_types} token types: another tokenizer?")
 
+    def check_shape(name: str, array: jax.Array, chunk: Mapping[str, jax.Array]) -> None:
+        rows = chunk["rows"].shape[1:]
+        if array.ndim != 3 or array.shape[:2] != rows:
+            raise ValueError(
+                f"the model gives {name} of shape {array.shape} for tokens of shape {rows}, not [R, L, ...]"
+            )
+
     if hasattr(model, "hidden") and hasattr(model, "output"):
 
         def run(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
             hidden = model.hidden(params, *chunk["rows"])
+            check_shape("hidden states", hidden, chunk)
             weights, bias = model.output(params)
             check(weights.shape[1])
             return hidden.reshape(-1, hidden.shape[-1])[chunk["contexts"]], weights, bias
@@ -244,6 +277,7 @@ def _predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
 
     def run_logits(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         logits = model(params, *chunk["rows"])
+        check_shape("logits", logits, chunk)
         check(logits.shape[-1])
         context, target = chunk["predictions"]
         return logits.reshape(-1, logits.shape[-1]).astype(jnp.float32), chunk["contexts"][context], target

@@ -66,8 +66,10 @@ class Scores:
         return pair_accuracy(self.delta(region), self.spec.ties)
 
     def accuracy(self, region: str | None = None) -> np.ndarray:
-        """Mean of `correct` over the pairs that have the region, [...]."""
-        return np.asarray(np.nanmean(self.correct(region), axis=-1))
+        """Mean of `correct` over the pairs that have the region, [...]; NaN where a score of one is not finite."""
+        region = self._region(region)
+        absent = (self.scorer.packed.spans[region][:, 0] == ABSENT).reshape(-1, 2).any(axis=1)
+        return np.asarray(self.correct(region)[..., ~absent].mean(axis=-1))
 
     def __sub__(self, other: Scores) -> np.ndarray:
         """By how much the deltas of this model exceed those of another, [..., pairs], nats.
@@ -248,7 +250,7 @@ class TokenScores:
         keep = table["word"] >= 0
         table = {name: column[keep] for name, column in table.items()}
         new = np.ones(len(table["word"]), bool)
-        new[1:] = (np.diff(table["word"]) != 0) | (np.diff(table["token"]) < 0)
+        new[1:] = (np.diff(table["word"]) != 0) | (np.diff(table["token"]) <= 0)
         starts = np.flatnonzero(new)
         words = {name: column[starts] for name, column in table.items() if name not in ("token", "id", "text", "end")}
         for name in ("log_prob", "surprisal", "bits"):

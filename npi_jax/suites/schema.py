@@ -42,6 +42,14 @@ class Item:
     regions: Mapping[str, tuple[Span | None, Span | None]] = field(default_factory=dict, hash=False)
 
 
+def _check_names(name: str, items: Sequence[Item] | Sequence[ConditionItem]) -> None:
+    if not items:
+        raise ValueError(f"suite {name!r} has no items")
+    most, count = Counter(item.item for item in items).most_common(1)[0]
+    if count > 1:
+        raise ValueError(f"suite {name!r}: two items are named {most!r}")
+
+
 @dataclass(frozen=True)
 class SuiteNotes:
     """What about a suite is worth knowing before its scores are believed.
@@ -88,8 +96,11 @@ class Suite:
     left_out: int = 0
 
     def __post_init__(self) -> None:
-        if not self.items:
-            raise ValueError(f"suite {self.name!r} has no items")
+        _check_names(self.name, self.items)
+        for item in self.items:
+            for text, (start, end) in ((item.good, item.critical_good), (item.bad, item.critical_bad)):
+                if not 0 <= start < end <= len(text):
+                    raise ValueError(f"item {item.item!r}: its critical region [{start}, {end}) is not in {text!r}")
 
     def __iter__(self) -> Iterator[Item]:
         return iter(self.items)
@@ -174,8 +185,15 @@ class ConditionSuite:
     left_out: int = 0
 
     def __post_init__(self) -> None:
-        if not self.items:
-            raise ValueError(f"suite {self.name!r} has no items")
+        _check_names(self.name, self.items)
+        orders: dict[str, list[str]] = {}
+        for item in self.items:
+            order = orders.setdefault(item.paradigm, list(item.conditions))
+            if order != list(item.conditions):
+                raise ValueError(
+                    f"item {item.item!r}: its conditions are {', '.join(item.conditions)}; those of its paradigm's "
+                    f"first item are {', '.join(order)}, and order counts"
+                )
 
     def __iter__(self) -> Iterator[ConditionItem]:
         return iter(self.items)

@@ -58,8 +58,32 @@ def test_a_template_gives_the_prefix(tmp_path):
     tokenizer = load_hf_tokenizer(tmp_path)
     assert (tokenizer.start, tokenizer.end, tokenizer.prefix) == (1, 2, (1,))
     assert 1 not in tokenizer.encode(TEXTS[0]).ids
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"add_bos_token": False, "tokenizer_class": "LlamaTokenizerFast"})
+    )
     assert load_hf_tokenizer(tmp_path).prefix == ()
+
+
+def test_a_default_of_config_json_is_no_token(tmp_path):
+    for name, content in hf_tokenizer_files(BPE).items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "config.json").write_text(json.dumps({"bos_token_id": 1}))
+    (tmp_path / "special_tokens_map.json").unlink()
+    for special in ({"eos_token": "<eos>"}, {"eos_token": "<eos>", "bos_token": None}):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(special))
+        assert load_hf_tokenizer(tmp_path).start == BPE.eos
+
+
+def test_gpt2s_space_is_as_the_settings_say(tmp_path):
+    for name, content in hf_tokenizer_files(BPE).items():
+        (tmp_path / name).write_bytes(content)
+    lengths = {}
+    for space in (True, False):
+        settings = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": space, "eos_token": "<eos>"}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+        lengths[space] = [load_hf_tokenizer(tmp_path).encode(text).ids.tolist() for text in ("zx", " zx")]
+    assert lengths[True][0] == lengths[True][1]
+    assert lengths[False][0] != lengths[False][1]
 
 
 def test_offsets_are_those_of_the_words(tmp_path):

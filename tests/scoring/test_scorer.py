@@ -179,6 +179,28 @@ def test_what_is_no_model_is_refused():
         score({})
 
 
+def test_a_model_that_mixes_sentences_is_found(model):
+    model, params = model
+    pairs = encode(*make_pairs(20))
+    make_scorer(model, pairs).check(params)
+
+    def mixing(params, tokens, segment_ids, positions):
+        return model.logits(params, tokens, jnp.ones_like(segment_ids), positions + 1)
+
+    with pytest.raises(ValueError, match="lets the sentences of a row see each other"):
+        make_scorer(mixing, pairs).check(params)
+    turned = make_scorer(lambda p, *rows: model.logits(p, *rows).swapaxes(0, 1), pairs)
+    with pytest.raises(ValueError, match="the model gives logits of shape"):
+        turned(params)
+
+
+def test_ids_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="group 0, good sentence: token ids must be whole numbers from 0"):
+        encode_pairs([([1, -1], [1, 2])])
+    with pytest.raises(ValueError, match=r"critical has shape \(2, 1, 2\), not \[pairs, 2, 2\]"):
+        encode_pairs([([1, 2], [1, 3])], np.zeros((2, 1, 2), int))
+
+
 def test_results_know_their_conventions(model):
     model, params = model
     pairs = encode(*make_pairs(5))
