@@ -24,7 +24,7 @@ from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictio
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
 from npi_jax.training.checkpoints import Checkpoints
-from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, padded_size, put
+from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, pad_members, padded_size, put
 from npi_jax.training.step import init_member
 
 BATCH_BYTES = 2 << 30
@@ -182,7 +182,7 @@ def with_regions(spec: ScoreSpec, suite: ConditionSuite) -> ScoreSpec:
 
 def score_models(
     models: ModelSet,
-    suite: Suite | ConditionSuite,
+    suite: EncodedSuite,
     spec: ScoreSpec | None = None,
     *,
     unigram: np.ndarray | None = None,
@@ -192,7 +192,7 @@ def score_models(
 
     Args:
         models: from `open_models`.
-        suite: what to score.
+        suite: what to score, encoded with their tokenizer.
         spec: the conventions; `default_spec` if None.
         unigram: for normalizations that need it, see `make_scorer`.
         progress: called with the number of models that were scored since.
@@ -200,11 +200,11 @@ def score_models(
     Returns:
         the rows of `Scores.columns` with the models' names before them, and the scorer.
     """
-    spec = spec or default_spec(suite, models)
+    spec = spec or default_spec(suite.suite, models)
     try:
-        scorer = make_scorer(models.model, EncodedSuite(suite, models.tokenizer), spec, unigram=unigram)
+        scorer = make_scorer(models.model, suite, spec, unigram=unigram)
     except ValueError as error:
-        raise EvaluateError(f"suite {suite.name!r} cannot be scored: {error}") from error
+        raise EvaluateError(f"suite {suite.suite.name!r} cannot be scored: {error}") from error
     fixed = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer).items()})
     counts = [column for column in ("n_good", "n_bad", "n") if column in fixed.columns]
     fixed = fixed.with_columns(pl.col(counts).cast(pl.Int32))
@@ -213,7 +213,7 @@ def score_models(
         size = len(names)
         mesh = make_mesh(0, 1, n_members=size)
         call = map_members(scorer.apply, mesh, [MEMBERS, SHARED])
-        filled = _fill(params, padded_size(size, mesh) - size)
+        filled = pad_members(params, padded_size(size, mesh) - size)
         found = call(put(filled, mesh, MEMBERS), put(scorer.arrays, mesh, SHARED))
         scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
         columns = scores.value_columns()
@@ -226,28 +226,37 @@ def score_models(
     return pl.concat(frames).filter(pl.col(counts[0]) >= 0), scorer
 
 
-def _fill(params: Any, places: int) -> Any:
-    """Stacked parameters with copies of the last model in as many more places."""
-    return jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * places]), params) if places else params
-
-
 def unscored(scorer: Scorer) -> dict[str, int]:
     """By region how many sentences lack it, or have it where nothing is scored."""
     return {region: count for region, span in scorer.packed.spans.items() if (count := int((span[:, 0] < 0).sum()))}
+
+
+def check_predictions(suite: ConditionSuite, spec: ScoreSpec) -> None:
+    """Make sure that sums of surprisals, which is what scores are, can decide a suite's predictions.
+
+    Raises:
+        EvaluateError: if the scores are normalized, or a prediction is of another metric than the sum.
+    """
+    metrics = {p.metric for predictions in suite.predictions.values() for p in predictions}
+    if metrics and spec.normalization != "sum":
+        raise EvaluateError(
+            f"--spec: predictions are of sums, not of scores normalized by {spec.normalization}; "
+            "add --set normalization=sum"
+        )
+    if other := sorted(metrics - {"sum"}):
+        raise EvaluateError(
+            f"suite {suite.name!r} has predictions of the metric {other[0]!r}, for which every token is needed; only "
+            "sums are evaluated here. npi_jax.suites.evaluate_predictions takes tokens"
+        )
 
 
 def predictions_table(scores: pl.DataFrame, suite: ConditionSuite, spec: ScoreSpec) -> pl.DataFrame:
     """Which predictions hold of which items for every model of a table of scores.
 
     Raises:
-        EvaluateError: if the scores are normalized: predictions are of summed surprisals.
-        SuiteError: if a prediction is of another metric than the sum.
+        EvaluateError: as `check_predictions`.
     """
-    if spec.normalization != "sum":
-        raise EvaluateError(
-            f"predictions are of surprisals, but the scores were normalized ({spec.normalization}); "
-            "use --set normalization=sum"
-        )
+    check_predictions(suite, spec)
     names = scores.columns[: scores.columns.index("suite")]
     place = {
         (item.item, condition): index

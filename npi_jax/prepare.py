@@ -27,7 +27,7 @@ from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer, spl
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
 from npi_jax.suites import Suite, load_suite
-from npi_jax.suites.encode import EncodedSuite, encode_suite
+from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
 
 Say = Callable[[str], None]
@@ -201,7 +201,7 @@ def _annotated(sentences: list[str]) -> Text:
 def _load_suites(config: Config, tokenizer: Tokenizer, training: Sequence[str], say: Say) -> dict[str, EncodedSuite]:
     suites = {}
     for name, wanted in config.score.suites.items():
-        encoded = encode_suite(_load_suite(name, wanted, config, training), tokenizer)
+        encoded = _load_suite(name, wanted, config, training).encode(tokenizer)
         suites[name] = encoded
         note = f", {encoded.unknown_items:,} with unknown words" if encoded.unknown_items else ""
         if encoded.unknown_critical:

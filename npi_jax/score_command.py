@@ -17,6 +17,7 @@ from npi_jax.analysis.summary import summarize
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
 from npi_jax.evaluate import (
     EvaluateError,
+    check_predictions,
     default_spec,
     open_models,
     open_suite,
@@ -30,7 +31,6 @@ from npi_jax.models import save_hf
 from npi_jax.models.hf import exportable
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import ConditionSuite, Suite
-from npi_jax.suites.encode import EncodedSuite
 
 MAX_ROWS = 80
 """Most paradigms on the terminal; the table on disk has all items."""
@@ -49,7 +49,7 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     if isinstance(suite, ConditionSuite) and arguments.spec and not _sets_regions(arguments.set):
         spec = with_regions(spec, suite)
     if isinstance(suite, ConditionSuite):
-        _check_predictions(suite, spec)
+        check_predictions(suite, spec)
     console.print(
         f"{len(suite):,} items of {suite.name}, {models.size:,} models, spec {spec.label}",
         highlight=False,
@@ -57,11 +57,12 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     )
     for line in suite.notes().lines():
         console.print(f"  {line}", highlight=False, markup=False)
-    if unknown := EncodedSuite(suite, models.tokenizer).unknown_items:
+    encoded = suite.encode(models.tokenizer)
+    if unknown := encoded.unknown_items:
         console.print(f"  {unknown:,} items have words outside the vocabulary", highlight=False)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=models.size)
-        table, scorer = score_models(models, suite, spec, progress=lambda done: bar.advance(task, done))
+        table, scorer = score_models(models, encoded, spec, progress=lambda done: bar.advance(task, done))
     for region, count in unscored(scorer).items():
         console.print(f"  {count:,} sentences have no region {region!r} that can be scored; left out", highlight=False)
     _write(out, table, spec)
@@ -70,20 +71,6 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
         _print_summary(table, spec, console)
     elif suite.predictions:
         _predictions(table, suite, out, spec, console)
-
-
-def _check_predictions(suite: ConditionSuite, spec: ScoreSpec) -> None:
-    metrics = {p.metric for predictions in suite.predictions.values() for p in predictions}
-    if metrics and spec.normalization != "sum":
-        raise EvaluateError(
-            f"--spec: predictions are of sums, not of scores normalized by {spec.normalization}; "
-            "add --set normalization=sum"
-        )
-    if other := sorted(metrics - {"sum"}):
-        raise EvaluateError(
-            f"suite {suite.name!r} has predictions of the metric {other[0]!r}, for which every token is needed; only "
-            "sums are evaluated here. npi_jax.suites.evaluate_predictions takes tokens"
-        )
 
 
 def make_spec(preset: str | None, changes: Sequence[str], default: ScoreSpec) -> ScoreSpec:

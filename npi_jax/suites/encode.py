@@ -151,8 +151,3 @@ class EncodedSuite:
                 )
             found[index] = tokens[0], tokens[-1] + 1
         return found
-
-
-def encode_suite(suite: Suite | ConditionSuite, tokenizer: Tokenizer) -> EncodedSuite:
-    """Tokenize every sentence and carry the regions from characters to tokens; see `EncodedSuite`."""
-    return EncodedSuite(suite, tokenizer)

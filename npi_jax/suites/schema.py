@@ -124,9 +124,9 @@ class Suite:
         Raises:
             EncodingError: naming the item, if no token overlaps one of its regions.
         """
-        from npi_jax.suites.encode import encode_suite  # noqa: PLC0415
+        from npi_jax.suites.encode import EncodedSuite  # noqa: PLC0415
 
-        return encode_suite(self, tokenizer)
+        return EncodedSuite(self, tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +207,6 @@ class ConditionSuite:
 
     def encode(self, tokenizer: Tokenizer) -> EncodedSuite:
         """The suite in a tokenizer's ids; see `Suite.encode`."""
-        from npi_jax.suites.encode import encode_suite  # noqa: PLC0415
+        from npi_jax.suites.encode import EncodedSuite  # noqa: PLC0415
 
-        return encode_suite(self, tokenizer)
+        return EncodedSuite(self, tokenizer)

@@ -14,7 +14,7 @@ from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import RowPool, Variant
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
-from npi_jax.training.mesh import MEMBERS, SHARED, fetch, map_members, padded_size, put
+from npi_jax.training.mesh import MEMBERS, SHARED, fetch, map_members, pad_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
 from npi_jax.training.step import (
     MemberState,
@@ -148,9 +148,7 @@ class Ensemble:
 
     def fill(self, state: MemberState) -> MemberState:
         """A stripped state (host arrays) back on the mesh, the places filled up with copies of the last member."""
-        missing = self.places - self.size
-        padded = jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * missing]), state)
-        placed: MemberState = put(padded, self.mesh, MEMBERS)
+        placed: MemberState = put(pad_members(state, self.places - self.size), self.mesh, MEMBERS)
         return placed
 
     def fetch(self, tree: Any) -> Any:

@@ -113,6 +113,11 @@ def _take(tree: Any, index: Any) -> Any:
     return jax.tree.map(lambda stack: jax.lax.dynamic_index_in_dim(stack, index, 0, keepdims=False), tree)
 
 
+def pad_members(tree: Any, places: int) -> Any:
+    """Stacked host arrays with copies of the last member in as many more places."""
+    return jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * places]), tree) if places else tree
+
+
 def put(tree: Any, mesh: Mesh, spec: P) -> Any:
     """Place host arrays on the mesh."""
     return jax.device_put(tree, NamedSharding(mesh, spec))

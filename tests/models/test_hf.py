@@ -176,4 +176,5 @@ def test_damaged_files_are_read_or_refused(written, data):
     (path / "config.json").write_bytes(config)
     (path / which).write_bytes(bytes(content))
     with contextlib.suppress(HFError):
-        load_hf(path)
+        loaded = load_hf(path)
+        assert {leaf.dtype for leaf in jax.tree.leaves(loaded.params)} == {np.dtype(np.float32)}

@@ -2,7 +2,7 @@ import pytest
 
 from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import ScoreSpec
-from npi_jax.suites.encode import EncodingError, encode_suite
+from npi_jax.suites.encode import EncodingError
 from npi_jax.suites.schema import Item, Suite
 
 GOOD, BAD = "No senator has ever been there at all.", "Some senators have been there at all."
@@ -16,7 +16,7 @@ def make_suite() -> Suite:
 
 def test_critical_regions_become_tokens_of_words():
     tokenizer = WordTokenizer.train([GOOD, BAD])
-    encoded = encode_suite(make_suite(), tokenizer)
+    encoded = make_suite().encode(tokenizer)
     for side, text in enumerate((GOOD, BAD)):
         sentences = encoded.sentences(ScoreSpec())
         start, end = sentences.regions["critical"][side]
@@ -28,7 +28,7 @@ def test_critical_regions_become_tokens_of_words():
 
 def test_critical_regions_become_tokens_of_pieces():
     tokenizer = BPETokenizer.train([GOOD, BAD] * 3, size=270)
-    encoded = encode_suite(make_suite(), tokenizer)
+    encoded = make_suite().encode(tokenizer)
     sentences = encoded.sentences(ScoreSpec())
     start, end = sentences.regions["critical"][0]
     text = "".join(tokenizer.token(int(token)) for token in sentences.ids[0][start:end])
@@ -37,7 +37,7 @@ def test_critical_regions_become_tokens_of_pieces():
 
 def test_unknown_words_are_counted():
     tokenizer = WordTokenizer.train([GOOD.replace("all", "most"), BAD.replace("all", "most")])
-    encoded = encode_suite(make_suite(), tokenizer)
+    encoded = make_suite().encode(tokenizer)
     assert (encoded.unknown_items, encoded.unknown_critical) == (1, 1)
 
 
@@ -46,4 +46,4 @@ def test_a_region_without_tokens_names_the_item():
     with pytest.raises(
         EncodingError, match=r"item 'odd/3': no token of 'a b' lies in its region 'critical', characters 1 to 2"
     ):
-        encode_suite(suite, WordTokenizer.train(["a b"]))
+        suite.encode(WordTokenizer.train(["a b"]))
