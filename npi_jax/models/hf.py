@@ -1,7 +1,6 @@
 """Hugging Face checkpoints of GPT-2, GPT-NeoX, OPT and LLaMA form, into the Flax transformer and back.
 
-Only data is read: ``config.json`` and safetensors. Each family is a table of its config fields and its tensors; the
-same table serves both directions.
+Only data is read: ``config.json`` and safetensors. What is where in them is said by the tables of `hf_families`.
 """
 
 import dataclasses
@@ -18,9 +17,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from npi_jax.errors import UserError
 from npi_jax.models.config import TransformerConfig
 from npi_jax.models.custom import Model
+from npi_jax.models.hf_families import FAMILIES, Family, HFError, Linear, Place
 from npi_jax.models.language_model import LanguageModel, Params, make_model
 
 CONFIG_FILE = "config.json"
@@ -29,12 +28,7 @@ INDEX_FILE = "model.safetensors.index.json"
 DEFAULT_POSITIONS = 2048
 """What is written for a model without a limit to its positions, for transformers wants one."""
 
-Place = tuple[str, ...]
 Tensors = dict[str, np.ndarray]
-
-
-class HFError(UserError):
-    """A checkpoint that cannot be read or written; names the file and the field or tensor."""
 
 
 @dataclass(frozen=True)
@@ -50,403 +44,6 @@ class HFModel:
     model: LanguageModel
     params: Params
     path: Path
-
-
-@dataclass(frozen=True)
-class Linear:
-    """A product's kernel (and bias) in a checkpoint.
-
-    Attributes:
-        names: of the modules, with ``{layer}`` for the block's number; several lie side by side here.
-        place: of the parameter here, without ``_kernel`` and ``_bias``.
-        transposed: whether the checkpoint has [out, in], as PyTorch's Linear does.
-        bias: whether there is one, of this configuration.
-        interleaved: columns are (head, q|k|v, feature), as in GPT-NeoX, not (q|k|v, head, feature).
-    """
-
-    names: tuple[str, ...]
-    place: Place
-    transposed: bool = True
-    bias: Callable[[TransformerConfig], bool] = lambda _: False
-    interleaved: bool = False
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one model type of transformers writes a transformer.
-
-    Attributes:
-        model_type, architecture: as config.json has them.
-        read: its config fields to ours.
-        write: ours to its fields.
-        known: fields of config.json that are read, or change nothing about the function.
-        fixed: fields that must have this value (or be absent), because nothing else is supported.
-        prefix: of the body's tensors; a checkpoint of the bare body lacks all or the first part of it.
-        embedding, positions, norms, linears: names of modules; norms and linears with their place here.
-        position_offset: rows of the table of positions that belong to none.
-        output: name of the output layer.
-        tied: whether it is the embedding where config.json does not say.
-        ignored: endings of tensors that hold no parameters.
-    """
-
-    model_type: str
-    architecture: str
-    read: Callable[[Mapping[str, Any]], dict[str, Any]]
-    write: Callable[[TransformerConfig], dict[str, Any]]
-    known: tuple[str, ...]
-    fixed: Mapping[str, Any]
-    prefix: str
-    embedding: str
-    norms: Mapping[Place, str]
-    linears: tuple[Linear, ...]
-    output: str
-    positions: str | None = None
-    position_offset: int = 0
-    tied: bool = False
-    ignored: tuple[str, ...] = ()
-
-
-def _attention(config: TransformerConfig) -> bool:
-    return config.attention_bias
-
-
-def _mlp(config: TransformerConfig) -> bool:
-    return config.mlp_bias
-
-
-_BLOCK = "blocks_{layer}"
-_ACTIVATIONS = {
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "silu": "silu",
-}
-# What generation, training or memory use makes of a model, and what says where it comes from.
-_IRRELEVANT = (
-    "_name_or_path", "_attn_implementation", "architectures", "attention_dropout", "attention_probs_dropout_prob",
-    "attn_pdrop", "bos_token_id", "classifier_dropout", "dropout", "dtype", "embd_pdrop", "eos_token_id",
-    "gradient_checkpointing", "hidden_dropout", "id2label", "init_std", "initializer_range",
-    "keys_to_ignore_at_inference",
-    "label2id", "layerdrop", "model_type", "output_attentions", "output_hidden_states",
-    "pad_token_id", "prefix", "pretraining_tp", "problem_type", "resid_pdrop", "return_dict", "summary_activation",
-    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj", "task_specific_params",
-    "tie_word_embeddings", "torch_dtype", "transformers_version", "unk_token_id", "use_cache", "vocab_size", "n_ctx",
-    "chunk_size_feed_forward",
-    "torchscript", "use_bfloat16", "finetuning_task", "tokenizer_class",
-    "decoder_start_token_id",
-    "sep_token_id", "forced_bos_token_id", "forced_eos_token_id", "repetition_penalty", "activation_dropout",
-    "reorder_and_upcast_attn", "use_fast_tokenizer", "output_scores", "max_length", "min_length", "do_sample",
-    "early_stopping", "num_beams", "temperature", "top_k", "top_p", "typical_p", "length_penalty",
-    "num_return_sequences",
-    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids", "begin_suppress_tokens", "suppress_tokens",
-    "num_beam_groups", "diversity_penalty", "return_dict_in_generate", "exponential_decay_length_penalty",
-    "remove_invalid_values", "tf_legacy_loss",
-)  # fmt: skip
-
-
-def _activation(fields: Mapping[str, Any], name: str, default: str) -> str:
-    value = fields.get(name, default)
-    if value not in _ACTIVATIONS:
-        raise HFError(f"{name} is {value!r}; {', '.join(_ACTIVATIONS)} are supported")
-    return _ACTIVATIONS[value]
-
-
-def _hf_activation(config: TransformerConfig) -> str:
-    return "gelu_new" if config.activation == "gelu_tanh" else config.activation
-
-
-LLAMA3_SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-
-
-def _rotary(fields: Mapping[str, Any], base_field: str) -> dict[str, Any]:
-    """Rotary base and scaling, as transformers 5 (rope_parameters) and 4 (rope_theta, rope_scaling) write them."""
-    rope = fields.get("rope_parameters") or {}
-    scaling = rope or fields.get("rope_scaling") or {}
-    kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if kind not in ("default", "llama3"):
-        raise HFError(f"rope_type is {kind!r}; default and llama3 are supported")
-    names = LLAMA3_SCALING if kind == "llama3" else ()
-    if unknown := set(scaling) - {"rope_type", "type", "rope_theta", "partial_rotary_factor", *names}:
-        raise HFError(f"{sorted(unknown)[0]} is not a rotary setting of rope_type {kind!r} that is supported")
-    found: dict[str, Any] = {"rotary_base": float(scaling.get("rope_theta", fields.get(base_field, 10_000.0)))}
-    if "partial_rotary_factor" in scaling:
-        found["rotary_fraction"] = float(scaling["partial_rotary_factor"])
-    if names:
-        found["rotary_scaling"] = tuple(float(scaling[name]) for name in names)
-    return found
-
-
-def _whole(rotary: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a family that rotates all features of a head."""
-    if rotary.get("rotary_fraction", 1.0) != 1.0:
-        raise HFError(
-            f"partial_rotary_factor is {rotary['rotary_fraction']!r}; only 1.0 is supported for this model_type"
-        )
-    return rotary
-
-
-def _hf_rotary(config: TransformerConfig, **more: Any) -> dict[str, Any]:
-    rope = {"rope_theta": config.rotary_base, "rope_type": "default", **more}
-    if config.rotary_scaling:
-        factor, low, high, original = config.rotary_scaling
-        rope |= {"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high}
-        rope["original_max_position_embeddings"] = int(original)
-    return rope
-
-
-def _read_gpt2(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "width": fields["n_embd"],
-        "layers": fields["n_layer"],
-        "heads": fields["n_head"],
-        "mlp": fields.get("n_inner") or 4 * fields["n_embd"],
-        "max_positions": fields["n_positions"],
-        "norm_epsilon": fields.get("layer_norm_epsilon", 1e-5),
-        "activation": _activation(fields, "activation_function", "gelu_new"),
-        **dict.fromkeys(("attention_bias", "mlp_bias"), True),
-        "norm": "layer",
-        "positions": "learned",
-        "gated": False,
-    }
-
-
-def _write_gpt2(config: TransformerConfig) -> dict[str, Any]:
-    return {
-        "n_embd": config.width,
-        "n_layer": config.layers,
-        "n_head": config.heads,
-        "n_inner": config.mlp,
-        "n_positions": config.max_positions,
-        "layer_norm_epsilon": config.norm_epsilon,
-        "activation_function": _hf_activation(config),
-    }
-
-
-def _read_neox(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "width": fields["hidden_size"],
-        "layers": fields["num_hidden_layers"],
-        "heads": fields["num_attention_heads"],
-        "mlp": fields["intermediate_size"],
-        "max_positions": fields["max_position_embeddings"],
-        "norm_epsilon": fields.get("layer_norm_eps", 1e-5),
-        "activation": _activation(fields, "hidden_act", "gelu"),
-        "rotary_fraction": float(fields.get("rotary_pct", 0.25)),
-        "parallel": fields.get("use_parallel_residual", True),
-        "attention_bias": fields.get("attention_bias", True),
-        "norm": "layer",
-        "positions": "rotary",
-        "gated": False,
-        "mlp_bias": True,
-        **_rotary(fields, "rotary_emb_base"),
-    }
-
-
-def _write_neox(config: TransformerConfig) -> dict[str, Any]:
-    return {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "intermediate_size": config.mlp,
-        "max_position_embeddings": config.max_positions or DEFAULT_POSITIONS,
-        "layer_norm_eps": config.norm_epsilon,
-        "hidden_act": _hf_activation(config),
-        "rotary_pct": config.rotary_fraction,
-        "rotary_emb_base": config.rotary_base,
-        "rope_parameters": _hf_rotary(config, partial_rotary_factor=config.rotary_fraction),
-        "use_parallel_residual": config.parallel,
-        "attention_bias": config.attention_bias,
-    }
-
-
-def _read_opt(fields: Mapping[str, Any]) -> dict[str, Any]:
-    if fields.get("word_embed_proj_dim", fields["hidden_size"]) != fields["hidden_size"]:
-        raise HFError(f"word_embed_proj_dim is {fields['word_embed_proj_dim']!r}; only hidden_size is supported")
-    return {
-        "width": fields["hidden_size"],
-        "layers": fields["num_hidden_layers"],
-        "heads": fields["num_attention_heads"],
-        "mlp": fields["ffn_dim"],
-        "max_positions": fields["max_position_embeddings"],
-        "activation": _activation(fields, "activation_function", "relu"),
-        **dict.fromkeys(("attention_bias", "mlp_bias"), fields.get("enable_bias", True)),
-        "norm": "layer",
-        "norm_epsilon": 1e-5,
-        "positions": "learned",
-        "gated": False,
-    }
-
-
-def _write_opt(config: TransformerConfig) -> dict[str, Any]:
-    return {
-        "hidden_size": config.width,
-        "word_embed_proj_dim": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "ffn_dim": config.mlp,
-        "max_position_embeddings": config.max_positions,
-        "activation_function": _hf_activation(config),
-        "enable_bias": config.attention_bias,
-        "do_layer_norm_before": True,
-    }
-
-
-def _read_llama(fields: Mapping[str, Any]) -> dict[str, Any]:
-    width, heads = fields["hidden_size"], fields["num_attention_heads"]
-    if fields.get("head_dim") not in (None, width // heads):
-        raise HFError(f"head_dim is {fields['head_dim']!r}; only hidden_size / num_attention_heads is supported")
-    return {
-        "width": width,
-        "layers": fields["num_hidden_layers"],
-        "heads": heads,
-        "kv_heads": kv_heads if (kv_heads := fields.get("num_key_value_heads")) != heads else None,
-        "mlp": fields["intermediate_size"],
-        "max_positions": fields["max_position_embeddings"],
-        "norm_epsilon": fields.get("rms_norm_eps", 1e-6),
-        "activation": _activation(fields, "hidden_act", "silu"),
-        "attention_bias": fields.get("attention_bias", False),
-        "mlp_bias": fields.get("mlp_bias", False),
-        "norm": "rms",
-        "positions": "rotary",
-        "gated": True,
-        **_whole(_rotary(fields, "rope_theta")),
-    }
-
-
-def _write_llama(config: TransformerConfig) -> dict[str, Any]:
-    return {
-        "hidden_size": config.width,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads or config.heads,
-        "intermediate_size": config.mlp,
-        "max_position_embeddings": config.max_positions or DEFAULT_POSITIONS,
-        "rms_norm_eps": config.norm_epsilon,
-        "hidden_act": _hf_activation(config),
-        "attention_bias": config.attention_bias,
-        "mlp_bias": config.mlp_bias,
-        "rope_theta": config.rotary_base,
-        "rope_parameters": _hf_rotary(config),
-    }
-
-
-FAMILIES = (
-    Family(
-        "llama",
-        "LlamaForCausalLM",
-        _read_llama,
-        _write_llama,
-        known=(
-            *("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size"),
-            *("max_position_embeddings", "rms_norm_eps", "hidden_act", "attention_bias", "mlp_bias", "head_dim"),
-            *("rope_theta", "rope_parameters", "rope_scaling"),
-        ),
-        fixed={},
-        prefix="model.",
-        embedding="embed_tokens",
-        norms={
-            ("output_norm",): "norm",
-            (_BLOCK, "attention_norm"): "layers.{layer}.input_layernorm",
-            (_BLOCK, "mlp_norm"): "layers.{layer}.post_attention_layernorm",
-        },
-        linears=(
-            Linear(tuple(f"layers.{{layer}}.self_attn.{x}_proj" for x in "qkv"), (_BLOCK, "qkv"), bias=_attention),
-            Linear(("layers.{layer}.self_attn.o_proj",), (_BLOCK, "mix"), bias=_attention),
-            Linear(tuple(f"layers.{{layer}}.mlp.{x}_proj" for x in ("gate", "up")), (_BLOCK, "expand"), bias=_mlp),
-            Linear(("layers.{layer}.mlp.down_proj",), (_BLOCK, "contract"), bias=_mlp),
-        ),
-        output="lm_head",
-        ignored=("rotary_emb.inv_freq",),
-    ),
-    Family(
-        "gpt2",
-        "GPT2LMHeadModel",
-        _read_gpt2,
-        _write_gpt2,
-        known=(
-            *("n_embd", "n_layer", "n_head", "n_inner", "n_positions", "layer_norm_epsilon", "activation_function"),
-        ),
-        fixed={"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False},
-        prefix="transformer.",
-        embedding="wte",
-        positions="wpe",
-        norms={
-            ("output_norm",): "ln_f",
-            (_BLOCK, "attention_norm"): "h.{layer}.ln_1",
-            (_BLOCK, "mlp_norm"): "h.{layer}.ln_2",
-        },
-        linears=(
-            Linear(("h.{layer}.attn.c_attn",), (_BLOCK, "qkv"), transposed=False, bias=_attention),
-            Linear(("h.{layer}.attn.c_proj",), (_BLOCK, "mix"), transposed=False, bias=_attention),
-            Linear(("h.{layer}.mlp.c_fc",), (_BLOCK, "expand"), transposed=False, bias=_mlp),
-            Linear(("h.{layer}.mlp.c_proj",), (_BLOCK, "contract"), transposed=False, bias=_mlp),
-        ),
-        output="lm_head",
-        tied=True,
-        ignored=(".attn.bias", ".attn.masked_bias"),
-    ),
-    Family(
-        "gpt_neox",
-        "GPTNeoXForCausalLM",
-        _read_neox,
-        _write_neox,
-        known=(
-            *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"),
-            *("max_position_embeddings", "layer_norm_eps", "rotary_pct", "rotary_emb_base", "rope_parameters"),
-            *("rope_theta", "rope_scaling", "use_parallel_residual", "attention_bias", "partial_rotary_factor"),
-        ),
-        fixed={},
-        prefix="gpt_neox.",
-        embedding="embed_in",
-        norms={
-            ("output_norm",): "final_layer_norm",
-            (_BLOCK, "attention_norm"): "layers.{layer}.input_layernorm",
-            (_BLOCK, "mlp_norm"): "layers.{layer}.post_attention_layernorm",
-        },
-        linears=(
-            Linear(("layers.{layer}.attention.query_key_value",), (_BLOCK, "qkv"), bias=_attention, interleaved=True),
-            Linear(("layers.{layer}.attention.dense",), (_BLOCK, "mix"), bias=_attention),
-            Linear(("layers.{layer}.mlp.dense_h_to_4h",), (_BLOCK, "expand"), bias=_mlp),
-            Linear(("layers.{layer}.mlp.dense_4h_to_h",), (_BLOCK, "contract"), bias=_mlp),
-        ),
-        output="embed_out",
-        ignored=(".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"),
-    ),
-    Family(
-        "opt",
-        "OPTForCausalLM",
-        _read_opt,
-        _write_opt,
-        known=(
-            *("hidden_size", "word_embed_proj_dim", "num_hidden_layers", "num_attention_heads", "ffn_dim"),
-            *("max_position_embeddings", "activation_function", "enable_bias"),
-        ),
-        fixed={
-            "do_layer_norm_before": True,
-            "_remove_final_layer_norm": False,
-            "layer_norm_elementwise_affine": True,
-        },
-        prefix="model.decoder.",
-        embedding="embed_tokens",
-        positions="embed_positions",
-        # Positions of OPT count from 2, after those of the padding token.
-        position_offset=2,
-        norms={
-            ("output_norm",): "final_layer_norm",
-            (_BLOCK, "attention_norm"): "layers.{layer}.self_attn_layer_norm",
-            (_BLOCK, "mlp_norm"): "layers.{layer}.final_layer_norm",
-        },
-        linears=(
-            Linear(tuple(f"layers.{{layer}}.self_attn.{x}_proj" for x in "qkv"), (_BLOCK, "qkv"), bias=_attention),
-            Linear(("layers.{layer}.self_attn.out_proj",), (_BLOCK, "mix"), bias=_attention),
-            Linear(("layers.{layer}.fc1",), (_BLOCK, "expand"), bias=_mlp),
-            Linear(("layers.{layer}.fc2",), (_BLOCK, "contract"), bias=_mlp),
-        ),
-        output="lm_head",
-        tied=True,
-    ),
-)
 
 
 @dataclass(frozen=True)
@@ -623,9 +220,7 @@ def _read_config(path: Path) -> tuple[Family, TransformerConfig, int]:
         known = ", ".join(one.model_type for one in FAMILIES)
         raise HFError(f"{file}: model_type is {model_type!r}; {known} are supported")
     try:
-        _check_fields(family, fields)
-        tie = fields.get("tie_word_embeddings", family.tied)
-        return family, TransformerConfig(**family.read(fields), tie=tie), _vocab_size(fields)
+        return family, family.read(fields), _vocab_size(fields)
     except KeyError as error:
         raise HFError(f"{file}: no field {error.args[0]!r}") from error
     except (HFError, ValueError, TypeError, ZeroDivisionError, OverflowError, AttributeError) as error:
@@ -637,16 +232,6 @@ def _vocab_size(fields: Mapping[str, Any]) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise HFError(f"vocab_size is {value!r}; it must be a whole number above 0")
     return value
-
-
-def _check_fields(family: Family, fields: Mapping[str, Any]) -> None:
-    """Refuse what would change the function and is not built here."""
-    for name, value in fields.items():
-        if name in family.fixed:
-            if value != family.fixed[name]:
-                raise HFError(f"{name} is {value!r}; only {family.fixed[name]!r} is supported")
-        elif name not in family.known and name not in _IRRELEVANT and value not in (None, False, [], {}):
-            raise HFError(f"{name} ({value!r}) is not a field of {family.model_type} that is supported")
 
 
 class _Weights:
@@ -804,12 +389,11 @@ def save_hf(
         "architectures": [family.architecture],
         "model_type": family.model_type,
         "vocab_size": model.vocab_size,
-        "tie_word_embeddings": model.config.tie,
         "torch_dtype": "float32",
         "bos_token_id": start,
         "eos_token_id": end,
         "pad_token_id": None,
-        **family.write(model.config),
+        **family.write(_with_limit(model.config)),
     }
     directory.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
@@ -827,6 +411,10 @@ def save_hf(
         shutil.rmtree(half, ignore_errors=True)
         raise
     return family.architecture
+
+
+def _with_limit(config: TransformerConfig) -> TransformerConfig:
+    return dataclasses.replace(config, max_positions=config.max_positions or DEFAULT_POSITIONS)
 
 
 def exportable(model: Model) -> Family:
@@ -847,14 +435,13 @@ def exportable(model: Model) -> Family:
 def _family_of(config: TransformerConfig) -> Family:
     """The family that can say all of a configuration."""
     wanted = dataclasses.replace(
-        config,
+        _with_limit(config),
         compute_dtype="float32",
-        max_positions=config.max_positions or DEFAULT_POSITIONS,
         kv_heads=None if config.kv_heads == config.heads else config.kv_heads,
     )
     closest: list[str] = []
     for family in FAMILIES:
-        again = TransformerConfig(**family.read(family.write(wanted)), tie=config.tie)
+        again = family.read(family.write(wanted))
         mine, theirs = dataclasses.asdict(wanted), dataclasses.asdict(again)
         differing = [f"{name}={mine[name]!r}" for name in mine if mine[name] != theirs[name]]
         if not differing:
