@@ -19,7 +19,7 @@ from npi_jax.files import read_json
 from npi_jax.models import Model, load_hf_stack, make_model
 from npi_jax.prepare import read_text
 from npi_jax.run import open_run
-from npi_jax.scoring import Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
+from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
 from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictions, load_suite
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
@@ -227,8 +227,18 @@ def score_models(
 
 
 def unscored(scorer: Scorer) -> dict[str, int]:
-    """By region how many sentences lack it, or have it where nothing is scored."""
-    return {region: count for region, span in scorer.packed.spans.items() if (count := int((span[:, 0] < 0).sum()))}
+    """By region how many sentences have it where nothing is scored; sentences of pairs that lack it count too.
+
+    The conditions of an item need not have the same regions.
+    """
+    sentences, counts = scorer.sentences, {}
+    for region, span in scorer.packed.spans.items():
+        missing = span[:, 0] == ABSENT
+        given = sentences.regions.get("critical" if region == "critical_last" else region)
+        if not sentences.is_pairs and given is not None:
+            missing &= given[:, 0] != ABSENT
+        counts[region] = int(missing.sum())
+    return {region: count for region, count in counts.items() if count}
 
 
 def check_predictions(suite: ConditionSuite, spec: ScoreSpec) -> None:

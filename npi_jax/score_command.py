@@ -51,7 +51,7 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     if isinstance(suite, ConditionSuite):
         check_predictions(suite, spec)
     console.print(
-        f"{len(suite):,} items of {suite.name}, {models.size:,} models, spec {spec.label}",
+        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}, spec {spec.label}",
         highlight=False,
         markup=False,
     )
@@ -135,7 +135,8 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
     by, seed = _groups(table), "member" if "member" in table.columns else None
     if "step" in table.columns:
         table = table.filter(pl.col("step") == pl.col("step").max())
-    summary = summarize(table.filter(pl.col("region") == spec.regions[0]), by=by, seed=seed, draws=1000)
+    every = summarize(table, by=by, seed=seed, draws=1000)
+    summary = every.filter(pl.col("region") == spec.regions[0])
     shown = Table(title=f"accuracy, region {spec.regions[0]}, {spec.label}", title_justify="left", box=box.SIMPLE_HEAD)
     for column in (*by, "paradigm"):
         shown.add_column(column)
@@ -156,10 +157,12 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
     console.print(shown)
     if len(summary) > MAX_ROWS:
         console.print(f"and {len(summary) - MAX_ROWS:,} more rows", highlight=False)
-    for values, rows in summary.group_by(by, maintain_order=True):
+    for values, rows in every.group_by(by, maintain_order=True):
         name, count = ", ".join(map(str, values)), rows["paradigm"].n_unique()
-        mean = float(rows["accuracy"].to_numpy().mean())
-        console.print(f"{name}: mean of {count} paradigms {mean:.3f}", highlight=False, markup=False)
+        of_region = rows.group_by("region", maintain_order=True).agg(pl.col("accuracy").mean())
+        means = dict(of_region.iter_rows())
+        shown_means = ", ".join(f"{region} {means[region]:.3f}" for region in spec.regions if region in means)
+        console.print(f"{name}: mean of {count} paradigms: {shown_means}", highlight=False, markup=False)
 
 
 def _groups(table: pl.DataFrame) -> list[str]:

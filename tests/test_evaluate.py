@@ -38,7 +38,7 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     arguments = ["score", "--suite", "grammar", "--limit", "2", "--model", str(run), "--steps", "all"]
     assert main([*arguments, "--spec", "lm_eval_v03", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "mean of 17 paradigms" in shown
+    assert "mean of 17 paradigms: sentence 0." in shown
     keys = ["member", "step", "item", "region"]
     again = pl.read_parquet(out).sort(keys)
     before = open_run(run).scores().filter(pl.col("step").is_in(again["step"].unique().to_list())).sort(keys)
