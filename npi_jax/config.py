@@ -181,6 +181,44 @@ class ScoreConfig:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class GradientConfig:
+    """Which gradients of tasks are compared, at every step at which members are scored.
+
+    Attributes:
+        enabled: whether they are.
+        suite: the suite whose tasks they are; empty for the first of `score.suites`.
+        kind: of the items that are used; empty for ``licensor`` if the suite has such, otherwise its first kind.
+        items: at most so many items of a task, evenly spaced.
+        micro_batches: parts that a task's items are dealt to; products between different parts are free of noise.
+            At least 2; from 4 on each task is also compared with itself.
+        text_rows: rows of validation text whose gradient the tasks are compared with; 0 for none.
+        single_items: items of a task whose gradients are taken one by one after the last step, for subspaces and
+            for single NPIs; 0 for none.
+        lookahead: whether a step along each task's gradient is tried after the last step.
+        memory_mib: most memory for stacked gradients of one member; None for as much as its parameters take (at
+            least 64 MiB).
+        method: ``reverse`` (stacked gradients), ``forward`` (one at a time, slow, little memory), or ``auto``.
+    """
+
+    enabled: bool = True
+    suite: str = ""
+    kind: str = ""
+    items: Count = 40
+    micro_batches: Annotated[int, Field(ge=2)] = 4
+    text_rows: Annotated[int, Field(ge=0)] = 32
+    single_items: Annotated[int, Field(ge=0)] = 16
+    lookahead: bool = True
+    memory_mib: Count | None = None
+    method: Literal["auto", "reverse", "forward"] = "auto"
+
+    def __post_init__(self) -> None:
+        if 0 < self.text_rows < self.micro_batches:
+            raise ValueError(
+                f"text_rows={self.text_rows} are too few for {self.micro_batches} micro-batches; 0 for no text"
+            )
+
+
+@dataclass(frozen=True, config=_STRICT)
 class CheckpointConfig:
     """Which training states are kept.
 
@@ -243,6 +281,7 @@ class Config:
     model: LSTMConfig | TransformerConfig | CustomConfig = dataclasses.field(default_factory=LSTMConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     score: ScoreConfig = dataclasses.field(default_factory=ScoreConfig)
+    gradients: GradientConfig = dataclasses.field(default_factory=GradientConfig)
     checkpoints: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
@@ -264,6 +303,10 @@ class Config:
             raise ValueError(
                 f"model.max_positions={longest} is less than train.row_length={self.train.row_length}, the longest "
                 "sentence that may occur"
+            )
+        if self.gradients.suite and self.gradients.suite not in self.score.suites:
+            raise ValueError(
+                f"gradients.suite={self.gradients.suite!r} is not in score.suites: {', '.join(self.score.suites)}"
             )
         rows = self.train.batch_size // self.train.accumulate
         if rows % self.mesh.data:

@@ -189,6 +189,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
         },
         "data": prepared.facts,
         "perplexity": {"unigram": prepared.facts["unigram_perplexity"]},
+        **({} if trainer.gradients is None else {"gradients": trainer.gradients.description()}),
         "score_specs": {name: suite.spec.to_dict() for name, suite in config.score.suites.items()},
         "suites": {
             name: {

@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 
@@ -50,3 +51,9 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Write a Parquet table atomically."""
     with atomic_path(path) as temporary:
         frame.write_parquet(temporary, compression="zstd")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed NumPy archive atomically; equal arrays give equal files."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)

@@ -95,8 +95,8 @@ class Run:
         return self._table(f"tables/{name}.parquet")
 
     def steps(self, folder: str) -> list[int]:
-        """The steps for which `folder` (``metrics`` or ``scores``) has a file."""
-        return sorted(int(path.stem) for path in (self.path / folder).glob("*.parquet") if path.stem.isdigit())
+        """The steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""
+        return sorted(int(path.stem) for path in (self.path / folder).glob("[0-9]*.*") if path.stem.isdigit())
 
     def _steps(self, folder: str) -> pl.DataFrame:
         steps = self.steps(folder)

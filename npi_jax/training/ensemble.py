@@ -24,6 +24,7 @@ from npi_jax.training.step import (
     make_train_call,
     make_valid_call,
 )
+from npi_jax.training.task_gradients import TaskGradients
 
 VALID_CHUNK_ROWS = 32
 
@@ -75,6 +76,7 @@ class Ensemble:
         pool: RowPool,
         valid: RowPool,
         scorers: Mapping[str, Scorer],
+        gradients: TaskGradients | None = None,
     ) -> None:
         """Put the data on the devices."""
         place = {str(variant.intervention): index for index, variant in enumerate(variants)}
@@ -89,6 +91,14 @@ class Ensemble:
             )
             for name, scorer in scorers.items()
         }
+        self._gradients = {}
+        if gradients is not None:
+            arrays = put(jax.tree.map(np.asarray, gradients.arrays), self.mesh, SHARED)
+            calls = {"checkpoint": gradients.at_checkpoint, "end": gradients.at_end}
+            self._gradients = {
+                when: (map_members(call, self.mesh, [MEMBERS, SHARED], mapping=self.config.mesh.mapping), arrays)
+                for when, call in calls.items()
+            }
 
     def init(self) -> MemberState:
         """The members' states before the first step: a pure function of their seeds."""
@@ -102,12 +112,12 @@ class Ensemble:
         train_arguments = (state, self.hyper, self.seeds, self._placed(rows), self._pool, *scalars)
         jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
         jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
+        jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
         with ThreadPoolExecutor() as threads:
-            compiled = list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs))
-        self.train_call, self.valid_call, *scorers = compiled
-        self._scorers = {
-            name: (call, arrays) for call, (name, (_, arrays)) in zip(scorers, self._scorers.items(), strict=True)
-        }
+            compiled = iter(list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs)))
+        self.train_call, self.valid_call = next(compiled), next(compiled)
+        self._scorers = {name: (next(compiled), arrays) for name, (_, arrays) in self._scorers.items()}
+        self._gradients = {when: (next(compiled), arrays) for when, (_, arrays) in self._gradients.items()}
 
     def _placed(self, rows: np.ndarray) -> jax.Array:
         placed: jax.Array = put(rows, self.mesh, P("ens", None, "data"))
@@ -141,6 +151,14 @@ class Ensemble:
     def score(self, state: MemberState) -> dict[str, dict[str, jax.Array]]:
         """All suites, all members: what `Scorer.apply` gives, with a leading axis of places; does not wait."""
         return {name: call(state.params, arrays) for name, (call, arrays) in self._scorers.items()}
+
+    def gradients(self, state: MemberState, *, end: bool) -> dict[str, jax.Array]:
+        """What `TaskGradients` computes at a checkpoint, and at the end too; does not wait. Empty if nothing is."""
+        found: dict[str, jax.Array] = {}
+        for when, (call, arrays) in self._gradients.items():
+            if end or when == "checkpoint":
+                found |= call(state, arrays)
+        return found
 
     def strip(self, state: MemberState) -> MemberState:
         """The state of the members alone, as checkpoints hold it: it does not depend on the devices."""

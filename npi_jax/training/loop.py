@@ -20,6 +20,7 @@ from npi_jax.training.mesh import make_mesh
 from npi_jax.training.records import ScoreTables, members_table, metrics_table
 from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
+from npi_jax.training.task_gradients import make_task_gradients
 
 DIVERGED_FACTOR = 2.0
 """A member has diverged whose validation loss is this many times that of a uniform guess."""
@@ -36,6 +37,7 @@ class Seconds:
     compile: float = 0.0
     train: float = 0.0
     score: float = 0.0
+    gradients: float = 0.0
     save: float = 0.0
 
 
@@ -67,7 +69,10 @@ class Trainer:
         self.scorers = self._make_scorers()
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
         self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh)
-        self.ensemble.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, self.scorers)
+        self.gradients = make_task_gradients(config, prepared, self.model)
+        self.ensemble.load(
+            prepared.variants, prepared.orders, prepared.pool, prepared.valid, self.scorers, self.gradients
+        )
         self._tables = ScoreTables(self.scorers, self.ensemble.size)
         every = config.score.every
         self.schedule = scheduled_steps(config.train.steps, every)
@@ -107,7 +112,8 @@ class Trainer:
     def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
         """The latest checkpoint all of whose tables are there, or the beginning."""
         state = self.ensemble.init()
-        written = set(self.run.steps("metrics")) & set(self.run.steps("scores"))
+        folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
+        written = set.intersection(*(set(self.run.steps(folder)) for folder in folders))
         for step in reversed(checkpoints.steps()):
             if all(earlier in written for earlier in self.schedule if earlier <= step):
                 self.display.say(f"resuming at step {step}")
@@ -175,9 +181,20 @@ class Trainer:
         metrics = metrics_table(step, progress and self.ensemble.fetch(progress), valid_loss)
         write_table(self.run.path / f"scores/{step}.parquet", self._tables.table(step, scores))
         write_table(self.run.path / f"metrics/{step}.parquet", metrics)
-        self._write_members(step, metrics["skipped_updates"].to_numpy(), valid_loss)
         self.seconds.score += time.monotonic() - started
+        self._record_gradients(step, state)
+        self._write_members(step, metrics["skipped_updates"].to_numpy(), valid_loss)
         self._log(step)
+
+    def _record_gradients(self, step: int, state: MemberState) -> None:
+        """Compare the tasks' gradients of all members and write them."""
+        if self.gradients is None:
+            return
+        started = time.monotonic()
+        end = step == self.config.train.steps
+        values = self.ensemble.fetch(self.ensemble.gradients(state, end=end))
+        self.gradients.write(self.run.path / f"gradients/{step}.npz", values, step=step)
+        self.seconds.gradients += time.monotonic() - started
 
     def _write_members(self, step: int, skipped: np.ndarray, valid_loss: np.ndarray) -> None:
         """Mark members whose latest updates were not finite, or that are far worse than guessing."""

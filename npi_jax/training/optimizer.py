@@ -1,6 +1,6 @@
 """The optimizer of one member; its hyper-parameters may be traced."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,10 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from npi_jax.config import TrainConfig
+
+
+ADAM_DECAY = 0.999
+"""Of the second moment, as in `optax.scale_by_adam`."""
 
 
 class HyperParameters(NamedTuple):
@@ -43,8 +47,8 @@ def make_optimizer(config: TrainConfig, hyper: HyperParameters, step: Int[Array,
     rate = hyper.learning_rate * learning_rate_factor(config, step)
     rule = {
         "sgd": optax.identity(),
-        "adam": optax.scale_by_adam(),
-        "adamw": optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(hyper.weight_decay)),
+        "adam": optax.scale_by_adam(b2=ADAM_DECAY),
+        "adamw": optax.chain(optax.scale_by_adam(b2=ADAM_DECAY), optax.add_decayed_weights(hyper.weight_decay)),
     }[config.optimizer]
     clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
     return optax.apply_if_finite(optax.chain(clip, rule, optax.scale(-rate)), max_consecutive_errors=2**31 - 2)
@@ -53,3 +57,16 @@ def make_optimizer(config: TrainConfig, hyper: HyperParameters, step: Int[Array,
 def skipped_updates(opt_state: optax.ApplyIfFiniteState) -> jax.Array:
     """How many updates were left out so far; int32."""
     return opt_state.total_notfinite
+
+
+def second_moment(opt_state: optax.ApplyIfFiniteState) -> Any:
+    """Adam's running mean of squared gradients, without its bias towards 0, like the parameters; None for sgd.
+
+    Kingma and Ba (2015), algorithm 1: v over 1 - beta2 ** t. Before the first step it is 0.
+    """
+    moments = optax.tree.get(opt_state, "nu")
+    if moments is None:
+        return None
+    # No update, no bias: the mean of nothing is 0 already.
+    steps = jnp.maximum(optax.tree.get_all_with_path(opt_state, "count")[0][1], 1)
+    return optax.tree.bias_correction(moments, ADAM_DECAY, steps)

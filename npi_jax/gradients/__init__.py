@@ -1,0 +1,29 @@
+"""Gradients of tasks, as dot products: micro-batches of items, and one compiled call for all of their products."""
+
+from npi_jax.gradients.batches import (
+    LM,
+    Batches,
+    MicroBatches,
+    TaskItems,
+    choose_items,
+    item_batches,
+    task_batches,
+    text_batches,
+)
+from npi_jax.gradients.lookahead import LOOKAHEAD_STEP, make_lookahead
+from npi_jax.gradients.products import Products, make_products
+
+__all__ = [
+    "LM",
+    "LOOKAHEAD_STEP",
+    "Batches",
+    "MicroBatches",
+    "Products",
+    "TaskItems",
+    "choose_items",
+    "item_batches",
+    "make_lookahead",
+    "make_products",
+    "task_batches",
+    "text_batches",
+]

@@ -1,0 +1,152 @@
+"""The gradients that a training run compares: which tasks, and what is computed of every member at a checkpoint."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from npi_jax.config import Config
+from npi_jax.errors import UserError
+from npi_jax.files import write_arrays
+from npi_jax.gradients import (
+    LOOKAHEAD_STEP,
+    Products,
+    TaskItems,
+    choose_items,
+    item_batches,
+    make_lookahead,
+    make_products,
+    task_batches,
+    text_batches,
+)
+from npi_jax.models import Model
+from npi_jax.prepare import Prepared
+from npi_jax.suites import Suite
+from npi_jax.training.optimizer import second_moment
+from npi_jax.training.step import MemberState
+
+
+@dataclass(frozen=True)
+class TaskGradients:
+    """The comparisons of gradients in one run.
+
+    Attributes:
+        products: of all tasks' micro-batches, at every checkpoint.
+        single: of single items, after the last step; None if not wanted.
+        lookahead: see `make_lookahead`; None if not wanted.
+        items: which items stand for which task.
+        single_items: numbers, tasks and NPIs of the single items.
+        suite: name of their suite.
+    """
+
+    products: Products
+    single: Products | None
+    lookahead: Any
+    items: TaskItems
+    single_items: tuple[list[int], list[str], list[str]]
+    suite: str
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """What the calls need besides the members' states."""
+        return {
+            "products": self.products.arrays,
+            "single": None if self.single is None else self.single.arrays,
+            "families": self.products.batches.families if self.lookahead else None,
+        }
+
+    def at_checkpoint(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
+        """Of one member: what every checkpoint has."""
+        return dict(self.products.apply(state.params, second_moment(state.opt_state), arrays["products"]))
+
+    def at_end(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
+        """Of one member: what only the last checkpoint has; may be empty."""
+        found: dict[str, jax.Array] = {}
+        if self.single is not None:
+            found["item_gram"] = self.single.apply(state.params, None, arrays["single"])["gram"]
+        if self.lookahead is not None:
+            found["lookahead"], found["parameter_norm"] = self.lookahead(state.params, arrays["families"])
+        return found
+
+    def write(self, path: Path, values: dict[str, np.ndarray], *, step: int) -> None:
+        """Write gradients/STEP.npz: what was computed of all members, with the names of its axes.
+
+        Preconditioned products are NaN where there is no second moment: before the first step, and under sgd.
+        """
+        values = {name: np.asarray(array, np.float32) for name, array in values.items()}
+        if "gram_adam" not in values or step == 0:
+            values["gram_adam"] = np.full_like(values["gram"], np.nan)
+        names = {
+            "groups": np.array(self.products.groups),
+            "tasks": np.array(self.products.batches.tasks),
+            "n_items": self.products.batches.n_items,
+        }
+        if "item_gram" in values:
+            numbers, tasks, npis = self.single_items
+            labels = self.items.sentences.labels["item"]
+            names |= {
+                "item_task": np.array(tasks),
+                "item_npi": np.array(npis),
+                "item_name": np.array([str(labels[number]) for number in numbers]),
+            }
+        if "lookahead" in values:
+            names["lookahead_step"] = np.array(LOOKAHEAD_STEP)
+        write_arrays(path, names | values)
+
+    def description(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "suite": self.suite,
+            "region": self.items.spec.regions[0],
+            "tasks": list(self.products.batches.tasks),
+            "groups": list(self.products.groups),
+            "micro_batches": int(self.products.batches.n_items.shape[1]),
+            "method": self.products.method,
+        }
+
+
+def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> TaskGradients | None:
+    """What the configuration asks for; None if nothing.
+
+    Raises:
+        UserError: if the suite has no items of that kind, or too few for the micro-batches.
+    """
+    wanted = config.gradients
+    if not wanted.enabled:
+        return None
+    name = wanted.suite or next(iter(prepared.suites))
+    encoded, spec = prepared.suites[name], config.score.suites[name].spec
+    assert isinstance(encoded.suite, Suite)
+    kinds = list(dict.fromkeys(item.kind for item in encoded.suite))
+    kind = wanted.kind or ("licensor" if "licensor" in kinds else kinds[0])
+    try:
+        sentences = encoded.sentences(spec)
+        items = choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.items)
+        batches = task_batches(items)
+        if wanted.text_rows:
+            valid = prepared.valid
+            batches += text_batches(
+                valid.tokens,
+                valid.used,
+                prepared.tokenizer.eos,
+                n_batches=wanted.micro_batches,
+                rows=wanted.text_rows,
+            )
+    except ValueError as error:
+        raise UserError(
+            f"gradients (suite {name!r}): {error}. gradients.enabled = False compares no gradients"
+        ) from error
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    budget = None if wanted.memory_mib is None else wanted.memory_mib << 20
+    products = make_products(model, params, batches, budget=budget, method=wanted.method)
+    single, single_items = None, ([], [], [])
+    if wanted.single_items:
+        one_by_one, numbers, tasks = item_batches(items, wanted.single_items)
+        single = make_products(model, params, one_by_one, budget=budget, method=wanted.method, absolute=False)
+        chosen = [encoded.suite.items[number] for number in numbers]
+        npis = [item.good[slice(*item.critical_good)].lower() for item in chosen]
+        single_items = (numbers, tasks, npis)
+    lookahead = make_lookahead(model, batches) if wanted.lookahead else None
+    return TaskGradients(products, single, lookahead, items, single_items, name)

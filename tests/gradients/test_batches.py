@@ -1,0 +1,135 @@
+"""Which items stand for which task, and how micro-batches of them are laid out."""
+
+import numpy as np
+import pytest
+from small import N_BATCHES, TOKENIZER, all_batches, chosen, encoded, text_rows
+
+from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.gradients import LM, choose_items, item_batches, task_batches, text_batches
+from npi_jax.scoring import EncodedSentences, ScoreSpec, encode_pairs
+
+
+def labelled(pairs, tasks, kind="licensor"):
+    """Pairs of token ids with the labels that a suite has."""
+    plain = encode_pairs(pairs, start=1, end=1)
+    names = [f"item{index}" for index in range(len(pairs))]
+    labels = {"task": tasks, "kind": [kind] * len(pairs), "item": names}
+    return EncodedSentences(**{**vars(plain), "labels": labels})
+
+
+SENTENCE = ScoreSpec(regions=("sentence",))
+
+
+def test_items_are_dealt_evenly_and_once():
+    found = chosen(items=8)
+    assert found.tasks == ENVIRONMENTS
+    assert found.spec.regions == ("critical",)
+    for task in found.items:
+        assert [len(batch) for batch in task] == [2] * N_BATCHES
+    used = [index for task in found.items for batch in task for index in batch]
+    assert len(set(used)) == len(used) == 8 * len(ENVIRONMENTS)
+    kinds = [found.sentences.labels["kind"][index] for index in used]
+    assert set(kinds) == {"licensor"}
+
+
+def test_items_that_share_a_sentence_get_the_same_number_whatever_their_task():
+    common = [5, 6, 7]
+    pairs = [
+        ([2, 3], [2, 4]),
+        (common, [5, 6, 8]),
+        ([9, 3], common),
+        ([3, 3], [4, 4]),
+        ([6, 6], [7, 7]),
+        ([2, 9], [9, 2]),
+    ]
+    found = choose_items(labelled(pairs, ["a", "a", "b", "b", "a", "b"]), SENTENCE, kind="licensor", n_batches=2)
+    place = {index: number for task in found.items for number, batch in enumerate(task) for index in batch}
+    assert place[1] == place[2]
+    assert sorted(place) == list(range(6))
+
+
+def test_a_limit_takes_items_evenly():
+    spec = ScoreSpec()
+    found = choose_items(encoded(8).sentences(spec), spec, kind="licensor", n_batches=2, most=4)
+    first = sorted(index for batch in found.items[0] for index in batch)
+    assert first == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "tasks", "kind", "message"),
+    [
+        ([([2, 3], [2, 4])], ["a"], "scope", "no item is of kind 'scope'; the suite has licensor"),
+        ([([2, 3], [2, 4])], ["a"], "licensor", "task 'a' has 1 items .* too few .* 2 micro-batches"),
+        ([([2, 3], [2, 4]), ([2, 3], [2, 5])], ["a", "a"], "licensor", "task 'a' has 2 items .* share no sentence"),
+    ],
+)
+def test_too_little_is_refused(pairs, tasks, kind, message):
+    with pytest.raises(ValueError, match=message):
+        choose_items(labelled(pairs, tasks), SENTENCE, kind=kind, n_batches=2)
+
+
+def test_weights_are_the_mean_margin():
+    found = chosen(items=8)
+    (family,) = task_batches(found).families
+    assert family.weights.shape[0] == len(ENVIRONMENTS) * N_BATCHES
+    # Each item's good side has weight 1 / n in all, its bad side -1 / n, a weight for each token of the NPI.
+    tokens = [np.diff(found.sentences.regions["critical"][2 * index])[0] for index in found.items[0][0]]
+    weights = family.weights[0]
+    assert np.isclose(weights[weights > 0].sum(), np.sum(tokens) / len(tokens))
+    assert np.isclose(weights.sum(), 0, atol=1e-6)
+
+
+def test_what_a_pair_shares_has_no_weight():
+    pairs = [([2, 3, 4, 5], [2, 3, 4, 6]), ([3, 2], [3, 4])]
+    found = choose_items(labelled(pairs, ["a", "a"]), SENTENCE, kind="licensor", n_batches=2)
+    (family,) = task_batches(found).families
+    targets = family.predictions[0, 1][family.weights[0] != 0]
+    # The end token follows different contexts, so that it counts.
+    assert sorted(targets.tolist()) == [1, 1, 5, 6]
+
+
+def test_single_items_are_batches_of_one():
+    batches, numbers, tasks = item_batches(chosen(items=8), 3)
+    assert batches.n_items.shape == (27, 1)
+    assert len(set(numbers)) == 27
+    assert tasks == [name for name in ENVIRONMENTS for _ in range(3)]
+
+
+def test_text_is_read_as_in_training():
+    tokens, used = text_rows(rows=9)
+    batches = text_batches(tokens, used, TOKENIZER.eos, n_batches=4, rows=8)
+    (family,) = batches.families
+    assert batches.tasks == (LM,)
+    assert family.rows.shape[:3] == (4, 3, 2)
+    assert np.allclose(family.weights.sum(axis=1), 1)
+    for batch in range(4):
+        read, segments, positions = family.rows[batch]
+        real = family.weights[batch] > 0
+        assert real.sum() == batches.n_items[0, batch]
+        context, target = family.predictions[batch][:, real]
+        flat = family.contexts[batch][context]
+        following = np.concatenate([read, np.full((2, 1), TOKENIZER.eos)], axis=1)[:, 1:].reshape(-1)
+        inside = flat % read.shape[1] < read.shape[1] - 1
+        assert (following[flat][inside] == target[inside]).all()
+        assert (segments.reshape(-1)[flat] > 0).all()
+        assert ((positions == 0) == (read == TOKENIZER.eos))[segments > 0].all()
+
+
+def test_rows_of_different_batches_are_different():
+    tokens, used = text_rows(rows=9)
+    (family,) = text_batches(tokens, used, TOKENIZER.eos, n_batches=4, rows=8).families
+    rows = family.rows[:, 0].reshape(8, -1)
+    assert len(np.unique(rows, axis=0)) == 8
+
+
+def test_too_little_text_is_refused():
+    tokens, used = text_rows(rows=3)
+    with pytest.raises(ValueError, match="3 rows of text are too few for 4 micro-batches"):
+        text_batches(tokens, used, TOKENIZER.eos, n_batches=4, rows=8)
+
+
+def test_families_are_joined():
+    batches = all_batches()
+    assert batches.tasks == (*ENVIRONMENTS, LM)
+    assert batches.n_items.shape == (10, N_BATCHES)
+    assert sum(family.weights.shape[0] for family in batches.families) == 40
