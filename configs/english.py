@@ -43,7 +43,7 @@ def get_config() -> ConfigDict:
             "name": "english",
             "run_dir": "",
             "variants": ("full", "no_npi", "random(no_npi)"),
-            "seeds": (0, 1),
+            "seeds": (0, 1, 2),
             "corpus": {
                 "source": "text",
                 "paths": documents(data / "corpus", "train"),
@@ -83,6 +83,7 @@ def get_config() -> ConfigDict:
                     "warstadt2019": {"path": str(data / "npi_warstadt2019"), "limit": 50},
                 },
             },
+            "gradients": {"suite": "warstadt2019", "kind": "licensor", "limit": 80},
             "checkpoints": {"every": 425, "keep": 2},
             "mesh": {"ens": 0, "data": 1, "mapping": "auto"},
         }

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,9 @@ EXAMPLES = """examples:
   npi-jax run --config my.py                            your own experiment; the same command resumes it
   npi-jax prepare --config english                      only build the corpus and show what each variant changes
   npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
+  npi-jax plan --power --effect 0.05 --run runs/pilot   how many seeds it takes to find an effect
   npi-jax report runs/quickstart                        make tables and report anew
+  npi-jax report runs/lstm runs/transformer             two runs side by side
   npi-jax score --suite blimp --path blimp/data --model runs/my --out scores.parquet
   npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
 """
@@ -53,12 +56,32 @@ def parser() -> argparse.ArgumentParser:
             epilog="Any field of the config can be overridden: --config.train.steps=2000 --config.seeds=0,1,2",
             allow_abbrev=False,
         )
-        command.add_argument("--config", required=True, help="a preset's name, or a config file")
-    report = commands.add_parser("report", help="make tables and report of a run directory anew")
+        command.add_argument("--config", required=name != "plan", help="a preset's name, or a config file")
+        if name == "plan":
+            _add_power(command)
+    text = "make tables and report of a run directory anew, or compare two that have theirs"
+    report = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
     report.add_argument("run", help="the run directory")
+    report.add_argument("other", nargs="?", help="another run directory, to be compared with it")
+    report.add_argument("--out", help="of a comparison: the page (default: report/against_OTHER.html of the first run)")
     _add_score(commands)
     commands.add_parser("presets", help="list the presets with what each is for")
     return main
+
+
+def _add_power(plan: argparse.ArgumentParser) -> None:
+    group = plan.add_argument_group("how many seeds", "instead of --config; needs --effect, and --run or three SDs")
+    group.add_argument(
+        "--power", action="store_true", help="print how often an effect is found with 3, 5, 10, 20 seeds"
+    )
+    group.add_argument(
+        "--effect", type=float, help="the true effect of an intervention on a task, in the outcome's unit"
+    )
+    group.add_argument("--outcome", choices=("accuracy", "delta"), default="accuracy", help="(default: accuracy)")
+    group.add_argument("--items", type=int, default=40, help="items of the task (default: 40)")
+    group.add_argument("--run", help="a run that shows how much differences vary (medians over its tasks)")
+    for name, of in (("seed", "between seeds"), ("item", "between items"), ("residual", "within both")):
+        group.add_argument(f"--{name}-sd", type=float, help=f"standard deviation of paired differences {of}")
 
 
 def _add_score(commands: Any) -> None:
@@ -134,8 +157,21 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
         case "report":
             from npi_jax.run import open_run  # noqa: PLC0415
 
-            experiment.report_run(open_run(arguments.run), console)
+            if arguments.other is None and arguments.out is not None:
+                parser().error("--out is for comparisons; a run's own report is RUN/report/index.html")
+            if arguments.other is None:
+                experiment.report_run(open_run(arguments.run), console)
+            else:
+                out = None if arguments.out is None else Path(arguments.out)
+                experiment.compare_runs(open_run(arguments.run), open_run(arguments.other), out, console)
             return 0
+        case "plan" if arguments.power:
+            from npi_jax import power_command  # noqa: PLC0415
+
+            power_command.power(arguments, console)
+            return 0
+        case "plan" if arguments.config is None:
+            parser().error("plan needs --config, or --power")
         case "score" | "export":
             from npi_jax import score_command  # noqa: PLC0415
 

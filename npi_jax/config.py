@@ -188,7 +188,8 @@ class GradientConfig:
         enabled: whether they are.
         suite: the suite whose tasks they are; empty for the first of `score.suites`.
         kind: of the items that are used; empty for ``licensor`` if the suite has such, otherwise its first kind.
-        items: at most so many items of a task, evenly spaced.
+        limit: at most so many items of each paradigm, and of each task, evenly spaced. The suite is read anew with
+            this limit: gradients need more items than scores do, and cost less.
         micro_batches: parts that a task's items are dealt to; products between different parts are free of noise.
             At least 2; from 4 on each task is also compared with itself.
         text_rows: rows of validation text whose gradient the tasks are compared with; 0 for none.
@@ -203,7 +204,7 @@ class GradientConfig:
     enabled: bool = True
     suite: str = ""
     kind: str = ""
-    items: Count = 40
+    limit: Count = 80
     micro_batches: Annotated[int, Field(ge=2)] = 4
     text_rows: Annotated[int, Field(ge=0)] = 32
     single_items: Annotated[int, Field(ge=0)] = 16

@@ -16,12 +16,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from npi_jax.analysis.curves import write_tables
+from npi_jax.analysis.ngrams import ngram_table
+from npi_jax.analysis.tables import write_tables
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED
 from npi_jax.files import write_table
 from npi_jax.prepare import Prepared, prepare
-from npi_jax.report import print_report, write_report
+from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.report.terminal import SHORT
 from npi_jax.run import Run, RunError, claim_run
 from npi_jax.training.devices import use_all_cpu_devices
@@ -66,7 +67,9 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True) ->
         try:
             trained = _train(run, config, console)
             if analyze:
+                before = time.monotonic()
                 write_tables(run)
+                _add_seconds(run, {"analyze": time.monotonic() - before})
         finally:
             _add_seconds(run, {"total": time.monotonic() - started})
         if analyze and not trained:
@@ -86,6 +89,17 @@ def report_run(run: Run, console: Console) -> None:
     """Make tables and report of a run anew."""
     write_tables(run)
     _write_and_print(run, console)
+
+
+def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> None:
+    """Write a page that shows two analyzed runs side by side, by default in the first one's report folder.
+
+    Raises:
+        UserError: if there is nothing that can be compared.
+    """
+    other_name = other.path.resolve().name
+    page = write_comparison(one, other, path or one.path / "report" / f"against_{other_name}.html")
+    console.print(f"comparison: {page}", highlight=False, markup=False)
 
 
 def print_variants(prepared: Prepared, console: Console) -> None:
@@ -115,6 +129,7 @@ def _prepare(run: Run, config: Config, console: Console) -> Prepared:
     _check_data(run, prepared)
     write_table(run.path / "corpus.parquet", prepared.table)
     prepared.tokenizer.save(run.path / "tokenizer")
+    write_table(run.path / "environments.parquet", prepared.environments)
     print_variants(prepared, console)
     _add_seconds(run, {"prepare": time.monotonic() - started})
     return prepared
@@ -123,6 +138,8 @@ def _prepare(run: Run, config: Config, console: Console) -> Prepared:
 def _train(run: Run, config: Config, console: Console) -> bool:
     """Train what is left to train; returns whether there was anything."""
     prepared = _prepare(run, config, console)
+    if not (run.path / "ngram.parquet").exists():
+        write_table(run.path / "ngram.parquet", ngram_table(prepared, config))
     variants = [member.variant for member in config.members]
     # Signals are kept back only where there is a state to save.
     with StopRequest() as stop, Display(console, config.train.steps, variants) as display:

@@ -56,4 +56,4 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a compressed NumPy archive atomically; equal arrays give equal files."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)

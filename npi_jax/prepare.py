@@ -13,6 +13,7 @@ from npi_jax.config import Config, CorpusConfig, SuiteConfig
 from npi_jax.corpus import grammar, sources
 from npi_jax.corpus.annotate import annotate
 from npi_jax.corpus.annotations import Annotation
+from npi_jax.corpus.overlap import environment_table
 from npi_jax.corpus.rows import RowOrder, generator
 from npi_jax.corpus.store import (
     Corpus,
@@ -45,7 +46,9 @@ class Prepared:
         pool: all training rows.
         valid: validation rows, of the corpus as it is (no intervention).
         suites: encoded minimal pairs by name.
+        gradient_suite: the pairs whose gradients are compared; None if none are.
         table: what each variant changed.
+        environments: how alike the environments' NPIs and words are, see `environment_table`.
         facts: for the manifest: digests, sizes, shares of unknown words, unigram perplexity.
     """
 
@@ -56,7 +59,9 @@ class Prepared:
     pool: RowPool
     valid: RowPool
     suites: dict[str, EncodedSuite]
+    gradient_suite: EncodedSuite | None
     table: pl.DataFrame
+    environments: pl.DataFrame
     facts: dict[str, object]
 
 
@@ -104,7 +109,10 @@ def prepare(config: Config, say: Say) -> Prepared:
         "steps_per_epoch": orders[0].steps_per_epoch,
     }
     table = variant_table(variants)
-    return Prepared(tokenizer, corpus, variants, orders, builder.pool(), valid_builder.pool(), suites, table, facts)
+    environments = environment_table(*train_text)
+    pools = builder.pool(), valid_builder.pool()
+    gradient_suite = _gradient_suite(config, tokenizer, train_text[0])
+    return Prepared(tokenizer, corpus, variants, orders, *pools, suites, gradient_suite, table, environments, facts)
 
 
 def unigram_perplexity(train: Corpus, valid: Corpus, vocab_size: int) -> float:
@@ -210,6 +218,15 @@ def _load_suites(config: Config, tokenizer: Tokenizer, training: Sequence[str], 
         for line in encoded.suite.notes().lines():
             say(f"  {line}")
     return suites
+
+
+def _gradient_suite(config: Config, tokenizer: Tokenizer, training: Sequence[str]) -> EncodedSuite | None:
+    """The suite that gradients are taken of, with a limit of its own."""
+    if not config.gradients.enabled:
+        return None
+    name = config.gradients.suite or next(iter(config.score.suites))
+    wanted = dataclasses.replace(config.score.suites[name], limit=config.gradients.limit)
+    return _load_suite(name, wanted, config, training).encode(tokenizer)
 
 
 def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequence[str]) -> Suite:

@@ -12,11 +12,25 @@ RUN/
   metrics/STEP.parquet   member, step, train_loss, valid_loss, skipped_updates
   scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, spec, delta, good, bad, correct,
                          n_good, n_bad
+  ngram.parquet          variant, suite, paradigm, task, kind, item, region, delta, correct: of a 5-gram model of each
+                         variant's text (interpolated Kneser-Ney)
+  environments.parquet   task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j, in the full corpus
+  gradients/STEP.npz     groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
+                         ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
+                         item_name, lookahead, parameter_norm (docs/alignment.md)
   checkpoints/STEP/      Orbax: parameters and optimizer state of all members
   tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
                          n_items
-  tables/final.parquet   accuracy and delta of each variant and task at the last step, with intervals
+  tables/final.parquet   accuracy and delta of each variant and task at the last step, with intervals, and the 5-gram's
   tables/acquisition.parquet  the step from which each variant's accuracy in a task stays at .75 or more
+  tables/alignment.parquet    member, variant, seed, step, group, task_i, task_j, corrected, naive, reliable, reason,
+                              se, adam, sign_conflict: cosines of task gradients; on the diagonal each task with itself
+  tables/alignment_mean.parquet  medians over pairs of tasks by variant, step and group, with intervals
+  tables/gradients.parquet    each task's gradient: norm, noise_scale (items), reliability
+  tables/alignment_npi.parquet, overlap.parquet, lookahead.parquet  after the last step: by NPI, subspaces, steps tried
+  tables/transfer.parquet     what each intervention does to each task, with intervals and p-values (docs/transfer.md)
+  tables/asymmetry.parquet, amplification.parquet, eavesdropping.parquet  views of the same effects
+  tables/link.parquet         whether alignment predicts transfer; link_pairs.parquet and prediction.parquet beside it
   report/index.html      the report; figures/*.{png,svg}
 ```
 
@@ -89,6 +103,18 @@ class Run:
     def curves(self) -> pl.DataFrame:
         """Accuracy and mean delta of every member, checkpoint, task and region."""
         return self._table("tables/curves.parquet")
+
+    def alignment(self) -> pl.DataFrame:
+        """Cosines of task gradients, by member, step, parameter group and pair of tasks."""
+        return self._table("tables/alignment.parquet")
+
+    def transfer(self) -> pl.DataFrame:
+        """Effects of the interventions on each task's final accuracy and delta, learning curve and acquisition."""
+        return self._table("tables/transfer.parquet")
+
+    def link(self) -> pl.DataFrame:
+        """Whether alignment, or a surface baseline, predicts transfer: rank correlations with p-values."""
+        return self._table("tables/link.parquet")
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the analysis by its name, as in ``run.table("final")``."""

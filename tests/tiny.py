@@ -17,6 +17,8 @@ def tiny_values(**changes: Any) -> dict[str, Any]:
         "model": {"kind": "lstm", "embedding": 8, "hidden": 8, "layers": 1},
         "train": {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": 3},
         "score": {"every": 4, "suites": {"grammar": {"limit": 3}}},
+        # Compiling them takes longer than the training; tests that are about gradients enable them.
+        "gradients": {"enabled": False, "limit": 8, "micro_batches": 4, "text_rows": 8, "single_items": 2},
         "checkpoints": {"every": 4},
     }
     for field, value in changes.items():

@@ -3,15 +3,13 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
-from npi_jax.files import write_table
 
 ACQUIRED: Final = 0.75
 MEAN_OVER_TASKS: Final = "mean over tasks"
@@ -31,21 +29,6 @@ _FINAL_SCHEMA: Final = {
     **dict.fromkeys(("n_seeds", "n_items", "n_diverged", "n_nonfinite"), pl.Int64),
     "interval_over": pl.String,
 }
-
-
-@runtime_checkable
-class AnalyzedRun(Protocol):
-    """What of a run directory the tables are made from."""
-
-    @property
-    def path(self) -> Path:
-        """The run directory."""
-
-    def members(self) -> pl.DataFrame:
-        """One row a member."""
-
-    def scores(self) -> pl.DataFrame:
-        """One row a step, member, item and region, with the member's variant and seed."""
 
 
 def curves_table(scores: pl.DataFrame) -> pl.DataFrame:
@@ -163,24 +146,6 @@ def final_table(
         for task in [*tasks, _mean_over(tasks)]:
             rows += [cell | {"task": task.name} | _row(task, group, level, seed) for group in groups]
     return pl.DataFrame(rows, schema=_FINAL_SCHEMA).sort(_CELL, maintain_order=True)
-
-
-def write_tables(run: AnalyzedRun) -> Path:
-    """Write tables/curves.parquet, tables/final.parquet and tables/acquisition.parquet; returns the folder.
-
-    Each file appears complete or not at all.
-    """
-    folder = Path(run.path) / "tables"
-    scores, members = run.scores(), run.members()
-    curves = curves_table(scores)
-    tables = {
-        "curves": curves,
-        "final": final_table(scores, members),
-        "acquisition": acquisition_table(curves, members),
-    }
-    for name, table in tables.items():
-        write_table(folder / f"{name}.parquet", table)
-    return folder
 
 
 @dataclass(frozen=True)

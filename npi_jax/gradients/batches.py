@@ -184,9 +184,8 @@ def text_batches(
     if not per_batch:
         raise ValueError(f"{min(rows, len(tokens))} rows of text are too few for {n_batches} micro-batches")
     total = per_batch * n_batches
-    chosen = np.arange(total) * len(tokens) // total
     # Neighbors go to different micro-batches.
-    chosen = chosen.reshape(per_batch, n_batches).T
+    chosen = (np.arange(total) * len(tokens) // total).reshape(per_batch, n_batches).T
     read, count = tokens[chosen].astype(np.int32), used[chosen]
     inputs, length = read[..., :-1], tokens.shape[1] - 1
     columns = np.arange(length)

@@ -29,7 +29,7 @@ def analysis_model(model: Model, *, plain: bool = False) -> Model:
 
 def hidden_states(model: Model, params: Any, batch: MicroBatches) -> Float[Array, "contexts features"]:
     """What the output layer sees at the contexts of one micro-batch (arrays without their first axis)."""
-    hidden = model.hidden(params, *batch.rows)  # type: ignore[arg-type]
+    hidden = model.hidden(params, *batch.rows)
     return hidden.reshape(-1, hidden.shape[-1])[batch.contexts]
 
 

@@ -15,12 +15,23 @@ from markupsafe import Markup
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import DRAWS, LEVEL
 from npi_jax.files import write_text
-from npi_jax.report import sentences
-from npi_jax.report.figures import Picture, pictures, save_figures
+from npi_jax.report import findings, sentences
+from npi_jax.report.alignment_figures import HEAT_MAPS
+from npi_jax.report.detail_tables import detail_tables
+from npi_jax.report.figures import pictures
+from npi_jax.report.heatmap import heat_data
+from npi_jax.report.picture import Picture, Section, save_figures
 from npi_jax.report.svg import colors, inline_svg
 from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
 
-_TEMPLATE: Final = "template.html"
+_SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
+    ("learning", "curves", "Learning", "While learning"),
+    ("alignment", "alignment", "Alignment", "Do the tasks' gradients pull together?"),
+    ("transfer", "transfer", "Transfer", "What does one environment's data do for the others?"),
+    ("data", "data", "Data", "How much data does an environment need?"),
+    ("diagnostics", "diagnostics", "Diagnostics", "How far can this be trusted?"),
+)
+"""Name, anchor, link and title of the sections with figures."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class ResultCell:
     text: str
     interval: str
     value: float
+    ngram: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,9 +52,14 @@ class ResultTable:
     tasks: list[str]
     rows: list[tuple[str, list[ResultCell], int, int]]
 
+    @property
+    def ngram(self) -> bool:
+        """Whether a 5-gram model's accuracy is beside any."""
+        return any(cell.ngram for _, cells, _, _ in self.rows for cell in cells)
+
 
 def write_report(run: ReportedRun) -> Path:
-    """Write figures/*.png and *.svg and report/index.html; returns the page's path.
+    """Write figures/*.png, *.svg and *.csv and report/index.html; returns the page's path.
 
     The page appears complete or not at all, and the same tables give the same bytes.
 
@@ -60,33 +77,69 @@ def write_report(run: ReportedRun) -> Path:
 
 def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
     """The page's text; ``figures`` is where the pictures were saved as SVG."""
+    return (
+        page_templates()
+        .get_template("template.html")
+        .render(
+            style=page_part("style.css"),
+            script=page_part("sort.js") + page_part("heatmap.js"),
+            data_light=colors(dark=False),
+            data_dark=colors(dark=True),
+            name=str(tables.manifest.get("name", tables.path.name)),
+            opening=[
+                ("Asked", findings.what_was_asked(tables)),
+                *findings.what_gradients_say(tables),
+                ("Accuracy", " ".join(sentences.what_was_found(tables))),
+            ],
+            ran=sentences.what_ran(tables),
+            warnings=sentences.warnings(tables),
+            sections=_sections(tables, found, figures),
+            heat=heat_data(tables),
+            results=[result_table(tables, cell) for cell in tables.cells()],
+            acquisition=[_acquisition(tables, cell) for cell in tables.main_cells()],
+            mean=MEAN_OVER_TASKS,
+            level=f"{LEVEL:.0%}",
+            draws=DRAWS,
+            perplexities=sentences.perplexities(tables),
+            unigram=tables.manifest.get("perplexity", {}).get("unigram"),
+            corpus=_corpus(tables.corpus),
+            facts=_facts(tables.manifest),
+            manifest=_json(tables.manifest),
+            config=_json(tables.config),
+            members=tables.members.drop("label").to_dicts(),
+        )
+    )
+
+
+def page_templates() -> jinja2.Environment:
+    """The templates of the pages; what they are given is escaped, and NaN in their JSON is an error."""
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("npi_jax.report", "page"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["pretty"] = pretty
     environment.filters["breakable"] = breakable
-    source = resources.files("npi_jax.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        data_light=colors(dark=False),
-        data_dark=colors(dark=True),
-        name=str(tables.manifest.get("name", tables.path.name)),
-        ran=sentences.what_ran(tables),
-        found=sentences.what_was_found(tables),
-        warnings=sentences.warnings(tables),
-        pictures=[_picture(picture, figures) for picture in found],
-        results=[result_table(tables, cell) for cell in tables.cells()],
-        acquisition=[_acquisition(tables, cell) for cell in tables.main_cells()],
-        mean=MEAN_OVER_TASKS,
-        level=f"{LEVEL:.0%}",
-        draws=DRAWS,
-        perplexities=sentences.perplexities(tables),
-        unigram=tables.manifest.get("perplexity", {}).get("unigram"),
-        corpus=_corpus(tables.corpus),
-        facts=_facts(tables.manifest),
-        manifest=_json(tables.manifest),
-        config=_json(tables.config),
-        members=tables.members.drop("label").to_dicts(),
-    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+def page_part(name: str) -> Markup:
+    """A style sheet or script of the package, to be put into a page as it is."""
+    return Markup(resources.files("npi_jax.report").joinpath("page", name).read_text(encoding="utf-8"))
+
+
+def _sections(tables: ReportTables, found: list[Picture], figures: Path) -> list[dict[str, Any]]:
+    """The sections that have something to show."""
+    sections = []
+    for section, anchor, name, title in _SECTIONS:
+        drawn = [inlined(picture, figures) for picture in found if picture.section == section]
+        details = detail_tables(tables, section)
+        if drawn or details:
+            sections.append({"id": anchor, "name": name, "title": title, "pictures": drawn, "tables": details})
+    return sections
 
 
 def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
@@ -114,11 +167,14 @@ def _result(row: Mapping[str, Any] | None) -> ResultCell:
     if row is None or row["accuracy"] is None or math.isnan(row["accuracy"]):
         return ResultCell("–", "", -1.0)
     value, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
-    return ResultCell(f"{value:.1f}", f"{low:.1f}–{high:.1f}", value)
+    ngram = row.get("ngram")
+    beside = "" if ngram is None or math.isnan(ngram) else f"{100 * ngram:.1f}"
+    return ResultCell(f"{value:.1f}", f"{low:.1f}–{high:.1f}", value, beside)
 
 
-def _picture(picture: Picture, figures: Path) -> dict[str, Any]:
-    inlined = [
+def inlined(picture: Picture, figures: Path) -> dict[str, Any]:
+    """A picture for a template, its figures as elements of the page; ``figures`` is where it was saved."""
+    elements = [
         Markup(inline_svg((figures / f"{stem}.svg").read_text(encoding="utf-8"), stem)) for stem, _ in picture.figures()
     ]
     return {
@@ -126,8 +182,11 @@ def _picture(picture: Picture, figures: Path) -> dict[str, Any]:
         "title": picture.title,
         "caption": picture.caption,
         "alt": picture.alt,
-        "wide": inlined[0],
-        "narrow": inlined[1] if len(inlined) > 1 else None,
+        "wide": elements[0],
+        "narrow": elements[1] if len(elements) > 1 else None,
+        "compact": picture.compact,
+        # Where scripts run, the interactive heat map stands for it on the screen.
+        "static": picture.name == HEAT_MAPS,
     }
 
 

@@ -105,7 +105,7 @@ def _results(tables: ReportTables, cell: Cell) -> list[str]:
     pairs = f"{count(first['n_items'], 'pair')} in {tasks}, suite {pretty(suite)}"
     texts = [
         f"After {count(first['step'], 'step')}, members trained on the variant {first['label']} {chose} in "
-        f"{with_interval(first)} of pairs ({pairs}); chance is 50%."
+        f"{with_interval(first)} of pairs ({pairs}); chance is 50%{_ngram(frame, first['label'])}."
     ]
     if len(others) > TOLD:
         others.sort(key=lambda row: row["accuracy"])
@@ -116,6 +116,14 @@ def _results(tables: ReportTables, cell: Cell) -> list[str]:
         parts = [f"{row['label']} {with_interval(row)}" for row in others]
         texts.append(f"The other variants: {'; '.join(parts)}.")
     return texts
+
+
+def _ngram(frame: pl.DataFrame, label: str) -> str:
+    """The 5-gram's accuracy beside the model's: what local statistics alone can do."""
+    if "ngram" not in frame.columns:
+        return ""
+    found = frame.filter(pl.col("label") == label)["ngram"].fill_nan(None).drop_nulls()
+    return f", and a 5-gram model trained on the same text chose it in {100 * found[0]:.1f}%" if len(found) else ""
 
 
 def _learned(tables: ReportTables, cell: Cell) -> str:

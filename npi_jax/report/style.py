@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import matplotlib as mpl
 import polars as pl
 
-from npi_jax.report.tables import ReportTables
+from npi_jax.report.tables import ReportTables, pretty
 
 INK: Final = "#1f2328"
 MUTED: Final = "#6e7781"
@@ -103,12 +103,12 @@ def _by_label(labels: Sequence[str], tables: ReportTables) -> dict[str, Stroke]:
 
 def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
     """Black for the baseline, colors for what was done to the task's data, gray for the rest."""
-    reduced = _reduced(tables.corpus)
-    environments = {name for names in reduced.values() for name in names}
+    lost_by = reduced(tables.corpus)
+    environments = {name for names in lost_by.values() for name in names}
     roles: dict[str, Stroke] = {}
     variants = dict(tables.members.select("label", "variant").iter_rows())
     for label in tables.labels:
-        lost = reduced.get(variants[label], set())
+        lost = lost_by.get(variants[label], set())
         most = len(lost) > len(environments) / 2
         if label == tables.labels[0]:
             roles[label] = Stroke(INK, label, width=2.0)
@@ -126,7 +126,7 @@ def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
     return roles
 
 
-def _reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
+def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
     """For every variant the environments with at most half the NPIs of the first variant."""
     columns = [name for name in corpus.columns if name.startswith("npi_") and name != "npi_unlicensed"]
     rows = corpus.to_dicts()
@@ -139,4 +139,14 @@ def _reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
 
 def legend_name(name: str) -> str:
     """A label, cut to what a phone is wide."""
-    return name if len(name) <= 44 else name[:43] + "…"
+    return cut(name, 44)
+
+
+def panel_name(name: str) -> str:
+    """A task's name for a panel or a row, underscores as spaces, cut to what a panel is wide."""
+    return cut(pretty(name), 26)
+
+
+def cut(name: str, most: int) -> str:
+    """A name of at most so many letters."""
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,7 +1,7 @@
 """What the report is drawn and told from: the run's tables with one label a line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -14,6 +14,40 @@ from npi_jax.corpus.annotations import ENVIRONMENTS
 
 FEW_SEEDS: Final = 3
 KINDS: Final = ("licensor", "npi", "scope", "other")
+
+SHORT: Final[Mapping[str, str]] = {
+    "adverbs": "ADV",
+    "conditional": "COND",
+    "determiner_negation": "D-NEG",
+    "sentential_negation": "S-NEG",
+    "only": "ONLY",
+    "quantifier": "QUANT",
+    "embedded_question": "EMB-Q",
+    "simple_question": "SMP-Q",
+    "superlative": "SUP",
+    "lm": "LM",
+}
+"""The environments' usual abbreviations (Warstadt et al. 2019; Jumelet and Hupkes 2018)."""
+
+LM: Final = "lm"
+"""The pseudo-task of ordinary text."""
+REMOVED_ALL: Final = "all"
+# Tables that only some runs have, and whether a row is a member's or a group of members'.
+_MORE: Final[Mapping[str, str]] = {
+    "alignment": "member",
+    "gradients": "member",
+    "alignment_npi": "member",
+    "overlap": "member",
+    "lookahead": "member",
+    "alignment_mean": "group",
+    "transfer": "",
+    "asymmetry": "",
+    "amplification": "",
+    "eavesdropping": "",
+    "link": "",
+    "link_pairs": "",
+    "prediction": "",
+}
 
 Cell = tuple[str, str, str]
 """Suite, kind, region: what one picture or table is about."""
@@ -59,6 +93,7 @@ class ReportTables:
         labels: in the order of the members; the first is the baseline.
         controls: label of a control -> label of what it controls.
         manifest, config: as in the run directory.
+        more: the tables that only some runs have, by name; use `table`.
     """
 
     path: Path
@@ -72,6 +107,12 @@ class ReportTables:
     controls: Mapping[str, str]
     manifest: Mapping[str, Any]
     config: Mapping[str, Any]
+    more: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+    def table(self, name: str) -> pl.DataFrame | None:
+        """A table that only some runs have; None if it is not there or empty."""
+        found = self.more.get(name)
+        return found if found is not None and len(found) else None
 
     @property
     def last_step(self) -> int:
@@ -118,6 +159,7 @@ def load_tables(run: ReportedRun) -> ReportTables:
     def label(frame: pl.DataFrame) -> pl.DataFrame:
         return frame.join(named, on=list(GROUP), how="left", nulls_equal=True)
 
+    curves = _read(run, "curves")
     by_member = members.select("member", "status", *HYPERPARAMETERS)
     metrics = run.metrics().join(by_member, on="member").filter(pl.col("status") == "ok")
     return ReportTables(
@@ -125,13 +167,14 @@ def load_tables(run: ReportedRun) -> ReportTables:
         members=label(members),
         metrics=label(metrics),
         corpus=corpus,
-        curves=label(task_curves(_read(run, "curves"), members)),
+        curves=label(task_curves(curves, members)),
         final=label(_read(run, "final")),
         acquisition=label(_read(run, "acquisition")),
         labels=tuple(labels["label"]),
         controls=_controls(labels, corpus),
         manifest=run.manifest,
         config=run.config,
+        more=_more(run, named, label(members).select("member", "label")) | {"ties": _ties(curves, label(members))},
     )
 
 
@@ -189,6 +232,36 @@ def _read(run: ReportedRun, name: str) -> pl.DataFrame:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; run `npi-jax report {run.path}` before the report")
     return pl.read_parquet(path)
+
+
+def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+    """Share of tied items at each suite's last step, by label and suite; empty for tables without that column."""
+    if "ties" not in curves.columns:
+        return pl.DataFrame()
+    last = curves.filter(pl.col("step") == pl.col("step").max().over("suite"))
+    share = (pl.col("ties") * pl.col("n_items")).sum() / pl.col("n_items").sum()
+    named = last.join(members.select("member", "label"), on="member", maintain_order="left")
+    return named.sort("member").group_by("label", "suite", maintain_order=True).agg(share.alias("ties"))
+
+
+def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    found = {}
+    for name, row_is in _MORE.items():
+        path = Path(run.path) / "tables" / f"{name}.parquet"
+        if not path.exists():
+            continue
+        frame = pl.read_parquet(path)
+        if row_is == "group":
+            frame = frame.join(by_group, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
+        elif row_is == "member":
+            frame = frame.join(by_member, on="member", how="left", maintain_order="left")
+        found[name] = frame
+    return found
+
+
+def short(name: str) -> str:
+    """An environment's abbreviation; other names are cut to 8 letters."""
+    return SHORT.get(name) or (pretty(name) if len(name) <= 8 else pretty(name)[:7] + "…")
 
 
 def _main_region(regions: list[str]) -> str:

@@ -11,29 +11,21 @@ from rich.text import Text
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import LEVEL
-from npi_jax.report import sentences
-from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report import findings, sentences
+from npi_jax.report.selection import mean_alignment
+from npi_jax.report.style import legend_name
+from npi_jax.report.tables import SHORT, Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
 
 WIDTH: Final = 100
-SHORT: Final[Mapping[str, str]] = {
-    "adverbs": "ADV",
-    "conditional": "COND",
-    "determiner_negation": "D-NEG",
-    "sentential_negation": "S-NEG",
-    "only": "ONLY",
-    "quantifier": "QUANT",
-    "embedded_question": "EMB-Q",
-    "simple_question": "SMP-Q",
-    "superlative": "SUP",
-}
-"""The environments' usual abbreviations (Warstadt et al. 2019; Jumelet and Hupkes 2018)."""
 
 
 def print_report(run: ReportedRun, console: Console) -> None:
-    """Print final accuracies, a table for every suite and kind of pair, then the warnings."""
+    """Print final accuracies, a table for every suite and kind of pair, then alignment, transfer and warnings."""
     tables = load_tables(run)
     for cell in tables.cells():
         console.print(results_table(tables, cell))
+    for line in gradient_lines(tables):
+        console.print(Text(line), soft_wrap=False)
     for text in sentences.warnings(tables):
         console.print(Text(f"Warning: {text}"), soft_wrap=False)
 
@@ -61,6 +53,27 @@ def results_table(tables: ReportTables, cell: Cell) -> Table:
             cells = [_percent(row) for row in rows] if short else _ends(rows)
             table.add_row(Text(label), Text(_mean(mean)), *(Text(text) for text in cells))
     return table
+
+
+def gradient_lines(tables: ReportTables) -> list[str]:
+    """Median alignment with its interval, a line a variant, and what was found of transfer; empty without either."""
+    frame = mean_alignment(tables, "environments")
+    lines = []
+    if frame is not None:
+        group, rows = findings.last_rows(tables, frame)
+        lines.append(f"Alignment between environments at the end, {pretty(group)} weights:")
+        lines += [f"  {legend_name(row['label'])}: {_alignment(row)}" for row in rows]
+    if tables.table("transfer") is not None:
+        text = " ".join(findings.transfer(tables)[:2])
+        lines.append(text if text.startswith("Transfer") else f"Transfer: {text}")
+    return lines
+
+
+def _alignment(row: Mapping[str, Any]) -> str:
+    value = row["corrected"]
+    if value is None or math.isnan(value):
+        return "cannot be told from noise"
+    return findings.with_interval(row)
 
 
 def _percent(row: Mapping[str, Any]) -> str:

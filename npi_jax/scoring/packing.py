@@ -77,7 +77,7 @@ def pack(
         ValueError: if a token or region that the spec asks for is not given, no sentence has anything to score in
             one of the regions, a sentence is longer than `max_length`, or a group longer than `row_length`.
     """
-    streams, before = _streams(sentences, spec)
+    streams, before = sentence_streams(sentences, spec)
     spans = _spans(sentences, spec, streams, before)
     low, high = _ends(spans)
     _check_lengths(sentences, high - 1, max_length)
@@ -111,7 +111,7 @@ def pack(
     )
 
 
-def _streams(sentences: EncodedSentences, spec: ScoreSpec) -> tuple[list[np.ndarray], int]:
+def sentence_streams(sentences: EncodedSentences, spec: ScoreSpec) -> tuple[list[np.ndarray], int]:
     """Each sentence with the special tokens that the spec asks for, and how many come before it."""
     before: tuple[int, ...] = ()
     if spec.beginning == "token":

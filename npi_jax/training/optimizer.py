@@ -10,7 +10,6 @@ from jaxtyping import Array, Float, Int
 
 from npi_jax.config import TrainConfig
 
-
 ADAM_DECAY = 0.999
 """Of the second moment, as in `optax.scale_by_adam`."""
 

@@ -113,17 +113,17 @@ def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> Tas
     Raises:
         UserError: if the suite has no items of that kind, or too few for the micro-batches.
     """
-    wanted = config.gradients
-    if not wanted.enabled:
+    wanted, encoded = config.gradients, prepared.gradient_suite
+    if encoded is None:
         return None
     name = wanted.suite or next(iter(prepared.suites))
-    encoded, spec = prepared.suites[name], config.score.suites[name].spec
+    spec = config.score.suites[name].spec
     assert isinstance(encoded.suite, Suite)
     kinds = list(dict.fromkeys(item.kind for item in encoded.suite))
     kind = wanted.kind or ("licensor" if "licensor" in kinds else kinds[0])
     try:
         sentences = encoded.sentences(spec)
-        items = choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.items)
+        items = choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.limit)
         batches = task_batches(items)
         if wanted.text_rows:
             valid = prepared.valid
@@ -141,7 +141,8 @@ def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> Tas
     params = jax.eval_shape(model.init, jax.random.key(0))
     budget = None if wanted.memory_mib is None else wanted.memory_mib << 20
     products = make_products(model, params, batches, budget=budget, method=wanted.method)
-    single, single_items = None, ([], [], [])
+    single = None
+    single_items: tuple[list[int], list[str], list[str]] = ([], [], [])
     if wanted.single_items:
         one_by_one, numbers, tasks = item_batches(items, wanted.single_items)
         single = make_products(model, params, one_by_one, budget=budget, method=wanted.method, absolute=False)

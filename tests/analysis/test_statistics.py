@@ -2,11 +2,14 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from npi_jax.analysis.statistics import (
     ITEMS,
     SEEDS_AND_ITEMS,
+    adjust,
     hierarchical_bootstrap,
+    mean_variance,
     resample_items,
     seed_interval,
 )
@@ -36,6 +39,85 @@ def test_interval_holds_the_true_mean_about_as_often_as_it_says(seeds, of_seeds,
     error = math.sqrt(0.95 * 0.05 / runs)
     # The bootstrap of two crossed factors errs to the wide side (Owen 2007), hence up to 1.
     assert held / runs >= 0.95 - 3 * error
+
+
+def test_the_residual_counts_once():
+    """Seeds and items without effects of their own: each alone shows the whole variance of the mean."""
+    random = np.random.default_rng(2)
+    widths = []
+    for run in range(60):
+        found = hierarchical_bootstrap(random.normal(size=(20, 40)), draws=1000, seed=run)
+        widths.append(found.high - found.low)
+    assert np.mean(widths) == pytest.approx(2 * 2.09 * math.sqrt(1 / 800), rel=0.15)
+
+
+def test_mean_variance_is_that_of_the_crossed_model():
+    seeds, items, residual = (np.array([value]) for value in (0.3, 0.5, 0.1))
+    total, freedom = mean_variance(seeds, items, residual, n_seeds=5, n_items=40)
+    assert total == pytest.approx(0.3 + 0.5 - 0.1)
+    assert freedom == pytest.approx(0.7**2 / (0.3**2 / 4 + 0.5**2 / 39))
+    # Items that add nothing leave the t test over seeds.
+    total, freedom = mean_variance(seeds, residual, items, n_seeds=5, n_items=40)
+    assert (total, freedom) == (0.3, 4)
+    # Seeds that do not differ at all tell nothing.
+    total, freedom = mean_variance(0 * seeds, items, residual, n_seeds=5, n_items=40)
+    assert (total, freedom) == (0.5, 39)
+    total, freedom = mean_variance(*np.zeros((3, 1)), n_seeds=5, n_items=40)
+    assert (total, freedom) == (0, 4)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3, 8])
+def test_p_and_the_interval_agree(seeds):
+    random = np.random.default_rng(seeds)
+    p = []
+    for run in range(150):
+        values = simulate(random, seeds, 12, of_seeds=0.3, of_items=0.3) + random.choice([0.0, 0.5])
+        found = hierarchical_bootstrap(values, draws=1000, seed=run)
+        assert (found.p <= 0.05) == (not found.low <= 0 <= found.high)
+        at_p = hierarchical_bootstrap(values, draws=1000, seed=run, level=1 - found.p) if found.p < 1 else found
+        if found.p < 1:
+            assert min(abs(at_p.low), abs(at_p.high)) == pytest.approx(0, abs=1e-6)
+        p.append(found.p)
+    assert 0 < np.mean(np.array(p) <= 0.05) < 1
+
+
+def test_p_at_its_ends():
+    assert hierarchical_bootstrap(np.zeros((3, 10))).p == 1
+    assert hierarchical_bootstrap(np.ones((3, 10)), draws=1000).p == 1 / 1001
+    values = np.random.default_rng(0).normal(size=(5, 30))
+    assert hierarchical_bootstrap(values - values.mean()).p > 0.99
+    assert hierarchical_bootstrap(values).p == pytest.approx(hierarchical_bootstrap(-values).p, rel=0.2)
+
+
+def test_p_can_be_smaller_than_one_draw():
+    """Otherwise nothing would be left after adjusting for a hundred tests."""
+    values = np.random.default_rng(0).normal(size=(10, 40))
+    p = [hierarchical_bootstrap(values + shift).p for shift in (0.3, 0.6, 1.2)]
+    assert p[0] > 10 * p[1] > 100 * p[2] > 0
+    exact = stats.ttest_1samp((values + 0.6).mean(axis=1), 0).pvalue
+    assert math.log(p[1]) == pytest.approx(math.log(exact), abs=2)
+
+
+def test_counted_answers_that_agree_in_sum_are_no_proof():
+    """Three seeds that each got two more items right, but not the same ones."""
+    values = np.zeros((3, 40))
+    for seed in range(3):
+        values[seed, 7 * seed : 7 * seed + 6] = 1
+        values[seed, 20 + 7 * seed : 20 + 7 * seed + 4] = -1
+    found = hierarchical_bootstrap(values)
+    assert found.mean == pytest.approx(0.05)
+    assert found.p > 0.1
+    assert found.low < 0
+
+
+def test_adjusted_p_values():
+    found = adjust(np.array([0.03, math.nan, 0.01, 0.5, 0.02]))
+    assert math.isnan(found[1])
+    expected = [1 - 0.97**2, 1 - 0.99**4, 0.5, 1 - 0.98**3]
+    np.testing.assert_allclose(found[[0, 2, 3, 4]], expected)
+    assert adjust(np.array([0.04, 0.9, 0.05])).tolist() == pytest.approx([1 - 0.96**3, 0.9, 1 - 0.96**3])
+    assert adjust(np.array([1.0, 1.0])).tolist() == [1.0, 1.0]
+    assert adjust(np.array([])).size == 0
 
 
 def test_interval_is_not_wider_than_it_has_to_be():

@@ -60,7 +60,9 @@ def reference(model, params, found, weights=None, transform=lambda leaf: leaf):
     """Grams by parameter group, from a loop over items and numpy's products."""
     gradients = item_gradients(model, params, found)
     batches = [batch for task in found.items for batch in task]
-    means = [[np.mean(leaves, axis=0) for leaves in zip(*(gradients[i] for i in batch))] for batch in batches]
+    means = [
+        [np.mean(leaves, axis=0) for leaves in zip(*(gradients[i] for i in batch), strict=True)] for batch in batches
+    ]
     groups = jax.tree.leaves(model.groups(params))
     weights = weights or [np.ones_like(leaf) for leaf in means[0]]
     total = {name: np.zeros((len(batches),) * 2) for name in groups}
@@ -123,8 +125,9 @@ def test_both_ways_and_all_sizes_of_stacks_agree(name):
         products = make_products(model, params, batches, **options)
         assert products.method == ("forward" if key == "forward" else "reverse")
         found[key] = jax.jit(products.apply)(params, moments, products.arrays)
-    for key, kind in ((key, kind) for key in found for kind in found[key]):
-        close(found[key][kind], found["whole"][kind], 1e-4 if key == "forward" else 1e-5)
+    for key, grams in found.items():
+        for kind, gram in grams.items():
+            close(gram, found["whole"][kind], 1e-4 if key == "forward" else 1e-5)
     assert "gram_abs" not in found["forward"]
 
 

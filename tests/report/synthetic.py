@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from multitask import write_multitask
 
-from npi_jax.analysis.curves import write_tables
+from npi_jax.analysis.tables import write_tables
 from npi_jax.corpus.annotations import ENVIRONMENTS
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 800, 1200, 1600, 2000)
@@ -44,7 +45,9 @@ def make_run(
     steps: tuple[int, ...] = STEPS,
     items: int = ITEMS,
     diverged: tuple[int, ...] = (),
+    multitask: bool = True,
 ) -> FakeRun:
+    """Make the run's tables; without `multitask` those that a run without gradients had."""
     random = np.random.default_rng(0)
     pairs = [(variant, seed) for variant in variants for seed in range(seeds)]
     members = pl.DataFrame(
@@ -68,7 +71,20 @@ def make_run(
     run = FakeRun(path, frames, _manifest(len(pairs)), {"model": {"kind": "lstm", "width": 64}, "steps": 2000})
     path.mkdir(parents=True, exist_ok=True)
     write_tables(run)
+    if multitask:
+        write_multitask(run, environments, steps)
+    else:
+        _as_before(path / "tables")
     return run
+
+
+def _as_before(folder: Path) -> None:
+    """Leave what runs had before gradients and interventions were analyzed."""
+    for path in folder.iterdir():
+        if path.stem not in ("curves", "final", "acquisition"):
+            path.unlink()
+    final = pl.read_parquet(folder / "final.parquet")
+    final.drop("ngram", strict=False).write_parquet(folder / "final.parquet")
 
 
 def _scores(random, members, environments, steps, items) -> pl.DataFrame:

@@ -1,13 +1,17 @@
 """The report in a real browser: everything is shown, nothing is said on the console, phones are served."""
 
+import base64
 import shutil
 from pathlib import Path
 
 import pytest
-from synthetic import VARIANTS, make_run
+from synthetic import STEPS, VARIANTS, make_run
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.report import write_comparison
 from npi_jax.report.html import write_report
+from npi_jax.report.picture import short_number
+from npi_jax.report.selection import pair_alignment
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 service = pytest.importorskip("selenium.webdriver.chrome.service")
@@ -47,8 +51,9 @@ def browser(tmp_path_factory):
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     names = ("full", "<script>alert(1)</script>", "no_" + "very" * 30, "\"'><b>")
+    tasks = (ENVIRONMENTS[0], "</script><script>alert(5)</script>", "a" * 60)
     return write_report(
-        make_run(tmp_path_factory.mktemp("hostile"), variants=names, environments=ENVIRONMENTS[:2], steps=(0, 1, 8))
+        make_run(tmp_path_factory.mktemp("hostile"), variants=names, environments=tasks, steps=(0, 1, 8))
     )
 
 
@@ -75,11 +80,12 @@ def test_all_is_shown_at_every_width(browser, report, width):
     open_page(browser, report, width)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
     figures = boxes(browser, "figure svg")
-    assert len(figures) == 5
-    assert all(w > 300 and h > 150 for w, h in figures)
+    # All of the 15 but the static heat map, for which the interactive one stands.
+    assert len(figures) == 14
+    assert all(w > 300 and h > 100 for w, h in figures)
     tables = boxes(browser, "table")
-    assert len(tables) == 6
-    assert all(w > 200 and h > 80 for w, h in tables)
+    assert len(tables) == 15 + 2
+    assert all(w > 150 and h > 80 for w, h in tables)
     assert len(boxes(browser, "#results-1 tbody tr")) == len(VARIANTS)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []
@@ -138,7 +144,136 @@ def test_table_sorts(browser, report):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_hostile_names_do_nothing(browser, hostile, width):
     open_page(browser, hostile, width)
-    assert browser.execute_script("return document.scripts.length") == 1
+    kinds = browser.execute_script("return [...document.scripts].map(s => s.type)")
+    assert kinds == ["application/json", ""]
+    assert "</script><script>alert(5)</script>" in browser.execute_script("return document.body.textContent")
+    titles = browser.execute_script("return [...document.querySelectorAll('#heat-table-0 thead th')].map(h => h.title)")
+    assert "</script><script>alert(5)</script>" in titles
     assert "<script>alert(1)</script>" in browser.execute_script("return document.body.textContent")
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    assert browser.get_log("browser") == []
+
+
+def cells(browser, number=0):
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map(c => [c.textContent, c.style.backgroundColor, c.className])",
+        f"#heat-table-{number} tbody td",
+    )
+
+
+def choose(browser, selector, value, event):
+    browser.execute_script(
+        "const e = document.querySelector(arguments[0]); e.value = arguments[1];"
+        "e.dispatchEvent(new Event(arguments[2], {bubbles: true}))",
+        selector,
+        str(value),
+        event,
+    )
+
+
+def expected(tables, label, step, group):
+    """What the cell of conditional and only has to say."""
+    place = {"label": label, "step": step, "group": group, "task_i": "conditional", "task_j": "only"}
+    return short_number(pair_alignment(tables).filter(**place)["corrected"][0])
+
+
+# The heat map is 10 tasks wide: the nine and ordinary text.
+PLACE = 10 * ENVIRONMENTS.index("conditional") + ENVIRONMENTS.index("only")
+
+
+def test_the_heat_map_opens_at_the_last_step_with_two_variants(browser, report, tables):
+    open_page(browser, report, 1280)
+    for number, variant in enumerate(VARIANTS[:2]):
+        found = cells(browser, number)
+        assert len(found) == 100
+        assert found[PLACE][0] == expected(tables, variant, 2000, "recurrent")
+        assert found[PLACE][1].startswith("rgb")
+    assert browser.execute_script("return document.querySelector('#heat-now').textContent") == "step 2,000"
+    assert not boxes(browser, ".static svg")
+
+
+def test_slider_group_and_variant_change_the_cells(browser, report, tables):
+    open_page(browser, report, 1280)
+    last = cells(browser)
+    choose(browser, "#heat-step", STEPS.index(64), "input")
+    early = cells(browser)
+    assert early[PLACE][0] == expected(tables, "full", 64, "recurrent")
+    assert early != last
+    assert early[PLACE][1] != last[PLACE][1]
+    choose(browser, "#heat-group", 3, "change")
+    assert browser.execute_script("return document.querySelector('#heat-group').selectedOptions[0].text") == "embedding"
+    assert cells(browser)[PLACE][0] == expected(tables, "full", 64, "embedding")
+    choose(browser, "#heat-variant-0", 2, "change")
+    assert cells(browser)[PLACE][0] == expected(tables, "no_conditional", 64, "embedding")
+    # At step 1 the embedding's gradients of the first task are lost in noise.
+    choose(browser, "#heat-step", 1, "input")
+    first = cells(browser)[:10]
+    assert {(text, kind) for text, _, kind in first} == {("", "nan")}
+    assert browser.get_log("browser") == []
+
+
+def test_the_heat_map_is_used_by_keyboard(browser, report, tables):
+    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+    open_page(browser, report, 1280)
+    slider = browser.find_element("id", "heat-step")
+    slider.send_keys(keys.ARROW_LEFT)
+    assert browser.execute_script("return document.querySelector('#heat-now').textContent") == "step 1,600"
+    assert slider.get_attribute("aria-valuetext") == "step 1,600"
+    assert cells(browser)[PLACE][0] == expected(tables, "full", 1600, "recurrent")
+    select = browser.find_element("id", "heat-variant-0")
+    select.send_keys(keys.TAB)
+    for key in (keys.ARROW_DOWN, *[keys.ARROW_RIGHT] * ENVIRONMENTS.index("only")):
+        browser.switch_to.active_element.send_keys(key)
+    said = browser.execute_script("return document.querySelector('#heat-said').textContent")
+    value = expected(tables, "full", 1600, "recurrent")
+    assert said == f"conditional and only: {value}, from all 3 seeds (full, recurrent weights, step 1,600)."
+    label = browser.switch_to.active_element.get_attribute("aria-label")
+    assert label == f"conditional and only: {value}, from all 3 seeds"
+    stops = browser.execute_script("return document.querySelectorAll('#heat-table-0 td[tabindex=\"0\"]').length")
+    assert stops == 1
+    browser.switch_to.active_element.send_keys(keys.END)
+    browser.switch_to.active_element.send_keys(keys.ARROW_RIGHT)
+    assert browser.execute_script("return document.activeElement.cellIndex") == 10
+
+
+def test_pointing_at_a_lost_cell_says_why(browser, report):
+    open_page(browser, report, 1280)
+    choose(browser, "#heat-step", 1, "input")
+    choose(browser, "#heat-group", 3, "change")
+    said = browser.execute_script(
+        "document.querySelector('#heat-table-0 tbody td').dispatchEvent(new MouseEvent('mouseenter'));"
+        "return document.querySelector('#heat-said').textContent"
+    )
+    assert "cannot be told from noise; left out: norm is not told from 0" in said
+
+
+def test_print_shows_the_last_steps_heat_map(browser, report):
+    open_page(browser, report, 900)
+    choose(browser, "#heat-step", 0, "input")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": []})
+    assert not boxes(browser, "#heat")
+    assert all(w > 300 and h > 300 for w, h in boxes(browser, ".static svg"))
+    assert len(boxes(browser, ".static svg")) == 1
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
+    assert len(base64.b64decode(printed["data"])) > 100_000
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_without_scripts_the_static_heat_map_is_shown(browser, report):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        open_page(browser, report, 1280)
+        found = browser.find_elements("css selector", ".static svg")
+        assert [element.size["width"] > 300 for element in found] == [True]
+        assert not browser.find_element("id", "heat").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_comparison_is_shown(browser, run, tmp_path, width):
+    open_page(browser, write_comparison(run, run, tmp_path / "page.html"), width)
+    assert len(boxes(browser, "figure svg")) == 4
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert browser.get_log("browser") == []

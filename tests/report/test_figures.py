@@ -1,3 +1,4 @@
+import dataclasses
 import warnings
 from xml.etree import ElementTree
 
@@ -10,21 +11,10 @@ from PIL import Image
 from synthetic import VARIANTS, make_run
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.report.figures import (
-    curves_picture,
-    file_name,
-    heat_picture,
-    perplexity_picture,
-    pictures,
-    save_figures,
-)
+from npi_jax.report.figures import curves_picture, heat_picture, perplexity_picture, pictures
+from npi_jax.report.picture import NARROW, WIDE, file_name, save_figures, short_number
 from npi_jax.report.style import INK, PALETTE, strokes
 from npi_jax.report.tables import load_tables
-
-
-@pytest.fixture(scope="module")
-def tables(run):
-    return load_tables(run)
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +54,8 @@ def test_narrow_picture_has_two_columns_and_fills_its_last_panel(tables, cell):
     assert picture.narrow.get_figwidth() < picture.wide.get_figwidth() / 2
 
 
-def test_nothing_lies_outside_of_the_figure(tables):
-    for picture in pictures(tables):
+def test_nothing_lies_outside_of_the_figure(pictures_of):
+    for picture in pictures_of.values():
         for stem, figure in picture.figures():
             box = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())
             assert box.x0 > -0.02, stem
@@ -83,6 +73,56 @@ def test_heat_map_writes_the_final_accuracies(tables, cell):
     assert len(found) == len(VARIANTS) * (len(ENVIRONMENTS) + 1)
 
 
+def test_dots_mark_the_steps_of_acquisition(tables, cell, pictures_of):
+    picture = pictures_of["curves_grammar_licensor_critical_accuracy"]
+    for axis, task in zip(picture.wide.axes, ENVIRONMENTS, strict=False):
+        dots = [line for line in axis.lines if line.get_label() == "_acquired"]
+        expected = tables.acquisition.filter(kind="licensor", region="critical", task=task)["acquired"].drop_nulls()
+        assert sorted(dot.get_xdata()[0] for dot in dots) == sorted(expected)
+    marked = picture.data.filter("acquired")
+    assert set(marked.filter(task="only", label="full")["step"]) == set(
+        tables.acquisition.filter(kind="licensor", region="critical", task="only", label="full")["acquired"]
+    )
+
+
+def test_every_figure_has_its_data_beside_it(drawn, run):
+    _page, found = drawn
+    folder = run.path / "figures"
+    for picture in found:
+        assert (folder / f"{picture.name}.svg").exists()
+        assert (folder / f"{picture.name}.png").exists()
+        read = pl.read_csv(folder / f"{picture.name}.csv", infer_schema_length=None)
+        assert read.shape == picture.data.shape
+        assert read.columns == picture.data.columns
+    narrow = {path.name for path in folder.glob("*_narrow*")}
+    assert narrow
+    assert all(name.endswith(".svg") for name in narrow)
+
+
+def test_data_are_what_the_lines_are_drawn_from(tables, pictures_of):
+    picture = pictures_of["curves_grammar_licensor_critical_delta"]
+    line = next(line for line in picture.wide.axes[1].lines if line.get_color() == INK)
+    data = picture.data.filter(task="conditional", label="full")
+    np.testing.assert_array_equal(line.get_ydata(), data["mean"])
+    final = pictures_of["final_grammar_licensor_critical"].data
+    assert len(final) == len(VARIANTS) * (len(ENVIRONMENTS) + 1)
+
+
+def test_drawings_are_wide_narrow_or_fit_both(pictures_of):
+    for picture in pictures_of.values():
+        if picture.narrow is not None:
+            assert picture.wide.get_figwidth() == WIDE
+            assert picture.narrow.get_figwidth() == NARROW
+        else:
+            assert picture.compact or picture.name == "alignment_pairs"
+
+
+def test_numbers_are_short():
+    found = [short_number(value) for value in (0.412, -0.05, -0.001, 1.2, float("nan"), 12.345)]
+    assert found == [".41", "−.05", "0", "1.20", "–", "12.35"]
+    assert short_number(-0.64, 1) == "−.6"
+
+
 def test_perplexity_is_beside_the_unigram_models(tables):
     axis = perplexity_picture(tables).wide.axes[0]
     flat = [line for line in axis.lines if len(line.get_xdata()) == 2]
@@ -91,13 +131,9 @@ def test_perplexity_is_beside_the_unigram_models(tables):
     assert axis.get_ylim()[1] > 412.7
 
 
-def test_perplexity_without_a_unigram_model(run):
-    tables = load_tables(run)
-    tables.manifest.pop("perplexity")
-    try:
-        assert "unigram" not in perplexity_picture(tables).caption
-    finally:
-        run.manifest["perplexity"] = {"unigram": 412.7}
+def test_perplexity_without_a_unigram_model(tables):
+    bare = dataclasses.replace(tables, manifest={})
+    assert "unigram" not in perplexity_picture(bare).caption
 
 
 def test_controls_have_the_color_of_what_they_control(tables):
@@ -110,7 +146,7 @@ def test_controls_have_the_color_of_what_they_control(tables):
 
 def test_many_variants_are_drawn_by_what_they_do_to_the_environment(tmp_path):
     variants = ("full", "no_npi", "no_conditional", "random", *(f"other{i}" for i in range(6)))
-    run = make_run(tmp_path, variants=variants, seeds=1, steps=(0, 1, 10))
+    run = make_run(tmp_path, variants=variants, seeds=1, steps=(0, 1, 10), multitask=False)
     tables = load_tables(run)
     here, elsewhere = strokes(tables, "conditional"), strokes(tables, "adverbs")
     assert here["no_conditional"].color == PALETTE[0]
@@ -126,7 +162,7 @@ def test_many_variants_are_drawn_by_what_they_do_to_the_environment(tmp_path):
 def test_files_are_the_same_each_time_and_hold_no_date(tables, cell, tmp_path):
     first = save_figures([perplexity_picture(tables)], tmp_path / "a")
     second = save_figures([perplexity_picture(tables)], tmp_path / "b")
-    assert [path.suffix for path in first] == [".svg", ".png"] * 2
+    assert [path.suffix for path in first] == [".svg", ".svg", ".png", ".csv"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(path.name for path in first)
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes(), one.name
@@ -137,7 +173,8 @@ def test_files_are_the_same_each_time_and_hold_no_date(tables, cell, tmp_path):
 
 def test_pictures_are_big_enough_and_not_empty(tables, cell, tmp_path):
     paths = save_figures([heat_picture(tables, cell)], tmp_path)
-    with Image.open(paths[1]) as image:
+    png = next(path for path in paths if path.suffix == ".png")
+    with Image.open(png) as image:
         assert image.width > 1200
         assert len(image.convert("RGB").getcolors(1 << 20)) > 20
 
@@ -152,7 +189,9 @@ def test_drawing_leaves_matplotlib_as_it_was(tables, cell, tmp_path):
 
 def test_names_are_taken_literally(tmp_path):
     names = ("$\\frac{1}{", "_hidden", "a/../b", "<b>")
-    tables = load_tables(make_run(tmp_path, variants=names, seeds=2, environments=("only",), steps=(0, 1)))
+    tables = load_tables(
+        make_run(tmp_path, variants=names, seeds=2, environments=("only",), steps=(0, 1), multitask=False)
+    )
     picture = curves_picture(tables, tables.cells()[0], "accuracy")
     assert [text.get_text() for text in picture.wide.legends[0].get_texts()] == list(names)
     save_figures(pictures(tables), tmp_path / "figures")

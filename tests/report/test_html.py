@@ -55,7 +55,8 @@ def page(text):
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
-    run = make_run(folder, variants=HOSTILE, seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 1, 8), diverged=(2,))
+    tasks = (ENVIRONMENTS[0], "</script><script>alert(5)</script>")
+    run = make_run(folder, variants=HOSTILE, seeds=2, environments=tasks, steps=(0, 1, 8), diverged=(2,))
     run.manifest["name"] = "</title><script>alert(3)</script>"
     run.config["note"] = "</pre><script>alert(4)</script>"
     return write_report(run).read_text(encoding="utf-8")
@@ -64,11 +65,12 @@ def hostile(tmp_path_factory):
 def test_page_has_its_parts(page):
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert {"curves", "results", "acquisition", "perplexities", "corpus", "ran"} <= ids
+    assert {"alignment", "transfer", "data", "diagnostics", "heat-data", "heat-step", "heat-group"} <= ids
     anchors = {attributes["href"][1:] for attributes in page.all("a")}
     assert anchors <= ids
-    assert len(page.all("figure")) == 5
-    assert len(page.all("svg")) == 10
-    assert len(page.all("table")) == 6
+    assert len(page.all("figure")) == 15
+    assert len(page.all("svg")) == 20
+    assert len(page.all("table")) == 15
     assert page.all("html") == [{"lang": "en"}]
     assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
     assert all(figure.get("aria-label") for tag, figure in page.elements if figure.get("role") == "img")
@@ -113,7 +115,7 @@ def test_warnings_name_what_went_wrong(hostile, page):
 
 
 def test_a_run_without_trouble_has_no_warnings(tmp_path):
-    run = make_run(tmp_path, variants=("full",), environments=ENVIRONMENTS[:2], steps=(0, 1))
+    run = make_run(tmp_path, variants=("full",), environments=ENVIRONMENTS[:2], steps=(0, 1), multitask=False)
     assert 'class="warnings"' not in write_report(run).read_text(encoding="utf-8")
 
 
@@ -121,7 +123,7 @@ def test_a_bare_manifest_is_enough(tmp_path):
     run = make_run(tmp_path, variants=("full",), seeds=1, environments=("only",), steps=(0, 1), diverged=())
     run.manifest.clear()
     page = Page(write_report(run).read_text(encoding="utf-8"))
-    assert "1 language model (1 variant × 1 seed) was trained for 1 step." in page.texts["p"][0]
+    assert "1 language model (1 variant × 1 seed) was trained for 1 step." in page.texts["p"]
 
 
 def test_a_run_of_diverged_members_only_still_has_a_report(tmp_path):
@@ -155,7 +157,9 @@ def test_ids_are_unique_and_found(text):
 
 def test_hostile_names_are_text(hostile):
     page = Page(hostile)
-    assert len(page.all("script")) == 1
+    assert page.all("script") == [{"type": "application/json", "id": "heat-data"}, {}]
+    assert "alert(5)" in hostile
+    assert "\\u003c/script\\u003e\\u003cscript\\u003ealert(5)" in hostile
     assert not page.all("img")
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert "alert(1)" in hostile
@@ -164,8 +168,42 @@ def test_hostile_names_are_text(hostile):
     assert "{{ 7 * 7 }}" in hostile
 
 
-def test_page_is_the_same_each_time(run, text):
+def test_page_and_figures_are_the_same_each_time(tmp_path):
+    run = make_run(tmp_path, variants=("full",), seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 8))
+    text = write_report(run).read_text(encoding="utf-8")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     assert write_report(run).read_text(encoding="utf-8") == text
+    assert {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()} == files
+
+
+def test_the_first_paragraphs_say_what_was_asked_and_found(page):
+    leads = page.texts["strong"]
+    assert leads[:5] == ["Asked.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
+    said = page.texts["p"]
+    assert "one task or nine?" in said[0]
+    assert "At the end of training (step 2,000) the median noise-corrected alignment" in said[1]
+
+
+def test_a_run_without_gradients_has_a_report_that_says_so(plain):
+    text = write_report(plain).read_text(encoding="utf-8")
+    page = Page(text)
+    said = " ".join(page.texts["p"])
+    assert "This run recorded no gradients: alignment between tasks cannot be said." in said
+    assert "Transfer between environments cannot be said" in said
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert {"curves", "diagnostics"} <= ids
+    assert not {"alignment", "transfer", "data", "heat-data"} & ids
+    assert {attributes["href"][1:] for attributes in page.all("a")} <= ids
+    assert "5-gram" not in said
+
+
+def test_a_5_gram_model_is_beside_the_accuracies(page):
+    assert page.texts["small"].count("5-gram 71.2") == len(VARIANTS) * (len(ENVIRONMENTS) + 1)
+    assert "a 5-gram model trained on the same text chose it in 71.2%" in " ".join(page.texts["p"])
+
+
+def test_the_page_is_small_enough_to_send(report):
+    assert report.stat().st_size < 4_000_000
 
 
 def test_page_appears_whole(run, text):

@@ -2,7 +2,8 @@ import polars as pl
 import pytest
 from synthetic import VARIANTS, FakeRun, make_run
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS, write_tables
+from npi_jax.analysis.curves import MEAN_OVER_TASKS
+from npi_jax.analysis.tables import write_tables
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.report.tables import band, load_tables
 

@@ -5,6 +5,7 @@ from rich.console import Console
 from synthetic import VARIANTS, make_run
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.report.picture import short_number
 from npi_jax.report.tables import load_tables
 from npi_jax.report.terminal import print_report, results_table
 
@@ -63,3 +64,23 @@ def test_a_variant_without_members_left_is_a_dash(tmp_path):
 @pytest.mark.parametrize("width", [60, 200])
 def test_other_widths_do_not_fail(run, width):
     assert "full" in printed(run, width)
+
+
+def test_alignment_is_a_line_a_variant_and_transfer_follows(run, plain):
+    text = " ".join(printed(run).split())
+    row = (
+        load_tables(run)
+        .table("alignment_mean")
+        .filter(statistic="environments", group="recurrent", label="full", step=2000)
+    )
+    value, low, high = (short_number(row[name][0]) for name in ("corrected", "low", "high"))
+    assert (
+        f"Alignment between environments at the end, recurrent weights: full: {value} (95% interval {low} to {high})"
+        in text
+    )
+    assert text.count("95% interval") >= len(VARIANTS)
+    assert "Transfer: Taking the NPIs of" in text
+    assert "Of 72 effects of one environment on another" in text
+    bare = printed(plain)
+    assert "Alignment" not in bare
+    assert "Transfer" not in bare

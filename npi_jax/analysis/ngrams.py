@@ -1,0 +1,318 @@
+"""The n-gram baseline: what a model of five words in a row makes of the suites, from each variant's text.
+
+What it gets right needs no more than words that stand near the NPI ("hardly ever"); what members get right beyond it
+does.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Integer
+
+from npi_jax.analysis.curves import MEAN_OVER_TASKS
+from npi_jax.config import Config
+from npi_jax.corpus.rows import spread
+from npi_jax.corpus.store import RowPool, Variant
+from npi_jax.prepare import Prepared
+from npi_jax.scoring import ABSENT, Encodable, EncodedSentences, Scores, ScoreSpec, make_scorer
+from npi_jax.scoring.packing import sentence_streams
+
+ORDER: Final = 5
+FALLBACK: Final = 0.5
+"""The discount of an order in which nothing was counted once, for which the estimate would be 0."""
+
+_SCORES: Final = ["suite", "paradigm", "task", "kind", "item", "region", "delta", "correct"]
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What was counted of n-grams of one length, above 1.
+
+    Attributes:
+        keys: of each distinct n-gram, ascending: number of its context, times the token types, plus its last token.
+        counts: how often it was counted.
+        totals: by context the counts of all that follows it; 0 where nothing does.
+        distinct: by context how many tokens follow it.
+        discount: what is taken from each count.
+    """
+
+    keys: Integer[np.ndarray, " ngrams"]
+    counts: Integer[np.ndarray, " ngrams"]
+    totals: Integer[np.ndarray, " contexts"]
+    distinct: Integer[np.ndarray, " contexts"]
+    discount: float
+
+
+class KneserNey:
+    """An interpolated Kneser-Ney n-gram model with one absolute discount for each order.
+
+    Kneser & Ney (1995); interpolated as in Chen & Goodman (1999), section 3. Of the longest n-grams, and of those
+    that begin a sentence, occurrences are counted; of shorter ones the different tokens that precede them. The
+    discount is n1 / (n1 + 2 n2), with n1 and n2 the n-grams of that order counted once and twice (`FALLBACK` where n1
+    is 0). Unigrams are interpolated with the uniform distribution, so that every token has a probability. A sentence
+    begins with one start token, which is never predicted; contexts do not reach back beyond it.
+
+    Attributes:
+        order: longest n-grams.
+        vocab_size: token types that can be predicted.
+        discounts: of each order, from 1.
+    """
+
+    def __init__(self, unigram: Float[np.ndarray, " vocabulary"], levels: Sequence[_Level], discount: float):
+        self._unigram, self._levels = unigram, tuple(levels)
+        self.order, self.vocab_size = len(self._levels) + 1, len(unigram)
+        self.discounts = (discount, *(level.discount for level in self._levels))
+
+    @classmethod
+    def fit(
+        cls,
+        tokens: Integer[np.ndarray, " tokens"],
+        offsets: Integer[np.ndarray, " sentences_and_end"],
+        vocab_size: int,
+        order: int = ORDER,
+    ) -> "KneserNey":
+        """Count a corpus. Time is that of sorting its tokens `order` - 1 times; memory is linear in them.
+
+        Args:
+            tokens: all sentences one after the other, each with the token that ends it, which is predicted as well.
+            offsets: where each sentence starts in `tokens`, and the end.
+            vocab_size: token types.
+            order: longest n-grams.
+
+        Raises:
+            ValueError: if there is no token, the order is below 1, a token is not of the vocabulary, or the offsets
+                do not cover the tokens.
+        """
+        if order < 1:
+            raise ValueError(f"order is {order}; the shortest n-grams have 1 token")
+        if not len(tokens):
+            raise ValueError("the corpus has no tokens: there is nothing to count")
+        _check_tokens(tokens, vocab_size)
+        if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
+            raise ValueError(f"offsets must rise from 0 to {len(tokens)}, the number of tokens")
+        stream, place = _with_starts(tokens, np.diff(offsets), vocab_size, order)
+        counted = [np.bincount(stream, minlength=vocab_size + 1)]
+        found: list[tuple[np.ndarray, int]] = []  # keys, and how many contexts there are
+        previous = stream
+        for length in range(2, order + 1):
+            at = np.flatnonzero(place >= length - 1)
+            keys, number, counts = _grouped(previous[at - 1] * np.int64(vocab_size + 1) + stream[at])
+            suffix = np.empty(len(keys), np.int32)
+            suffix[number] = previous[at]
+            counted[-1] = _continuations(counted[-1], suffix, previous[place == length - 2])
+            found.append((keys, len(counted[-1])))
+            counted.append(counts)
+            previous = np.full(len(stream), -1, np.int32)
+            previous[at] = number
+        levels = [
+            _level(keys, keys // (vocab_size + 1), n_contexts, counts)
+            for (keys, n_contexts), counts in zip(found, counted[1:], strict=True)
+        ]
+        return cls(*_unigram(counted[0][:vocab_size], levels))
+
+    def log_prob(
+        self, sequences: Sequence[Integer[np.ndarray, " _"]], *, start: bool | Sequence[bool] = True
+    ) -> list[Float[np.ndarray, " _"]]:
+        """Log-probability of every token of each sequence after those before it, nats.
+
+        Args:
+            sequences: tokens of one sentence each.
+            start: whether the sequence begins a sentence (for all, or one by one): its first tokens are then read
+                after the start token, otherwise after nothing.
+
+        Raises:
+            ValueError: if a token is not of the vocabulary.
+        """
+        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+        if not lengths.sum():
+            return [np.zeros(0) for _ in sequences]
+        tokens = np.concatenate(sequences).astype(np.int64)
+        _check_tokens(tokens, self.vocab_size)
+        stream, place = _with_starts(tokens, lengths, self.vocab_size, self.order)
+        is_token = place > 0
+        begins = np.repeat(np.broadcast_to(np.asarray(start), len(lengths)), lengths + 1)
+        previous = np.where(begins | is_token, stream, -1)
+        probability = np.append(self._unigram, np.nan)[stream]  # a start token has none
+        for level in self._levels:
+            probability, previous = self._extend(level, stream, previous, probability, is_token)
+        return np.split(np.log(probability[is_token]), np.cumsum(lengths)[:-1])
+
+    def _extend(
+        self,
+        level: _Level,
+        stream: Integer[np.ndarray, " n"],
+        previous: Integer[np.ndarray, " n"],
+        shorter: Float[np.ndarray, " n"],
+        is_token: Bool[np.ndarray, " n"],
+    ) -> tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
+        """Probabilities after contexts one token longer, and the number of the n-gram that ends at each token."""
+        number = np.full(len(stream), -1, np.int64)
+        probability = shorter.copy()
+        context = np.where(is_token, np.append(-1, previous[:-1]), -1)
+        known = np.flatnonzero(context >= 0)
+        known = known[level.totals[context[known]] > 0]
+        context = context[known]
+        wanted = context * np.int64(self.vocab_size + 1) + stream[known]
+        slot = np.searchsorted(level.keys, wanted)
+        seen = np.append(level.keys, -1)[slot] == wanted
+        number[known] = np.where(seen, slot, -1)
+        counts = np.where(seen, np.append(level.counts, 0)[slot], 0)
+        kept = np.maximum(counts - level.discount, 0.0)
+        freed = level.discount * level.distinct[context] * shorter[known]
+        probability[known] = (kept + freed) / level.totals[context]
+        return probability, number
+
+
+def _check_tokens(tokens: np.ndarray, vocab_size: int) -> None:
+    if tokens.min() < 0 or tokens.max() >= vocab_size:
+        raise ValueError(f"tokens run from {tokens.min()} to {tokens.max()}; the vocabulary has 0 to {vocab_size - 1}")
+
+
+def _with_starts(
+    tokens: np.ndarray, lengths: np.ndarray, start: int, most: int
+) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
+    """The tokens with a start token before each sentence, and the place of each in its sentence, at most `most`."""
+    starts = np.cumsum(lengths + 1) - (lengths + 1)
+    stream = np.full(len(tokens) + len(lengths), start, np.int32)
+    stream[spread(starts + 1, lengths)] = tokens
+    place = np.full(len(stream), most, np.int16)
+    for back in range(most - 1, -1, -1):
+        place[starts[lengths >= back] + back] = back
+    return stream, place
+
+
+def _grouped(
+    keys: Integer[np.ndarray, " n"],
+) -> tuple[Integer[np.ndarray, " ngrams"], Integer[np.ndarray, " n"], Integer[np.ndarray, " ngrams"]]:
+    """As `numpy.unique`: distinct keys, which of them each one is, and their counts; with half the memory."""
+    order = np.argsort(keys)
+    keys = keys[order]
+    new = np.append(True, keys[1:] != keys[:-1])[: len(keys)]
+    number = np.empty(len(keys), np.int32)
+    number[order] = np.cumsum(new, dtype=np.int32) - np.int32(1)
+    return keys[new], number, np.diff(np.append(np.flatnonzero(new), len(keys)))
+
+
+def _continuations(counts: np.ndarray, suffix: np.ndarray, initial: np.ndarray) -> Integer[np.ndarray, " ngrams"]:
+    """How many different tokens precede each n-gram; at the start of a sentence its occurrences, as nothing does.
+
+    Args:
+        counts: occurrences of each n-gram.
+        suffix: of each n-gram one longer, the number of the n-gram that it ends in.
+        initial: numbers of the n-grams that begin with the start token.
+    """
+    continuations = np.bincount(suffix, minlength=len(counts))
+    continuations[initial] = counts[initial]
+    return continuations
+
+
+def _level(keys: np.ndarray, context: np.ndarray, n_contexts: int, counts: np.ndarray) -> _Level:
+    totals = np.bincount(context, weights=counts, minlength=n_contexts).astype(np.int64)
+    return _Level(keys, counts, totals, np.bincount(context, minlength=n_contexts), _discount(counts))
+
+
+def _discount(counts: np.ndarray) -> float:
+    once, twice = int((counts == 1).sum()), int((counts == 2).sum())
+    return once / (once + 2 * twice) if once else FALLBACK
+
+
+def _unigram(counts: np.ndarray, levels: Sequence[_Level]) -> tuple[np.ndarray, Sequence[_Level], float]:
+    discount = _discount(counts)
+    freed = discount * (counts > 0).sum() / len(counts)
+    return (np.maximum(counts - discount, 0.0) + freed) / counts.sum(), levels, discount
+
+
+def variant_text(
+    variant: Variant, pool: RowPool, eos: int
+) -> tuple[Integer[np.ndarray, " tokens"], Integer[np.ndarray, " sentences_and_end"]]:
+    """A variant's training text: its sentences one after the other, each ended by `eos`, and where they start."""
+    used = pool.used[variant.rows]
+    inside = np.arange(pool.tokens.shape[1] - 1) < used[:, None]
+    tokens = pool.tokens[variant.rows, 1:][inside]
+    return tokens, np.append(0, np.flatnonzero(tokens == eos) + 1)
+
+
+def ngram_scores(model: KneserNey, suite: Encodable, spec: ScoreSpec, *, eos: int) -> pl.DataFrame:
+    """Score minimal pairs with an n-gram model, by the conventions by which members are scored.
+
+    Args:
+        model: counted over the ids of the suite's tokenizer.
+        suite: the pairs.
+        spec: what is scored, and how.
+        eos: the token that ends a sentence; after one, a sentence begins.
+
+    Returns:
+        columns suite, paradigm, task, kind, item, region, delta (nats, or as the spec normalizes), correct: one row a
+        region of the spec and pair that has it.
+
+    Raises:
+        ValueError: as `npi_jax.scoring.make_scorer`; or if a token is not of the model's vocabulary.
+    """
+    scorer = make_scorer(_no_network, suite, spec)
+    sentences, packed = scorer.sentences, scorer.packed
+    values = _token_log_probs(model, sentences, spec, eos)
+
+    def total(index: int, span: np.ndarray) -> float:
+        if span[0] == ABSENT:
+            return math.nan
+        first, last = (span + packed.first[index]).tolist()
+        return float(values[index][first:last].sum())
+
+    sums = {
+        region: np.array([total(index, span) for index, span in enumerate(spans)])
+        for region, spans in packed.spans.items()
+    }
+    return pl.DataFrame(Scores(sums, scorer).columns()).select(_SCORES)
+
+
+def _no_network(*_: object) -> np.ndarray:
+    raise AssertionError("an n-gram model predicts from counts")
+
+
+def _token_log_probs(model: KneserNey, sentences: EncodedSentences, spec: ScoreSpec, eos: int) -> list[np.ndarray]:
+    """Log-probability of each of a sentence's tokens, and of the end token if the spec scores it."""
+    whole, before = sentence_streams(sentences, spec)
+    cuts = np.flatnonzero(whole[0][:before] == eos)
+    # What stands before the start of the sentence is out of reach.
+    cut = int(cuts[-1]) + 1 if len(cuts) else 0
+    read = model.log_prob([stream[cut:] for stream in whole], start=len(cuts) > 0)
+    return [values[before - cut :] for values in read]
+
+
+def ngram_table(prepared: Prepared, config: Config, *, order: int = ORDER) -> pl.DataFrame:
+    """Scores of an n-gram model of each variant's training text on all suites.
+
+    Returns:
+        columns variant, suite, paradigm, task, kind, item, region, delta, correct.
+    """
+    eos, frames = prepared.corpus.eos, []
+    for variant in prepared.variants:
+        model = KneserNey.fit(*variant_text(variant, prepared.pool, eos), prepared.tokenizer.vocab_size, order)
+        for name, suite in prepared.suites.items():
+            scores = ngram_scores(model, suite, config.score.suites[name].spec, eos=eos)
+            named = scores.with_columns(pl.lit(str(variant.intervention)).alias("variant"), pl.lit(name).alias("suite"))
+            frames.append(named.select("variant", *_SCORES))
+    return pl.concat(frames)
+
+
+def with_ngram(final: pl.DataFrame, ngram: pl.DataFrame) -> pl.DataFrame:
+    """The final table with a column `ngram`: the n-gram model's accuracy in each row's cell.
+
+    Null where there is no n-gram model of the variant or cell; NaN where one of its deltas is not finite. In the mean
+    over tasks each task counts the same, as in `npi_jax.analysis.curves.final_table`.
+
+    Args:
+        final: as `npi_jax.analysis.curves.final_table` gives it.
+        ngram: as `ngram_table` gives it.
+    """
+    cell = ["variant", "suite", "kind", "region"]
+    tasks = ngram.group_by([*cell, "task"]).agg(pl.col("correct").cast(pl.Float64).mean().alias("ngram"))
+    mean = tasks.group_by(cell).agg(pl.lit(MEAN_OVER_TASKS).alias("task"), pl.col("ngram").mean())
+    accuracy = pl.concat([tasks, mean.select(tasks.columns)])
+    return final.drop("ngram", strict=False).join(
+        accuracy, on=[*cell, "task"], how="left", maintain_order="left", validate="m:1"
+    )

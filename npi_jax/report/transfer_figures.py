@@ -1,0 +1,192 @@
+"""Figures of transfer: what taking one environment's data away did to the others, and what alignment said of it."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from npi_jax.report.alignment_figures import limits
+from npi_jax.report.picture import COMPACT, Picture, heat_axis, heat_cells, settle, short_number
+from npi_jax.report.selection import linked_pairs, main_rows, ordered, primary_link, transfer_matrix
+from npi_jax.report.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
+from npi_jax.report.tables import REMOVED_ALL, ReportTables, pretty, short
+
+# So many pairs of the scatter plot are named in it; the CSV file and the table name all.
+_NAMED: Final = 10
+
+
+def transfer_pictures(tables: ReportTables) -> list[Picture]:
+    """Matrix of effects, alignment against effect, and accuracy by share of the data, as far as there are any."""
+    found = [matrix_picture(tables), scatter_picture(tables), amplification_picture(tables)]
+    return [picture for picture in found if picture is not None]
+
+
+def matrix_picture(tables: ReportTables) -> Picture | None:
+    """Removed environment by task: the effect on delta, those told from 0 marked."""
+    found = transfer_matrix(tables)
+    if found is None:
+        return None
+    told = int(found.told().sum())
+    against = {
+        "control": "the same number of other sentences taken away at random",
+        "full": f"the variant {tables.labels[0]}",
+    }[found.against]
+    return Picture(
+        "transfer",
+        "What taking one environment's NPIs away did to every environment",
+        f"Effect on delta (nats), against {against}; rows: what was taken away, columns: what was tested. Orange: it "
+        "harmed, blue: it helped. Bold with a star: told from 0 after the correction for the number of cells (max-T, "
+        "p < .05). Hatched: cannot be said."
+        + (f" Row “all”: all NPIs taken away, against {tables.labels[0]}." if REMOVED_ALL in found.removed else ""),
+        f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {told} cells are "
+        "told from 0.",
+        matrix_figure(found.values("effect"), found.told(), found.removed, found.tasks, salt="transfer"),
+        found.rows,
+        "transfer",
+    )
+
+
+def matrix_figure(
+    values: Float[np.ndarray, "removed tasks"],
+    told: Bool[np.ndarray, "removed tasks"],
+    removed: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    salt: str,
+    limit: float | None = None,
+) -> Figure:
+    """The matrix as a heat map; ``limit`` (nats) is where the colors end, by default the largest effect."""
+    finite = np.abs(values[np.isfinite(values)])
+    limit = limit or float(finite.max(initial=0.0)) or 1.0
+    with drawing(salt, size=8.0):
+        figure = Figure(figsize=(COMPACT, 1.1 + 0.3 * len(removed)), layout="constrained")
+        axis = figure.subplots()
+        heat_axis(axis, [panel_name(name) for name in removed], [short(name) for name in tasks])
+        heat_cells(axis, values, limit=limit, marked=told, size=6.8 if len(tasks) <= 10 else 5.5, digits=1)
+        axis.set_ylabel("NPIs taken away")
+        axis.set_title("effect on", loc="center", weight="normal")
+        settle(figure)
+    return figure
+
+
+def scatter_picture(tables: ReportTables) -> Picture | None:
+    """Alignment in the first variant against transfer, one point an ordered pair of environments."""
+    frame = linked_pairs(tables)
+    if frame is None:
+        return None
+    points = frame.filter(pl.col("alignment").is_finite() & pl.col("effect").is_finite())
+    if not len(points):
+        return None
+    row = primary_link(tables)
+    said = ""
+    if row is not None and math.isfinite(float(row["statistic"] or math.nan)):  # type: ignore[arg-type]
+        said = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
+    group = pretty(", ".join(points["group"].unique().sort()))
+    return Picture(
+        "alignment_against_transfer",
+        "Does alignment predict transfer?",
+        f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} ({group} "
+        "weights, mean over seeds and steps) against the effect on the one's delta (nats) of taking the other's NPIs "
+        f"away, with its 95% interval. Named: points far out (taken away → tested).{said}",
+        f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
+        _scatter(points),
+        frame,
+        "transfer",
+    )
+
+
+def _scatter(points: pl.DataFrame) -> Figure:
+    x, y = points["alignment"].to_numpy(), points["effect"].to_numpy()
+    arms = np.stack([y - points["low"].to_numpy(), points["high"].to_numpy() - y])
+    arms = np.where(np.isfinite(arms), np.maximum(arms, 0.0), 0.0)
+    with drawing("alignment_against_transfer", size=8.0):
+        figure = Figure(figsize=(COMPACT, 3.9), layout="constrained")
+        axis = figure.subplots()
+        axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
+        axis.errorbar(x, y, yerr=arms, fmt="none", ecolor=FAINT, elinewidth=0.6, zorder=1)
+        axis.plot(x, y, "o", ms=4, color=PALETTE[1], mec="none", zorder=2, label="_pairs")
+        for place in _apart(x, y, _outermost(x, y))[:_NAMED]:
+            row = points.row(int(place), named=True)
+            text = f"{short(row['removed'])}→{short(row['task'])}"
+            right = x[place] > (x.min() + x.max()) / 2
+            axis.annotate(
+                text, (x[place], y[place]), xytext=(-5 if right else 5, 0), textcoords="offset points", color=INK,
+                fontsize=6.2, ha="right" if right else "left", va="center",
+            )  # fmt: skip
+        axis.set_xlim(*limits(points["alignment"], least=(0.0, 0.0)))
+        axis.set_xlabel("alignment")
+        axis.set_ylabel("effect on delta (nats)")
+        settle(figure)
+    return figure
+
+
+def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> np.ndarray:
+    """Places of the pairs, farthest from the middle first, in units of standard deviations."""
+
+    def scaled(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+        return (values - values.mean()) / (values.std() or 1.0)
+
+    return np.argsort(-(scaled(x) ** 2 + scaled(y) ** 2), kind="stable")
+
+
+def _apart(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], places: np.ndarray) -> list[int]:
+    """Places of which none is so near to one before it that their names would overlap."""
+    chosen: list[int] = []
+    across, down = 0.22 * (np.ptp(x) or 1.0), 0.05 * (np.ptp(y) or 1.0)
+    for place in places.tolist():
+        if all(abs(x[place] - x[other]) > across or abs(y[place] - y[other]) > down for other in chosen):
+            chosen.append(place)
+    return chosen
+
+
+def amplification_picture(tables: ReportTables) -> Picture | None:
+    """Accuracy by how much of one environment's data was kept, with the other environments' kept or removed."""
+    frame = main_rows(tables, "amplification")
+    # With all of the data or none there is no curve: that is in the matrix of effects.
+    if frame is None or not frame["share"].is_between(0, 1, closed="none").any():
+        return None
+    names = ordered(frame["environment"])
+    return Picture(
+        "amplification",
+        "Accuracy by the share of an environment's data",
+        "Accuracy in an environment after training on a share of its sentences with NPIs, with the other "
+        "environments' NPIs kept (line) or removed (dashes). The gap is what the others teach. Bands: 95% intervals.",
+        f"Line charts of accuracy by share of the data for {len(names)} environments.",
+        _amplification(frame, names),
+        frame,
+        "data",
+    )
+
+
+def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
+    looks = {"kept": (INK, DASHES[0]), "removed": (PALETTE[0], DASHES[1])}
+    with drawing("amplification", size=8.0):
+        figure = Figure(figsize=(COMPACT, 0.7 + 1.5 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis, name in zip(axes, names, strict=False):
+            for others, (color, dash) in looks.items():
+                part = frame.filter((pl.col("environment") == name) & (pl.col("others") == others)).sort("share")
+                axis.plot(part["share"], part["accuracy"], color=color, ls=dash, marker="o", ms=3, label=others)
+                axis.fill_between(part["share"], part["low"], part["high"], color=color, alpha=0.16, linewidth=0)
+            axis.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
+            axis.set_title(panel_name(name))
+        for axis in axes[len(names) :]:
+            axis.set_axis_off()
+        for axis in axes[max(0, len(names) - columns) : len(names)]:
+            axis.tick_params(labelbottom=True)
+        axes[0].set_ylim(-0.02, 1.04)
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+        axes[0].xaxis.set_major_formatter(PercentFormatter(1))
+        figure.supxlabel("share of its data", fontsize="medium")
+        figure.supylabel("accuracy", fontsize="medium")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, [f"others {label}" for label in labels], loc="outside upper center", ncols=2)
+        settle(figure)
+    return figure

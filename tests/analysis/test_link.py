@@ -1,0 +1,233 @@
+import itertools
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from npi_jax.analysis.link import (
+    MEAN_OVER_TRAINING,
+    link_tables,
+    p_value,
+    qap_correlations,
+    relabellings,
+)
+from npi_jax.analysis.prediction import leave_one_task_out
+
+TASKS = ("adverbs", "conditional", "embedded_question", "only", "quantifier", "superlative")
+
+
+def symmetric(random, n):
+    values = random.normal(size=(n, n))
+    return (values + values.T) / 2
+
+
+def make_alignment(matrix, *, tasks=TASKS, groups=("recurrent", "output"), steps=(0, 1, 4), seeds=2, noise=0.0):
+    """Alignment with the given corrected matrix at every step but 0, plus the rows of `lm` and the diagonal."""
+    random = np.random.default_rng(0)
+    rows = []
+    for seed, step, group in itertools.product(range(seeds), steps, groups):
+        for i, j in itertools.combinations_with_replacement(range(len(tasks) + 1), 2):
+            names = [(*tasks, "lm")[place] for place in (i, j)]
+            value = 0.5 if len(tasks) in (i, j) else matrix[i, j]
+            corrected = value + noise * random.normal() if step else random.normal()
+            rows.append((0, "full", seed, step, group, *names, corrected, 0.5 * value, corrected))
+    names = ["member", "variant", "seed", "step", "group", "task_i", "task_j", "corrected", "naive", "adam"]
+    return pl.DataFrame(rows, schema=names, orient="row")
+
+
+def make_transfer(matrix, *, tasks=TASKS, removed=None, control="", outcomes=("accuracy", "delta"), suite="grammar"):
+    rows = [
+        {
+            "intervention": f"without({tasks[j]})",
+            "removed": tasks[j],
+            "control": control,
+            "suite": suite,
+            "kind": "licensor",
+            "region": "critical",
+            "task": task,
+            "outcome": outcome,
+            "effect": float(matrix[j, i]),
+            "low": float(matrix[j, i]) - 1,
+            "high": float(matrix[j, i]) + 1,
+            "learning_rate": 0.1,
+            "weight_decay": 0.0,
+            "dropout": 0.0,
+        }
+        for outcome in outcomes
+        for j in (range(len(tasks)) if removed is None else removed)
+        for i, task in enumerate(tasks)
+    ]
+    return pl.DataFrame(rows)
+
+
+def primary(tables):
+    rows = tables["link"].filter("primary").to_dicts()
+    assert len(rows) == 1
+    return rows[0]
+
+
+@pytest.mark.parametrize("removed", [range(6), (1, 4)])
+@pytest.mark.parametrize("hole", [False, True])
+def test_correlations_are_spearmans_in_every_relabelling(removed, hole):
+    random = np.random.default_rng(1)
+    predictor, effects = symmetric(random, 6).round(1), np.full((6, 6), np.nan)
+    effects[list(removed)] = random.normal(size=(len(removed), 6)).round(1)
+    if hole:
+        predictor[2, 3] = predictor[3, 2] = np.nan
+    labels = relabellings(6)[:50]
+    found = qap_correlations(predictor, effects, labels)
+    for order, value in zip(labels, found, strict=True):
+        shuffled = predictor[np.ix_(order, order)]
+        pairs = [(j, i) for j in removed for i in range(6) if i != j and np.isfinite(shuffled[j, i])]
+        expected = stats.spearmanr([shuffled[p] for p in pairs], [effects[p] for p in pairs]).statistic
+        assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_few_tasks_are_enumerated_and_many_sampled():
+    assert len(relabellings(6)) == 720
+    sampled = relabellings(7, 99)
+    assert len(sampled) == 100
+    assert sampled[0].tolist() == list(range(7))
+    assert (np.sort(sampled, axis=1) == np.arange(7)).all()
+    assert len(np.unique(sampled, axis=0)) > 95
+
+
+def test_p_counts_the_data_itself_and_both_directions():
+    assert p_value(np.array([0.5, 0.4, -0.6, math.nan])) == 0.5
+    assert p_value(np.array([0.9, 0.4, -0.6, 0.1])) == 0.25
+
+
+def test_a_strong_link_is_found():
+    matrix = symmetric(np.random.default_rng(2), 6)
+    tables = link_tables(make_alignment(matrix, noise=0.1), make_transfer(-matrix))
+    row = primary(tables)
+    assert row["statistic"] < -0.9
+    assert row["p"] == row["p_adjusted"] <= 2 / 720
+    assert (row["predictor"], row["group"], row["step"], row["outcome"]) == (
+        "corrected",
+        "recurrent",
+        MEAN_OVER_TRAINING,
+        "delta",
+    )
+    assert (row["n_pairs"], row["n_tasks"], row["n_permutations"]) == (30, 6, 719)
+    others = tables["link"].filter(~pl.col("primary") & pl.col("p").is_not_nan())
+    assert (others["p_adjusted"] >= others["p"] - 1e-12).all()
+    # Step 0 is noise and must not enter the mean over training.
+    pairs = tables["link_pairs"].filter(group="recurrent", outcome="delta")
+    assert len(pairs) == 30
+    np.testing.assert_allclose(pairs["alignment"], -pairs["effect"], atol=0.3)
+    np.testing.assert_allclose(pairs["naive"], -0.5 * pairs["effect"], atol=1e-9)
+
+
+def test_what_belongs_to_single_tasks_is_not_taken_for_a_link():
+    """Effects that hang on the removed task alone: ordinary correlation over 30 pairs is misled by 6 tasks."""
+    random = np.random.default_rng(0)
+    labels = relabellings(6)
+    naive, qap = [], []
+    for _ in range(150):
+        of_tasks, other = random.normal(size=6), random.normal(size=6)
+        predictor = of_tasks[:, None] + of_tasks
+        effects = np.repeat(other[:, None], 6, axis=1) + 0.1 * random.normal(size=(6, 6))
+        off = ~np.eye(6, dtype=bool)
+        naive.append(stats.spearmanr(predictor[off], effects[off]).pvalue)
+        qap.append(p_value(qap_correlations(predictor, effects, labels)))
+    assert np.mean(np.array(naive) <= 0.05) > 0.2
+    assert np.mean(np.array(qap) <= 0.05) < 0.1
+
+
+def test_controls_are_used_where_there_are_some():
+    matrix = symmetric(np.random.default_rng(2), 6)
+    plain = make_transfer(np.random.default_rng(5).normal(size=(6, 6)))
+    controlled = make_transfer(matrix, control="random")
+    tables = link_tables(make_alignment(matrix), pl.concat([plain, controlled]))
+    assert primary(tables)["statistic"] == pytest.approx(1)
+    assert primary(tables)["n_pairs"] == 30
+    assert set(tables["link_pairs"]["control"]) == {"random"}
+
+
+def test_only_some_tasks_removed():
+    matrix = symmetric(np.random.default_rng(2), 6)
+    row = primary(link_tables(make_alignment(matrix), make_transfer(matrix, removed=(0, 3))))
+    assert (row["n_pairs"], row["n_tasks"]) == (10, 6)
+    assert row["statistic"] == pytest.approx(1)
+    assert row["p"] < 0.02
+
+
+def test_too_few_pairs_and_constants_have_a_reason():
+    matrix = symmetric(np.random.default_rng(2), 6)
+    row = primary(link_tables(make_alignment(matrix), make_transfer(matrix, removed=(0,))))
+    assert math.isnan(row["p"])
+    assert row["reason"] == "5 pairs; 6 are needed"
+    row = primary(link_tables(make_alignment(np.ones((6, 6))), make_transfer(matrix)))
+    assert math.isnan(row["statistic"])
+    assert row["reason"] == "the predictor is the same in all pairs"
+    unknown = link_tables(make_alignment(np.full((6, 6), np.nan)), make_transfer(matrix))
+    assert primary(unknown)["reason"] == "0 pairs; 6 are needed"
+
+
+def test_no_removals_give_tables_without_numbers():
+    matrix = symmetric(np.random.default_rng(2), 6)
+    tables = link_tables(make_alignment(matrix), make_transfer(matrix).head(0))
+    assert tables["link"]["p"].is_nan().all()
+    assert tables["link_pairs"].is_empty()
+    assert tables["prediction"]["r2"].is_nan().all()
+
+
+def test_baselines_are_predictors_of_their_own():
+    random = np.random.default_rng(3)
+    matrix = symmetric(random, 6)
+    pairs = list(itertools.combinations(range(6), 2))
+    counts = random.integers(10, 1000, size=6)
+    environments = pl.DataFrame(
+        {
+            "task_i": [TASKS[i] for i, _ in pairs],
+            "task_j": [TASKS[j] for _, j in pairs],
+            "ngram_overlap": [float(matrix[p]) for p in pairs],
+            "npi_overlap": random.random(len(pairs)),
+            "npis_i": [counts[i] for i, _ in pairs],
+            "npis_j": [counts[j] for _, j in pairs],
+        }
+    )
+    effects = np.repeat(np.log(counts)[:, None], 6, axis=1) + 1e-3 * random.normal(size=(6, 6))
+    tables = link_tables(make_alignment(symmetric(random, 6)), make_transfer(effects), environments)
+    of_delta = tables["link"].filter(outcome="delta", group="").to_dicts()
+    found = {row["predictor"]: row for row in of_delta}
+    assert set(found) == {"ngram_overlap", "npi_overlap", "frequency"}
+    assert found["frequency"]["statistic"] > 0.95
+    assert found["frequency"]["p"] < 0.01
+    models = {row["model"]: row for row in tables["prediction"].filter(outcome="delta", group="recurrent").to_dicts()}
+    assert models["frequency"]["r2"] > 0.99
+    assert models["alignment"]["r2"] < 0.3
+    assert models["baselines + alignment"]["r2"] > 0.9
+
+
+def test_prediction_generalizes_to_tasks_left_out():
+    random = np.random.default_rng(4)
+    pairs = np.array([(j, i) for j in range(7) for i in range(7) if i != j])
+    values = random.normal(size=(42, 1))
+    good = leave_one_task_out(values, 3 * values[:, 0] - 1, pairs)
+    assert good["correlation"] == pytest.approx(1)
+    assert good["r2"] == pytest.approx(1)
+    found = [leave_one_task_out(random.normal(size=(42, 1)), random.normal(size=42), pairs) for _ in range(100)]
+    assert abs(np.mean([row["correlation"] for row in found])) < 0.05
+    assert np.mean([row["r2"] for row in found]) < 0
+
+
+def test_what_only_memorizes_a_task_predicts_no_other():
+    """Effects of each removed task are the same, and the predictor says which task: of no use for a new one."""
+    random = np.random.default_rng(4)
+    pairs = np.array([(j, i) for j in range(7) for i in range(7) if i != j])
+    found = []
+    for _ in range(60):
+        of_task, code = random.normal(size=7), random.normal(size=7)
+        found.append(leave_one_task_out(code[pairs[:, :1]], of_task[pairs[:, 0]], pairs)["r2"])
+    assert np.mean(found) < 0
+
+
+def test_a_model_too_large_for_its_pairs_has_a_reason():
+    pairs = np.array([(j, i) for j in range(3) for i in range(3) if i != j])
+    found = leave_one_task_out(np.random.default_rng(0).normal(size=(6, 1)), np.arange(6.0), pairs)
+    assert math.isnan(found["r2"])
+    assert found["reason"] == "2 pairs are left without some task; the model needs 4"

@@ -1,0 +1,333 @@
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+
+from npi_jax.analysis.outcomes import OUTCOMES, baseline_variant, steps_to_threshold, training_weights
+from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
+from npi_jax.analysis.transfer import SCHEMAS, interference, transfer_tables
+from npi_jax.errors import UserError
+
+STEPS = (0, 1, 4, 16, 64)
+TASKS = ("conditional", "only", "quantifier")
+
+
+def make_members(variants, seeds, **columns):
+    rows = [(variant, seed) for variant in variants for seed in range(seeds)]
+    frame = pl.DataFrame(
+        {
+            "member": range(len(rows)),
+            "variant": [row[0] for row in rows],
+            "seed": [row[1] for row in rows],
+            "learning_rate": 0.1,
+            "weight_decay": 0.0,
+            "dropout": 0.0,
+            "status": "ok",
+        }
+    )
+    return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+
+
+def make_corpus(variants, **counts):
+    controls = [name.removeprefix("random(")[:-1] if name.startswith("random(") else None for name in variants]
+    frame = pl.DataFrame({"variant": variants, "control_of": pl.Series(controls, dtype=pl.String)})
+    return frame.with_columns(**{name: pl.Series(values) for name, values in counts.items()})
+
+
+def make_scores(members, delta, *, steps=STEPS, tasks=TASKS, items=12, kinds=("licensor",), regions=("critical",)):
+    """Scores with delta(random, member's row, task, steps [S, 1], items [I]) -> [S, I]."""
+    frames = []
+    for row in members.iter_rows(named=True):
+        for kind in kinds:
+            for region in regions:
+                for task in tasks:
+                    random = np.random.default_rng([row["seed"], tasks.index(task), kinds.index(kind)])
+                    values = delta(random, row, task, np.array(steps)[:, None], np.arange(items))
+                    frames.append(
+                        pl.DataFrame(
+                            {
+                                "member": row["member"],
+                                "variant": row["variant"],
+                                "seed": row["seed"],
+                                "step": np.repeat(steps, items),
+                                "suite": "grammar",
+                                "paradigm": f"{task}_p",
+                                "task": task,
+                                "kind": kind,
+                                "item": np.tile([f"{task}-{i}" for i in range(items)], len(steps)),
+                                "region": region,
+                                "delta": values.ravel(),
+                            }
+                        )
+                    )
+    delta_column = pl.col("delta")
+    correct = pl.when(delta_column == 0).then(0.5).otherwise((delta_column > 0).cast(pl.Float64)).alias("correct")
+    return pl.concat(frames).with_columns(correct)
+
+
+def learns(effects):
+    """Members learn with time; `effects` by (variant, task) shift delta. Noise is shared by the seed's members."""
+
+    def delta(random, row, task, steps, items):
+        noise = random.normal(size=(len(steps), len(items)))
+        own = np.random.default_rng(row["member"] + 100).normal(size=noise.shape)
+        return np.log1p(steps) - 2 + noise + 0.2 * own + effects.get((row["variant"], task), 0.0)
+
+    return delta
+
+
+def one(table, **values):
+    rows = table.filter(**values).to_dicts()
+    assert len(rows) == 1, rows
+    return rows[0]
+
+
+VARIANTS = ("full", "without(only)", "random(without(only))", "without(conditional)", "no_npi")
+EFFECTS = {
+    ("without(only)", "only"): -2.0,
+    ("without(only)", "conditional"): -1.0,
+    ("random(without(only))", "conditional"): -0.4,
+    ("without(conditional)", "only"): 0.8,
+}
+
+
+@pytest.fixture(scope="module")
+def tables():
+    members = make_members(VARIANTS, 6)
+    scores = make_scores(members, learns(EFFECTS), items=20)
+    corpus = make_corpus(VARIANTS, npi_only=[50, 0, 50, 50, 0], npi_conditional=[30, 30, 30, 0, 0])
+    return transfer_tables(scores, members, corpus)
+
+
+def test_tables_have_the_documented_columns(tables):
+    for name, schema in SCHEMAS.items():
+        assert dict(tables[name].schema) == schema
+    assert tables["transfer"].columns[:16] == [
+        *("intervention", "removed", "control", "suite", "kind", "region", "task", "outcome"),
+        *("effect", "low", "high", "p", "p_adjusted", "n_seeds", "n_items", "n_censored"),
+    ]
+    assert set(tables["transfer"]["outcome"]) == set(OUTCOMES)
+
+
+def test_effects_are_found_with_their_sign_and_size(tables):
+    table = tables["transfer"]
+    harmed = one(table, intervention="without(only)", control="", task="conditional", outcome="delta")
+    assert harmed["effect"] == pytest.approx(-1, abs=0.1)
+    assert harmed["low"] < -1 < harmed["high"] < 0
+    assert harmed["p"] <= harmed["p_adjusted"] < 0.01
+    assert (harmed["removed"], harmed["n_seeds"], harmed["n_items"]) == ("only", 6, 20)
+    assert harmed["interval_over"] == SEEDS_AND_ITEMS
+    none = one(table, intervention="without(only)", control="", task="quantifier", outcome="delta")
+    assert none["low"] < 0 < none["high"]
+    slower = one(table, intervention="without(only)", control="", task="only", outcome="log2_steps")
+    assert slower["effect"] > 0
+    assert one(table, intervention="no_npi", task="only", outcome="delta")["removed"] == "all"
+
+
+def test_the_control_is_subtracted(tables):
+    table = tables["transfer"]
+    controlled = one(
+        table, intervention="without(only)", control="random(without(only))", task="conditional", outcome="delta"
+    )
+    assert controlled["effect"] == pytest.approx(-0.6, abs=0.1)
+    parts = [
+        one(table, intervention=name, control="", task="conditional", outcome="delta")["effect"]
+        for name in ("without(only)", "random(without(only))")
+    ]
+    assert controlled["effect"] == pytest.approx(parts[0] - parts[1])
+    assert set(table.filter(intervention="without(conditional)")["control"]) == {""}
+
+
+def test_effects_agree_with_the_bootstrap_of_the_differences():
+    members = make_members(("full", "without(only)"), 4)
+    scores = make_scores(members, learns(EFFECTS), tasks=("only",), steps=(8,))
+    row = one(transfer_tables(scores, members, make_corpus(("full", "without(only)")))["transfer"], outcome="delta")
+    values = scores.sort("member", "item")["delta"].to_numpy().reshape(2, 4, 12)
+    expected = hierarchical_bootstrap(values[1] - values[0])
+    assert row["effect"] == pytest.approx(expected.mean)
+    assert row["high"] - row["low"] == pytest.approx(expected.high - expected.low, rel=0.1)
+
+
+def test_asymmetry(tables):
+    row = one(tables["asymmetry"], outcome="delta")
+    assert (row["removed_i"], row["removed_j"], row["control"]) == ("only", "conditional", "")
+    assert row["effect_ij"] == pytest.approx(-1, abs=0.1)
+    assert row["effect_ji"] == pytest.approx(0.8, abs=0.1)
+    assert row["difference"] == pytest.approx(row["effect_ij"] - row["effect_ji"])
+    assert row["p"] < 0.01
+
+
+def test_asymmetry_of_controlled_effects():
+    variants = tuple(f"{name}" for env in ("only", "conditional") for name in (f"without({env})",))
+    variants = ("full", *variants, *(f"random({name})" for name in variants))
+    members = make_members(variants, 3)
+    scores = make_scores(members, learns(EFFECTS))
+    row = one(transfer_tables(scores, members, make_corpus(variants))["asymmetry"], outcome="delta")
+    assert row["control"] == "random(without(only)), random(without(conditional))"
+    assert row["effect_ij"] == pytest.approx(-0.6, abs=0.15)
+
+
+def test_interference_is_help_from_removal(tables):
+    rows = interference(tables["transfer"])
+    found = set(rows.filter(outcome="delta").select("removed", "task").iter_rows())
+    assert found == {("conditional", "only")}
+    # Where there is a control, only what goes beyond it counts.
+    assert set(rows.filter(removed="only")["control"]) <= {"random(without(only))"}
+    # A task acquired earlier is help, though the number of steps goes down.
+    assert (rows.filter(outcome="log2_steps")["effect"] < 0).all()
+
+
+def test_amplification():
+    variants = ("full", "downsample(only, 0.1)", "without(only)", "only(only)", "no_npi")
+    effects = {("without(only)", "only"): -3.0, ("downsample(only, 0.1)", "only"): -1.0, ("no_npi", "only"): -4.0}
+    members = make_members(variants, 3)
+    corpus = make_corpus(variants, npi_only=[100, 10, 0, 100, 0])
+    table = transfer_tables(make_scores(members, learns(effects)), members, corpus)["amplification"]
+    kept = table.filter(others="kept")
+    assert set(table["environment"]) == {"only"}
+    assert kept["share"].to_list() == [0.0, 0.1, 1.0]
+    assert kept["npis"].to_list() == [0, 10, 100]
+    assert kept["delta"].is_sorted()
+    assert (kept["low"] <= kept["accuracy"]).all()
+    assert (kept["high"] <= 1).all()
+    removed = table.filter(others="removed")
+    assert removed["share"].to_list() == [0.0, 1.0]
+    assert removed["variant"].to_list() == ["no_npi", "only(only)"]
+
+
+def test_eavesdropping_is_of_later_tasks_only():
+    later = {(name, "conditional"): -1.5 for name in ("full", "without(only)")}
+    later["without(only)", "conditional"] = -3.0
+    members = make_members(("full", "without(only)", "without(conditional)"), 4)
+    scores = make_scores(members, learns(later), steps=tuple(2**k for k in range(12)))
+    table = transfer_tables(scores, members, make_corpus(("full",)))["eavesdropping"]
+    row = one(table, task="conditional", without="only")
+    assert row["steps_without"] > 2 * row["steps_full"]
+    assert row["lag_log2"] == pytest.approx(math.log2((1 + row["steps_without"]) / (1 + row["steps_full"])))
+    assert row["p"] < 0.05
+    assert table.filter(task="only", without="conditional").is_empty()
+    assert table.filter(task="conditional", without="conditional").is_empty()
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected", "censored"),
+    [
+        ([0.5, 0.5, 0.75, 1.0], math.log2(5), False),
+        ([0.5, 0.5, 1.0, 1.0], (math.log2(3) + math.log2(5)) / 2, False),
+        ([0.5, 0.75, 0.5, 1.0], (math.log2(5) + math.log2(9)) / 2, False),
+        ([0.75, 0.75, 0.75, 0.75], 0.0, False),
+        ([1.0, 1.0, 1.0, 0.5], math.log2(9), True),
+        ([1.0, 1.0, 1.0, math.nan], math.log2(9), True),
+        ([1.0, math.nan, 1.0, 1.0], math.log2(5), False),
+    ],
+)
+def test_steps_to_threshold(accuracies, expected, censored):
+    found, late = steps_to_threshold(np.array([accuracies, accuracies]), np.array([0, 2, 4, 8]))
+    assert found.tolist() == [expected] * 2
+    assert late.tolist() == [censored] * 2
+
+
+def test_area_has_the_unit_of_its_outcome():
+    weights = training_weights(np.array([0, 1, 7]))
+    assert weights.tolist() == pytest.approx([1 / 6, 1 / 2, 1 / 3])
+    assert training_weights(np.array([5])).tolist() == [1.0]
+    log = np.log1p(np.array([0, 1, 3, 20, 50]))
+    assert training_weights(np.array([0, 1, 3, 20, 50])) @ log == pytest.approx(log[-1] / 2)
+
+
+def test_tasks_never_acquired_are_counted():
+    members = make_members(("full", "without(only)"), 3)
+    scores = make_scores(members, learns({("without(only)", "only"): -30.0}))
+    table = transfer_tables(scores, members, make_corpus(("full", "without(only)")))["transfer"]
+    row = one(table, task="only", outcome="log2_steps")
+    assert row["n_censored"] == 3
+    assert row["effect"] > 0
+    assert one(table, task="conditional", outcome="log2_steps")["n_censored"] == 0
+
+
+def test_diverged_members_leave_with_their_partners():
+    members = make_members(("full", "without(only)"), 3)
+    bad = members.with_columns(
+        status=pl.when((pl.col("variant") == "full") & (pl.col("seed") == 1))
+        .then(pl.lit("diverged"))
+        .otherwise("status")
+    )
+    scores = make_scores(members, learns(EFFECTS))
+    corpus = make_corpus(("full", "without(only)"))
+    found = transfer_tables(scores, bad, corpus)["transfer"]
+    kept = transfer_tables(scores.filter(pl.col("seed") != 1), members.filter(pl.col("seed") != 1), corpus)["transfer"]
+    assert found["n_seeds"].unique().to_list() == [2]
+    assert found["effect"].to_list() == pytest.approx(kept["effect"].to_list())
+    none = transfer_tables(scores, members.with_columns(status=pl.lit("diverged")), corpus)["transfer"]
+    assert none["effect"].is_nan().all()
+    assert set(none["reason"]) == {"no seed that did not diverge in both without(only) and full"}
+
+
+def test_hyper_parameters_are_paired_within():
+    rates = [0.1, 0.01] * 4
+    members = make_members(("full", "without(only)"), 4, learning_rate=rates)
+    scores = make_scores(members, learns({("without(only)", "only"): -1.0}))
+    table = transfer_tables(scores, members, make_corpus(("full",)))["transfer"]
+    assert set(table["learning_rate"]) == {0.1, 0.01}
+    assert set(table["n_seeds"]) == {2}
+
+
+def test_one_seed_has_intervals_over_items_and_no_p():
+    members = make_members(("full", "without(only)"), 1)
+    table = transfer_tables(make_scores(members, learns(EFFECTS)), members, make_corpus(("full",)))["transfer"]
+    row = one(table, task="only", outcome="delta")
+    assert row["low"] < row["effect"] < row["high"] < 0
+    assert (row["interval_over"], row["reason"]) == (ITEMS, "one seed does not tell how others would come out")
+    assert math.isnan(row["p"])
+    assert math.isnan(row["p_adjusted"])
+    assert interference(table).is_empty()
+
+
+def test_scores_that_are_not_finite_are_seen():
+    members = make_members(("full", "without(only)"), 3)
+    scores = make_scores(members, learns(EFFECTS))
+    broken = (pl.col("member") == 4) & (pl.col("step") == 64) & (pl.col("item") == "only-3")
+    scores = scores.with_columns(delta=pl.when(broken).then(math.inf).otherwise("delta"))
+    table = transfer_tables(scores, members, make_corpus(("full",)))["transfer"]
+    row = one(table, task="only", outcome="accuracy")
+    assert math.isnan(row["effect"])
+    assert row["reason"] == "a score is not finite"
+    assert one(table, task="conditional", outcome="accuracy")["reason"] == ""
+
+
+def test_without_interventions_the_tables_are_empty():
+    members = make_members(("full",), 2)
+    tables = transfer_tables(make_scores(members, learns({})), members, make_corpus(("full",)))
+    assert {name: len(table) for name, table in tables.items()} == dict.fromkeys(SCHEMAS, 0)
+    assert all(dict(tables[name].schema) == schema for name, schema in SCHEMAS.items())
+
+
+def test_another_baseline():
+    variants = ("no_npi", "only(only)", "my own corpus")
+    members = make_members(variants, 2)
+    scores = make_scores(members, learns({("only(only)", "only"): 2.0}))
+    assert baseline_variant(members) == "no_npi"
+    table = transfer_tables(scores, members, make_corpus(variants))["transfer"]
+    assert set(table["intervention"]) == {"only(only)", "my own corpus"}
+    other = transfer_tables(scores, members, make_corpus(variants), baseline="only(only)")["transfer"]
+    assert set(other["intervention"]) == {"no_npi", "my own corpus"}
+    with pytest.raises(UserError, match="no variant 'full' to compare with; there are no_npi, only"):
+        transfer_tables(scores, members, make_corpus(variants), baseline="full")
+
+
+def test_the_main_region_of_every_kind():
+    members = make_members(("full", "no_npi"), 2)
+    scores = make_scores(members, learns({}), kinds=("licensor", "scope"), regions=("critical", "sentence"))
+    scores = scores.filter((pl.col("kind") == "licensor") | (pl.col("region") == "sentence"))
+    table = transfer_tables(scores, members, make_corpus(("full",)))["transfer"]
+    assert set(table.select("kind", "region").iter_rows()) == {("licensor", "critical"), ("scope", "sentence")}
+
+
+def test_missing_rows_are_an_error():
+    members = make_members(("full", "no_npi"), 2)
+    scores = make_scores(members, learns({}))
+    with pytest.raises(ValueError, match=r"task 'conditional' in grammar/licensor/critical: 4 members times 5 steps"):
+        transfer_tables(scores.tail(-1), members, make_corpus(("full",)))
+    with pytest.raises(ValueError, match=r"members \[3\] have no scores in task 'conditional'"):
+        transfer_tables(scores.filter(pl.col("member") != 3), members, make_corpus(("full",)))

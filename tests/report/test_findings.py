@@ -1,0 +1,138 @@
+import dataclasses
+import math
+
+import polars as pl
+import pytest
+from synthetic import make_run
+
+from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.report import findings
+from npi_jax.report.picture import short_number
+from npi_jax.report.selection import ordered, parameter_groups, primary_link, transfer_matrix
+from npi_jax.report.tables import load_tables
+
+
+def replaced(tables, **frames):
+    """The tables with some of the optional ones put in place of their own; None takes one out."""
+    more = {name: frame for name, frame in (tables.more | frames).items() if frame is not None}
+    return dataclasses.replace(tables, more=more)
+
+
+def last(tables, label):
+    frame = tables.table("alignment_mean").filter(statistic="environments", group="recurrent", label=label, step=2000)
+    return frame.row(0, named=True)
+
+
+def test_the_question_counts_the_tasks(tables, tmp_path):
+    assert findings.what_was_asked(tables).startswith("Does the model learn one task or nine?")
+    single = make_run(tmp_path, seeds=1, environments=("only",), steps=(0, 1), multitask=False)
+    assert "its one task" in findings.what_was_asked(load_tables(single))
+
+
+def test_alignment_is_told_with_its_interval(tables):
+    said = findings.alignment(tables)
+    row = last(tables, "full")
+    value, low, high = (short_number(row[name]) for name in ("corrected", "low", "high"))
+    assert f"in recurrent weights was {value} (95% interval {low} to {high}) in full" in said
+    other = last(tables, "no_npi")
+    assert f"{short_number(other['corrected'])} ({short_number(other['low'])} to" in said
+    assert "left out" not in said
+
+
+def test_what_noise_hides_is_said(tables):
+    frame = tables.table("alignment_mean")
+    lost = pl.col("label") == "no_npi"
+    frame = frame.with_columns(corrected=pl.when(lost).then(math.nan).otherwise("corrected"))
+    # 15 pairs of the nine environments begin with one of the first two; two of three seeds.
+    dark = pl.col("task_i").is_in(ENVIRONMENTS[:2]) & (pl.col("seed") > 0) & (pl.col("label") == "full")
+    pairs = tables.table("alignment").with_columns(reliable=pl.col("reliable") & ~dark)
+    said = findings.alignment(replaced(tables, alignment_mean=frame, alignment=pairs))
+    assert "It cannot be said for no_npi: every pair of gradients was lost in noise." in said
+    assert "Left out because noise hides them: 30 of 108 in full (pairs times seeds)." in said
+    nothing = frame.with_columns(corrected=pl.lit(math.nan))
+    said = findings.alignment(replaced(tables, alignment_mean=nothing))
+    assert said.startswith("It cannot be said for full, no_npi, no_conditional and random_removal")
+
+
+def test_one_seed_is_said(tables):
+    frame = tables.table("alignment_mean").with_columns(n_seeds=pl.lit(1))
+    assert "With one seed, the intervals" in findings.alignment(replaced(tables, alignment_mean=frame))
+
+
+def test_the_largest_effect_is_between_environments_and_against_the_control(tables):
+    matrix = transfer_matrix(tables)
+    assert matrix.against == "control"
+    assert set(matrix.between()["control"]) == {f"random_no_{name}" for name in ENVIRONMENTS}
+    row = max(matrix.between().to_dicts(), key=lambda row: abs(row["effect"]))
+    first, many, own, every = findings.transfer(tables)
+    names = [row[name].replace("_", " ") for name in ("removed", "task")]
+    assert f"Taking the NPIs of “{names[0]}” away changed delta in “{names[1]}” by" in first
+    interval = f"({short_number(row['effect'])} nats (95% interval {short_number(row['low'])} to"
+    assert interval[1:] in first
+    told = matrix.between().filter(pl.col("p_adjusted") < 0.05)
+    assert f"Of 72 effects of one environment on another, {len(told)} are told from 0" in many
+    assert "own NPIs" in own
+    assert "All NPIs taken away" in every
+
+
+def test_effects_are_against_the_first_variant_where_controls_are_missing(tables):
+    frame = tables.table("transfer").filter((pl.col("control") == "") | (pl.col("removed") == "only"))
+    found = transfer_matrix(replaced(tables, transfer=frame))
+    assert found.against == "full"
+    assert set(found.rows["control"]) == {""}
+    assert "against full:" in findings.transfer(replaced(tables, transfer=frame))[0]
+
+
+def test_transfer_that_cannot_be_said(tables):
+    frame = tables.table("transfer")
+    every = frame.filter(pl.col("removed") == "all")
+    said = findings.transfer(replaced(tables, transfer=every))
+    assert said[0].endswith("cannot be said: no variant takes one environment's NPIs away.")
+    assert said[1].startswith("All NPIs taken away")
+    unknown = frame.with_columns(effect=pl.lit(math.nan), reason=pl.lit("one seed"))
+    assert findings.transfer(replaced(tables, transfer=unknown)) == [
+        "Transfer between environments cannot be said: one seed."
+    ]
+    assert "cannot be said" in findings.transfer(replaced(tables, transfer=None))[0]
+
+
+def test_the_matrix_has_its_effects_in_place(tables):
+    matrix = transfer_matrix(tables)
+    assert matrix.removed == [*ENVIRONMENTS, "all"]
+    row = matrix.rows.filter(removed="only", task="quantifier").row(0, named=True)
+    place = matrix.removed.index("only"), matrix.tasks.index("quantifier")
+    assert matrix.values("effect")[place] == row["effect"]
+    assert matrix.told()[place] == (row["p_adjusted"] < 0.05)
+
+
+def test_the_link_is_the_declared_row(tables):
+    assert primary_link(tables)["predictor"] == "corrected"
+    said = findings.link(tables)
+    assert "Over 72 pairs of 9 tasks, Spearman's correlation of noise-corrected alignment" in said
+    assert "was −.43 (matrix permutation test, p = .012); it is told from 0" in said
+    weak = tables.table("link").with_columns(p=pl.lit(0.3))
+    assert "it is not told from 0" in findings.link(replaced(tables, link=weak))
+    none = tables.table("link").with_columns(statistic=pl.lit(math.nan), reason=pl.lit("5 tasks are too few"))
+    assert findings.link(replaced(tables, link=none)) == (
+        "Whether alignment predicts transfer cannot be said: 5 tasks are too few."
+    )
+    assert findings.link(replaced(tables, link=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0004, "p < .001"), (0.012, "p = .012"), (0.5, "p = .500"), (1.0, "p = 1.000")]
+)
+def test_p_values(p, text):
+    assert findings.p_value(p) == text
+
+
+def test_order_of_tasks_and_groups():
+    assert ordered(["lm", "zebra", "only", "all", "adverbs"]) == ["adverbs", "only", "zebra", "lm", "all"]
+    frame = pl.DataFrame({"group": ["all", "recurrent_1", "output", "recurrent", "recurrent_0", "embedding"]})
+    assert parameter_groups(frame) == ["recurrent", "recurrent_0", "recurrent_1", "embedding", "output", "all"]
+    assert parameter_groups(frame.filter(pl.col("group") != "recurrent_1")) == [
+        "recurrent",
+        "embedding",
+        "output",
+        "all",
+    ]
