@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -45,6 +46,18 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     # Once more: nothing is left to train; the report is made anew.
     assert main(["run", "--config", config_file, "--config.score.every=2"]) == 0
     assert main(["report", str(tmp_path / "run")]) == 0
+    # Two runs side by side.
+    shutil.copytree(tmp_path / "run", tmp_path / "twin")
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "run"), str(tmp_path / "twin"), "--out", str(tmp_path / "both.html")]) == 0
+    assert str(tmp_path / "both.html") in capsys.readouterr().out.replace("\n", "")
+    assert "twin" in (tmp_path / "both.html").read_text()
+    # How many seeds it takes, from how much these two differ.
+    power = ["plan", "--power", "--effect", "0.1", "--outcome", "delta", "--run", str(tmp_path / "run")]
+    assert main(power) == 0
+    shown = capsys.readouterr().out
+    assert "power to find an effect of 0.1 on delta with 40 items" in shown
+    assert [line.split()[0] for line in shown.splitlines() if "±" in line] == ["3", "5", "10", "20"]
 
 
 def test_prepare_shows_and_keeps_the_variants(config_file, tmp_path, capsys):
@@ -64,6 +77,8 @@ def test_presets_are_listed(capsys):
         (["run", "--config", "quikstart"], "did you mean quickstart?"),
         (["run", "--config", "quickstart", "--config.train.steps=0"], "train.steps = 0"),
         (["report", "no/such/run"], "no/such/run is not a run directory"),
+        (["plan", "--power"], "--power needs --effect"),
+        (["plan", "--power", "--effect", "0.1", "--seed-sd", "0.1"], "needs --item-sd, --residual-sd, or --run RUN"),
     ],
 )
 def test_what_can_be_mended_is_said_in_a_line(arguments, words, capsys):
@@ -74,7 +89,16 @@ def test_what_can_be_mended_is_said_in_a_line(arguments, words, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["fly"], ["run"], ["run", "--config", "quickstart", "--steps=3"], ["presets", "x"]]
+    "arguments",
+    [
+        ["plan"],
+        ["report", "a", "--out", "b.html"],
+        [],
+        ["fly"],
+        ["run"],
+        ["run", "--config", "quickstart", "--steps=3"],
+        ["presets", "x"],
+    ],
 )
 def test_bad_usage(arguments, capsys):
     with pytest.raises(SystemExit) as caught:

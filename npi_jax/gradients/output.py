@@ -113,7 +113,13 @@ def spread(
     start: Array,
     width: int,
 ) -> Float[Array, "vectors slice features"]:
-    """Each family's rows [batches, words, features] at their places [batches, words], as far as these lie in ``[start, start + width)``; zeros elsewhere."""
+    """Each family's rows at their places, as far as these lie in ``[start, start + width)``; zeros elsewhere.
+
+    Args:
+        rows: by family [batches, words, features].
+        places: by family [batches, words].
+        start, width: of the slice.
+    """
     found = []
     for its, at in zip(rows, places, strict=True):
         # An index outside is dropped; a negative one would count from the end.
