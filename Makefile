@@ -12,7 +12,7 @@ help:
 	@echo "make test        lint, type check and unit tests (a few minutes)"
 	@echo "make drills      slow checks: real processes killed and resumed, real text, the whole quickstart"
 	@echo "make parity      scores and checkpoints against minicons, lm-eval and transformers (installs them)"
-	@echo "make bench       training and scoring against PyTorch and minicons (installs them)"
+	@echo "make bench       training, scoring and gradients against PyTorch, minicons and plain backward passes"
 	@echo "make clean       remove the virtual environment and caches"
 
 $(VENV)/run.done: pyproject.toml constraints.txt
@@ -50,6 +50,7 @@ parity: $(VENV)/parity.done
 bench: $(VENV)/parity.done
 	$(BIN)/python benchmarks/train_throughput.py
 	$(BIN)/python benchmarks/score_throughput.py
+	$(BIN)/python benchmarks/gradient_cost.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

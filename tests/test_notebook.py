@@ -26,6 +26,7 @@ def test_it_is_stored_without_outputs(notebook):
     assert not any(cell.metadata for cell in notebook.cells)
 
 
+@pytest.mark.drill
 def test_it_runs(notebook, tmp_path, monkeypatch):
     # What kernel and training would keep in the home directory goes here.
     for name in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JAX_COMPILATION_CACHE_DIR"):

@@ -120,8 +120,8 @@ def transfer_pictures(names: Names, found: tuple[TransferMatrix, TransferMatrix]
             Picture(
                 name,
                 f"What taking an environment's NPIs away did: {run}",
-                f"Effect on delta (nats), against {against}; orange: harm. Star: told from 0 after max-T. The same "
-                "colors in both runs.",
+                f"Effect on delta (nats), against {against}; orange: harm. Star: told from 0 after adjustment "
+                "(step-down Šidák). The same colors in both runs.",
                 f"Heat map of effects on delta in {run}.",
                 matrix_figure(effects, part.told(), part.removed, part.tasks, salt=name, limit=limit),
                 part.rows,

@@ -74,7 +74,7 @@ def effects(tables: ReportTables) -> PlainTable | None:
         ]
         for row in found.rows.to_dicts()
     ]
-    heads = ["taken away", "effect on", "against", "delta (nats)", _INTERVAL, "p", "p after max-T", "seeds", "reason"]
+    heads = ["taken away", "effect on", "against", "delta (nats)", _INTERVAL, "p", "p adjusted", "seeds", "reason"]
     note = "Other outcomes (accuracy, area under the curve, steps to the threshold) are in tables/transfer.parquet."
     return PlainTable("Effects of taking an environment's NPIs away", heads, rows, note, {1, 2, 8})
 
@@ -123,7 +123,7 @@ def links(tables: ReportTables) -> PlainTable | None:
         ]
         for row in beside.sort("primary", descending=True, maintain_order=True).to_dicts()
     ]
-    heads = ["predictor", "weights", "step", "Spearman", "p", "p after max-T", "pairs", "reason"]
+    heads = ["predictor", "weights", "step", "Spearman", "p", "p adjusted", "pairs", "reason"]
     note = (
         "Matrix permutation tests (QAP). One test was declared before looking; the others are corrected together. "
         "Other weights, steps and outcomes are in tables/link.parquet."

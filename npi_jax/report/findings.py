@@ -153,7 +153,7 @@ def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
     harm = told.filter(pl.col("effect") < 0).height
     text = (
         f"Of {count(len(known), 'effect')} of one environment on another, {len(told)} "
-        f"{'is' if len(told) == 1 else 'are'} told from 0 after the correction for their number (max-T)"
+        f"{'is' if len(told) == 1 else 'are'} told from 0 after the correction for their number"
     )
     text += f"; {harm} of these harm" if len(told) else ""
     unsaid = len(between) - len(known)
@@ -210,7 +210,7 @@ def _effect(row: Row) -> str:
     interval = ""
     if _known(row["low"]) and _known(row["high"]):
         interval = f"{LEVEL:.0%} interval {short_number(row['low'])} to {short_number(row['high'])}, "
-    adjusted = f"{p_value(row['p_adjusted'])} after max-T, " if _known(row["p_adjusted"]) else ""
+    adjusted = f"{p_value(row['p_adjusted'])} adjusted, " if _known(row["p_adjusted"]) else ""
     return f"{_nats(row['effect'])} ({interval}{adjusted}{count(row['n_seeds'], 'seed')})"
 
 

@@ -40,8 +40,8 @@ def matrix_picture(tables: ReportTables) -> Picture | None:
         "transfer",
         "What taking one environment's NPIs away did to every environment",
         f"Effect on delta (nats), against {against}; rows: what was taken away, columns: what was tested. Orange: it "
-        "harmed, blue: it helped. Bold with a star: told from 0 after the correction for the number of cells (max-T, "
-        "p < .05). Hatched: cannot be said."
+        "harmed, blue: it helped. Bold with a star: told from 0 after the correction for the number of cells "
+        "(step-down Šidák, p < .05). Hatched: cannot be said."
         + (f" Row “all”: all NPIs taken away, against {tables.labels[0]}." if REMOVED_ALL in found.removed else ""),
         f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {told} cells are "
         "told from 0.",

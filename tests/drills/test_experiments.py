@@ -47,6 +47,44 @@ def test_the_quickstart_keeps_its_promises(tmp_path):
         assert accuracy[f"without({held_out})"] < accuracy["full"]
     seconds = opened.manifest["seconds"]
     assert seconds["score"] <= 0.15 * seconds["total"]
+    # One task or nine: shared where there was something to share, and nothing where there were no NPIs.
+    at_end = aligned(opened)
+    assert at_end["full", "environments"] >= 0.2
+    assert abs(at_end["no_npi", "environments"]) <= 0.1
+    page = (path / "report" / "index.html").read_text(encoding="utf-8")
+    assert page.index("Alignment") < page.index("Final results")
+
+
+def aligned(opened) -> dict[tuple[str, str], float]:
+    """Median alignment in recurrent weights after the last step, by variant and statistic."""
+    table = opened.table("alignment_mean").filter(
+        pl.col("group") == "recurrent", pl.col("step") == pl.col("step").max()
+    )
+    return {(row["variant"], row["statistic"]): row["corrected"] for row in table.iter_rows(named=True)}
+
+
+def test_nothing_is_shared_where_the_grammar_shares_nothing(tmp_path):
+    path = tmp_path / "run"
+    changes = {
+        "corpus.grammar.sharing": 0.0,
+        "variants": "full,without(only),without(conditional)",
+        "gradients.limit": 320,
+        "score.every": 300,
+        "checkpoints.every": 600,
+    }
+    run(path, "quickstart", *(f"--config.{field}={value}" for field, value in changes.items()))
+    opened = open_run(path)
+    at_end = aligned(opened)
+    for variant in ("full", "without(only)", "without(conditional)"):
+        assert abs(at_end[variant, "environments"]) <= 0.1
+    # The same task against itself, from other items: what the estimator gives where all is shared.
+    assert abs(at_end["full", "same task"] - 1) <= 0.02
+    effects = opened.transfer().filter(kind="licensor", outcome="delta", control="")
+    others = effects.filter(pl.col("removed") != pl.col("task"))
+    assert others.height == 16
+    # Taking one environment away harms no other.
+    assert others.filter((pl.col("effect") < 0) & (pl.col("p_adjusted") < 0.05)).is_empty()
+    assert others["effect"].median() > effects.filter(pl.col("removed") == pl.col("task"))["effect"].max()
 
 
 def test_real_english_runs_whole(tmp_path, data_folder):
@@ -62,6 +100,8 @@ def test_real_english_runs_whole(tmp_path, data_folder):
         "--config.corpus.max_sentences=8000",
         "--config.score.suites.blimp_npi.limit=10",
         "--config.score.suites.warstadt2019.limit=10",
+        "--config.gradients.limit=16",
+        "--config.gradients.single_items=4",
         NPI_JAX_DATA=str(data_folder),
     )
     opened = open_run(path)
