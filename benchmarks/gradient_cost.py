@@ -30,7 +30,7 @@ from npi_jax.suites.grammar import grammar_suite
 from npi_jax.training.devices import compiler_options, use_all_cpu_devices
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, put
 
-ITEMS, N_BATCHES, MEMBERS_TIMED = 40, 4, 12
+ITEMS, N_BATCHES, MEMBERS_TIMED = 80, 4, 12
 
 
 def nine_tasks() -> tuple[Batches, int]:

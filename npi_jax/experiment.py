@@ -138,8 +138,11 @@ def _prepare(run: Run, config: Config, console: Console) -> Prepared:
 def _train(run: Run, config: Config, console: Console) -> bool:
     """Train what is left to train; returns whether there was anything."""
     prepared = _prepare(run, config, console)
-    if not (run.path / "ngram.parquet").exists():
+    if config.score.ngram and not (run.path / "ngram.parquet").exists():
+        started = time.monotonic()
         write_table(run.path / "ngram.parquet", ngram_table(prepared, config))
+        seconds = time.monotonic() - started
+        console.print(f"baseline: 5-gram models of {len(prepared.variants)} variants, {seconds:.0f} s", highlight=False)
     variants = [member.variant for member in config.members]
     # Signals are kept back only where there is a state to save.
     with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
