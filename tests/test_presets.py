@@ -16,7 +16,7 @@ def test_the_english_preset_reads_the_manifest(data_folder, monkeypatch):
     config = load_config("english")
     assert len(config.corpus.paths) == 300
     assert len(config.corpus.valid_paths) == 14
-    assert len(config.members) == 6
+    assert len(config.members) == 9
 
 
 def test_the_english_preset_says_what_it_needs(monkeypatch):

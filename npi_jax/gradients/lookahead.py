@@ -57,9 +57,10 @@ def make_lookahead(model: Model, batches: Batches) -> Callable[[Any, Any], Looka
             gradient = jax.grad(mean)(params)
             length = LOOKAHEAD_STEP * size / _norm(gradient)
             moved = jax.tree.map(lambda leaf, step: leaf + length * step, params, gradient)
-            return tested(moved) - tested(params)
+            return tested(moved) - before[:, other].mean(axis=1)
 
         with jax.default_matmul_precision("highest"):
+            before = objectives(model, params, families).reshape(n_tasks, n_batches)
             changes = [
                 jax.lax.map(
                     lambda pair, family=family: jax.lax.map(lambda own: of_task(own, pair[0], pair[1]), family),

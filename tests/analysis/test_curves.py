@@ -1,19 +1,15 @@
 import math
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from npi_jax.analysis import curves as module
 from npi_jax.analysis.curves import (
     MEAN_OVER_TASKS,
     acquisition_table,
     curves_table,
     final_table,
     task_curves,
-    write_tables,
 )
 from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
 from npi_jax.scoring import pair_accuracy
@@ -203,39 +199,6 @@ def test_a_member_that_nobody_knows_is_an_error():
     curves = curves_table(make_scores(members, {(1, 1, "only"): [1.0, 1.0]}))
     with pytest.raises(ValueError, match=r"members \[1\] have scores"):
         task_curves(curves, members.head(1))
-
-
-@dataclass
-class Run:
-    path: Path
-    frames: tuple[pl.DataFrame, pl.DataFrame]
-
-    def members(self):
-        return self.frames[0]
-
-    def scores(self):
-        return self.frames[1]
-
-
-def test_tables_are_written_whole(tmp_path, monkeypatch):
-    members = make_members(("full", 0))
-    run = Run(tmp_path, (members, make_scores(members, {(0, 1, "only"): [1.0, -1.0]})))
-    folder = write_tables(run)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "acquisition.parquet",
-        "curves.parquet",
-        "final.parquet",
-    ]
-    assert pl.read_parquet(folder / "final.parquet").equals(final_table(run.scores(), members))
-    before = (folder / "curves.parquet").read_bytes()
-
-    def fail(*args, **kwargs):
-        raise RuntimeError
-
-    monkeypatch.setattr(module, "acquisition_table", fail)
-    with pytest.raises(RuntimeError):
-        write_tables(run)
-    assert (folder / "curves.parquet").read_bytes() == before
 
 
 def test_suites_end_at_their_own_last_step():
