@@ -70,7 +70,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_power(plan: argparse.ArgumentParser) -> None:
-    group = plan.add_argument_group("how many seeds", "instead of --config; needs --effect, and --run or three SDs")
+    group = plan.add_argument_group(
+        "how many seeds",
+        "instead of --config; needs --effect, and --run or three SDs. Effects found at p < .05, before any adjustment",
+    )
     group.add_argument(
         "--power", action="store_true", help="print how often an effect is found with 3, 5, 10, 20 seeds"
     )
@@ -78,7 +81,7 @@ def _add_power(plan: argparse.ArgumentParser) -> None:
         "--effect", type=float, help="the true effect of an intervention on a task, in the outcome's unit"
     )
     group.add_argument("--outcome", choices=("accuracy", "delta"), default="accuracy", help="(default: accuracy)")
-    group.add_argument("--items", type=int, default=40, help="items of the task (default: 40)")
+    group.add_argument("--items", type=int, help="items of the task (default: as in --run, otherwise 40)")
     group.add_argument("--run", help="a run that shows how much differences vary (medians over its tasks)")
     for name, of in (("seed", "between seeds"), ("item", "between items"), ("residual", "within both")):
         group.add_argument(f"--{name}-sd", type=float, help=f"standard deviation of paired differences {of}")

@@ -194,13 +194,14 @@ class GradientConfig:
         limit: at most so many items of each paradigm, and of each task, evenly spaced. The suite is read anew with
             this limit: gradients need more items than scores do, and cost less.
         micro_batches: parts that a task's items are dealt to; products between different parts are free of noise.
-            At least 2; from 4 on each task is also compared with itself.
+            At least 3, since fewer give no standard error; an even number from 4 on also compares each task with
+            itself.
         text_rows: rows of validation text whose gradient the tasks are compared with; 0 for none.
         single_items: items of a task whose gradients are taken one by one after the last step, for subspaces and
             for single NPIs; 0 for none.
         lookahead: whether a step along each task's gradient is tried after the last step.
-        memory_mib: most memory for stacked gradients of one member; None for as much as its parameters take (at
-            least 64 MiB).
+        memory_mib: most memory for stacked gradients of one member; None for about as much as its parameters take
+            (at least 128 MiB).
         method: ``reverse`` (stacked gradients), ``forward`` (one at a time, slow, little memory), or ``auto``.
     """
 
@@ -208,7 +209,7 @@ class GradientConfig:
     suite: str = ""
     kind: str = ""
     limit: Count = 80
-    micro_batches: Annotated[int, Field(ge=2)] = 4
+    micro_batches: Annotated[int, Field(ge=3)] = 4
     text_rows: Annotated[int, Field(ge=0)] = 32
     single_items: Annotated[int, Field(ge=0)] = 16
     lookahead: bool = True

@@ -56,7 +56,7 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     power = ["plan", "--power", "--effect", "0.1", "--outcome", "delta", "--run", str(tmp_path / "run")]
     assert main(power) == 0
     shown = capsys.readouterr().out
-    assert "power to find an effect of 0.1 on delta with 40 items" in shown
+    assert "power to find an effect of 0.1 on delta with 3 items" in shown
     assert [line.split()[0] for line in shown.splitlines() if "±" in line] == ["3", "5", "10", "20"]
 
 

@@ -209,12 +209,14 @@ class _Part:
         assert ahead is not None
         n_tasks, n_batches = self.grams.n_items.shape
         gram = self.grams.gram[:, self.grams.groups.index(ALL)].reshape(-1, n_tasks, n_batches, n_tasks, n_batches)
-        first = np.arange(n_batches) < n_batches // 2
+        number, half = np.arange(n_batches), n_batches // 2
+        # As in the step itself: of an odd number the last is in neither half.
+        first, second = number < half, (number >= half) & (number < 2 * half)
         predicted = np.zeros(ahead.change.shape)
-        for taken in (first, ~first):
+        for taken, other in ((first, second), (second, first)):
             own = gram[:, :, taken][..., taken].mean(axis=(2, 4))
             squared = np.diagonal(own, axis1=1, axis2=2)
-            across = gram[:, :, taken][..., ~taken].mean(axis=(2, 4))
+            across = gram[:, :, taken][..., other].mean(axis=(2, 4))
             predicted += across / np.sqrt(np.where(squared > 0, squared, np.nan))[:, :, None] / 2
         predicted *= (ahead.step * ahead.parameter_norm)[:, None, None]
         columns = {name: self._kept(value) for name, value in (("change", ahead.change), ("first_order", predicted))}

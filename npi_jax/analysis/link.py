@@ -79,7 +79,7 @@ def link_tables(
 
     Returns:
         ``link``: a row for every predictor, group, step and outcome; ``statistic`` is Spearman's correlation.
-        ``link_pairs``: the pairs themselves. ``prediction``: see `prediction.prediction_rows`.
+        ``link_pairs``: the pairs themselves. ``prediction``: see `prediction.prediction_table`.
         Where there are too few pairs (`MIN_PAIRS`) or nothing varies, numbers are NaN and ``reason`` says why.
     """
     effects = _effects(transfer, suite, kind)

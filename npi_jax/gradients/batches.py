@@ -152,8 +152,10 @@ def item_batches(chosen: TaskItems, most: int) -> tuple[Batches, list[int], list
     for task, batches in zip(chosen.tasks, chosen.items, strict=True):
         fresh = {int(component[index]): index for batch in batches for index in batch}
         items = sorted(index for number, index in fresh.items() if number not in seen)
-        seen |= set(fresh)
+        if not items:
+            raise ValueError(f"every item of task {task!r} shares a sentence with one of another task")
         kept = items if len(items) <= most else [items[index * len(items) // most] for index in range(most)]
+        seen |= {int(component[index]) for index in kept}
         found += kept
         names += [task] * len(kept)
     family = _family(chosen, [(index,) for index in found])

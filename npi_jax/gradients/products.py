@@ -24,8 +24,10 @@ from npi_jax.models import Model
 
 Method = Literal["auto", "reverse", "forward"]
 
-MIN_BUDGET = 64 << 20
-"""Stacks may always be this large, bytes."""
+MIN_BUDGET = 128 << 20
+"""Stacks may be this large where nothing is said, bytes."""
+LENIENCE = 4
+"""Where nothing is said, a single parameter's stack may exceed the budget by this: the forward way is far slower."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +70,19 @@ def make_products(
             of your own all parameters are stacked.
         params: parameters, or their shapes.
         batches: what to take gradients of.
-        budget: most bytes of stacked gradients; by default as many as the model's parameters take (at least 64 MiB).
-        method: ``auto`` is ``reverse`` unless a stack of a single parameter would exceed the budget.
+        budget: most bytes of stacked gradients; by default about as many as the model's parameters take (at least
+            128 MiB; a single large parameter may take four times that).
+        method: ``auto`` is ``reverse`` unless the stack of a single parameter would take more.
         absolute: whether ``gram_abs`` is computed; ``forward`` cannot.
     """
     found = jax.tree_util.tree_leaves_with_path(params)
+    lenience = LENIENCE if budget is None else 1
     budget = max(MIN_BUDGET, sum(leaf.size * 4 for _, leaf in found)) if budget is None else budget
     share = budget // (4 * batches.n_items.size)
     layout = Layout.of(model, [path for path, _ in found])
     if method == "auto":
         largest = max((leaf.size for index, (_, leaf) in enumerate(found) if index not in layout.ends), default=0)
-        method = "reverse" if largest <= share else "forward"
+        method = "reverse" if largest <= lenience * share else "forward"
     if method == "forward":
         arrays = tuple(jax.tree.map(jnp.asarray, family) for family in batches.families)
         return Products(batches, layout.names, method, make_forward(analysis_model(model, plain=True), layout), arrays)

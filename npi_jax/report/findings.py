@@ -27,7 +27,7 @@ _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", 
 PREDICTORS: Final = {
     "corrected": "noise-corrected alignment",
     "naive": "alignment without the correction",
-    "adam": "alignment of Adam's updates",
+    "adam": "alignment in Adam's metric",
     "ngram_overlap": "overlap of n-grams",
     "npi_overlap": "overlap of NPIs",
 }
@@ -58,6 +58,8 @@ def alignment(tables: ReportTables) -> str:
     """Median alignment between environments at the last step, by variant, with intervals."""
     frame = mean_alignment(tables, "environments")
     if frame is None:
+        if tables.table("alignment_mean") is not None:
+            return "There is one task alone: no pair of tasks whose alignment could be measured."
         return "This run recorded no gradients: alignment between tasks cannot be said."
     group, rows = last_rows(tables, frame)
     step = max(row["step"] for row in rows)
@@ -153,7 +155,7 @@ def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
     harm = told.filter(pl.col("effect") < 0).height
     text = (
         f"Of {count(len(known), 'effect')} of one environment on another, {len(told)} "
-        f"{'is' if len(told) == 1 else 'are'} told from 0 after the correction for their number"
+        f"{'is' if len(told) == 1 else 'are'} told from 0 after the correction for all cells of the table"
     )
     text += f"; {harm} of these harm" if len(told) else ""
     unsaid = len(between) - len(known)

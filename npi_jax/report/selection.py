@@ -73,7 +73,12 @@ def parameter_groups(frame: pl.DataFrame) -> list[str]:
     sums = [name for name in _SUMS if name in present]
     layers = sorted(present - set(sums) - set(_ENDS))
     ends = [name for name in _ENDS if name in present]
-    return [*sums, *(layers if len(layers) > 1 or not sums else []), *ends]
+    if not sums and "all" in ends:
+        # A model of the user's own: no group of it is the main one.
+        ends.remove("all")
+        sums = ["all"]
+        return [*sums, *layers, *ends]
+    return [*sums, *(layers if len(layers) > 1 else []), *ends]
 
 
 def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:

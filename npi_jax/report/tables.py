@@ -9,6 +9,7 @@ import polars as pl
 from scipy import special
 
 from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
+from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.corpus.annotations import ENVIRONMENTS
 
@@ -90,7 +91,7 @@ class ReportTables:
         members, metrics, corpus: as in the run directory.
         curves: from `task_curves`, diverged members left out.
         final, acquisition: from tables/.
-        labels: in the order of the members; the first is the baseline.
+        labels: in the order of the members, but for the baseline, which is the first.
         controls: label of a control -> label of what it controls.
         manifest, config: as in the run directory.
         more: the tables that only some runs have, by name; use `table`.
@@ -270,6 +271,8 @@ def _main_region(regions: list[str]) -> str:
 
 def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
     groups = members.sort("member").unique(GROUP, keep="first", maintain_order=True).select(GROUP)
+    # The variant that effects are against comes first, wherever the configuration has it.
+    groups = groups.sort(pl.col("variant") != baseline_variant(members), maintain_order=True)
     suffix = [", ".join(f"{pretty(name)} {row[name]:g}" for name in varying) for row in groups.to_dicts()]
     labels = [
         f"{variant} ({text})" if text else variant for variant, text in zip(groups["variant"], suffix, strict=True)
