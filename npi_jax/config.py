@@ -14,6 +14,7 @@ import pydantic
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from npi_jax.config_errors import explain
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.interventions import Intervention, parse_intervention
 from npi_jax.errors import UserError
@@ -365,11 +366,11 @@ def make_config(values: Mapping[str, Any]) -> Config:
     try:
         values["model"] = pydantic.TypeAdapter(_MODELS[kind]).validate_python(model)
     except pydantic.ValidationError as error:
-        raise ConfigError(_explain(error, _MODELS[kind], "model.")) from error
+        raise ConfigError(explain(error, _MODELS[kind], "model.")) from error
     try:
         return pydantic.TypeAdapter(Config).validate_python(values)
     except pydantic.ValidationError as error:
-        raise ConfigError(_explain(error, Config)) from error
+        raise ConfigError(explain(error, Config)) from error
 
 
 def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -393,25 +394,3 @@ def _as_tuple(key: str, value: Any) -> Any:
 def _split_variants(text: str) -> list[str]:
     """Variants may be written in one string, as on the command line: ``full,downsample(only,0.1)``."""
     return [part for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-
-
-def _explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> str:
-    lines = []
-    for fault in error.errors():
-        field = prefix + ".".join(map(str, fault["loc"]))
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "unexpected_keyword_argument":
-            message = f"there is no such field; valid are {', '.join(_fields_beside(fault['loc'], root))}"
-        shown = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
-        lines.append(f"{field}{shown}: {message}" if field else message)
-    return "\n".join(lines)
-
-
-def _fields_beside(location: tuple[int | str, ...], root: type) -> list[str]:
-    cls: Any = root
-    for part in location[:-1]:
-        found = next((f.type for f in dataclasses.fields(cls) if f.name == part), None)
-        if not dataclasses.is_dataclass(found):
-            break
-        cls = found
-    return [field.name for field in dataclasses.fields(cls)]
