@@ -46,7 +46,7 @@ def curves_table(scores: pl.DataFrame) -> pl.DataFrame:
     correct = pl.when(finite.is_nan()).then(math.nan).otherwise(pl.col("correct").cast(pl.Float64))
     table = (
         scores.lazy()
-        .group_by(by)
+        .group_by(by, maintain_order=True)
         .agg(
             pl.col("variant").first(),
             pl.col("seed").first(),
@@ -76,9 +76,9 @@ def task_curves(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
         ((pl.col(name) * pl.col("n_items")).sum() / pl.col("n_items").sum()).alias(name)
         for name in ("accuracy", "delta")
     ]
-    tasks = kept.group_by(by).agg(*constant, *weighted)
+    tasks = kept.group_by(by, maintain_order=True).agg(*constant, *weighted)
     without = [name for name in by if name != "task"]
-    mean = tasks.group_by(without).agg(
+    mean = tasks.group_by(without, maintain_order=True).agg(
         pl.lit(MEAN_OVER_TASKS).alias("task"), *constant, pl.col("accuracy").mean(), pl.col("delta").mean()
     )
     columns = ["member", *GROUP, "seed", "step", "suite", "kind", "region", "task", "accuracy", "delta"]
@@ -96,18 +96,18 @@ def acquisition_table(curves: pl.DataFrame, members: pl.DataFrame, *, threshold:
     cell = [*GROUP, *_CELL]
     mean = (
         task_curves(curves, members)
-        .group_by([*cell, "step"])
+        .group_by([*cell, "step"], maintain_order=True)
         .agg(pl.col("accuracy").mean(), pl.col("seed").n_unique().cast(pl.Int64).alias("n_seeds"))
     )
     # NaN compares as the greatest number, and must not pass for learned.
     below = (pl.col("accuracy") < threshold) | pl.col("accuracy").is_nan()
     last_below = pl.col("step").filter(below).max().fill_null(-1)
-    table = mean.group_by(cell).agg(
+    table = mean.group_by(cell, maintain_order=True).agg(
         pl.col("step").filter(pl.col("step") > last_below).min().cast(pl.Int64).alias("acquired"),
         pl.lit(threshold, pl.Float64).alias("threshold"),
         pl.col("n_seeds").max(),
     )
-    counted = table.join(_diverged(members), on=list(GROUP), how="left", nulls_equal=True)
+    counted = table.join(_diverged(members), on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
     return counted.with_columns(pl.col("n_diverged").fill_null(0)).sort(_CELL + list(GROUP))
 
 
@@ -229,7 +229,7 @@ def _with_members(frame: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     unknown = frame.select("member").unique().join(members, on="member", how="anti")
     if len(unknown):
         raise ValueError(f"members {unknown['member'].sort().to_list()} have scores but are not in members")
-    return frame.join(members.select("member", "status", *HYPERPARAMETERS), on="member")
+    return frame.join(members.select("member", "status", *HYPERPARAMETERS), on="member", maintain_order="left")
 
 
 def _groups(members: pl.DataFrame) -> list[dict[str, object]]:

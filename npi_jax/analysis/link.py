@@ -163,7 +163,7 @@ def _effects(transfer: pl.DataFrame, suite: str | None, kind: str | None) -> pl.
 
 
 def _effect_matrix(effects: pl.DataFrame, tasks: list[str]) -> Float[np.ndarray, "tasks tasks"]:
-    mean = effects.group_by("removed", "task").agg(pl.col("effect").mean())
+    mean = effects.group_by("removed", "task", maintain_order=True).agg(pl.col("effect").mean())
     return _matrix(mean.iter_rows(), tasks)
 
 
@@ -182,7 +182,11 @@ def _alignments(aligned: pl.DataFrame, tasks: list[str]) -> Iterator[_Predictor]
     over_training = aligned.filter(pl.col("step") > 0).with_columns(pl.lit(MEAN_OVER_TRAINING).alias("step"))
     both = pl.concat([over_training.with_columns(pl.col("step").cast(aligned["step"].dtype)), aligned])
     finite = [pl.col(name).filter(pl.col(name).is_finite()).mean() for name in MEASURES]
-    means = both.group_by("group", "step", "task_i", "task_j").agg(finite).sort("group", "step", "task_i", "task_j")
+    means = (
+        both.group_by("group", "step", "task_i", "task_j", maintain_order=True)
+        .agg(finite)
+        .sort("group", "step", "task_i", "task_j")
+    )
     for (group, step), frame in means.group_by(["group", "step"], maintain_order=True):
         for name in MEASURES:
             if frame[name].is_not_null().any() or name == "corrected":

@@ -310,8 +310,10 @@ def with_ngram(final: pl.DataFrame, ngram: pl.DataFrame) -> pl.DataFrame:
         ngram: as `ngram_table` gives it.
     """
     cell = ["variant", "suite", "kind", "region"]
-    tasks = ngram.group_by([*cell, "task"]).agg(pl.col("correct").cast(pl.Float64).mean().alias("ngram"))
-    mean = tasks.group_by(cell).agg(pl.lit(MEAN_OVER_TASKS).alias("task"), pl.col("ngram").mean())
+    tasks = ngram.group_by([*cell, "task"], maintain_order=True).agg(
+        pl.col("correct").cast(pl.Float64).mean().alias("ngram")
+    )
+    mean = tasks.group_by(cell, maintain_order=True).agg(pl.lit(MEAN_OVER_TASKS).alias("task"), pl.col("ngram").mean())
     accuracy = pl.concat([tasks, mean.select(tasks.columns)])
     return final.drop("ngram", strict=False).join(
         accuracy, on=[*cell, "task"], how="left", maintain_order="left", validate="m:1"

@@ -45,14 +45,20 @@ def checks_table(tables: ReportTables) -> pl.DataFrame | None:
     if frame is None or counted is None:
         return None
     share = (pl.col("n_unreliable").sum() / pl.col("n_total").sum()).alias("unreliable")
-    shares = counted.group_by("group", "step").agg(share).with_columns(statistic=pl.lit("environments"))
+    shares = (
+        counted.group_by("group", "step", maintain_order=True).agg(share).with_columns(statistic=pl.lit("environments"))
+    )
     by = ["statistic", "group", "step"]
     means = (
         frame.with_columns(pl.col("corrected", "sign_conflict").fill_nan(None))
-        .group_by(by)
+        .group_by(by, maintain_order=True)
         .agg(pl.col("corrected").mean(), pl.col("sign_conflict").mean())
     )
-    return means.join(shares, on=by, how="left").select(*by, "unreliable", "corrected", "sign_conflict").sort(by)
+    return (
+        means.join(shares, on=by, how="left", maintain_order="left")
+        .select(*by, "unreliable", "corrected", "sign_conflict")
+        .sort(by)
+    )
 
 
 def checks_picture(tables: ReportTables) -> Picture | None:
@@ -117,7 +123,7 @@ def strata_picture(tables: ReportTables) -> Picture | None:
     usable = pl.col("reliable") & pl.col("corrected").is_finite()
     data = (
         frame.filter(pl.col("task_i") != pl.col("task_j"))
-        .group_by("label", "group", "npis", "seed")
+        .group_by("label", "group", "npis", "seed", maintain_order=True)
         .agg(
             pl.col("corrected").filter(usable).median(),
             pl.len().alias("n_pairs"),
@@ -147,7 +153,9 @@ def overlap_picture(tables: ReportTables) -> Picture | None:
         return None
     group = parameter_groups(frame)[0]
     by = ["label", "group", "k", "seed"]
-    data = frame.group_by(by).agg(pl.col("overlap", "ceiling").fill_nan(None).median(), pl.len().alias("n_pairs"))
+    data = frame.group_by(by, maintain_order=True).agg(
+        pl.col("overlap", "ceiling").fill_nan(None).median(), pl.len().alias("n_pairs")
+    )
     data = data.sort(by)
     k = int(data["k"].max())  # type: ignore[arg-type]
     here = data.filter((pl.col("group") == group) & (pl.col("k") == k)).to_dicts()

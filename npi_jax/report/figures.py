@@ -93,7 +93,7 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
     name = file_name("final", suite, kind, region)
     tasks = [*tables.tasks(cell), MEAN_OVER_TASKS]
     table = of_cell(tables.final, cell).pivot("task", index="label", values="accuracy")
-    order = pl.DataFrame({"label": list(tables.labels)}).join(table, on="label", how="left")
+    order = pl.DataFrame({"label": list(tables.labels)}).join(table, on="label", how="left", maintain_order="left")
     values = order.select(pl.col(tasks).cast(pl.Float64).fill_null(math.nan)).to_numpy()
     rows, columns = [cut(label, 30) for label in tables.labels], [panel_name(task) for task in tasks]
     wide = _heat_map(values, rows, columns, width=WIDE, salt=name)

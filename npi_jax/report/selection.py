@@ -105,7 +105,7 @@ def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
     usable = pl.col("reliable") & pl.col("corrected").is_finite()
     value = pl.col("corrected").filter(usable)
     return (
-        frame.group_by(by)
+        frame.group_by(by, maintain_order=True)
         .agg(
             value.mean().alias("corrected"),
             value.min().alias("low"),

@@ -159,7 +159,7 @@ def perplexities(tables: ReportTables) -> list[dict[str, Any]]:
     last = tables.metrics.filter(pl.col("valid_loss").is_not_null())
     last = last.filter(pl.col("step") == pl.col("step").max())
     value = pl.col("valid_loss").exp()
-    table = last.group_by("label", *GROUP).agg(
+    table = last.group_by("label", *GROUP, maintain_order=True).agg(
         value.mean().alias("mean"),
         value.min().alias("min"),
         value.max().alias("max"),

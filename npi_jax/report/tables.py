@@ -158,11 +158,11 @@ def load_tables(run: ReportedRun) -> ReportTables:
     named = labels.select(*GROUP, "label")
 
     def label(frame: pl.DataFrame) -> pl.DataFrame:
-        return frame.join(named, on=list(GROUP), how="left", nulls_equal=True)
+        return frame.join(named, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
 
     curves = _read(run, "curves")
     by_member = members.select("member", "status", *HYPERPARAMETERS)
-    metrics = run.metrics().join(by_member, on="member").filter(pl.col("status") == "ok")
+    metrics = run.metrics().join(by_member, on="member", maintain_order="left").filter(pl.col("status") == "ok")
     return ReportTables(
         path=Path(run.path),
         members=label(members),
@@ -193,7 +193,7 @@ def band(
         columns label, step, mean, low, high, n_seeds.
     """
     column = pl.col(value)
-    table = frame.group_by("label", "step").agg(
+    table = frame.group_by("label", "step", maintain_order=True).agg(
         column.mean().alias("mean"),
         column.min().alias("min"),
         column.max().alias("max"),
