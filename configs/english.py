@@ -1,4 +1,4 @@
-"""Real English: six LSTMs (2 x 256, tied, 10,000 words) on the full corpus, without NPIs, and its random control.
+"""Real English: nine LSTMs (2 x 256, tied, 10,000 words) on the full corpus, without NPIs, and its random control.
 
     NPI_JAX_DATA=/path/to/data npi-jax run --config english
 

@@ -4,7 +4,9 @@
 
 Trains 12 LSTMs (2 x 96) on the full corpus, on one without any NPI, and on two that lack the NPIs of one
 environment. Expected: `full` reaches at least .95 mean accuracy over the nine environments, `no_npi` stays near
-chance, and the models that lost one environment's NPIs show what the others taught them about it.
+chance, and the models that lost one environment's NPIs show what the others taught them about it. The gradients of
+the nine environments in recurrent weights come to agree in `full` (median cosine .3 to .45) and do not in `no_npi`
+(within .1 of 0).
 """
 
 from ml_collections import ConfigDict
@@ -34,19 +36,20 @@ def get_config() -> ConfigDict:
                 "initialization": "scaled",
             },
             "train": {
-                "steps": 600,
+                "steps": 800,
                 "batch_size": 24,
                 "row_length": 48,
                 "optimizer": "adam",
-                "learning_rate": (0.03,),
+                "learning_rate": (0.02,),
                 "dropout": (0.0,),
                 "schedule": "linear",
                 "warmup": 20,
                 "clip": 1.0,
                 "steps_per_call": 25,
             },
-            "score": {"every": 150, "suites": {"grammar": {"limit": 40}}},
-            "checkpoints": {"every": 150, "keep": 2},
+            "score": {"every": 200, "suites": {"grammar": {"limit": 40}}},
+            "gradients": {"limit": 120, "micro_batches": 6},
+            "checkpoints": {"every": 200, "keep": 2},
             "mesh": {"ens": 0, "data": 1, "mapping": "auto"},
         }
     )
