@@ -192,8 +192,8 @@ class GradientConfig:
         enabled: whether they are.
         suite: the suite whose tasks they are; empty for the first of `score.suites`.
         kind: of the items that are used; empty for ``licensor`` if the suite has such, otherwise its first kind.
-        limit: at most so many items of each paradigm, and of each task, evenly spaced. The suite is read anew with
-            this limit: gradients need more items than scores do, and cost less.
+        limit: at most so many items of each paradigm (evenly spaced), and of each task (drawn with a fixed seed).
+            The suite is read anew with this limit: gradients need more items than scores do, and cost less.
         micro_batches: parts that a task's items are dealt to; products between different parts are free of noise.
             At least 3, since fewer give no standard error; an even number from 4 on also compares each task with
             itself.

@@ -7,6 +7,7 @@ better.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -80,17 +81,20 @@ def choose_items(
     """Deal the items of every task to micro-batches.
 
     Items that have a sentence in common, of whatever tasks, come into micro-batches of the same number, so that
-    those of different numbers share no sentence: their products are free of common noise.
+    those of different numbers share no sentence: their products are free of common noise. Otherwise they are dealt in
+    an order drawn with a fixed seed, each form of the scored words evenly: suites often go through their words in
+    turn, and micro-batches of different words would not be samples of one task.
 
     Args:
         sentences: minimal pairs with the labels ``task`` and ``kind``.
         spec: what is scored; the critical region if it is among its regions, otherwise its first region.
         kind: of the items that are used.
         n_batches: micro-batches of each task.
-        most: most items of a task, evenly spaced; None for all.
+        most: most items of a task; None for all.
 
     Raises:
-        ValueError: if there is no item of that kind, or a task has too few for so many micro-batches.
+        ValueError: if there is no item of that kind, a task has too few for so many micro-batches, or a task is
+            named as ordinary text is.
     """
     if not sentences.is_pairs:
         raise ValueError("gradients of margins need minimal pairs; this suite has items of several conditions")
@@ -99,15 +103,17 @@ def choose_items(
     if not tasks:
         known = ", ".join(sorted({str(its) for its in kinds}))
         raise ValueError(f"no item is of kind {kind!r}; the suite has {known}")
+    if LM in tasks:
+        raise ValueError(f"a task is named {LM!r}, which stands for ordinary text; name it otherwise")
     region = "critical" if "critical" in spec.regions else spec.regions[0]
     spec = ScoreSpec.from_dict({**spec.to_dict(), "regions": (region,)})
-    component = _components(sentences)
+    component, form = _components(sentences), _forms(sentences, region)
     place: dict[int, int] = {}
     dealt = []
-    for task in tasks:
+    for number, task in enumerate(tasks):
         own = [index for index, its in enumerate(labels) if str(its) == task and kinds[index] == kind]
-        if most is not None and len(own) > most:
-            own = [own[index * len(own) // most] for index in range(most)]
+        own = [own[index] for index in np.random.default_rng((0, number)).permutation(len(own))][:most]
+        own.sort(key=lambda index: form[index])
         batches: list[list[int]] = [[] for _ in range(n_batches)]
         for index in own:
             free = min(range(n_batches), key=lambda number: len(batches[number]))
@@ -119,6 +125,16 @@ def choose_items(
             )
         dealt.append(tuple(map(tuple, batches)))
     return TaskItems(sentences, spec, tasks, tuple(dealt))
+
+
+def _forms(sentences: EncodedSentences, region: str) -> list[bytes]:
+    """What is scored of each item's good sentence, where the suite says; otherwise all are alike."""
+    spans = sentences.regions.get(region)
+    n_items = len(sentences.ids) // 2
+    if spans is None:
+        return [b""] * n_items
+    ids, spans = sentences.ids[::2], np.asarray(spans)[::2]
+    return [np.asarray(its, np.int64)[slice(*span)].tobytes() for its, span in zip(ids, spans.tolist(), strict=True)]
 
 
 def _components(sentences: EncodedSentences) -> Integer[np.ndarray, " items"]:
@@ -142,22 +158,25 @@ def task_batches(chosen: TaskItems) -> Batches:
 def item_batches(chosen: TaskItems, most: int) -> tuple[Batches, list[int], list[str]]:
     """A micro-batch for each single item, at most `most` of a task; no two of them have a sentence in common.
 
+    Tasks take turns, so that those that share sentences get about as many items each; one whose items all share a
+    sentence with others' may get none.
+
     Returns:
         the batches (each item is its own "task"), the items' numbers in the suite, and their tasks.
     """
-    found: list[int] = []
-    names: list[str] = []
     component = _components(chosen.sentences)
     seen: set[int] = set()
-    for task, batches in zip(chosen.tasks, chosen.items, strict=True):
-        fresh = {int(component[index]): index for batch in batches for index in batch}
-        items = sorted(index for number, index in fresh.items() if number not in seen)
-        if not items:
-            raise ValueError(f"every item of task {task!r} shares a sentence with one of another task")
-        kept = items if len(items) <= most else [items[index * len(items) // most] for index in range(most)]
-        seen |= {int(component[index]) for index in kept}
-        found += kept
-        names += [task] * len(kept)
+    # Batch by batch in turn, as each holds every form.
+    left = [iter([i for dealt in zip_longest(*batches) for i in dealt if i is not None]) for batches in chosen.items]
+    kept: list[list[int]] = [[] for _ in chosen.tasks]
+    for _ in range(most):
+        for own, items in zip(kept, left, strict=True):
+            fresh = next((index for index in items if int(component[index]) not in seen), None)
+            if fresh is not None:
+                own.append(fresh)
+                seen.add(int(component[fresh]))
+    found = [index for own in kept for index in sorted(own)]
+    names = [task for task, own in zip(chosen.tasks, kept, strict=True) for _ in own]
     family = _family(chosen, [(index,) for index in found])
     return Batches((family,), tuple(map(str, found)), np.ones((len(found), 1), np.int64)), found, names
 

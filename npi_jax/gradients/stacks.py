@@ -16,6 +16,8 @@ Grams = dict[str, Float[Array, "groups vectors vectors"]]
 Part = tuple[str, dict[str, Array]]
 """A parameter group and the products, of each kind, of some of its parameters' gradients."""
 
+SUM = "all"
+"""The group that analysis adds: the sum over all others."""
 ADAM_EPS = 1e-8
 """As in `optax.scale_by_adam`."""
 CACHED = 8192
@@ -52,9 +54,20 @@ class Layout:
 
 
 def _top_level(path: Path) -> str:
-    """The group of a parameter of a model of the user's own: the first part of its path."""
-    part = path[0] if path else "all"
-    return str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part))))
+    """The group of a parameter of a model of the user's own: the first part of its path.
+
+    Raises:
+        ValueError: if it has the name of the sum over all groups.
+    """
+    if not path:
+        return "parameters"
+    part = path[0]
+    name = str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part))))
+    if name == SUM:
+        raise ValueError(
+            f"the model has parameters named {SUM!r}, which stands for the sum of all; name them otherwise"
+        )
+    return name
 
 
 def roots_of(second_moment: Any) -> list[Array] | None:

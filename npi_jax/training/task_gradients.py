@@ -38,7 +38,7 @@ class TaskGradients:
         lookahead: see `make_lookahead`; None if not wanted.
         items: which items stand for which task.
         single_items: numbers, tasks and NPIs of the single items.
-        suite: name of their suite.
+        suite, kind: of the items.
     """
 
     products: Products
@@ -47,6 +47,7 @@ class TaskGradients:
     items: TaskItems
     single_items: tuple[list[int], list[str], list[str]]
     suite: str
+    kind: str
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -82,6 +83,8 @@ class TaskGradients:
             "groups": np.array(self.products.groups),
             "tasks": np.array(self.products.batches.tasks),
             "n_items": self.products.batches.n_items,
+            "suite": np.array(self.suite),
+            "kind": np.array(self.kind),
         }
         if "item_gram" in values:
             numbers, tasks, npis = self.single_items
@@ -99,6 +102,7 @@ class TaskGradients:
         """For the manifest."""
         return {
             "suite": self.suite,
+            "kind": self.kind,
             "region": self.items.spec.regions[0],
             "tasks": list(self.products.batches.tasks),
             "groups": list(self.products.groups),
@@ -134,13 +138,13 @@ def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> Tas
                 n_batches=wanted.micro_batches,
                 rows=wanted.text_rows,
             )
+        params = jax.eval_shape(model.init, jax.random.key(0))
+        budget = None if wanted.memory_mib is None else wanted.memory_mib << 20
+        products = make_products(model, params, batches, budget=budget, method=wanted.method)
     except ValueError as error:
         raise UserError(
             f"gradients (suite {name!r}): {error}. gradients.enabled = False compares no gradients"
         ) from error
-    params = jax.eval_shape(model.init, jax.random.key(0))
-    budget = None if wanted.memory_mib is None else wanted.memory_mib << 20
-    products = make_products(model, params, batches, budget=budget, method=wanted.method)
     single = None
     single_items: tuple[list[int], list[str], list[str]] = ([], [], [])
     if wanted.single_items:
@@ -150,4 +154,4 @@ def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> Tas
         npis = [item.good[slice(*item.critical_good)].lower() for item in chosen]
         single_items = (numbers, tasks, npis)
     lookahead = make_lookahead(model, batches) if wanted.lookahead else None
-    return TaskGradients(products, single, lookahead, items, single_items, name)
+    return TaskGradients(products, single, lookahead, items, single_items, name, kind)

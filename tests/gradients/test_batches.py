@@ -48,11 +48,36 @@ def test_items_that_share_a_sentence_get_the_same_number_whatever_their_task():
     assert sorted(place) == list(range(6))
 
 
-def test_a_limit_takes_items_evenly():
+def test_words_that_a_suite_goes_through_in_turn_are_in_every_micro_batch():
+    """Dealt in the suite's own order, each of four micro-batches would get one of the four words."""
+    words = [20, 21, 22, 23]
+    pairs = [([index % 7 + 2, index + 30, words[index % 4]], [9, index + 30, words[index % 4]]) for index in range(48)]
+    regions = np.array([[[2, 3], [2, 3]]] * 48)
+    plain = encode_pairs(pairs, regions, start=1, end=1)
+    labels = {"task": ["a"] * 24 + ["b"] * 24, "kind": ["licensor"] * 48, "item": [f"i{n}" for n in range(48)]}
+    sentences = EncodedSentences(**{**vars(plain), "labels": labels})
+    for most in (None, 16):
+        found = choose_items(sentences, ScoreSpec(), kind="licensor", n_batches=4, most=most)
+        for task in found.items:
+            for batch in task:
+                counts = np.bincount([index % 4 for index in batch], minlength=4)
+                # Of 24 items each word has 6, of four micro-batches each 1 or 2.
+                assert np.ptp(counts) <= (1 if most is None else 3)
+                # Nor does anything else that comes in turn decide.
+                assert len({index % 8 for index in batch}) > 2 or most
+
+
+def test_a_limit_takes_so_many():
     spec = ScoreSpec()
     found = choose_items(encoded(8).sentences(spec), spec, kind="licensor", n_batches=2, most=4)
-    first = sorted(index for batch in found.items[0] for index in batch)
-    assert first == [0, 2, 4, 6]
+    assert [[len(batch) for batch in task] for task in found.items] == [[2, 2]] * len(ENVIRONMENTS)
+    again = choose_items(encoded(8).sentences(spec), spec, kind="licensor", n_batches=2, most=4)
+    assert found.items == again.items
+
+
+def test_ordinary_texts_name_is_taken():
+    with pytest.raises(ValueError, match="a task is named 'lm'"):
+        choose_items(labelled([([2], [3]), ([4], [5])], ["lm", "a"]), SENTENCE, kind="licensor", n_batches=1)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +118,19 @@ def test_single_items_are_batches_of_one():
     assert batches.n_items.shape == (27, 1)
     assert len(set(numbers)) == 27
     assert tasks == [name for name in ENVIRONMENTS for _ in range(3)]
+
+
+def test_tasks_that_share_sentences_share_the_single_items():
+    """Two tasks of the same bad sentences: the first would take them all if it were asked first."""
+    pairs = [([2, 10 + index], [3, 40 + index]) for index in range(20)]
+    pairs += [([4, 10 + index], [3, 40 + index]) for index in range(20)]
+    found = choose_items(labelled(pairs, ["a"] * 20 + ["b"] * 20), SENTENCE, kind="licensor", n_batches=2)
+    _, numbers, tasks = item_batches(found, 16)
+    assert (tasks.count("a"), tasks.count("b")) == (10, 10)
+    assert len({number % 20 for number in numbers}) == 20
+    # One that is left without any is left out.
+    alone = choose_items(labelled([*pairs[:2], *pairs[20:22]], list("aabb")), SENTENCE, kind="licensor", n_batches=2)
+    assert set(item_batches(alone, 1)[2]) == {"a", "b"}
 
 
 def test_text_is_read_as_in_training():

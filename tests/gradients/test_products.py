@@ -168,6 +168,16 @@ def test_a_model_of_ones_own_has_its_top_level_names_as_groups():
     assert np.asarray(found).any(axis=(1, 2)).all()
 
 
+def test_the_sums_name_is_taken():
+    class Odd(Bigram):
+        def init(self, key):
+            return {"all": super().init(key)["table"]}
+
+    model = Odd()
+    with pytest.raises(ValueError, match="parameters named 'all', which stands for the sum"):
+        make_products(model, model.init(jax.random.key(0)), task_batches(chosen(items=4)))
+
+
 def test_bfloat16_models_are_compared_in_float32():
     model, params = trained(MODELS["lstm"])
     rounded = make_model(LSTMConfig(10, 12, 2, compute_dtype="bfloat16"), TOKENIZER.vocab_size)

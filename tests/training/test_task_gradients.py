@@ -71,6 +71,7 @@ def test_every_checkpoint_has_the_products_of_all_members(path):
         assert found["tasks"].tolist() == [*ENVIRONMENTS, "lm"]
         assert found["groups"].tolist() == ["embedding", "output", "recurrent_0"]
         assert found["n_items"].shape == (10, 4)
+        assert (found["suite"].item(), found["kind"].item()) == ("grammar", "licensor")
         for name in ("gram", "gram_abs", "gram_adam"):
             assert found[name].shape == (4, 3, 40, 40)
         assert np.isfinite(found["gram"]).all()
