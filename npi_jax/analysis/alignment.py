@@ -29,9 +29,6 @@ __all__ = [
     "cosines",
     "cross_products",
     "load_grams",
-    "naive_cosines",
-    "noise_scale",
-    "same_task",
     "sign_conflict",
 ]
 
@@ -58,7 +55,9 @@ class Alignment:
         state: of each pair, `OK` or why ``corrected`` is NaN.
         norm, norm_low, norm_high: norm of each task's gradient, sqrt(C_ii), with a 95 % interval; the norm is NaN
             where ``task_state`` is not `OK`, while the interval then still says how large it may be.
-        noise_scale: items at which noise and gradient are equally large; see `noise_scale`.
+        noise_scale: B = tr(Sigma) / |g|^2, the number of items at which noise and gradient are equally large, with
+            Sigma the covariance of the gradients of single items (McCandlish et al. 2018, An empirical model of
+            large-batch training, arXiv 1812.06162); NaN where the norm is.
         reliability: C_ii / |mean gradient|^2: what share of the squared length of the mean gradient is not noise.
         task_state: of each task, `OK` or why its norm is NaN.
     """
@@ -175,35 +174,6 @@ def cosines(products: Float[np.ndarray, "*lead tasks tasks"]) -> Float[np.ndarra
     """Products divided by the square roots of their diagonals; NaN where a diagonal entry is not positive."""
     norm = np.sqrt(_positive(_diagonal(products)))
     return products / (norm[..., :, None] * norm[..., None, :])
-
-
-def naive_cosines(
-    gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.ndarray, "tasks batches"]
-) -> Float[np.ndarray, "*lead tasks tasks"]:
-    """Cosines of the mean gradients over all items, as they come: shrunk by noise, or blown up by shared sentences."""
-    return align(gram, n_items).naive
-
-
-def noise_scale(
-    gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.ndarray, "tasks batches"]
-) -> Float[np.ndarray, "*lead tasks"]:
-    """B = tr(Sigma) / |g|^2 of each task: the number of items at which noise and gradient are equally large.
-
-    Sigma is the covariance of the gradients of single items; McCandlish et al. (2018), An empirical model of
-    large-batch training, arXiv 1812.06162. NaN where the norm is not told from 0.
-    """
-    return align(gram, n_items).noise_scale
-
-
-def same_task(gram: Float[np.ndarray, "*lead vectors vectors"], n_batches: int) -> Float[np.ndarray, "*lead tasks"]:
-    """The corrected cosine of each task with itself, from two halves that share no micro-batch.
-
-    Of the halves A and B the norms come from cross products within A and within B, the numerator from products of A
-    with B; the mean over the ways to split (with K > 12 over a fixed sample of 200). About 1 if micro-batches are
-    samples of one population. NaN if K is odd or below 4, or if a half leaves no positive squared norm.
-    """
-    _check(gram.shape[-1], n_batches)
-    return _same_task(_blocks(gram, n_batches))
 
 
 def sign_conflict(
@@ -341,6 +311,12 @@ def _splits(n_batches: int) -> np.ndarray:
 
 
 def _same_task(blocks: np.ndarray) -> np.ndarray:
+    """The corrected cosine of each task with itself, from two halves that share no micro-batch.
+
+    Of the halves A and B the norms come from cross products within A and within B, the numerator from products of A
+    with B; the mean over the ways to split (with K > 12 over a fixed sample of 200). About 1 if micro-batches are
+    samples of one population. NaN if K is odd or below 4, or if a half leaves no positive squared norm.
+    """
     own = np.moveaxis(np.diagonal(blocks, axis1=-4, axis2=-3), -1, -3)
     n_batches = own.shape[-1]
     inside = _splits(n_batches)

@@ -27,6 +27,10 @@ MEAN_SCHEMA: Final[dict[str, type[pl.DataType]]] = {
 }
 
 _DRAWS: Final = 1000
+_OVER: Final = {
+    statistics.SEEDS_AND_ITEMS: "seeds and micro-batches",
+    statistics.ITEMS: "micro-batches",
+}
 
 
 def mean_table(
@@ -50,11 +54,19 @@ def mean_table(
     """
     n_batches = grams.n_items.shape[1]
     counts, which = np.unique(bootstrap_counts(n_batches, _DRAWS), axis=0, return_inverse=True)
-    drawn = bootstrap_cosines(grams.gram, counts)
-    # Micro-batches are few, and so are the different draws: medians of each are taken once.
+    entries = _statistics(grams.tasks)
+    # Micro-batches are few, and so are the different draws: medians of each are taken once, a member at a time, since
+    # all draws of all pairs of many tasks would not fit into memory.
+    medians = {name: np.empty((*grams.gram.shape[:2], len(counts))) for name in entries if name != SAME_TASK}
+    for member, gram in enumerate(grams.gram):
+        drawn = bootstrap_cosines(gram, counts)
+        for name, by_member in medians.items():
+            first, second = entries[name]
+            kept = found.reliable[member][..., None, first, second]
+            by_member[member] = _median(np.where(kept, drawn[..., first, second], np.nan))
     rows: list[dict[str, object]] = []
     parts = [(dict(zip(GROUP, key, strict=True)), kept) for key, kept in _variants(members)]
-    for statistic, (first, second) in _statistics(grams.tasks).items():
+    for statistic, (first, second) in entries.items():
         pairs = {
             "corrected": found.corrected,
             "adam": adam.corrected,
@@ -63,8 +75,7 @@ def mean_table(
         }
         values = {name: _median(value[..., first, second]) for name, value in pairs.items()}
         reliable = found.reliable[..., first, second]
-        resampled = np.where(reliable[:, :, None], drawn[..., first, second], np.nan)
-        by_draw = None if statistic == SAME_TASK else _median(resampled)[..., which.ravel()]
+        by_draw = medians[statistic][..., which.ravel()] if statistic in medians else None
         left_out = (~reliable).sum(axis=-1)
         for constant, kept in parts:
             for number, group in enumerate(grams.groups):
@@ -114,7 +125,7 @@ def _interval(values: np.ndarray, draws: np.ndarray | None, n_batches: int) -> d
         "low": interval.low,
         "high": interval.high,
         "n_seeds": interval.n_seeds,
-        "interval_over": SEEDS if draws is None else interval.interval_over,
+        "interval_over": SEEDS if draws is None else _OVER[interval.interval_over],
     }
 
 

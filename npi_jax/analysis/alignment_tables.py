@@ -12,6 +12,7 @@ from npi_jax.analysis import alignment_items
 from npi_jax.analysis.alignment import Alignment, align, sign_conflict
 from npi_jax.analysis.alignment_means import MEAN_SCHEMA, mean_table
 from npi_jax.analysis.grams import ALL, Grams, load_grams
+from npi_jax.errors import UserError
 
 DIVERGED: Final = "diverged"
 
@@ -25,6 +26,7 @@ _SCHEMAS: Final[dict[str, dict[str, type[pl.DataType]]]] = {
         "reliable": pl.Boolean,
         "reason": pl.String,
         **dict.fromkeys(("se", "adam", "sign_conflict"), pl.Float64),
+        **dict.fromkeys(("adam_reason", "suite", "kind"), pl.String),
     },
     "gradients": {
         **_HEAD,
@@ -79,7 +81,7 @@ def alignment_tables(
         by name; nothing if there is no folder gradients/.
 
     Raises:
-        ValueError: naming the file, if one cannot be read, or holds another number of members.
+        UserError: naming the file, if one cannot be read, or holds another number of members.
     """
     folder = Path(run_path) / "gradients"
     if not folder.is_dir():
@@ -89,7 +91,7 @@ def alignment_tables(
     for path in sorted(folder.glob("*.npz"), key=_step):
         part = _Part(_step(path), load_grams(path).with_sums().ordered(tasks), members)
         if len(part.grams.gram) != len(members):
-            raise ValueError(f"{path}: gram is of {len(part.grams.gram)} members, the run has {len(members)}")
+            raise UserError(f"{path}: gram is of {len(part.grams.gram)} members, the run has {len(members)}")
         for name, table in part.tables(k).items():
             found[name].append(table)
     return {name: pl.concat([pl.DataFrame(schema=_SCHEMAS[name]), *parts]) for name, parts in found.items()}
@@ -97,7 +99,7 @@ def alignment_tables(
 
 def _step(path: Path) -> int:
     if not path.stem.isdigit():
-        raise ValueError(f"{path}: files of gradients are named by their step, as in 512.npz")
+        raise UserError(f"{path}: files of gradients are named by their step, as in 512.npz")
     return int(path.stem)
 
 
@@ -143,6 +145,8 @@ class _Part:
         columns = {name: self._kept(value[..., first, second]) for name, value in numbers.items()}
         reasons = self._because(found.reasons(self.grams.tasks)[..., first, second])
         columns |= {"reason": reasons, "reliable": reasons == ""}
+        columns["adam_reason"] = self._because(adam.reasons(self.grams.tasks)[..., first, second])
+        columns |= {name: np.full(reasons.shape, getattr(self.grams, name), object) for name in ("suite", "kind")}
         pairs = {"task_i": self._tasks(first), "task_j": self._tasks(second)}
         return self._frame("alignment", columns, {"group": self.grams.groups}, pairs)
 

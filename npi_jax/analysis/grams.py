@@ -9,6 +9,8 @@ from typing import Any, Final
 import numpy as np
 from jaxtyping import Float, Integer
 
+from npi_jax.errors import UserError
+
 LM: Final = "lm"
 """The pseudo-task that is ordinary text."""
 ALL: Final = "all"
@@ -16,8 +18,11 @@ ALL: Final = "all"
 
 _LAYERED: Final = ("recurrent", "blocks")
 _REQUIRED: Final = ("groups", "tasks", "n_items", "gram")
-# Products of one file are float32 sums in two orders; they agree far better than this.
+# The products of i with j and of j with i are float32 sums in two orders, which agree far better than this; where they
+# do not, what is left after sums have cancelled is rounding.
 _ASYMMETRY: Final = 1e-3
+# If more of a file's products than this are so, it is no file of products.
+_DAMAGED: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,11 +64,13 @@ class Grams:
         groups: parameter groups, with sums of groups after `with_sums`.
         tasks: names of the T tasks; `LM` stands for ordinary text.
         n_items: [T, K] items (of text: tokens) in each of K micro-batches of each task.
-        gram: [members, groups, T * K, T * K]; micro-batch k of task t is row ``t * K + k``.
+        gram: [members, groups, T * K, T * K]; micro-batch k of task t is row ``t * K + k``. NaN where rounding is
+            all that is left of a product.
         gram_adam: the same with each coordinate divided by the square root of Adam's second moment; NaN where there
             is none.
         gram_abs: the same of absolute values; NaN where they were not computed.
         items, lookahead: None but in the last checkpoint's file.
+        suite, kind: of the items; "" where the file does not say.
     """
 
     groups: tuple[str, ...]
@@ -74,6 +81,8 @@ class Grams:
     gram_abs: Float[np.ndarray, "members groups vectors vectors"]
     items: Items | None = None
     lookahead: Lookahead | None = None
+    suite: str = ""
+    kind: str = ""
 
     def with_sums(self) -> "Grams":
         """The same with the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups) joined.
@@ -116,7 +125,7 @@ def load_grams(path: Path) -> Grams:
     """Read ``gradients/STEP.npz``; arrays become float64, and what is not finite becomes NaN.
 
     Raises:
-        ValueError: naming the file and the array that is missing, of another shape than the others, or not symmetric.
+        UserError: naming the file and the array that is missing, of another shape than the others, or not symmetric.
         FileNotFoundError: if there is no such file.
     """
     arrays = _read(Path(path))
@@ -124,7 +133,7 @@ def load_grams(path: Path) -> Grams:
     groups, tasks = file.names("groups"), file.names("tasks")
     n_items = file.array("n_items", (len(tasks), None))
     if not np.issubdtype(n_items.dtype, np.integer):
-        raise ValueError(f"{path}: n_items has dtype {n_items.dtype}; it counts items and must be of integers")
+        raise UserError(f"{path}: n_items has dtype {n_items.dtype}; it counts items and must be of integers")
     n_vectors = n_items.size
     gram = file.gram("gram", (None, len(groups), n_vectors, n_vectors))
     absent = np.full(gram.shape, np.nan)
@@ -137,6 +146,7 @@ def load_grams(path: Path) -> Grams:
         file.gram("gram_abs", gram.shape) if "gram_abs" in arrays else absent,
         file.items(len(gram), len(groups)) if "item_gram" in arrays else None,
         file.ahead(len(gram), len(tasks)) if "lookahead" in arrays else None,
+        **{name: str(file.array(name, ())) for name in ("suite", "kind") if name in arrays},
     )
 
 
@@ -146,10 +156,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a file of gradient products ({error})") from error
+        raise UserError(f"{path}: not a file of gradient products ({error})") from error
     for name in _REQUIRED:
         if name not in arrays:
-            raise ValueError(f"{path}: has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}")
+            raise UserError(f"{path}: has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}")
     return arrays
 
 
@@ -160,23 +170,23 @@ class _File:
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
         if name not in self.arrays:
-            raise ValueError(f"{self.path}: has no array {name!r}")
+            raise UserError(f"{self.path}: has no array {name!r}")
         array = self.arrays[name]
         fits = len(array.shape) == len(shape) and all(w in (None, h) for h, w in zip(array.shape, shape, strict=True))
         if not fits:
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise ValueError(f"{self.path}: {name} has shape {list(array.shape)}; expected [{wanted}]")
+            raise UserError(f"{self.path}: {name} has shape {list(array.shape)}; expected [{wanted}]")
         return array
 
     def names(self, name: str, length: int | None = None, *, unique: bool = True) -> tuple[str, ...]:
         array = self.array(name, (length,))
         if array.dtype.kind != "U":
-            raise ValueError(f"{self.path}: {name} has dtype {array.dtype}; it must hold names")
+            raise UserError(f"{self.path}: {name} has dtype {array.dtype}; it must hold names")
         names = tuple(map(str, array))
         if unique and len(set(names)) < len(names):
-            raise ValueError(f"{self.path}: {name} names something twice: {', '.join(names)}")
+            raise UserError(f"{self.path}: {name} names something twice: {', '.join(names)}")
         if not names:
-            raise ValueError(f"{self.path}: {name} is empty")
+            raise UserError(f"{self.path}: {name} is empty")
         return names
 
     def floats(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
@@ -184,16 +194,15 @@ class _File:
         return np.where(np.isfinite(array), array, np.nan)
 
     def gram(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """The mean of both sides; NaN where they differ by more than rounding, or one of them is NaN."""
         gram = self.floats(name, shape)
         other = np.swapaxes(gram, -1, -2)
         norms = np.sqrt(np.abs(np.diagonal(gram, axis1=-2, axis2=-1)))
-        # A NaN on one side only is asymmetric as well.
-        apart = np.isnan(gram) != np.isnan(other)
-        apart |= np.abs(gram - other) > _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
-        if apart.any():
+        apart = np.abs(gram - other) > _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
+        if apart.mean() > _DAMAGED:
             place = [int(index) for index in np.argwhere(apart)[0]]
-            raise ValueError(f"{self.path}: {name} is not symmetric, first at {place}")
-        return gram
+            raise UserError(f"{self.path}: {name} is not symmetric, first at {place}; the file is damaged")
+        return np.where(apart, np.nan, (gram + other) / 2)
 
     def items(self, n_members: int, n_groups: int) -> Items:
         task = self.names("item_task", unique=False)

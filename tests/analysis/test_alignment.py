@@ -12,9 +12,6 @@ from npi_jax.analysis.alignment import (
     bootstrap_cosines,
     bootstrap_counts,
     cross_products,
-    naive_cosines,
-    noise_scale,
-    same_task,
     sign_conflict,
 )
 from npi_jax.analysis.grams import load_grams
@@ -142,19 +139,15 @@ def test_products_within_a_micro_batch_do_not_enter():
     assert (other.naive[..., 0, 1] > one.naive[..., 0, 1]).all()
 
 
-def test_single_measures_are_those_of_align():
-    gram, n_items = products(draw_gradients()), np.full((4, 4), 10)
-    found = align(gram, n_items)
-    index = np.arange(4)
-    np.testing.assert_array_equal(cross_products(gram, 4), found.products)
-    np.testing.assert_array_equal(naive_cosines(gram, n_items), found.naive)
-    np.testing.assert_array_equal(noise_scale(gram, n_items), found.noise_scale)
-    np.testing.assert_array_equal(same_task(gram, 4), found.corrected[..., index, index])
+def test_cross_products_are_those_of_align():
+    gram = products(draw_gradients())
+    np.testing.assert_array_equal(cross_products(gram, 4), align(gram, np.full((4, 4), 10)).products)
 
 
 def test_many_micro_batches_are_split_in_a_sample_of_ways():
     vectors = draw_gradients(members=1, groups=1, tasks=2, batches=14, parameters=2000, noise=1.0)
-    assert same_task(products(vectors), 14) == pytest.approx(np.ones((1, 1, 2)), abs=0.05)
+    found = align(products(vectors), np.full((2, 14), 1)).corrected
+    assert np.diagonal(found, axis1=-2, axis2=-1) == pytest.approx(np.ones((1, 1, 2)), abs=0.05)
 
 
 def test_bootstrap_weighs_by_multiplicity():
@@ -193,7 +186,7 @@ def test_sizes_that_disagree_are_an_error():
     with pytest.raises(ValueError, match="gram has 12 rows, but n_items says 2 tasks times 4 micro-batches"):
         align(np.eye(12), np.ones((2, 4), int))
     with pytest.raises(ValueError, match="gram has 10 rows, which 4 micro-batches do not divide"):
-        same_task(np.eye(10), 4)
+        cross_products(np.eye(10), 4)
 
 
 def test_two_micro_batches_have_products_but_no_error():
@@ -323,10 +316,15 @@ def test_tasks_in_another_order(tmp_path):
     assert other.lookahead.change[1, 0, 2] == change[1, 2, 1]
 
 
-def lopsided():
+def test_a_product_of_which_rounding_is_left_is_lost_for_its_member_alone(tmp_path):
     gram = products(draw_gradients()).astype(np.float32)
     gram[1, 2, 3, 4] += 10
-    return gram
+    gram[1, 2, 5, 6] = np.nan
+    found = load_grams(save(tmp_path, gram=gram)).gram
+    lost = np.isnan(found)
+    assert lost.sum() == 4
+    assert lost[1, 2, [3, 4, 5, 6], [4, 3, 6, 5]].all()
+    np.testing.assert_allclose(found[0], gram[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +332,10 @@ def lopsided():
     [
         ({"gram": None}, "has no array 'gram'; it has gram_abs, gram_adam, groups"),
         ({"gram": np.zeros((2, 4, 16, 15))}, r"gram has shape \[2, 4, 16, 15\]; expected \[any, 4, 16, 16\]"),
-        ({"gram": lopsided()}, r"gram is not symmetric, first at \[1, 2, 3, 4\]"),
+        (
+            {"gram": np.arange(2 * 4 * 16.0 * 16).reshape(2, 4, 16, 16)},
+            r"gram is not symmetric, first at \[0, 0, 0, 1\]",
+        ),
         ({"gram_abs": np.zeros((3, 4, 16, 16))}, r"gram_abs has shape \[3, 4, 16, 16\]"),
         ({"tasks": np.array(["only"] * 4)}, "tasks names something twice"),
         ({"tasks": np.array([], dtype=str)}, "tasks is empty"),

@@ -14,7 +14,7 @@ HEAD = ["member", "variant", "seed", "step"]
 COLUMNS = {
     "alignment": [
         *(*HEAD, "group", "task_i", "task_j", "corrected", "naive", "reliable", "reason", "se", "adam"),
-        "sign_conflict",
+        *("sign_conflict", "adam_reason", "suite", "kind"),
     ],
     "gradients": [
         *(*HEAD, "group", "task", "norm", "norm_low", "norm_high", "noise_scale", "reliability", "reliable", "reason"),
@@ -168,7 +168,7 @@ def test_diverged_members_keep_their_rows(tmp_path):
     )
     assert row["corrected"] == pytest.approx(alone["corrected"].median())
     assert (row["n_seeds"], row["n_pairs"], row["n_unreliable"]) == (1, 3, 3)
-    assert row["interval_over"] == statistics.ITEMS
+    assert row["interval_over"] == "micro-batches"
 
 
 def test_a_variant_without_a_member_left_has_no_mean(tmp_path):
@@ -205,7 +205,7 @@ def test_mean_is_that_of_medians_with_paired_draws(tmp_path):
     means = np.array(by_member.sort("member")["corrected"])
     expected = statistics.seed_interval(means, draws, n_items=4)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-3)
-    assert (row["n_seeds"], row["interval_over"]) == (4, statistics.SEEDS_AND_ITEMS)
+    assert (row["n_seeds"], row["interval_over"]) == (4, "seeds and micro-batches")
     text = cell(tables["alignment_mean"], group="output", statistic="lm")
     with_lm = tables["alignment"].filter(pl.col("task_i") != "lm", group="output", task_j="lm", reliable=True)
     assert text["corrected"] == pytest.approx(
