@@ -17,13 +17,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from scipy import special
 
 from npi_jax.analysis import statistics
 from npi_jax.analysis.outcomes import CELL, LINEAR, baseline_variant, settings, task_outcomes
 
 SEEDS: Final = (3, 5, 10, 20)
 POWER: Final = 0.8
+_SDS: Final = ("seed_sd", "item_sd", "residual_sd")
 
 _POWER: Final = {
     "outcome": pl.String,
@@ -33,7 +33,7 @@ _POWER: Final = {
 }
 _COMPONENTS: Final = {
     **dict.fromkeys(("intervention", *CELL, "task", "outcome"), pl.String),
-    **dict.fromkeys(("effect", "seed_sd", "item_sd", "residual_sd"), pl.Float64),
+    **dict.fromkeys(("effect", *_SDS), pl.Float64),
     **dict.fromkeys(("n_seeds", "n_items"), pl.Int64),
 }
 
@@ -75,10 +75,11 @@ def power_table(
         raise ValueError(
             f"seeds={tuple(seeds)}, items={items}, simulations={simulations}: at least 2, 2 and 100 are needed"
         )
-    if not 0 < alpha < 1 or min(seed_sd, item_sd, residual_sd) < 0 or seed_sd + item_sd + residual_sd == 0:
+    total = seed_sd + item_sd + residual_sd
+    if not (0 < alpha < 1 and min(seed_sd, item_sd, residual_sd) >= 0 and 0 < total < math.inf):
         raise ValueError(
             f"alpha={alpha}, standard deviations {(seed_sd, item_sd, residual_sd)}: alpha has to lie between 0 and 1, "
-            "standard deviations may not be negative, nor all 0"
+            "standard deviations have to be finite, may not be negative, nor all 0"
         )
     rows = []
     for n_seeds in seeds:
@@ -113,7 +114,7 @@ def variance_components(scores: pl.DataFrame, members: pl.DataFrame, *, baseline
 
     Returns:
         a row for every variant but the baseline, task and outcome (`LINEAR`), with the effect and three standard
-        deviations; none for pairs of variants that share fewer than two seeds. Take medians over rows.
+        deviations; none for pairs of variants that share fewer than two seeds. `pooled` makes one of them.
     """
     reference = baseline_variant(members, baseline)
     rows: list[dict[str, Any]] = []
@@ -128,6 +129,30 @@ def variance_components(scores: pl.DataFrame, members: pl.DataFrame, *, baseline
                 for outcome, values in zip(LINEAR, task.items[:, one] - task.items[:, other], strict=True):
                     rows.append(names | {"outcome": outcome} | _components(values))
     return pl.DataFrame(rows, schema=_COMPONENTS)
+
+
+def pooled(components: pl.DataFrame) -> dict[str, float]:
+    """Standard deviations of a task drawn at random from those in which anything varies.
+
+    Root mean squares over rows of one outcome and kind: variances add up. A median of standard deviations, each from a
+    few seeds and cut at 0, comes out too small, and the power too large. Rows without any variance are left out: both
+    variants got everything right, and nothing could have been found.
+
+    Args:
+        components: rows of `variance_components`.
+
+    Returns:
+        seed_sd, item_sd, residual_sd.
+
+    Raises:
+        ValueError: if nothing varies.
+    """
+    varies = components.filter(
+        pl.all_horizontal(pl.col(*_SDS).is_finite()) & pl.any_horizontal(pl.col(name) > 0 for name in _SDS)
+    )
+    if varies.is_empty():
+        raise ValueError("nothing varies in any of these tasks")
+    return {name: float(varies.select(pl.col(name).pow(2).mean().sqrt()).item()) for name in _SDS}
 
 
 def print_power(table: pl.DataFrame, console: Console) -> None:
@@ -159,8 +184,8 @@ def _simulate(
         expected * random.chisquare(freedom, size=simulations) / freedom
         for expected, freedom in zip((of_seed + residual, of_item + residual, residual), freedoms, strict=True)
     ]
-    total, freedom = statistics.mean_variance(*parts, n_seeds=n_seeds, n_items=n_items)
-    return means, np.sqrt(total) * special.stdtrit(freedom, 1 - alpha / 2)
+    total, share = statistics.mean_variance(*parts)
+    return means, np.sqrt(total) * statistics.critical_t(share, alpha, n_seeds=n_seeds, n_items=n_items)
 
 
 def _components(values: Float[np.ndarray, "seeds items"]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from npi_jax.analysis.power import power_table, print_power, variance_components
+from npi_jax.analysis.power import _components, pooled, power_table, print_power, variance_components
 
 SPREAD = {"seed_sd": 0.3, "item_sd": 0.3, "residual_sd": 1.0}
 
@@ -48,6 +48,7 @@ def test_a_smaller_level_takes_a_larger_effect():
         ({"simulations": 10}, "simulations=10"),
         ({"alpha": 5.0}, r"alpha=5\.0"),
         ({"seed_sd": -1.0}, "may not be negative"),
+        ({"item_sd": np.nan}, "have to be finite"),
     ],
 )
 def test_bad_arguments_are_refused(bad, message):
@@ -112,3 +113,19 @@ def test_components_of_a_run_are_recovered():
     assert (row["n_seeds"], row["n_items"], row["intervention"]) == (seeds, items, "no_npi")
     # One seed says nothing of seeds.
     assert variance_components(scores, members.filter(pl.col("seed") == 0)).is_empty()
+
+
+def test_few_seeds_do_not_make_a_pilot_look_precise():
+    """Medians of standard deviations that are cut at 0 would be about half as large as the truth."""
+    random = np.random.default_rng(0)
+    rows = []
+    for _ in range(400):
+        values = 0.3 * random.normal(size=(2, 1)) + 0.3 * random.normal(size=(1, 40)) + random.normal(size=(2, 40))
+        rows.append(_components(values))
+    table = pl.DataFrame(rows)
+    found = pooled(pl.concat([table, table.with_columns(pl.col("seed_sd", "item_sd", "residual_sd") * 0.0)]))
+    assert found["seed_sd"] == pytest.approx(0.3, abs=0.06)
+    assert found["residual_sd"] == pytest.approx(1.0, abs=0.02)
+    assert table["seed_sd"].median() < 0.25
+    with pytest.raises(ValueError, match="nothing varies"):
+        pooled(table.with_columns(pl.col("seed_sd", "item_sd", "residual_sd") * 0.0))

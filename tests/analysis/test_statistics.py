@@ -7,7 +7,9 @@ from scipy import stats
 from npi_jax.analysis.statistics import (
     ITEMS,
     SEEDS_AND_ITEMS,
+    Variance,
     adjust,
+    critical_t,
     hierarchical_bootstrap,
     mean_variance,
     resample_items,
@@ -53,17 +55,25 @@ def test_the_residual_counts_once():
 
 def test_mean_variance_is_that_of_the_crossed_model():
     seeds, items, residual = (np.array([value]) for value in (0.3, 0.5, 0.1))
-    total, freedom = mean_variance(seeds, items, residual, n_seeds=5, n_items=40)
+    total, share = mean_variance(seeds, items, residual)
     assert total == pytest.approx(0.3 + 0.5 - 0.1)
-    assert freedom == pytest.approx(0.7**2 / (0.3**2 / 4 + 0.5**2 / 39))
+    assert share == pytest.approx(0.3 / 0.7)
     # Items that add nothing leave the t test over seeds.
-    total, freedom = mean_variance(seeds, residual, items, n_seeds=5, n_items=40)
-    assert (total, freedom) == (0.3, 4)
+    assert mean_variance(seeds, residual, items) == (0.3, 1)
     # Seeds that do not differ at all tell nothing.
-    total, freedom = mean_variance(0 * seeds, items, residual, n_seeds=5, n_items=40)
-    assert (total, freedom) == (0.5, 39)
-    total, freedom = mean_variance(*np.zeros((3, 1)), n_seeds=5, n_items=40)
-    assert (total, freedom) == (0, 4)
+    assert mean_variance(0 * seeds, items, residual) == (0.5, 0)
+    assert mean_variance(*np.zeros((3, 1))) == (0, 1)
+
+
+def test_the_critical_t_lies_between_those_of_seeds_and_items():
+    ends = [critical_t(np.array(share), 0.05, n_seeds=3, n_items=40) for share in (1.0, 0.25, 0.0)]
+    assert ends[0] == pytest.approx(stats.t.ppf(0.975, 2))
+    assert ends[2] == pytest.approx(stats.t.ppf(0.975, 39))
+    assert ends[1] == pytest.approx(0.25 * ends[0] + 0.75 * ends[2])
+    variance = Variance(1.0, 0.25, 3, 40)
+    for p in (0.9, 0.05, 1e-6, 1e-30):
+        assert variance.p(variance.critical(p)) == pytest.approx(p, rel=1e-6)
+    assert variance.p(1e300) == 1e-100
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3, 8])
