@@ -43,6 +43,7 @@ _LINK: Final = {
 _PAIRS: Final = {
     **dict.fromkeys(("removed", "task", "group"), pl.String),
     **dict.fromkeys(("alignment", "naive", "effect", "low", "high"), pl.Float64),
+    "n_cells": pl.Int64,
     **dict.fromkeys(("outcome", "control"), pl.String),
     **dict.fromkeys(HYPERPARAMETERS, pl.Float64),
 }
@@ -62,27 +63,35 @@ def link_tables(
     """Rank correlations of alignment with transfer, tested by relabelling tasks; and out-of-sample predictions.
 
     The primary contrast, declared beforehand: the corrected alignment of the group "recurrent" (else "blocks", else
-    "all"), mean over seeds and over all steps but 0 where it is reliable, in the baseline variant, against the effect
-    on delta. Everything else is exploratory and has p_adjusted by max-T over the same relabellings (each correlation
-    divided by the standard deviation it has under relabelling). Tests are two-sided. Effects are those with the
-    random control subtracted where the run has one, and the mean over hyper-parameter settings where there are several.
+    "all"), mean over seeds and then over all steps but 0, in the baseline variant, against the effect on delta.
+    Everything else is exploratory and has p_adjusted by max-T over the same relabellings (each correlation divided by
+    the standard deviation it has under relabelling). Tests are two-sided. Effects are those with the random control
+    subtracted where the run has one for every removal, and the mean over hyper-parameter settings where there are
+    several, of those that did not diverge.
+
+    Alignment is not reliable everywhere, and not for all pairs at the same steps. It rises over training, and seeds
+    differ in it, so that a plain mean would make a pair that is measured late look aligned. What is averaged is
+    therefore how far a pair lies above the mean over pairs of its seed and step.
 
     Args:
-        alignment: the table ``alignment`` of a run.
+        alignment: the table ``alignment`` of a run; its columns suite and kind say which effects belong to it.
         transfer: the table ``transfer``; of it the removals of single environments.
         environments: task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j; None leaves out these baselines.
         baseline: the variant whose gradients count; by default ``full`` or else the table's first.
-        suite, kind: whose effects count; by default the first suite, and its kind "licensor" or else its first.
+        suite, kind: whose effects count; by default those of the items whose gradients were taken, where the table
+            says, else the first suite, and its kind "licensor" or else its first.
         permutations: relabellings drawn where there are more than 5000; all are gone through otherwise. Of those
             drawn, `EXPLORATORY` serve all rows but the primary one.
         seed: of the random numbers.
 
     Returns:
         ``link``: a row for every predictor, group, step and outcome; ``statistic`` is Spearman's correlation.
-        ``link_pairs``: the pairs themselves. ``prediction``: see `prediction.prediction_table`.
+        ``link_pairs``: the pairs themselves; n_cells says on how many seeds times steps a pair's alignment rests.
+        ``prediction``: see `prediction.prediction_table`.
         Where there are too few pairs (`MIN_PAIRS`) or nothing varies, numbers are NaN and ``reason`` says why.
     """
-    effects = _effects(transfer, suite, kind)
+    of_gradients = {name: _only(alignment, name) for name in ("suite", "kind")}
+    effects = _effects(transfer, suite or of_gradients["suite"], kind or of_gradients["kind"])
     variants = alignment["variant"].unique(maintain_order=True).to_list()
     chosen = baseline or ("full" if "full" in variants or not variants else variants[0])
     aligned = alignment.filter(
@@ -98,7 +107,7 @@ def link_tables(
     means = {key: p.matrix for p in predictors if p.step == MEAN_OVER_TRAINING for key in [(p.name, p.group)]}
     return {
         "link": link,
-        "link_pairs": _pairs_table(effects, means, tasks),
+        "link_pairs": _pairs_table(effects, means, _cells(aligned, tasks), tasks),
         "prediction": prediction.prediction_table(means, matrices, BASELINES),
     }
 
@@ -158,12 +167,21 @@ def _effects(transfer: pl.DataFrame, suite: str | None, kind: str | None) -> pl.
     kinds = of_suite["kind"].unique(maintain_order=True).to_list()
     if kind is None and kinds:
         kind = "licensor" if "licensor" in kinds else kinds[0]
-    controlled = (pl.col("control") != "").any().over("removed")
-    return of_suite.filter(pl.col("kind") == kind).filter((pl.col("control") != "") == controlled)
+    found = of_suite.filter(pl.col("kind") == kind)
+    # With the control of some removals only, these would lie lower or higher than the others for that alone.
+    controlled = found.filter(pl.col("control") != "")
+    return controlled if set(controlled["removed"]) == set(found["removed"]) else found.filter(pl.col("control") == "")
+
+
+def _only(alignment: pl.DataFrame, name: str) -> str | None:
+    """What all rows have in a column, if the table has it and says anything there."""
+    values = alignment[name].unique().to_list() if name in alignment.columns else []
+    return str(values[0]) if len(values) == 1 and values[0] else None
 
 
 def _effect_matrix(effects: pl.DataFrame, tasks: list[str]) -> Float[np.ndarray, "tasks tasks"]:
-    mean = effects.group_by("removed", "task", maintain_order=True).agg(pl.col("effect").mean())
+    finite = effects.filter(pl.col("effect").is_finite())
+    mean = finite.group_by("removed", "task", maintain_order=True).agg(pl.col("effect").mean())
     return _matrix(mean.iter_rows(), tasks)
 
 
@@ -179,19 +197,55 @@ def _matrix(cells: Any, tasks: list[str], *, symmetric: bool = False) -> Float[n
 
 def _alignments(aligned: pl.DataFrame, tasks: list[str]) -> Iterator[_Predictor]:
     """Means over seeds: for each group and measure over training, then at each step."""
-    over_training = aligned.filter(pl.col("step") > 0).with_columns(pl.lit(MEAN_OVER_TRAINING).alias("step"))
-    both = pl.concat([over_training.with_columns(pl.col("step").cast(aligned["step"].dtype)), aligned])
-    finite = [pl.col(name).filter(pl.col(name).is_finite()).mean() for name in MEASURES]
-    means = (
-        both.group_by("group", "step", "task_i", "task_j", maintain_order=True)
-        .agg(finite)
-        .sort("group", "step", "task_i", "task_j")
-    )
-    for (group, step), frame in means.group_by(["group", "step"], maintain_order=True):
+    for group in aligned["group"].unique().sort():
+        of_group = aligned.filter(group=group)
         for name in MEASURES:
-            if frame[name].is_not_null().any() or name == "corrected":
-                cells = frame.select("task_i", "task_j", name).iter_rows()
-                yield _Predictor(name, str(group), int(str(step)), _matrix(cells, tasks, symmetric=True))
+            means = _pair_means(of_group, name)
+            for step in [MEAN_OVER_TRAINING, *aligned["step"].unique().sort()]:
+                frame = means.filter(step=step)
+                # What of the correction could not be measured anywhere is said; of the others it goes without.
+                if len(frame) or name == "corrected":
+                    cells = frame.select("task_i", "task_j", name).iter_rows()
+                    yield _Predictor(name, str(group), int(step), _matrix(cells, tasks, symmetric=True))
+
+
+def _pair_means(aligned: pl.DataFrame, name: str) -> pl.DataFrame:
+    """One measure of each pair: mean over seeds by step, and then over steps (`MEAN_OVER_TRAINING`), in that order.
+
+    Pairs are averaged as deviations from the mean over the pairs of their seed and step, to which the mean of those
+    means is added again; where nothing is missing that is the plain mean.
+    """
+    pair = ["task_i", "task_j"]
+    finite = aligned.filter(pl.col(name).is_finite())
+    level = pl.col(name).mean().over("member", "step")
+    apart = finite.with_columns(level.alias("level"), (pl.col(name) - level).alias("apart"))
+    by_step = apart.group_by("step", *pair, maintain_order=True).agg(pl.col("apart").mean())
+    # Each seed counts once, however many of its pairs are reliable.
+    members = apart.unique(["member", "step"], keep="first", maintain_order=True)
+    levels = members.group_by("step", maintain_order=True).agg(pl.col("level").mean())
+    steps = by_step.join(levels, on="step", maintain_order="left").sort("step", *pair)
+    later = levels.filter(pl.col("step") > 0)["level"].mean()
+    over_training = (
+        steps.filter(pl.col("step") > 0)
+        .group_by(pair, maintain_order=True)
+        .agg(pl.col("apart").mean())
+        .select(pl.lit(MEAN_OVER_TRAINING, pl.Int64).alias("step"), *pair, (pl.col("apart") + later).alias(name))
+    )
+    at_steps = steps.select(pl.col("step").cast(pl.Int64), *pair, (pl.col("apart") + pl.col("level")).alias(name))
+    return pl.concat([over_training, at_steps])
+
+
+def _cells(aligned: pl.DataFrame, tasks: list[str]) -> dict[str, Float[np.ndarray, "tasks tasks"]]:
+    """By group, on how many seeds times steps but 0 the corrected alignment of each pair rests."""
+    counted = (
+        aligned.filter(pl.col("corrected").is_finite() & (pl.col("step") > 0))
+        .group_by("group", "task_i", "task_j", maintain_order=True)
+        .agg(pl.len().cast(pl.Float64))
+    )
+    return {
+        str(group): _matrix(frame.select("task_i", "task_j", "len").iter_rows(), tasks, symmetric=True)
+        for (group,), frame in counted.group_by(["group"], maintain_order=True)
+    }
 
 
 def _baselines(environments: pl.DataFrame | None, tasks: list[str]) -> Iterator[_Predictor]:
@@ -253,7 +307,9 @@ def _test(
     n_pairs, n_tasks = int(there.sum()), int((there.any(axis=0) | there.any(axis=1)).sum())
     row = {"statistic": math.nan, "p": math.nan, "n_pairs": n_pairs, "n_tasks": n_tasks, "n_permutations": 0}
     if n_pairs < MIN_PAIRS:
-        return row | {"reason": f"{n_pairs} pairs; {MIN_PAIRS} are needed"}, None
+        of_effects, of_predictor = (int(np.isfinite(_off(side)).sum()) for side in (effects, predictor))
+        why = f"{n_pairs} pairs; {MIN_PAIRS} are needed ({of_effects} have an effect, {of_predictor} a predictor)"
+        return row | {"reason": why}, None
     for name, values in (("predictor", predictor[there]), ("effect", effects[there])):
         if np.ptp(values) == 0:
             return row | {"reason": f"the {name} is the same in all pairs"}, None
@@ -262,8 +318,15 @@ def _test(
     return row | found | {"reason": ""}, correlations
 
 
+def _off(matrix: Float[np.ndarray, "tasks tasks"]) -> Float[np.ndarray, " pairs"]:
+    return matrix[~np.eye(len(matrix), dtype=bool)]
+
+
 def _pairs_table(
-    effects: pl.DataFrame, means: Mapping[tuple[str, str], Float[np.ndarray, "tasks tasks"]], tasks: list[str]
+    effects: pl.DataFrame,
+    means: Mapping[tuple[str, str], Float[np.ndarray, "tasks tasks"]],
+    cells: Mapping[str, Float[np.ndarray, "tasks tasks"]],
+    tasks: list[str],
 ) -> pl.DataFrame:
     place = {task: number for number, task in enumerate(tasks)}
     rows = []
@@ -274,6 +337,8 @@ def _pairs_table(
                 column: float(means[name, group][pair]) if (name, group) in means else math.nan
                 for column, name in (("alignment", "corrected"), ("naive", "naive"))
             }
+            counted = float(cells[group][pair]) if group in cells else 0.0
+            values["n_cells"] = int(np.nan_to_num(counted))
             rows.append({name: row[name] for name in _PAIRS if name in row} | {"group": group} | values)
     return pl.DataFrame(rows, schema=_PAIRS)
 

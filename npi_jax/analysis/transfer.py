@@ -45,7 +45,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
         **dict.fromkeys(("intervention", "removed", "control", *CELL, "task", "outcome"), pl.String),
         **dict.fromkeys(_TEST, pl.Float64),
         **dict.fromkeys(("n_seeds", "n_items", "n_censored"), pl.Int64),
-        **dict.fromkeys(("interval_over", "reason"), pl.String),
+        **dict.fromkeys(("interval_over", "reason", "baseline"), pl.String),
         **_SETTING,
     },
     "asymmetry": {
@@ -71,7 +71,7 @@ SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
         **dict.fromkeys(("steps_full", "steps_without", "lag_log2", "low", "high", "p", "p_adjusted"), pl.Float64),
         **dict.fromkeys(("n_seeds", "n_censored"), pl.Int64),
         **_NAMES,
-        "reason": pl.String,
+        **dict.fromkeys(("control", "reason"), pl.String),
         **_SETTING,
     },
 }
@@ -102,12 +102,14 @@ def transfer_tables(
     Returns:
         ``transfer``: a row for every variant but the baseline, control ("" or the variant subtracted), task and
         outcome (`OUTCOMES`). ``removed`` is the environment for without(ENVIRONMENT), "all" for no_npi, else "".
+        ``baseline`` is the variant that the effect is a difference to, the control where one is subtracted.
         ``n_censored`` counts the pairs in which a member never reached the threshold.
         ``asymmetry``: for two environments that were each removed, the effect on j of removing i, that on i of removing
         j, and their difference; with controls where both have one (``control`` names them).
         ``amplification``: accuracy and delta of a task by the share of its environment's NPIs that stayed in the text.
         ``eavesdropping``: for a task acquired later than environment j (both in the baseline), by how many
-        powers of two it is acquired later still without j; steps are geometric means over seeds.
+        powers of two it is acquired later still without j, against the baseline or, where j's removal has one, against
+        its control; steps are geometric means over seeds.
         With one seed there are intervals over items and no p-values; ``reason`` says what is amiss in a row.
 
     Raises:
@@ -143,7 +145,8 @@ def interference(transfer: pl.DataFrame, *, alpha: float = 0.05) -> pl.DataFrame
         those rows of ``transfer``, the smallest adjusted p-value first.
     """
     sign = pl.when(pl.col("outcome") == "log2_steps").then(-1.0).otherwise(1.0)
-    other = (pl.col("removed") != "") & (pl.col("removed") != pl.col("task"))
+    # To take all NPIs away takes the task's own away as well.
+    other = ~pl.col("removed").is_in(["", "all"]) & (pl.col("removed") != pl.col("task"))
     # NaN is greater than any number for polars, so a test that was not made is not significant.
     helped = (pl.col("p_adjusted") <= alpha) & (sign * pl.col("effect") > 0)
     last_word = (pl.col("control") != "") == (pl.col("control") != "").any().over("removed")
@@ -244,6 +247,7 @@ def _outcome_rows(
             "effect": found.mean,
             "n_items": task.n_items,
             "n_censored": censored,
+            "baseline": reference,
             "interval_over": "" if found.interval is None else found.interval.interval_over,
             **found.row,
         }
@@ -344,17 +348,23 @@ def _eavesdropping(experiment: _Experiment) -> list[dict[str, Any]]:
         one, other = experiment.setting.pairs(variant, experiment.baseline)
         if easier is None or not one:
             continue
+        control = experiment.controls.get(variant, "")
+        control = control if experiment.setting.seeds.get(control) else ""
+        reference = control or experiment.baseline
         onset = easier.means[_LOG2_STEPS, easier.rows(other)].mean()
         for task in experiment.tasks:
-            with_it, without_it = task.rows(other), task.rows(one)
-            full = task.means[_LOG2_STEPS, with_it].mean()
-            if full <= onset:
+            if task.means[_LOG2_STEPS, task.rows(other)].mean() <= onset:
                 continue
-            found = _difference(experiment, task, _LOG2_STEPS, variant, experiment.baseline)
+            without_it, with_it = (task.rows(members) for members in experiment.setting.pairs(variant, reference))
+            if not len(with_it):
+                continue
+            full = task.means[_LOG2_STEPS, with_it].mean()
+            found = _difference(experiment, task, _LOG2_STEPS, variant, reference)
             rows.append(
                 {
                     "task": task.task,
                     "without": environment,
+                    "control": control,
                     "steps_full": float(2**full - 1),
                     "steps_without": float(2 ** task.means[_LOG2_STEPS, without_it].mean() - 1),
                     "lag_log2": found.mean,

@@ -32,7 +32,7 @@ def make_alignment(matrix, *, tasks=TASKS, groups=("recurrent", "output"), steps
             names = [(*tasks, "lm")[place] for place in (i, j)]
             value = 0.5 if len(tasks) in (i, j) else matrix[i, j]
             corrected = value + noise * random.normal() if step else random.normal()
-            rows.append((0, "full", seed, step, group, *names, corrected, 0.5 * value, corrected))
+            rows.append((seed, "full", seed, step, group, *names, corrected, 0.5 * value, corrected))
     names = ["member", "variant", "seed", "step", "group", "task_i", "task_j", "corrected", "naive", "adam"]
     return pl.DataFrame(rows, schema=names, orient="row")
 
@@ -159,12 +159,12 @@ def test_too_few_pairs_and_constants_have_a_reason():
     matrix = symmetric(np.random.default_rng(2), 6)
     row = primary(link_tables(make_alignment(matrix), make_transfer(matrix, removed=(0,))))
     assert math.isnan(row["p"])
-    assert row["reason"] == "5 pairs; 6 are needed"
+    assert row["reason"] == "5 pairs; 6 are needed (5 have an effect, 30 a predictor)"
     row = primary(link_tables(make_alignment(np.ones((6, 6))), make_transfer(matrix)))
     assert math.isnan(row["statistic"])
     assert row["reason"] == "the predictor is the same in all pairs"
     unknown = link_tables(make_alignment(np.full((6, 6), np.nan)), make_transfer(matrix))
-    assert primary(unknown)["reason"] == "0 pairs; 6 are needed"
+    assert primary(unknown)["reason"] == "0 pairs; 6 are needed (30 have an effect, 0 a predictor)"
 
 
 def test_no_removals_give_tables_without_numbers():
@@ -231,3 +231,61 @@ def test_a_model_too_large_for_its_pairs_has_a_reason():
     found = leave_one_task_out(np.random.default_rng(0).normal(size=(6, 1)), np.arange(6.0), pairs)
     assert math.isnan(found["r2"])
     assert found["reason"] == "2 pairs are left without some task; the model needs 4"
+
+
+def test_pairs_measured_late_only_do_not_look_aligned():
+    """Alignment rises alike in all pairs; effects depend on when a task's gradient can be told from noise."""
+    names, steps, rejected = [f"t{i}" for i in range(9)], [2**k for k in range(11)], 0
+    random = np.random.default_rng(1)
+    for _ in range(60):
+        late = random.uniform(0, 8, 9)
+        rows = [
+            (seed, "full", seed, step, "recurrent", names[i], names[j], 0.05 * k + 0.05 * random.normal())
+            for i, j in itertools.combinations(range(9), 2)
+            for seed in range(3)
+            for k, step in enumerate(steps)
+        ]
+        columns = ["member", "variant", "seed", "step", "group", "task_i", "task_j", "corrected"]
+        alignment = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
+            naive=pl.col("corrected"), adam=pl.col("corrected")
+        )
+        told = dict(zip(names, late, strict=True))
+        hidden = pl.max_horizontal(*(pl.col(side).replace_strict(told) for side in ("task_i", "task_j")))
+        alignment = alignment.with_columns(
+            corrected=pl.when(pl.col("step").log(2) < hidden).then(math.nan).otherwise(pl.col("corrected"))
+        )
+        effects = -0.1 * late[None, :] + 0.3 * random.normal(size=(9, 9))
+        transfer = make_transfer(effects, tasks=names, outcomes=("delta",))
+        tables = link_tables(alignment, transfer, permutations=499)
+        rejected += primary(tables)["p"] <= 0.05
+    # Plain means over what is there would reject in more than half of the experiments.
+    assert rejected / 60 <= 0.15
+    cells = tables["link_pairs"]["n_cells"]
+    assert cells.min() < cells.max() <= 3 * len(steps)
+
+
+def test_effects_are_those_of_the_suite_whose_gradients_were_taken():
+    random = np.random.default_rng(3)
+    matrix = symmetric(random, 6)
+    both = pl.concat([make_transfer(random.normal(size=(6, 6)), suite="another"), make_transfer(-matrix)])
+    alignment = make_alignment(matrix).with_columns(suite=pl.lit("grammar"), kind=pl.lit("licensor"))
+    assert primary(link_tables(alignment, both))["statistic"] == pytest.approx(-1)
+    assert primary(link_tables(alignment.drop("suite", "kind"), both))["statistic"] > -0.9
+
+
+def test_a_setting_that_diverged_takes_nothing_away():
+    matrix = symmetric(np.random.default_rng(3), 6)
+    diverged = make_transfer(np.full((6, 6), np.nan)).with_columns(learning_rate=pl.lit(1e4))
+    found = link_tables(make_alignment(matrix), pl.concat([make_transfer(-matrix), diverged]))
+    assert primary(found)["n_pairs"] == 30
+    assert found["prediction"].filter(model="alignment", outcome="delta", group="recurrent")["n_pairs"].item() == 30
+
+
+def test_controls_of_some_removals_only_are_not_used():
+    matrix = symmetric(np.random.default_rng(3), 6)
+    some = make_transfer(-matrix + 5, removed=range(3), control="random")
+    mixed = link_tables(make_alignment(matrix), pl.concat([make_transfer(-matrix), some]))
+    assert primary(mixed)["statistic"] == pytest.approx(-1)
+    every = make_transfer(matrix, control="random")
+    controlled = link_tables(make_alignment(matrix), pl.concat([make_transfer(-matrix), every]))
+    assert primary(controlled)["statistic"] == pytest.approx(1)

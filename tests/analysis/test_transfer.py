@@ -178,6 +178,35 @@ def test_interference_is_help_from_removal(tables):
     assert (rows.filter(outcome="log2_steps")["effect"] < 0).all()
 
 
+def test_to_take_all_away_is_no_interference(tables):
+    """It takes the task's own NPIs as well; that a task then does better says nothing of another environment."""
+    helped = tables["transfer"].with_columns(
+        effect=pl.when(pl.col("removed") == "all").then(1.0).otherwise("effect"), p_adjusted=pl.lit(0.001)
+    )
+    assert "all" not in set(interference(helped)["removed"])
+
+
+def test_effects_say_what_they_are_differences_to(tables):
+    named = tables["transfer"].select("control", "baseline").unique()
+    assert set(named.iter_rows()) == {("", "full"), ("random(without(only))",) * 2}
+    variants = VARIANTS[1:]
+    members = make_members(variants, 3)
+    found = transfer_tables(make_scores(members, learns(EFFECTS)), members, make_corpus(variants))
+    assert set(found["transfer"].filter(control="")["baseline"]) == {"without(only)"}
+
+
+def test_eavesdropping_is_against_the_control_where_there_is_one():
+    variants = ("full", "without(only)", "random(without(only))")
+    # Conditionals are late without "only", and as late without other text.
+    later = {("full", "conditional"): -1.5, **{(name, "conditional"): -3.0 for name in variants[1:]}}
+    members = make_members(variants, 4)
+    scores = make_scores(members, learns(later), steps=tuple(2**k for k in range(12)))
+    row = one(transfer_tables(scores, members, make_corpus(variants))["eavesdropping"], task="conditional")
+    assert row["control"] == "random(without(only))"
+    assert abs(row["lag_log2"]) < 0.5
+    assert row["p"] > 0.05
+
+
 def test_amplification():
     variants = ("full", "downsample(only, 0.1)", "without(only)", "only(only)", "no_npi")
     effects = {("without(only)", "only"): -3.0, ("downsample(only, 0.1)", "only"): -1.0, ("no_npi", "only"): -4.0}
