@@ -14,12 +14,14 @@ EXAMPLES = """examples:
   npi-jax run --config my.py                            your own experiment; the same command resumes it
   npi-jax prepare --config english                      only build the corpus and show what each variant changes
   npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
-  npi-jax plan --power --effect 0.05 --run runs/pilot   how many seeds it takes to find an effect
+  npi-jax plan --power --effect 0.5 --run runs/pilot    how many seeds it takes to find an effect (nats)
   npi-jax report runs/quickstart                        make tables and report anew
   npi-jax report runs/lstm runs/transformer             two runs side by side
   npi-jax score --suite blimp --path blimp/data --model runs/my --out scores.parquet
   npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
 """
+
+_POWER_FLAGS = ("effect", "items", "run", "seed_sd", "item_sd", "residual_sd")
 
 SCORE_EXAMPLES = """examples:
   npi-jax score --suite grammar --model runs/quickstart --steps all --out scores.parquet
@@ -80,9 +82,9 @@ def _add_power(plan: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--effect", type=float, help="the true effect of an intervention on a task, in the outcome's unit"
     )
-    group.add_argument("--outcome", choices=("accuracy", "delta"), default="accuracy", help="(default: accuracy)")
+    group.add_argument("--outcome", choices=("delta", "accuracy"), default="delta", help="(default: delta, in nats)")
     group.add_argument("--items", type=int, help="items of the task (default: as in --run, otherwise 40)")
-    group.add_argument("--run", help="a run that shows how much differences vary (medians over its tasks)")
+    group.add_argument("--run", help="a run that shows how much differences vary (over its tasks)")
     for name, of in (("seed", "between seeds"), ("item", "between items"), ("residual", "within both")):
         group.add_argument(f"--{name}-sd", type=float, help=f"standard deviation of paired differences {of}")
 
@@ -158,23 +160,15 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
                 console.print(f"{name:12} {presets.summary(name)}", highlight=False, markup=False)
             return 0
         case "report":
-            from npi_jax.run import open_run  # noqa: PLC0415
-
-            if arguments.other is None and arguments.out is not None:
-                parser().error("--out is for comparisons; a run's own report is RUN/report/index.html")
-            if arguments.other is None:
-                experiment.report_run(open_run(arguments.run), console)
-            else:
-                out = None if arguments.out is None else Path(arguments.out)
-                experiment.compare_runs(open_run(arguments.run), open_run(arguments.other), out, console)
+            _report(arguments, console)
             return 0
         case "plan" if arguments.power:
             from npi_jax import power_command  # noqa: PLC0415
 
             power_command.power(arguments, console)
             return 0
-        case "plan" if arguments.config is None:
-            parser().error("plan needs --config, or --power")
+        case "plan":
+            _check_plan(arguments)
         case "score" | "export":
             from npi_jax import score_command  # noqa: PLC0415
 
@@ -193,6 +187,27 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
 
             print_plan(config, console)
     return 0
+
+
+def _report(arguments: argparse.Namespace, console: Console) -> None:
+    from npi_jax import experiment  # noqa: PLC0415
+    from npi_jax.run import open_run  # noqa: PLC0415
+
+    if arguments.other is None and arguments.out is not None:
+        parser().error("--out is for comparisons; a run's own report is RUN/report/index.html")
+    if arguments.other is None:
+        experiment.report_run(open_run(arguments.run), console)
+    else:
+        out = None if arguments.out is None else Path(arguments.out)
+        experiment.compare_runs(open_run(arguments.run), open_run(arguments.other), out, console)
+
+
+def _check_plan(arguments: argparse.Namespace) -> None:
+    if arguments.config is None:
+        parser().error("plan needs --config, or --power")
+    for name in _POWER_FLAGS:
+        if getattr(arguments, name) is not None:
+            parser().error(f"--{name.replace('_', '-')} is for plan --power; plan --config takes no such flag")
 
 
 if __name__ == "__main__":

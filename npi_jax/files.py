@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from npi_jax.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -47,6 +49,14 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
 
 
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet table; a `UserError` names the file where it is not one, or is cut off."""
+    try:
+        return pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{path}: not a whole Parquet file ({_first_line(error)})") from error
+
+
 def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Write a Parquet table atomically."""
     with atomic_path(path) as temporary:
@@ -57,3 +67,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a compressed NumPy archive atomically; equal arrays give equal files."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -24,13 +24,21 @@ RUN/
   tables/final.parquet   accuracy and delta of each variant and task at the last step, with intervals, and the 5-gram's
   tables/acquisition.parquet  the step from which each variant's accuracy in a task stays at .75 or more
   tables/alignment.parquet    member, variant, seed, step, group, task_i, task_j, corrected, naive, reliable, reason,
-                              se, adam, sign_conflict: cosines of task gradients; on the diagonal each task with itself
+                              se, adam, sign_conflict, adam_reason, suite, kind: cosines of task gradients; on the
+                              diagonal each task with itself; the reasons say why corrected or adam is NaN
   tables/alignment_mean.parquet  medians over pairs of tasks by variant, step and group, with intervals
   tables/gradients.parquet    each task's gradient: norm, noise_scale (items), reliability
   tables/alignment_npi.parquet, overlap.parquet, lookahead.parquet  after the last step: by NPI, subspaces, steps tried
-  tables/transfer.parquet     what each intervention does to each task, with intervals and p-values (docs/transfer.md)
-  tables/asymmetry.parquet, amplification.parquet, eavesdropping.parquet  views of the same effects
-  tables/link.parquet         whether alignment predicts transfer; link_pairs.parquet and prediction.parquet beside it
+  tables/transfer.parquet     intervention, removed, control, suite, kind, region, task, outcome, effect, low, high, p,
+                              p_adjusted, n_seeds, n_items, n_censored, interval_over, reason, baseline: what an
+                              intervention does to a task, less what the control or baseline does (docs/transfer.md)
+  tables/asymmetry.parquet    removed_i, removed_j, outcome, effect_ij (of removing i on j), effect_ji, difference, ...
+  tables/amplification.parquet  environment, others (kept, removed), share, npis, accuracy, delta, with intervals
+  tables/eavesdropping.parquet  task, without, steps_full, steps_without, lag_log2, ..., control
+  tables/link.parquet         primary, predictor, group, step (-1: mean over training), outcome, statistic (Spearman),
+                              p, p_adjusted, n_pairs, n_tasks, n_permutations, reason: does alignment predict transfer
+  tables/link_pairs.parquet   removed, task, group, alignment, naive, effect, low, high, n_cells: the pairs behind it
+  tables/prediction.parquet   model, outcome, group, correlation, r2, n_pairs, reason: of tasks left out
   report/index.html      the report; figures/*.{png,svg}
 ```
 
@@ -54,7 +62,17 @@ import filelock
 import polars as pl
 
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, write_json
+from npi_jax.files import read_json, read_table, write_json
+
+_NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
+_ABSENT = dict.fromkeys(
+    (
+        *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
+        *("link", "link_pairs", "prediction"),
+    ),
+    _NO_GRADIENTS,
+)
+"""Why a table that the analysis knows may not be there."""
 
 
 class RunError(UserError):
@@ -102,23 +120,34 @@ class Run:
 
     def curves(self) -> pl.DataFrame:
         """Accuracy and mean delta of every member, checkpoint, task and region."""
-        return self._table("tables/curves.parquet")
+        return self.table("curves")
 
     def alignment(self) -> pl.DataFrame:
         """Cosines of task gradients, by member, step, parameter group and pair of tasks."""
-        return self._table("tables/alignment.parquet")
+        return self.table("alignment")
 
     def transfer(self) -> pl.DataFrame:
         """Effects of the interventions on each task's final accuracy and delta, learning curve and acquisition."""
-        return self._table("tables/transfer.parquet")
+        return self.table("transfer")
 
     def link(self) -> pl.DataFrame:
         """Whether alignment, or a surface baseline, predicts transfer: rank correlations with p-values."""
-        return self._table("tables/link.parquet")
+        return self.table("link")
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table of the analysis by its name, as in ``run.table("final")``."""
-        return self._table(f"tables/{name}.parquet")
+        """A table of the analysis by its name, as in ``run.table("final")``.
+
+        Raises:
+            RunError: if the run was not analyzed yet, or has no such table (with the names of those it has).
+        """
+        folder = self.path / "tables"
+        there = sorted(path.stem for path in folder.glob("*.parquet"))
+        if not there:
+            raise RunError(f"{folder} has no tables yet; npi-jax report {self.path} makes them from what there is")
+        if name not in there:
+            why = _ABSENT.get(name, "there is no table of that name")
+            raise RunError(f"{folder} has no {name}.parquet: {why}. It has {', '.join(there)}")
+        return read_table(folder / f"{name}.parquet")
 
     def steps(self, folder: str) -> list[int]:
         """The steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""
@@ -138,7 +167,7 @@ class Run:
         path = self.path / name
         if not path.exists():
             raise RunError(f"{path} does not exist; the run has not come that far (npi-jax run continues it)")
-        return pl.read_parquet(path)
+        return read_table(path)
 
 
 def open_run(path: str | Path) -> Run:
@@ -148,8 +177,12 @@ def open_run(path: str | Path) -> Run:
         RunError: if there is no run at `path`.
     """
     path = Path(path)
+    if not path.exists():
+        raise RunError(f"{path} does not exist; a run directory is wanted, such as runs/quickstart")
     if not (path / "config.json").exists():
-        raise RunError(f"{path} is not a run directory: it has no config.json")
+        above = next((parent for parent in path.resolve().parents if (parent / "config.json").exists()), None)
+        hint = f"; did you mean {above}?" if above else ""
+        raise RunError(f"{path} is not a run directory: it has no config.json{hint}")
     return Run(path)
 
 

@@ -3,6 +3,7 @@ import multiprocessing
 import polars as pl
 import pytest
 
+from npi_jax.errors import UserError
 from npi_jax.files import write_json, write_table
 from npi_jax.run import RunError, claim_run, open_run
 
@@ -94,5 +95,18 @@ def test_tables_are_joined_with_members(tmp_path):
     assert run.metrics()["variant"].to_list() == ["full", "no_npi"] * 2
     with pytest.raises(RunError, match="scores has no tables yet"):
         run.scores()
-    with pytest.raises(RunError, match=r"curves.parquet does not exist; the run has not come that far"):
+    with pytest.raises(RunError, match="tables has no tables yet; npi-jax report"):
         run.curves()
+    write_table(tmp_path / "tables" / "curves.parquet", members)
+    assert run.curves().equals(members)
+    with pytest.raises(RunError, match="the run compared no gradients"):
+        run.alignment()
+    with pytest.raises(RunError, match=r"there is no table of that name. It has curves"):
+        run.table("finale")
+    (tmp_path / "tables" / "curves.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(UserError, match=r"curves.parquet: not a whole Parquet file"):
+        run.curves()
+    with pytest.raises(RunError, match=r"tables is not a run directory: it has no config.json; did you mean"):
+        open_run(tmp_path / "tables")
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        open_run(tmp_path / "nowhere")

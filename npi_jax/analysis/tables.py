@@ -10,7 +10,7 @@ from npi_jax.analysis.curves import acquisition_table, curves_table, final_table
 from npi_jax.analysis.link import link_tables
 from npi_jax.analysis.ngrams import with_ngram
 from npi_jax.analysis.transfer import transfer_tables
-from npi_jax.files import write_table
+from npi_jax.files import read_table, write_table
 
 
 @runtime_checkable
@@ -66,4 +66,4 @@ def _final(run: AnalyzedRun, scores: pl.DataFrame, members: pl.DataFrame) -> pl.
 def _read(run: AnalyzedRun, name: str) -> pl.DataFrame | None:
     """A table that preparation has left, if it has."""
     path = Path(run.path) / f"{name}.parquet"
-    return pl.read_parquet(path) if path.exists() else None
+    return read_table(path) if path.exists() else None
