@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from npi_jax.report.picture import (
@@ -21,11 +22,12 @@ from npi_jax.report.picture import (
 )
 from npi_jax.report.selection import left_out, mean_alignment, ordered, pair_alignment, parameter_groups
 from npi_jax.report.style import MUTED, Stroke, cut, drawing, strokes
-from npi_jax.report.tables import LM, ReportTables, count, pretty, short
+from npi_jax.report.tables import LM, ReportTables, count, key_of, pretty, short
 
 HEAT_MAPS: Final = "alignment_pairs"
 # More variants than this are in the interactive heat map and in the CSV only.
 _PANELS: Final = 6
+THIN: Final = "Thin: more than half of the pairs (times seeds) are lost in noise, and the median is one over the rest."
 _BAND: Final = "Bands: 95% intervals over seeds and micro-batches; they may run out of a panel."
 _DRAWN: Final = {"corrected": "mean", "low": "low", "high": "high"}
 _CORRECTED: Final = (
@@ -54,15 +56,21 @@ def heat_maps_picture(tables: ReportTables) -> Picture | None:
     tasks = ordered([*pairs["task_i"], *pairs["task_j"]])
     labels = [label for label in tables.labels if label in set(pairs["label"])][:_PANELS]
     here = pairs.filter((pl.col("step") == last) & (pl.col("group") == group))
-    figure = _heat_maps({label: matrix(here.filter(pl.col("label") == label), tasks) for label in labels}, tasks)
+    here = here.with_columns(share=pl.col("n_reliable") / pl.col("n_seeds"))
+    of_label = {label: here.filter(pl.col("label") == label) for label in labels}
+    figure = _heat_maps(
+        {label: matrix(rows, tasks) for label, rows in of_label.items()},
+        {label: matrix(rows, tasks, "share") for label, rows in of_label.items()},
+        tasks,
+    )
     left_out = len(set(pairs["label"])) - len(labels)
     others = f" The first {_PANELS} variants; {left_out} more are in the CSV file." if left_out else ""
     return Picture(
         HEAT_MAPS,
         f"Alignment of every pair of tasks, {pretty(group)} weights, step {last:,}",
         f"{_CORRECTED}, mean over the seeds in which it is reliable. The diagonal compares a task with itself from "
-        "disjoint sentences and should be about 1. Hatched: told from noise in no seed. LM: the gradient of ordinary "
-        f"text.{others}",
+        "disjoint sentences and should be about 1. Hatched: told from noise in no seed; framed: not in all seeds, and "
+        f"pale: in fewer than half. LM: the gradient of ordinary text. {key_of(tasks)}.{others}",
         f"Heat maps of alignment, {len(tasks)} by {len(tasks)} tasks, for {count(len(labels), 'variant')}.",
         figure,
         pairs,
@@ -76,20 +84,14 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
     if frame is None:
         return None
     of_lm = statistic == LM
-    counted = left_out(tables, statistic)
-    table = frame.with_columns(share_left_out=pl.lit(0.0))
-    if counted is not None:
-        share = (pl.col("n_unreliable") / pl.col("n_total")).alias("share_left_out")
-        by = ["label", "group", "step"]
-        table = frame.join(counted.select(*by, share), on=by, how="left", maintain_order="left")
+    table = with_share_left_out(tables, frame, statistic)
     name = "alignment_lm" if of_lm else "alignment_environments"
     what = "Median over environments of their alignment with ordinary text" if of_lm else "Median over pairs"
     dotted = " Thin dotted line: the first variant without the correction for noise." if not of_lm else ""
     return Picture(
         name,
         "Alignment of environments with ordinary text" if of_lm else "Alignment between environments while learning",
-        f"{what} by training step, a panel for each group of weights. {_CORRECTED}. {_BAND} Thin: more "
-        f"than half of the pairs (times seeds) are lost in noise, and the median is one over the rest.{dotted}",
+        f"{what} by training step, a panel for each group of weights. {_CORRECTED}. {_BAND} {THIN}{dotted}",
         f"Line charts of the median alignment by step, {count(len(tables.labels), 'line')} in each of "
         f"{len(parameter_groups(frame))} panels.",
         _trajectories(tables, table, name, naive=not of_lm),
@@ -98,17 +100,37 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
     )
 
 
-def matrix(rows: pl.DataFrame, tasks: list[str]) -> Float[np.ndarray, "tasks tasks"]:
+def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: str) -> pl.DataFrame:
+    """Rows of `mean_alignment` with a column ``share_left_out``: of pairs (times seeds) that noise hides."""
+    counted = left_out(tables, statistic)
+    if counted is None:
+        return frame.with_columns(share_left_out=pl.lit(0.0))
+    share = (pl.col("n_unreliable") / pl.col("n_total")).alias("share_left_out")
+    by = ["label", "group", "step"]
+    return frame.join(counted.select(*by, share), on=by, how="left", maintain_order="left")
+
+
+def firm(frame: pl.DataFrame) -> pl.DataFrame:
+    """The same with columns mean, low and high to be drawn: null where a median is one over a minority of pairs."""
+    few = (pl.col("share_left_out") > 0.5).fill_null(value=False)
+    return frame.with_columns(pl.when(few).then(None).otherwise(column).alias(new) for column, new in _DRAWN.items())
+
+
+def matrix(rows: pl.DataFrame, tasks: list[str], column: str = "corrected") -> Float[np.ndarray, "tasks tasks"]:
     """A symmetric matrix from rows of pairs; NaN where there is no reliable value."""
     found = np.full((len(tasks), len(tasks)), math.nan)
-    for one, other, value in rows.select("task_i", "task_j", "corrected").iter_rows():
+    for one, other, value in rows.select("task_i", "task_j", column).iter_rows():
         if value is not None:
             i, j = tasks.index(one), tasks.index(other)
             found[i, j] = found[j, i] = value
     return found
 
 
-def _heat_maps(values: dict[str, Float[np.ndarray, "tasks tasks"]], tasks: list[str]) -> Figure:
+def _heat_maps(
+    values: dict[str, Float[np.ndarray, "tasks tasks"]],
+    seeds: dict[str, Float[np.ndarray, "tasks tasks"]],
+    tasks: list[str],
+) -> Figure:
     columns = min(2, len(values))
     rows = math.ceil(len(values) / columns)
     names = [short(task) for task in tasks]
@@ -117,7 +139,7 @@ def _heat_maps(values: dict[str, Float[np.ndarray, "tasks tasks"]], tasks: list[
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axis, (label, cells) in zip(axes, values.items(), strict=False):
             heat_axis(axis, names, names)
-            heat_cells(axis, cells, limit=1.0, size=6.6)
+            heat_cells(axis, cells, limit=1.0, seeds=seeds[label], size=6.6)
             axis.set_title(cut(label, 36), pad=8)
         for axis in axes[len(values) :]:
             axis.set_axis_off()
@@ -129,9 +151,7 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
     groups = parameter_groups(frame)
     columns = min(2, len(groups))
     rows = math.ceil(len(groups) / columns)
-    few = (pl.col("share_left_out") > 0.5).fill_null(value=False)
-    firm = [pl.when(few).then(None).otherwise(column).alias(new) for column, new in _DRAWN.items()]
-    table = frame.with_columns(*firm)
+    table = firm(frame)
     looks = strokes(tables)
     with drawing(name, size=8.0):
         figure = Figure(figsize=(COMPACT, 0.8 + 1.4 * rows), layout="constrained")
@@ -145,7 +165,7 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
                 axis.plot(first["step"], first["naive"], color=MUTED, lw=0.9, ls=(0, (1, 1.5)), label="_naive")
             for label, stroke in looks.items():
                 all_of_it = part.filter(pl.col("label") == label)
-                axis.plot(all_of_it["step"], all_of_it["corrected"], color=stroke.color, lw=0.5, label="_thin")
+                thin(axis, all_of_it, stroke.color)
             drawn |= lines(axis, part, tables, None)
             axis.set_title(pretty(group))
         for axis in axes[len(groups) :]:
@@ -159,6 +179,11 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
         legend(figure, drawn, COMPACT)
         settle(figure)
     return figure
+
+
+def thin(axis: Axes, rows: pl.DataFrame, color: str) -> None:
+    """All there is of a trajectory, with its points: a firm line has none where its neighbors are lost in noise."""
+    axis.plot(rows["step"], rows["corrected"], color=color, lw=0.5, marker=".", ms=2.5, mew=0, label="_thin")
 
 
 def limits(values: pl.Series, *, least: tuple[float, float] = (-0.1, 0.5)) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from npi_jax.report.comparison_figures import comparison_pictures
 from npi_jax.report.detail_tables import PlainTable
 from npi_jax.report.html import inlined, page_part, page_templates
 from npi_jax.report.picture import save_figures, short_number
-from npi_jax.report.selection import mean_alignment
+from npi_jax.report.selection import SIGNIFICANT, mean_alignment, transfer_matrix
 from npi_jax.report.svg import colors
 from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
 
@@ -44,8 +44,7 @@ def write_comparison(run_a: ReportedRun, run_b: ReportedRun, path: Path) -> Path
     """Write one page on two runs, and its figures beside it in ``STEM_figures``; returns the page's path.
 
     Raises:
-        UserError: if the runs share no suite, or a suite was scored under two conventions.
-        FileNotFoundError: if one of the runs was not analyzed.
+        UserError: if a run was not analyzed, they share no suite, or a suite was scored under two conventions.
     """
     sides = comparable(load_tables(run_a), load_tables(run_b))
     figures = path.with_name(f"{path.stem}_figures")
@@ -123,14 +122,16 @@ def difference_tables(sides: Sides, cell: Cell) -> list[PlainTable]:
     return [table for table in (mean, every) if table.rows]
 
 
-def difference_interval(left: Mapping[str, Any], right: Mapping[str, Any]) -> tuple[float, float, float]:
+def difference_interval(
+    left: Mapping[str, Any], right: Mapping[str, Any], value: str = "accuracy"
+) -> tuple[float, float, float]:
     """Right minus left with an interval from their two: the variance recovered from the arms.
 
     After Zou and Donner (2008, Statistics in Medicine 27:1693), for independent estimates.
     """
-    difference = right["accuracy"] - left["accuracy"]
-    below = math.hypot(right["accuracy"] - right["low"], left["high"] - left["accuracy"])
-    above = math.hypot(right["high"] - right["accuracy"], left["accuracy"] - left["low"])
+    difference = right[value] - left[value]
+    below = math.hypot(right[value] - right["low"], left["high"] - left[value])
+    above = math.hypot(right["high"] - right[value], left[value] - left["low"])
     return difference, difference - below, difference + above
 
 
@@ -187,23 +188,49 @@ def _opening(sides: Sides) -> list[str]:
             f"{sides.names[0]} and {_percent(rows[1][0])}% in {sides.names[1]}: a difference of {_signed(value)} "
             f"points (95% interval {_signed(low)} to {_signed(high)}), {verdict}."
         )
-    said = [_alignment(tables, label) for tables, label in zip(sides.tables, sides.labels[0], strict=True)]
-    if all(said):
-        texts.append(
-            "Median noise-corrected alignment between environments at the end: "
-            f"{said[0]} in {sides.names[0]}, {said[1]} in {sides.names[1]}."
-        )
-    return texts
+    steps = [tables.last_step for tables in sides.tables]
+    if steps[0] != steps[1]:
+        texts.append(f"The runs end at different steps, {steps[0]:,} and {steps[1]:,}: differences are of that, too.")
+    return [*texts, *_alignments(sides), *_transfers(sides)]
 
 
-def _alignment(tables: ReportTables, label: str) -> str:
-    frame = mean_alignment(tables, "environments")
-    if frame is None:
-        return ""
-    group, rows = findings.last_rows(tables, frame)
-    row = next((row for row in rows if row["label"] == label), None)
-    known = row is not None and short_number(row["corrected"]) != "–"
-    return f"{findings.with_interval(row)} ({pretty(group)} weights)" if row is not None and known else ""
+def _alignments(sides: Sides) -> list[str]:
+    """Median alignment of both at their last step, and the difference."""
+    found = []
+    for tables, label in zip(sides.tables, sides.labels[0], strict=True):
+        frame = mean_alignment(tables, "environments")
+        if frame is None:
+            return []
+        group, rows = findings.last_rows(tables, frame)
+        found += [(group, row) for row in rows if row["label"] == label and findings.known_number(row["corrected"])]
+    if len(found) < 2:
+        return []
+    said = [
+        f"{findings.with_interval(row)} in {name} ({pretty(group)} weights)"
+        for name, (group, row) in zip(sides.names, found, strict=True)
+    ]
+    text = f"Median noise-corrected alignment between environments at the end: {said[0]}, {said[1]}"
+    if not all(findings.known_number(row["low"]) for _, row in found):
+        return [f"{text}."]
+    value, low, high = difference_interval(found[0][1], found[1][1], "corrected")
+    verdict = "not told from 0" if low <= 0 <= high else "told from 0"
+    return [
+        f"{text}; a difference of {short_number(value)} (95% interval {short_number(low)} to {short_number(high)}), "
+        f"{verdict}."
+    ]
+
+
+def _transfers(sides: Sides) -> list[str]:
+    """In how many cells of each run one environment's data is told to matter for another."""
+    parts = []
+    for name, tables in zip(sides.names, sides.tables, strict=True):
+        found = transfer_matrix(tables)
+        if found is None:
+            return []
+        between = found.between()
+        told = between.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+        parts.append(f"{told} of {len(between)} in {name}")
+    return [f"Effects of one environment on another that are told from 0: {parts[0]}, {parts[1]}."]
 
 
 def _told(tables: ReportTables) -> tuple[str, list[str]]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
-from npi_jax.report.alignment_figures import limits
+from npi_jax.report.alignment_figures import THIN, firm, limits, thin, with_share_left_out
 from npi_jax.report.picture import COMPACT, Picture, legend, settle, step_axis
 from npi_jax.report.selection import TransferMatrix, mean_alignment, parameter_groups, transfer_matrix
 from npi_jax.report.style import DASHES, INK, MUTED, PALETTE, Stroke, cut, drawing
@@ -77,7 +77,10 @@ def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: 
 def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl.DataFrame], labels: Labels) -> Picture:
     """Median alignment between environments by step, a panel a run."""
     groups = [parameter_groups(frame)[0] for frame in frames]
-    parts = [frame.filter(pl.col("group") == group) for frame, group in zip(frames, groups, strict=True)]
+    parts = [
+        firm(with_share_left_out(of_run, frame.filter(pl.col("group") == group), "environments"))
+        for of_run, frame, group in zip(tables, frames, groups, strict=True)
+    ]
     with drawing("compare_alignment", size=8.0):
         figure = Figure(figsize=(COMPACT, 2.6), layout="constrained")
         axes = figure.subplots(1, 2, sharey=True)
@@ -86,7 +89,8 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
             axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
             for place, pair in enumerate(labels[:_MOST]):
                 stroke = _stroke(place, pair[side], DASHES[0])
-                rows = part.filter(pl.col("label") == pair[side]).with_columns(pl.col("corrected").alias("mean"))
+                rows = part.filter(pl.col("label") == pair[side])
+                thin(axis, rows, stroke.color)
                 _line(axis, rows, stroke)
                 drawn[stroke.legend] = stroke
             step_axis(axis, tables[side].last_step)
@@ -101,7 +105,7 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
     return Picture(
         "compare_alignment",
         "Alignment between environments while learning",
-        f"Median over pairs of the noise-corrected alignment, {which} weights, with 95% intervals.",
+        f"Median over pairs of the noise-corrected alignment, {which} weights, with 95% intervals. {THIN}",
         "Two line charts of median alignment by training step, one for each run.",
         figure,
         pl.concat(data, how="diagonal"),

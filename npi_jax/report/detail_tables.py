@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from npi_jax.analysis.curves import ACQUIRED
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.report.findings import PREDICTORS, p_value
 from npi_jax.report.picture import Section, short_number
@@ -39,8 +40,7 @@ class PlainTable:
 def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
     """The tables of one section, those left out that the run has nothing for."""
     makers: dict[Section, tuple[Callable[[ReportTables], PlainTable | None], ...]] = {
-        "transfer": (effects, asymmetry, links, predictions, pairs),
-        "data": (eavesdropping,),
+        "transfer": (effects, asymmetry, eavesdropping, links, predictions, pairs),
         "diagnostics": (divergence, residuals, ties, gradients),
     }
     found = [make(tables) for make in makers.get(section, ())]
@@ -106,9 +106,10 @@ def links(tables: ReportTables) -> PlainTable | None:
     frame, link = tables.table("link"), primary_link(tables)
     if frame is None or link is None:
         return None
-    # Surface predictors have no weights and no step.
+    # Surface predictors have no weights and no step; the last step is what the report's opening is about.
     place = pl.col("group").is_in([link["group"], ""]) | pl.col("group").is_null()
-    when = pl.col("step").eq_missing(link["step"]) | ~pl.col("predictor").is_in(_MEASURES)
+    last = (pl.col("step") == pl.col("step").max()) & (pl.col("predictor") == link["predictor"])
+    when = pl.col("step").eq_missing(link["step"]) | ~pl.col("predictor").is_in(_MEASURES) | last
     beside = frame.filter(place & when & (pl.col("outcome") == link["outcome"]))
     rows = [
         [
@@ -126,7 +127,8 @@ def links(tables: ReportTables) -> PlainTable | None:
     heads = ["predictor", "weights", "step", "Spearman", "p", "p adjusted", "pairs", "reason"]
     note = (
         "Matrix permutation tests (QAP). One test was declared before looking; the others are corrected together. "
-        "Other weights, steps and outcomes are in tables/link.parquet."
+        "Frequency is that of the environment taken away: with few removals it has few values, and the test can find "
+        "next to nothing. Other weights, steps and outcomes are in tables/link.parquet."
     )
     return PlainTable(f"What predicts the effects on {pretty(str(link['outcome']))}", heads, rows, note, {1, 2, 7})
 
@@ -182,12 +184,13 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
     rows = [
         [
             pretty(row["task"]),
-            row["without"],
+            pretty(row["without"]),
             _number(row["steps_full"], 0),
             _number(row["steps_without"], 0),
             _number(row["lag_log2"]),
             _ends(row),
             _p(row["p"]),
+            _p(row["p_adjusted"]),
             str(row["n_seeds"]),
             str(row["n_censored"]),
         ]
@@ -201,11 +204,18 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
         "lag (log₂)",
         _INTERVAL,
         "p",
+        "p adjusted",
         "seeds",
         "not reached",
     ]
-    title = "Does an environment learn from the others' data? Steps to the threshold"
-    return PlainTable(title, heads, rows, words={1})
+    title = "Is a late environment later still without an early one?"
+    note = (
+        f"Steps at which the accuracy of a task comes to stay at {ACQUIRED:.0%}, interpolated between checkpoints "
+        "(“When it was learned” below has the checkpoint itself), geometric mean over seeds. Lag: in powers of two, "
+        "above 0 where it is later without the other environment's NPIs. Not reached: pairs of models in which one "
+        "never gets there, for which the last step stands in."
+    )
+    return PlainTable(title, heads, rows, note, {1})
 
 
 def divergence(tables: ReportTables) -> PlainTable | None:

@@ -134,13 +134,20 @@ def strata_picture(tables: ReportTables) -> Picture | None:
     here = data.filter((pl.col("group") == group) & pl.col("npis").is_in(list(_STRATA)))
     looks = dict(zip(_STRATA, zip((INK, PALETTE[0], PALETTE[1]), _MARKS, strict=False), strict=True))
     rows = [(row["label"], row["npis"], row["corrected"]) for row in here.to_dicts()]
+    counted = here.group_by("label", "npis", maintain_order=True).agg(pl.col("n_pairs", "n_unreliable").sum())
+    told = {
+        (row["label"], row["npis"]): (row["n_pairs"] - row["n_unreliable"], row["n_pairs"])
+        for row in counted.to_dicts()
+    }
     return Picture(
         "alignment_npi",
         "Is it the words? Alignment with the same NPI and with different ones",
-        f"Median over pairs of environments at the last step, {pretty(group)} weights; faint: single seeds, full: "
-        "their mean. If alignment were only about the word (raise p(ever)), it would vanish between different NPIs.",
+        f"Median over those pairs of environments at the last step, {pretty(group)} weights, that are told from noise; "
+        "faint: single seeds, full: their mean, hollow where fewer than half of the pairs are left. On the right: how "
+        "many are, of all pairs times seeds; which these are differs between the three. If alignment were only about "
+        "the word (raise p(ever)), it would vanish between different NPIs.",
         "Dot plot of alignment by variant, for all, same and different NPIs.",
-        _dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi"),
+        _dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi", told),
         data,
         "diagnostics",
     )
@@ -214,8 +221,13 @@ def _dots(
     names: Mapping[str, str],
     xlabel: str,
     salt: str,
+    told: Mapping[tuple[str, str], tuple[int, int]] | None = None,
 ) -> Figure:
-    """One line a variant; ``rows`` are label, kind of dot and value of one seed."""
+    """One line a variant; ``rows`` are label, kind of dot and value of one seed.
+
+    ``told`` says from how many values of how many a dot is, by label and kind: that is printed beside it, and a dot
+    from fewer than half is hollow.
+    """
     present = {label for label, _, _ in rows}
     labels = [label for label in tables.labels if label in present][:_ROWS]
     with drawing(salt, size=8.0):
@@ -224,7 +236,12 @@ def _dots(
         for place, label in enumerate(labels):
             for shift, kind in enumerate(looks):
                 found = [x for name, which, x in rows if (name, which) == (label, kind) and x is not None]
-                _dot(axis, found, place + 0.22 * (shift - (len(looks) - 1) / 2), looks[kind])
+                y = place + 0.24 * (shift - (len(looks) - 1) / 2)
+                kept, of_all = (told or {}).get((label, kind), (1, 1))
+                _dot(axis, found, y, looks[kind], hollow=2 * kept < of_all)
+                if told is not None:
+                    note = f"{kept} of {of_all}"
+                    axis.text(1.02, y, note, transform=axis.get_yaxis_transform(), va="center", size=5.6, color=INK)
         axis.axvline(0.0, color=MUTED, linewidth=1, linestyle=":")
         axis.set_yticks(range(len(labels)), [cut(label, 26) for label in labels])
         axis.set_ylim(len(labels) - 0.4, -0.6)
@@ -235,9 +252,10 @@ def _dots(
     return figure
 
 
-def _dot(axis: Axes, found: Sequence[float], y: float, look: Look) -> None:
+def _dot(axis: Axes, found: Sequence[float], y: float, look: Look, *, hollow: bool) -> None:
     if not found:
         return
     color, mark = look
     axis.plot(found, [y] * len(found), mark, ms=2.8, color=FAINT, zorder=2)
-    axis.plot(sum(found) / len(found), y, mark, ms=5, mew=1.5, color=color, zorder=3)
+    face = "none" if hollow else color
+    axis.plot(sum(found) / len(found), y, mark, ms=5, mew=1.2, color=color, mfc=face, zorder=3)

@@ -13,6 +13,7 @@ from npi_jax.report.selection import (
     TransferMatrix,
     first_setting,
     left_out,
+    linked_pairs,
     mean_alignment,
     parameter_groups,
     primary_link,
@@ -44,7 +45,7 @@ def what_was_asked(tables: ReportTables) -> str:
     return (
         f"Does the model learn one task or {many}? If one, the gradients of the {many} tasks ask for the same "
         "changes (alignment near 1), and taking one task's data away harms the others (transfer); if "
-        f"{many}, both are near 0."
+        f"{many}, alignment is no higher than in models that never saw that data, and there is no transfer."
     )
 
 
@@ -63,18 +64,19 @@ def alignment(tables: ReportTables) -> str:
         return "This run recorded no gradients: alignment between tasks cannot be said."
     group, rows = last_rows(tables, frame)
     step = max(row["step"] for row in rows)
+    when = tables.ends if step == tables.last_step else f"step {step:,}"
     # With many variants: the baseline, and the ends of the others.
     if len(rows) > TOLD:
-        others = sorted((row for row in rows[1:] if _known(row["corrected"])), key=lambda row: row["corrected"])
+        others = sorted((row for row in rows[1:] if known_number(row["corrected"])), key=lambda row: row["corrected"])
         rows = [rows[0], *([others[0], others[-1]] if len(others) > 1 else others)]
-    known = [row for row in rows if _known(row["corrected"])]
+    known = [row for row in rows if known_number(row["corrected"])]
     parts = [f"{with_interval(row, brief=place > 0)} in {row['label']}" for place, row in enumerate(known)]
-    dark = [row["label"] for row in rows if not _known(row["corrected"])]
+    dark = [row["label"] for row in rows if not known_number(row["corrected"])]
     texts = []
     if parts:
         texts.append(
-            f"At the end of training (step {step:,}) the median noise-corrected alignment between environments in "
-            f"{pretty(group)} weights was {_listed(parts)}."
+            f"At {when} the median noise-corrected alignment between environments in {pretty(group)} weights was "
+            f"{_listed(parts)}."
         )
     if dark:
         texts.append(f"It cannot be said for {_listed(dark)}: every pair of gradients was lost in noise.")
@@ -95,7 +97,7 @@ def last_rows(tables: ReportTables, frame: pl.DataFrame) -> tuple[str, list[Row]
 def with_interval(row: Row, *, brief: bool = False) -> str:
     """``.41 (95% interval .35 to .47)``, or in brief ``.41 (.35 to .47)``; says so where there is no interval."""
     value = short_number(row["corrected"])
-    if not (_known(row["low"]) and _known(row["high"])):
+    if not (known_number(row["low"]) and known_number(row["high"])):
         return f"{value} (no interval)"
     ends = f"{short_number(row['low'])} to {short_number(row['high'])}"
     return f"{value} ({ends})" if brief else f"{value} ({LEVEL:.0%} interval {ends})"
@@ -117,7 +119,7 @@ def transfer(tables: ReportTables) -> list[str]:
         return [f"Transfer between environments cannot be said{why}.", *_all_removed(tables, cell)]
     row = known.sort(pl.col("effect").abs(), descending=True).row(0, named=True)
     against = "the same amount of other text taken away" if found.against == "control" else tables.labels[0]
-    doubt = "" if _known(row["p_adjusted"]) and row["p_adjusted"] < SIGNIFICANT else ", and not told from 0"
+    doubt = "" if known_number(row["p_adjusted"]) and row["p_adjusted"] < SIGNIFICANT else ", and not told from 0"
     texts = [
         f"Taking the NPIs of “{pretty(row['removed'])}” away changed delta in “{pretty(row['task'])}” by "
         f"{_effect(row)}, against {against}: the largest effect of one environment on another{doubt}.",
@@ -131,10 +133,16 @@ def link(tables: ReportTables) -> str:
     row = primary_link(tables)
     if row is None:
         return ""
-    if not _known(row["statistic"]) or not _known(row["p"]):
+    if not known_number(row["statistic"]) or not known_number(row["p"]):
         return f"Whether alignment predicts transfer cannot be said: {row['reason'] or 'too few pairs'}."
     what = PREDICTORS.get(str(row["predictor"]), pretty(str(row["predictor"])))
+    cells = linked_pairs(tables)
     when = "mean over training" if row["step"] == -1 else f"step {row['step']:,}"
+    if row["step"] == -1 and cells is not None and "n_cells" in cells.columns and len(cells):
+        counts = sorted(map(int, cells["n_cells"]))
+        fewest, most = counts[0], counts[-1]
+        ends = str(most) if fewest == most else f"{fewest} to {most}"
+        when += f", from {ends} reliable measurements a pair"
     verdict = "is told" if float(str(row["p"])) < SIGNIFICANT else "is not told"
     outcome = str(row["outcome"]) if row["outcome"] == "delta" else pretty(str(row["outcome"]))
     return (
@@ -178,19 +186,22 @@ def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
     frame = tables.table("transfer")
     if frame is None:
         return []
-    wanted = (pl.col("removed") == REMOVED_ALL) & (pl.col("outcome") == "delta") & (pl.col("control") == "")
+    wanted = (pl.col("removed") == REMOVED_ALL) & (pl.col("control") == "")
     rows = of_cell(first_setting(tables, frame), cell).filter(
         wanted & pl.col("effect").is_finite() & pl.col("task").is_in(tables.tasks(cell))
     )
-    if not len(rows):
-        return []
-    values = rows["effect"].sort()
-    ends = f"{short_number(values[0])} to {short_number(values[-1])}"
-    told = rows.filter(pl.col("p_adjusted") < SIGNIFICANT).height
-    return [
-        f"All NPIs taken away changed delta by {_nats(values.median())} in the median task ({ends}; {told} of "
-        f"{count(len(values), 'task')} told from 0)."
-    ]
+    parts = []
+    for outcome, unit, scale, digits in (("delta", "nats", 1, 2), ("accuracy", "points", 100, 0)):
+        of_outcome = rows.filter(pl.col("outcome") == outcome)
+        if len(of_outcome):
+            said = [short_number(scale * value, digits) for value in of_outcome["effect"].sort()]
+            middle = short_number(scale * float(of_outcome["effect"].median()), digits)  # type: ignore[arg-type]
+            told = of_outcome.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+            parts.append(
+                f"{outcome} by {middle} {unit} ({said[0]} to {said[-1]}; {told} of {count(len(said), 'task')} told "
+                "from 0)"
+            )
+    return [f"All NPIs taken away changed, in the median task, {_listed(parts)}."] if parts else []
 
 
 def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> list[str]:
@@ -210,9 +221,9 @@ def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> lis
 
 def _effect(row: Row) -> str:
     interval = ""
-    if _known(row["low"]) and _known(row["high"]):
+    if known_number(row["low"]) and known_number(row["high"]):
         interval = f"{LEVEL:.0%} interval {short_number(row['low'])} to {short_number(row['high'])}, "
-    adjusted = f"{p_value(row['p_adjusted'])} adjusted, " if _known(row["p_adjusted"]) else ""
+    adjusted = f"{p_value(row['p_adjusted'])} adjusted, " if known_number(row["p_adjusted"]) else ""
     return f"{_nats(row['effect'])} ({interval}{adjusted}{count(row['n_seeds'], 'seed')})"
 
 
@@ -224,5 +235,6 @@ def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _known(value: Any) -> bool:
+def known_number(value: Any) -> bool:
+    """Whether there is a number, and a finite one."""
     return value is not None and math.isfinite(value)

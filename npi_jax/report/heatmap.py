@@ -7,9 +7,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from npi_jax.report.picture import DIVERGING
+from npi_jax.report.picture import DIVERGING, PALE
 from npi_jax.report.selection import ordered, pair_alignment, parameter_groups
-from npi_jax.report.tables import ReportTables, pretty, short
+from npi_jax.report.tables import ReportTables, key_of, pretty, short
 
 # About two megabytes; a run with more is shown at fewer steps.
 _MOST: Final = 400_000
@@ -21,10 +21,11 @@ def heat_data(tables: ReportTables) -> dict[str, Any] | None:
     """Alignment of every pair of tasks by variant, group and step, for heatmap.js; None without gradients.
 
     Returns:
-        tasks (name, short), variants, groups, steps, all_steps (how many the run has), scale, colors (stops from -1
-        to 1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment
-        times scale, null where no seed's is reliable), few[variant][group][step] (pair -> reliable seeds, where not
-        all are) and why[variant][group][step] (pair -> place in reasons, where there are seeds left out).
+        tasks (name, short), key (what the short names stand for), variants, groups, steps, all_steps (how many the run
+        has), scale, pale (how far values of fewer than half of the seeds are drawn towards 0), colors (stops from -1 to
+        1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment times
+        scale, null where no seed's is reliable), few[variant][group][step] (pair -> reliable seeds, where not all are)
+        and why[variant][group][step] (pair -> place in reasons, where there are seeds left out).
     """
     frame = pair_alignment(tables)
     if frame is None:
@@ -46,6 +47,8 @@ def heat_data(tables: ReportTables) -> dict[str, Any] | None:
         "steps": shown,
         "all_steps": len(steps),
         "scale": _SCALE,
+        "key": key_of(tasks),
+        "pale": PALE,
         "colors": [[2 * place - 1, color] for place, color in DIVERGING],
         "reasons": reasons,
         "pairs": [list(pair) for pair in places],

@@ -23,6 +23,7 @@ from npi_jax.report.heatmap import heat_data
 from npi_jax.report.picture import Picture, Section, save_figures
 from npi_jax.report.svg import colors, inline_svg
 from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report.verdict import verdict
 
 _SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
     ("learning", "curves", "Learning", "While learning"),
@@ -64,12 +65,16 @@ def write_report(run: ReportedRun) -> Path:
     The page appears complete or not at all, and the same tables give the same bytes.
 
     Raises:
-        FileNotFoundError: if the run was not analyzed (no tables/).
+        UserError: if the run was not analyzed (no tables/).
     """
     tables = load_tables(run)
     found = pictures(tables)
     figures = tables.path / "figures"
-    save_figures(found, figures)
+    written = set(save_figures(found, figures))
+    for path in figures.iterdir():
+        # Left by a report of other tables: it would pass for a figure of these.
+        if path.suffix in (".svg", ".png", ".csv") and path not in written:
+            path.unlink()
     path = tables.path / "report" / "index.html"
     write_text(path, render(tables, found, figures))
     return path
@@ -82,12 +87,13 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
         .get_template("template.html")
         .render(
             style=page_part("style.css"),
-            script=page_part("sort.js") + page_part("heatmap.js"),
+            script=page_part("sort.js") + page_part("print.js") + page_part("heatmap.js"),
             data_light=colors(dark=False),
             data_dark=colors(dark=True),
             name=str(tables.manifest.get("name", tables.path.name)),
             opening=[
                 ("Asked", findings.what_was_asked(tables)),
+                *([("Found", found_in_short)] if (found_in_short := verdict(tables)) else []),
                 *findings.what_gradients_say(tables),
                 ("Accuracy", " ".join(sentences.what_was_found(tables))),
             ],

@@ -29,6 +29,9 @@ NARROW: Final = 4.0
 # Readable on a phone and on half a wide page: one drawing serves both.
 COMPACT: Final = 4.8
 _DPI: Final = 160
+MOST_SEEDS: Final = 0.5
+"""Values from a smaller share of the seeds are drawn pale."""
+PALE: Final = 0.3
 
 DIVERGING: Final = ((0.0, "#8a3c00"), (0.2, PALETTE[0]), (0.5, "#ffffff"), (0.8, PALETTE[1]), (1.0, "#00466e"))
 """White in the middle, dark vermillion below it, dark blue above it; the interactive heat map has the same."""
@@ -187,22 +190,29 @@ def heat_cells(
     *,
     limit: float,
     marked: Bool[np.ndarray, "rows columns"] | None = None,
+    seeds: Float[np.ndarray, "rows columns"] | None = None,
     size: float = 7.0,
     digits: int = 2,
 ) -> None:
     """Cells colored from ``-limit`` (vermillion) over 0 (white) to ``limit`` (blue), numbers in them.
 
     NaN is hatched. ``marked`` cells are bold and have a star. Values beyond the limit have its color; the number
-    says what they are.
+    says what they are. ``seeds`` is the share of seeds that a value is from: cells of fewer than all have a border,
+    those of fewer than half are pale.
     """
     shade = HEAT.with_extremes(bad="none")
-    axis.imshow(values, cmap=shade, vmin=-limit, vmax=limit, aspect="auto")
+    share = np.ones(values.shape) if seeds is None else seeds
+    # A mixture with white, not transparency: the number's color is chosen for what is seen.
+    pale = np.where(share < MOST_SEEDS, PALE, 1.0)
+    axis.imshow(values * pale, cmap=shade, vmin=-limit, vmax=limit, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
         if math.isnan(value):
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc="none", ec=FAINT, hatch="////", lw=0))
             continue
+        if share[y, x] < 1:
+            axis.add_patch(Rectangle((x - 0.43, y - 0.43), 0.86, 0.86, fc="none", ec=FAINT, lw=1.1))
         star = marked is not None and bool(marked[y, x])
-        color = ink_on((value / limit + 1) / 2)
+        color = ink_on((value * pale[y, x] / limit + 1) / 2)
         text = short_number(value, digits) + ("*" if star else "")
         weight = "bold" if star else "normal"
         drawn = axis.text(x, y, text, ha="center", va="center", color=color, fontsize=size, weight=weight)

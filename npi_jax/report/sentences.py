@@ -11,6 +11,8 @@ from npi_jax.report.tables import Cell, ReportTables, count, of_cell, pretty
 
 # More variants than this are told by the baseline, the best and the worst; the table has all.
 TOLD: Final = 6
+FULL: Final = "full"
+NO_NPI: Final = "no_npi"
 _CHOSE: Final = {
     "licensor": "chose the licensed sentence",
     "scope": "preferred the NPI inside its licensor's scope",
@@ -43,7 +45,7 @@ def what_was_found(tables: ReportTables) -> list[str]:
 
 def warnings(tables: ReportTables) -> list[str]:
     """What a reader must know before trusting the numbers; empty if all went well."""
-    found = []
+    found = _unfinished(tables)
     for row in tables.members.to_dicts():
         who = f"Member {row['member']} (variant {row['variant']}, seed {row['seed']})"
         skipped = f"{count(int(row['skipped_updates']), 'update')} skipped for numbers that were not finite"
@@ -72,6 +74,25 @@ def warnings(tables: ReportTables) -> list[str]:
     trained = int(tables.metrics["step"].max() or 0)  # type: ignore[arg-type]
     if trained > tables.last_step:
         found.append(f"Training reached step {trained:,}, but the tables end at step {tables.last_step:,}.")
+    return found
+
+
+def _unfinished(tables: ReportTables) -> list[str]:
+    """What is still missing of the run, and what effects are differences to if not to the full corpus."""
+    found = []
+    if tables.last_step < tables.planned_steps:
+        found.append(
+            f"The run is at {tables.so_far}: nothing here is final. The command that began it goes on with it."
+        )
+    aligned = tables.table("alignment")
+    if aligned is not None:
+        missing = sorted(set(tables.curves["step"]) - set(aligned["step"]))
+        if missing:
+            steps = ", ".join(f"{step:,}" for step in missing)
+            found.append(f"There are scores but no gradients of {'steps' if len(missing) > 1 else 'step'} {steps}.")
+    first = tables.members.sort("member").filter(pl.col("label") == tables.labels[0])["variant"][0]
+    if first != FULL and tables.table("transfer") is not None:
+        found.append(f"There is no variant {FULL}: effects are differences to {first}, whatever was changed in that.")
     return found
 
 
@@ -122,8 +143,13 @@ def _ngram(frame: pl.DataFrame, label: str) -> str:
     """The 5-gram's accuracy beside the model's: what local statistics alone can do."""
     if "ngram" not in frame.columns:
         return ""
-    found = frame.filter(pl.col("label") == label)["ngram"].fill_nan(None).drop_nulls()
-    return f", and a 5-gram model trained on the same text chose it in {100 * found[0]:.1f}%" if len(found) else ""
+    known = frame.filter(pl.col("ngram").is_not_nan() & pl.col("ngram").is_not_null())
+    by_label = dict(known.select("label", "ngram").iter_rows())
+    if label not in by_label:
+        return ""
+    without = known.filter((pl.col("variant") == NO_NPI) & (pl.col("label") != label))["ngram"]
+    beside = f" (without any NPI in it, in {100 * without[0]:.1f}%)" if len(without) else ""
+    return f", and a 5-gram model trained on the same text chose it in {100 * by_label[label]:.1f}%{beside}"
 
 
 def _learned(tables: ReportTables, cell: Cell) -> str:

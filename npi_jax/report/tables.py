@@ -1,6 +1,6 @@
 """What the report is drawn and told from: the run's tables with one label a line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
@@ -12,6 +12,8 @@ from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, tas
 from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.errors import UserError
+from npi_jax.files import read_table
 
 FEW_SEEDS: Final = 3
 KINDS: Final = ("licensor", "npi", "scope", "other")
@@ -120,11 +122,32 @@ class ReportTables:
         """The last scored step."""
         return int(self.final["step"].max())  # type: ignore[arg-type]
 
+    @property
+    def planned_steps(self) -> int:
+        """The step that the configuration ends at; the last scored one where it does not say."""
+        return int(self.config.get("train", {}).get("steps", self.last_step))
+
+    @property
+    def ends(self) -> str:
+        """What to call the last step: the end of training, if it is."""
+        done = self.last_step >= self.planned_steps
+        return f"the end of training (step {self.last_step:,})" if done else self.so_far
+
+    @property
+    def so_far(self) -> str:
+        """``step 150 of 600``."""
+        return f"step {self.last_step:,} of {self.planned_steps:,}"
+
     def cells(self) -> list[Cell]:
-        """One (suite, kind, region) for every suite and kind; the critical region where there is one."""
+        """One (suite, kind, region) for every suite and kind; the critical region where there is one.
+
+        The suite whose gradients were compared comes first: it is the one that the report opens with.
+        """
         found = self.final.group_by("suite", "kind").agg(pl.col("region").unique()).to_dicts()
         order = {kind: place for place, kind in enumerate(KINDS)}
-        found.sort(key=lambda row: (row["suite"], order.get(row["kind"], len(KINDS)), row["kind"]))
+        main = self.manifest.get("gradients", {}).get("suite")
+        place = {row["kind"]: (order.get(row["kind"], len(KINDS)), row["kind"]) for row in found}
+        found.sort(key=lambda row: (row["suite"] != main, row["suite"], *place[row["kind"]]))
         return [(row["suite"], row["kind"], _main_region(row["region"])) for row in found]
 
     def main_cells(self) -> list[Cell]:
@@ -150,7 +173,7 @@ def load_tables(run: ReportedRun) -> ReportTables:
     """Read tables/*.parquet of a run, and label them.
 
     Raises:
-        FileNotFoundError: if the run was not analyzed.
+        UserError: if the run was not analyzed, or a table is damaged.
     """
     members = run.members()
     varying = [name for name in HYPERPARAMETERS if members[name].n_unique() > 1]
@@ -218,6 +241,11 @@ def pretty(name: str) -> str:
     return name.replace("_", " ")
 
 
+def key_of(tasks: Iterable[str]) -> str:
+    """``ADV: adverbs; COND: conditional``, of those tasks that are shown by an abbreviation; empty without any."""
+    return "; ".join(f"{SHORT[task]}: {pretty(task)}" for task in tasks if task in SHORT and task != LM)
+
+
 def count(number: int, noun: str) -> str:
     """``3 seeds``, ``1 seed``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -231,8 +259,8 @@ def _reach(n_seeds: int) -> float:
 def _read(run: ReportedRun, name: str) -> pl.DataFrame:
     path = Path(run.path) / "tables" / f"{name}.parquet"
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; run `npi-jax report {run.path}` before the report")
-    return pl.read_parquet(path)
+        raise UserError(f"{path} does not exist: npi-jax report {run.path} makes the tables first")
+    return read_table(path)
 
 
 def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
@@ -251,7 +279,7 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
         path = Path(run.path) / "tables" / f"{name}.parquet"
         if not path.exists():
             continue
-        frame = pl.read_parquet(path)
+        frame = read_table(path)
         if row_is == "group":
             frame = frame.join(by_group, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
         elif row_is == "member":

@@ -15,6 +15,7 @@ from npi_jax.report import findings, sentences
 from npi_jax.report.selection import mean_alignment
 from npi_jax.report.style import legend_name
 from npi_jax.report.tables import SHORT, Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report.verdict import verdict
 
 WIDTH: Final = 100
 
@@ -61,12 +62,13 @@ def gradient_lines(tables: ReportTables) -> list[str]:
     lines = []
     if frame is not None:
         group, rows = findings.last_rows(tables, frame)
-        lines.append(f"Alignment between environments at the end, {pretty(group)} weights:")
+        lines.append(f"Alignment between environments at {tables.ends}, {pretty(group)} weights:")
         lines += [f"  {legend_name(row['label'])}: {_alignment(row)}" for row in rows]
     if tables.table("transfer") is not None:
         text = " ".join(findings.transfer(tables)[:2])
         lines.append(text if text.startswith("Transfer") else f"Transfer: {text}")
-    return lines
+    found = verdict(tables)
+    return [*lines, f"Found: {found}"] if found else lines
 
 
 def _alignment(row: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -14,10 +15,13 @@ from npi_jax.report.alignment_figures import limits
 from npi_jax.report.picture import COMPACT, Picture, heat_axis, heat_cells, settle, short_number
 from npi_jax.report.selection import linked_pairs, main_rows, ordered, primary_link, transfer_matrix
 from npi_jax.report.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
-from npi_jax.report.tables import REMOVED_ALL, ReportTables, pretty, short
+from npi_jax.report.tables import REMOVED_ALL, ReportTables, key_of, pretty, short
 
 # So many pairs of the scatter plot are named in it; the CSV file and the table name all.
-_NAMED: Final = 10
+_NAMED: Final = 6
+# Room that a name takes, in shares of the axes.
+_NAME_WIDTH: Final = 0.26
+_NAME_HEIGHT: Final = 0.025
 
 
 def transfer_pictures(tables: ReportTables) -> list[Picture]:
@@ -42,7 +46,8 @@ def matrix_picture(tables: ReportTables) -> Picture | None:
         f"Effect on delta (nats), against {against}; rows: what was taken away, columns: what was tested. Orange: it "
         "harmed, blue: it helped. Bold with a star: told from 0 after the correction for the number of cells "
         "(step-down Šidák, p < .05). Hatched: cannot be said."
-        + (f" Row “all”: all NPIs taken away, against {tables.labels[0]}." if REMOVED_ALL in found.removed else ""),
+        + (f" Row “all”: all NPIs taken away, against {tables.labels[0]}." if REMOVED_ALL in found.removed else "")
+        + f" {key_of(found.tasks)}.",
         f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {told} cells are "
         "told from 0.",
         matrix_figure(found.values("effect"), found.told(), found.removed, found.tasks, salt="transfer"),
@@ -92,7 +97,7 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
         "Does alignment predict transfer?",
         f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} ({group} "
         "weights, mean over seeds and steps) against the effect on the one's delta (nats) of taking the other's NPIs "
-        f"away, with its 95% interval. Named: points far out (taken away → tested).{said}",
+        f"away, with its 95% interval. Named (taken away → tested): some of the points farthest out.{said}",
         f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
         _scatter(points),
         frame,
@@ -110,15 +115,15 @@ def _scatter(points: pl.DataFrame) -> Figure:
         axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
         axis.errorbar(x, y, yerr=arms, fmt="none", ecolor=FAINT, elinewidth=0.6, zorder=1)
         axis.plot(x, y, "o", ms=4, color=PALETTE[1], mec="none", zorder=2, label="_pairs")
-        for place in _apart(x, y, _outermost(x, y))[:_NAMED]:
+        axis.set_xlim(*limits(points["alignment"], least=(x.min(), x.max())))
+        for place in _free(axis, x, y, _outermost(x, y)):
             row = points.row(int(place), named=True)
             text = f"{short(row['removed'])}→{short(row['task'])}"
-            right = x[place] > (x.min() + x.max()) / 2
+            left = _names_left(x, int(place))
             axis.annotate(
-                text, (x[place], y[place]), xytext=(-5 if right else 5, 0), textcoords="offset points", color=INK,
-                fontsize=6.2, ha="right" if right else "left", va="center",
+                text, (x[place], y[place]), xytext=(-5 if left else 5, 0), textcoords="offset points", color=INK,
+                fontsize=6.2, ha="right" if left else "left", va="center",
             )  # fmt: skip
-        axis.set_xlim(*limits(points["alignment"], least=(0.0, 0.0)))
         axis.set_xlabel("alignment")
         axis.set_ylabel("effect on delta (nats)")
         settle(figure)
@@ -134,13 +139,25 @@ def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -
     return np.argsort(-(scaled(x) ** 2 + scaled(y) ** 2), kind="stable")
 
 
-def _apart(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], places: np.ndarray) -> list[int]:
-    """Places of which none is so near to one before it that their names would overlap."""
+def _names_left(x: Float[np.ndarray, " pairs"], place: int) -> bool:
+    """Whether a point's name stands on its left: it does on the right half."""
+    return bool(x[place] > (x.min() + x.max()) / 2)
+
+
+def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], places: np.ndarray) -> list[int]:
+    """Of these places, at most `_NAMED` beside which there is room for a name: no point and no other name is there."""
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    across, down = (x - left) / (right - left), (y - bottom) / (top - bottom)
     chosen: list[int] = []
-    across, down = 0.22 * (np.ptp(x) or 1.0), 0.05 * (np.ptp(y) or 1.0)
+    boxes: list[tuple[float, float]] = []
     for place in places.tolist():
-        if all(abs(x[place] - x[other]) > across or abs(y[place] - y[other]) > down for other in chosen):
+        start = across[place] - _NAME_WIDTH if _names_left(x, place) else across[place]
+        inside = (across > start) & (across < start + _NAME_WIDTH) & (np.abs(down - down[place]) < _NAME_HEIGHT)
+        inside[place] = False
+        taken = any(abs(a - start) < _NAME_WIDTH and abs(b - down[place]) < 2 * _NAME_HEIGHT for a, b in boxes)
+        if not inside.any() and not taken and len(chosen) < _NAMED:
             chosen.append(place)
+            boxes.append((start, down[place]))
     return chosen
 
 

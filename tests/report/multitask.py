@@ -160,7 +160,7 @@ def transfer_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
     ]
     listening = [
         {"task": task, "without": "no_all_but", "steps_full": 128.0, "steps_without": 256.0, "lag_log2": 1.0}
-        | {"low": 0.4, "high": 1.6, "p": 0.02, "n_seeds": 3, "n_censored": 1}
+        | {"low": 0.4, "high": 1.6, "p": 0.02, "p_adjusted": 0.06, "n_seeds": 3, "n_censored": 1, "control": ""}
         for task in environments[:3]
     ]
     frames = {"transfer": rows, "asymmetry": asymmetry, "amplification": shares, "eavesdropping": listening}
@@ -194,7 +194,7 @@ def _effect(random, removed, task, control, outcome, scale, *, own) -> dict[str,
 def link_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
     pairs = [
         {"removed": removed, "task": task, "group": "recurrent", "alignment": value, "naive": 0.6 * value}
-        | {"effect": effect, "low": effect - 0.3, "high": effect + 0.3, "outcome": "delta"}
+        | {"effect": effect, "low": effect - 0.3, "high": effect + 0.3, "outcome": "delta", "n_cells": 40}
         for removed in environments
         for task in environments
         if removed != task

@@ -1,5 +1,7 @@
 """Two runs on one page, and the refusal of what cannot be compared."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -42,6 +44,9 @@ def test_the_page_has_both_runs(page, tables, other):
     said = " ".join(parsed.texts["p"])
     assert "a difference of" in said
     assert "Median noise-corrected alignment between environments at the end: .3" in said
+    assert re.search(r"; a difference of −?\.\d\d \(95% interval −?\.\d\d to −?\.\d\d\), (not )?told from 0", said)
+    assert "The runs end at different steps, 2,000 and 64" in said
+    assert "Effects of one environment on another that are told from 0: 20 of 72 in synthetic" in said
     assert "their means over tasks are over different ones" in said
     assert "model.width" in parsed.texts["th"]
     figures = page.with_name("compare_figures")

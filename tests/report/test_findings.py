@@ -10,6 +10,7 @@ from npi_jax.report import findings
 from npi_jax.report.picture import short_number
 from npi_jax.report.selection import ordered, parameter_groups, primary_link, transfer_matrix
 from npi_jax.report.tables import load_tables
+from npi_jax.report.verdict import verdict
 
 
 def replaced(tables, **frames):
@@ -136,3 +137,42 @@ def test_order_of_tasks_and_groups():
         "output",
         "all",
     ]
+
+
+def with_row(tables, label, **values):
+    """`alignment_mean` with other numbers in all rows of a label."""
+    frame = tables.table("alignment_mean")
+    here = pl.col("label") == label
+    columns = [pl.when(here).then(pl.lit(value)).otherwise(name).alias(name) for name, value in values.items()]
+    return frame.with_columns(columns)
+
+
+def test_the_verdict_says_what_is_told_and_what_is_not(tables):
+    said = verdict(tables)
+    assert said.startswith("Environments pull the weights partly the same way, more than in models without NPIs; ")
+    assert "one environment's data helps others in 20 of 72 cases" in said
+    near = with_row(tables, "no_npi", corrected=0.3, low=0.1, high=0.9)
+    assert "whether more than in models without NPIs is not told" in verdict(replaced(tables, alignment_mean=near))
+    slight = with_row(tables, "full", corrected=0.02, low=0.01, high=0.03)
+    assert "pull the weights hardly the same way" in verdict(replaced(tables, alignment_mean=slight))
+    wide = with_row(tables, "full", low=-0.3, high=0.9)
+    assert "cannot be told from these seeds" in verdict(replaced(tables, alignment_mean=wide))
+    against = with_row(tables, "full", corrected=-0.5, low=-0.6, high=-0.4)
+    assert verdict(replaced(tables, alignment_mean=against)).startswith(
+        "Environments pull the weights in opposite ways"
+    )
+    nothing = tables.table("transfer").with_columns(p_adjusted=pl.lit(0.5))
+    said = verdict(replaced(tables, transfer=nothing))
+    assert "is not told, nor that it does not: with 3 seeds the intervals reach ± .30 nats" in said
+    bare = nothing.filter(pl.col("control") == "")
+    assert "no random controls" in verdict(replaced(tables, transfer=bare))
+    assert "was not tested" in verdict(replaced(tables, transfer=None))
+    assert verdict(replaced(tables, alignment_mean=None)) == ""
+
+
+def test_what_taking_all_away_did_is_told_in_nats_and_points(tables):
+    said = " ".join(findings.transfer(tables))
+    assert "All NPIs taken away changed, in the median task, delta by −" in said
+    assert " nats (" in said
+    assert " and accuracy by −" in said
+    assert " points (" in said

@@ -1,10 +1,12 @@
 import re
 from html.parser import HTMLParser
 
+import polars as pl
 import pytest
 from synthetic import VARIANTS, make_run
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.files import write_table
 from npi_jax.report.html import breakable, result_table, write_report
 from npi_jax.report.svg import colors, inline_svg
 from npi_jax.report.tables import load_tables
@@ -178,10 +180,11 @@ def test_page_and_figures_are_the_same_each_time(tmp_path):
 
 def test_the_first_paragraphs_say_what_was_asked_and_found(page):
     leads = page.texts["strong"]
-    assert leads[:5] == ["Asked.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
+    assert leads[:6] == ["Asked.", "Found.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
     said = page.texts["p"]
     assert "one task or nine?" in said[0]
-    assert "At the end of training (step 2,000) the median noise-corrected alignment" in said[1]
+    assert "Environments pull the weights partly the same way, more than in models without NPIs" in said[1]
+    assert "At the end of training (step 2,000) the median noise-corrected alignment" in said[2]
 
 
 def test_a_run_without_gradients_has_a_report_that_says_so(plain):
@@ -195,6 +198,25 @@ def test_a_run_without_gradients_has_a_report_that_says_so(plain):
     assert not {"alignment", "transfer", "data", "heat-data"} & ids
     assert {attributes["href"][1:] for attributes in page.all("a")} <= ids
     assert "5-gram" not in said
+
+
+def test_an_unfinished_run_says_so_first(tmp_path):
+    run = make_run(tmp_path, seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 1, 8))
+    run.config["train"] = {"steps": 600}
+    aligned = pl.read_parquet(tmp_path / "tables" / "alignment.parquet")
+    write_table(tmp_path / "tables" / "alignment.parquet", aligned.filter(pl.col("step") != 1))
+    stale = tmp_path / "figures" / "alignment_of_before.svg"
+    stale.parent.mkdir()
+    stale.write_text("<svg/>")
+    (stale.parent / "notes.txt").write_text("mine")
+    page = Page(write_report(run).read_text(encoding="utf-8"))
+    assert not stale.exists()
+    assert (stale.parent / "notes.txt").exists()
+    assert page.texts["li"][0].startswith("The run is at step 8 of 600: nothing here is final.")
+    assert "There are scores but no gradients of step 1." in page.texts["li"]
+    said = " ".join(page.texts["p"])
+    assert "At step 8 of 600 the median noise-corrected alignment" in said
+    assert "end of training" not in said
 
 
 def test_a_5_gram_model_is_beside_the_accuracies(page):

@@ -5,6 +5,7 @@ from synthetic import VARIANTS, FakeRun, make_run
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.tables import write_tables
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.errors import UserError
 from npi_jax.report.tables import band, load_tables
 
 
@@ -35,7 +36,7 @@ def test_labels_name_the_hyper_parameters_that_differ(run, tmp_path):
 
 
 def test_a_run_that_was_not_analyzed_says_what_to_do(run, tmp_path):
-    with pytest.raises(FileNotFoundError, match="npi-jax report"):
+    with pytest.raises(UserError, match="npi-jax report"):
         load_tables(FakeRun(tmp_path, run.frames))
 
 

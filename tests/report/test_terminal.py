@@ -75,12 +75,13 @@ def test_alignment_is_a_line_a_variant_and_transfer_follows(run, plain):
     )
     value, low, high = (short_number(row[name][0]) for name in ("corrected", "low", "high"))
     assert (
-        f"Alignment between environments at the end, recurrent weights: full: {value} (95% interval {low} to {high})"
-        in text
+        "Alignment between environments at the end of training (step 2,000), recurrent weights: "
+        f"full: {value} (95% interval {low} to {high})" in text
     )
     assert text.count("95% interval") >= len(VARIANTS)
     assert "Transfer: Taking the NPIs of" in text
     assert "Of 72 effects of one environment on another" in text
+    assert "Found: Environments pull the weights partly the same way" in text
     bare = printed(plain)
     assert "Alignment" not in bare
     assert "Transfer" not in bare

@@ -84,7 +84,7 @@
     const of = few === undefined ? (seeds === 1 ? "one seed" : "all " + seeds + " seeds") : few + " of " + seeds + " seeds";
     const because = reason === undefined ? "" : "; left out: " + reason;
     const what = value === null ? "cannot be told from noise" : short(value) + ", from " + of;
-    return { value, few: few !== undefined, what: what + because };
+    return { value, few: few !== undefined, pale: few !== undefined && 2 * few < seeds, what: what + because };
   }
 
   function tell(map, i, j) {
@@ -119,10 +119,10 @@
     for (const map of maps) {
       map.table.setAttribute("aria-label", "Alignment, " + data.variants[Number(map.select.value)] + ", " + name);
       map.cells.forEach((row, i) => row.forEach((cell, j) => {
-        const { value, few, what } = describe(map, i, j);
+        const { value, few, pale, what } = describe(map, i, j);
         cell.textContent = value === null ? "" : short(value);
         cell.className = value === null ? "nan" : few ? "few" : "";
-        const rgb = value === null ? null : color(value);
+        const rgb = value === null ? null : color(pale ? data.pale * value : value);
         cell.style.backgroundColor = rgb ? "rgb(" + rgb.join(",") + ")" : "";
         cell.style.color = rgb ? ink(rgb) : "";
         cell.setAttribute("aria-label", data.tasks[i].name + " and " + data.tasks[j].name + ": " + what);
