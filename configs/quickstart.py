@@ -1,4 +1,4 @@
-"""Four corpora x three seeds on the built-in grammar: the whole path in about three minutes on a laptop.
+"""Four corpora x three seeds on the built-in grammar: the whole path in two to four minutes on a laptop.
 
     npi-jax run --config quickstart
 
