@@ -106,7 +106,7 @@ class Alignment:
 
 _REASONS: Final = {
     OK: "",
-    NOT_FINITE: "not finite",
+    NOT_FINITE: "not finite, or lost in rounding",
     NO_ERROR: "two micro-batches give no standard error",
     ODD: "the same-task check needs an even number of micro-batches, 4 or more",
 }

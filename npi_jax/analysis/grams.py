@@ -64,8 +64,8 @@ class Grams:
         groups: parameter groups, with sums of groups after `with_sums`.
         tasks: names of the T tasks; `LM` stands for ordinary text.
         n_items: [T, K] items (of text: tokens) in each of K micro-batches of each task.
-        gram: [members, groups, T * K, T * K]; micro-batch k of task t is row ``t * K + k``. NaN where rounding is
-            all that is left of a product.
+        gram: [members, groups, T * K, T * K]; micro-batch k of task t is row ``t * K + k``. As the file has it; see
+            `with_sums`.
         gram_adam: the same with each coordinate divided by the square root of Adam's second moment; NaN where there
             is none.
         gram_abs: the same of absolute values; NaN where they were not computed.
@@ -87,14 +87,17 @@ class Grams:
     def with_sums(self) -> "Grams":
         """The same with the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups) joined.
 
-        Products of disjoint groups of parameters add up.
+        Products of disjoint groups of parameters add up. Of each group and sum the mean of both sides is kept, and what
+        is left of a product is NaN where the sides differ by more than rounding of products of that size.
         """
         sums = [(name, [g.rpartition("_")[0] == name for g in self.groups]) for name in _LAYERED]
         sums = [(name, taken) for name, taken in sums if any(taken)] + [(ALL, [True] * len(self.groups))]
         sums = [(name, taken) for name, taken in sums if name not in self.groups]
 
         def joined(gram: np.ndarray) -> np.ndarray:
-            return np.concatenate([gram, *(gram[:, taken].sum(axis=1, keepdims=True) for _, taken in sums)], axis=1)
+            # Summed before anything is lost: a group that is next to nothing takes nothing from the sum.
+            whole = np.concatenate([gram, *(gram[:, taken].sum(axis=1, keepdims=True) for _, taken in sums)], axis=1)
+            return np.where(_apart(whole), np.nan, (whole + np.swapaxes(whole, -1, -2)) / 2)
 
         return replace(
             self,
@@ -194,15 +197,13 @@ class _File:
         return np.where(np.isfinite(array), array, np.nan)
 
     def gram(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """The mean of both sides; NaN where they differ by more than rounding, or one of them is NaN."""
+        """As it is; refused where its two sides have little to do with each other."""
         gram = self.floats(name, shape)
-        other = np.swapaxes(gram, -1, -2)
-        norms = np.sqrt(np.abs(np.diagonal(gram, axis1=-2, axis2=-1)))
-        apart = np.abs(gram - other) > _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
+        apart = _apart(gram)
         if apart.mean() > _DAMAGED:
             place = [int(index) for index in np.argwhere(apart)[0]]
             raise UserError(f"{self.path}: {name} is not symmetric, first at {place}; the file is damaged")
-        return np.where(apart, np.nan, (gram + other) / 2)
+        return gram
 
     def items(self, n_members: int, n_groups: int) -> Items:
         task = self.names("item_task", unique=False)
@@ -216,3 +217,11 @@ class _File:
         known = "parameter_norm" in self.arrays
         norm = self.floats("parameter_norm", (n_members,)) if known else np.full(n_members, np.nan)
         return Lookahead(change, step, norm)
+
+
+def _apart(gram: np.ndarray) -> np.ndarray:
+    """Where the two sides of symmetric matrices differ by more than rounding; a NaN is no difference."""
+    norms = np.sqrt(np.abs(np.diagonal(gram, axis1=-2, axis2=-1)))
+    bound = _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
+    found: np.ndarray = np.abs(gram - np.swapaxes(gram, -1, -2)) > bound
+    return found

@@ -137,6 +137,14 @@ def _forms(sentences: EncodedSentences, region: str) -> list[bytes]:
     return [np.asarray(its, np.int64)[slice(*span)].tobytes() for its, span in zip(ids, spans.tolist(), strict=True)]
 
 
+def _in_turn(items: Sequence[int], form: Sequence[bytes]) -> list[int]:
+    """The items such that each form comes once before any comes again."""
+    by_form: dict[bytes, list[int]] = {}
+    for index in items:
+        by_form.setdefault(form[index], []).append(index)
+    return [index for turn in zip_longest(*by_form.values()) for index in turn if index is not None]
+
+
 def _components(sentences: EncodedSentences) -> Integer[np.ndarray, " items"]:
     """A number for each item: equal for items that are linked by common sentences."""
     n_items = len(sentences.ids) // 2
@@ -159,15 +167,14 @@ def item_batches(chosen: TaskItems, most: int) -> tuple[Batches, list[int], list
     """A micro-batch for each single item, at most `most` of a task; no two of them have a sentence in common.
 
     Tasks take turns, so that those that share sentences get about as many items each; one whose items all share a
-    sentence with others' may get none.
+    sentence with others' may get none. Within a task the forms of the scored words take turns.
 
     Returns:
         the batches (each item is its own "task"), the items' numbers in the suite, and their tasks.
     """
-    component = _components(chosen.sentences)
+    component, form = _components(chosen.sentences), _forms(chosen.sentences, chosen.spec.regions[0])
     seen: set[int] = set()
-    # Batch by batch in turn, as each holds every form.
-    left = [iter([i for dealt in zip_longest(*batches) for i in dealt if i is not None]) for batches in chosen.items]
+    left = [iter(_in_turn([i for batch in task for i in batch], form)) for task in chosen.items]
     kept: list[list[int]] = [[] for _ in chosen.tasks]
     for _ in range(most):
         for own, items in zip(kept, left, strict=True):

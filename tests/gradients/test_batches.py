@@ -120,6 +120,21 @@ def test_single_items_are_batches_of_one():
     assert tasks == [name for name in ENVIRONMENTS for _ in range(3)]
 
 
+def test_single_items_have_all_the_words():
+    found = chosen(items=40)
+    _, numbers, tasks = item_batches(found, 8)
+    spans, ids = found.sentences.regions["critical"], found.sentences.ids
+    words = [tuple(ids[2 * number][slice(*spans[2 * number])].tolist()) for number in numbers]
+    for task in ENVIRONMENTS:
+        of_task = [word for word, its in zip(words, tasks, strict=True) if its == task]
+        every = {
+            tuple(ids[2 * index][slice(*spans[2 * index])].tolist())
+            for batch in found.items[ENVIRONMENTS.index(task)]
+            for index in batch
+        }
+        assert len(set(of_task)) == min(len(every), 8)
+
+
 def test_tasks_that_share_sentences_share_the_single_items():
     """Two tasks of the same bad sentences: the first would take them all if it were asked first."""
     pairs = [([2, 10 + index], [3, 40 + index]) for index in range(20)]
