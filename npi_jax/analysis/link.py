@@ -17,6 +17,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from npi_jax.analysis import prediction
+from npi_jax.analysis.additive import row_effects
 from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.analysis.outcomes import OUTCOMES
 
@@ -70,8 +71,9 @@ def link_tables(
     several, of those that did not diverge.
 
     Alignment is not reliable everywhere, and not for all pairs at the same steps. It rises over training, and seeds
-    differ in it, so that a plain mean would make a pair that is measured late look aligned. What is averaged is
-    therefore how far a pair lies above the mean over pairs of its seed and step.
+    differ in it, so that a plain mean would make a pair that is measured late look aligned. A pair's mean is therefore
+    its effect in an additive fit to seeds at steps (`additive.row_effects`), which is the plain mean where nothing is
+    missing.
 
     Args:
         alignment: the table ``alignment`` of a run; its columns suite and kind say which effects belong to it.
@@ -210,29 +212,28 @@ def _alignments(aligned: pl.DataFrame, tasks: list[str]) -> Iterator[_Predictor]
 
 
 def _pair_means(aligned: pl.DataFrame, name: str) -> pl.DataFrame:
-    """One measure of each pair: mean over seeds by step, and then over steps (`MEAN_OVER_TRAINING`), in that order.
-
-    Pairs are averaged as deviations from the mean over the pairs of their seed and step, to which the mean of those
-    means is added again; where nothing is missing that is the plain mean.
-    """
-    pair = ["task_i", "task_j"]
+    """One measure of each pair: over seeds and steps (`MEAN_OVER_TRAINING`), and over seeds by step, in that order."""
     finite = aligned.filter(pl.col(name).is_finite())
-    level = pl.col(name).mean().over("member", "step")
-    apart = finite.with_columns(level.alias("level"), (pl.col(name) - level).alias("apart"))
-    by_step = apart.group_by("step", *pair, maintain_order=True).agg(pl.col("apart").mean())
-    # Each seed counts once, however many of its pairs are reliable.
-    members = apart.unique(["member", "step"], keep="first", maintain_order=True)
-    levels = members.group_by("step", maintain_order=True).agg(pl.col("level").mean())
-    steps = by_step.join(levels, on="step", maintain_order="left").sort("step", *pair)
-    later = levels.filter(pl.col("step") > 0)["level"].mean()
-    over_training = (
-        steps.filter(pl.col("step") > 0)
-        .group_by(pair, maintain_order=True)
-        .agg(pl.col("apart").mean())
-        .select(pl.lit(MEAN_OVER_TRAINING, pl.Int64).alias("step"), *pair, (pl.col("apart") + later).alias(name))
+    frames = [_fitted(finite.filter(pl.col("step") > 0), name, MEAN_OVER_TRAINING)]
+    frames += [
+        _fitted(frame, name, int(str(step)))
+        for (step,), frame in finite.sort("step", maintain_order=True).group_by(["step"], maintain_order=True)
+    ]
+    return pl.concat(frames)
+
+
+def _fitted(frame: pl.DataFrame, name: str, step: int) -> pl.DataFrame:
+    """`additive.row_effects` of pairs measured in members times steps: columns step, task_i, task_j and the measure."""
+    pairs = frame.select("task_i", "task_j").unique(maintain_order=True).with_row_index("row")
+    cells = frame.select("member", "step").unique(maintain_order=True).with_row_index("column")
+    placed = frame.join(pairs, on=["task_i", "task_j"], maintain_order="left")
+    placed = placed.join(cells, on=["member", "step"], maintain_order="left")
+    values = np.full((len(pairs), len(cells)), np.nan)
+    values[placed["row"].to_numpy(), placed["column"].to_numpy()] = placed[name].to_numpy()
+    effects = row_effects(values) if len(pairs) else np.zeros(0)
+    return pairs.select(
+        pl.lit(step, pl.Int64).alias("step"), "task_i", "task_j", pl.Series(name, effects, dtype=pl.Float64)
     )
-    at_steps = steps.select(pl.col("step").cast(pl.Int64), *pair, (pl.col("apart") + pl.col("level")).alias(name))
-    return pl.concat([over_training, at_steps])
 
 
 def _cells(aligned: pl.DataFrame, tasks: list[str]) -> dict[str, Float[np.ndarray, "tasks tasks"]]:
