@@ -6,7 +6,7 @@ import math
 import polars as pl
 from rich.console import Console
 
-from npi_jax.analysis.power import pooled, power_table, print_power, variance_components
+from npi_jax.analysis.power import pooled, power_table, print_power, variance_components, varying
 from npi_jax.errors import UserError
 from npi_jax.run import open_run
 
@@ -34,8 +34,8 @@ def power(arguments: argparse.Namespace, console: Console) -> None:
     if missing:
         low, high = found["lowest"], found["highest"]
         console.print(
-            f"(root mean squares over {found['cells']:.0f} tasks times variants, of which seed sd runs from {low:.2g} "
-            f"to {high:.2g}: one at the upper end needs more seeds than this table says)",
+            f"(over the {found['cells']:.0f} tasks times variants in which anything varies; seed sd from {low:.2g} to "
+            f"{high:.2g}: one at the upper end needs more seeds than this table says)",
             highlight=False,
         )
     try:
@@ -69,16 +69,20 @@ def _of_run(path: str, outcome: str) -> dict[str, float]:
     table = table.filter(~pl.col("intervention").str.starts_with("random("))
     if table.is_empty():
         raise UserError(f"{path} has no two variants with two or more seeds in common: how much they vary is not known")
+    # One suite and kind of pairs, the first that the configuration names: others vary by something else.
+    suites = [name for name in run.config["score"]["suites"] if name in set(table["suite"])]
+    table = table.filter(suite=suites[0] if suites else table["suite"][0])
     kinds = table["kind"].unique(maintain_order=True).to_list()
     table = table.filter(kind="licensor" if "licensor" in kinds else kinds[0])
     try:
         spread = pooled(table)
     except ValueError as error:
         raise UserError(f"{path}, outcome {outcome}: {error}; the other --outcome may vary") from error
-    seeds = table["seed_sd"].fill_nan(None)
+    rows = varying(table)
+    seeds = rows["seed_sd"]
     return spread | {
-        "n_items": float(table["n_items"].median()),  # type: ignore[arg-type]
-        "cells": float(len(table)),
+        "n_items": float(rows["n_items"].median()),  # type: ignore[arg-type]
+        "cells": float(len(rows)),
         "lowest": float(seeds.min()),  # type: ignore[arg-type]
         "highest": float(seeds.max()),  # type: ignore[arg-type]
     }

@@ -24,6 +24,7 @@ from npi_jax.analysis.outcomes import CELL, LINEAR, baseline_variant, settings, 
 SEEDS: Final = (3, 5, 10, 20)
 POWER: Final = 0.8
 _SDS: Final = ("seed_sd", "item_sd", "residual_sd")
+_VARIANCES: Final = ("seed_variance", "item_variance", "residual_variance")
 
 _POWER: Final = {
     "outcome": pl.String,
@@ -33,7 +34,7 @@ _POWER: Final = {
 }
 _COMPONENTS: Final = {
     **dict.fromkeys(("intervention", *CELL, "task", "outcome"), pl.String),
-    **dict.fromkeys(("effect", *_SDS), pl.Float64),
+    **dict.fromkeys(("effect", *_SDS, *_VARIANCES), pl.Float64),
     **dict.fromkeys(("n_seeds", "n_items"), pl.Int64),
 }
 
@@ -107,14 +108,16 @@ def power_table(
 def variance_components(scores: pl.DataFrame, members: pl.DataFrame, *, baseline: str | None = None) -> pl.DataFrame:
     """What paired differences vary by, from a run with several seeds: seeds, items, and the residual.
 
-    From the mean squares of the two-way analysis of variance; a component that comes out negative is 0.
+    From the mean squares of the two-way analysis of variance. A variance that comes out negative stays as it is, so
+    that means of them are right; its standard deviation is 0.
 
     Args:
         scores, members, baseline: as for `transfer.transfer_tables`.
 
     Returns:
-        a row for every variant but the baseline, task and outcome (`LINEAR`), with the effect and three standard
-        deviations; none for pairs of variants that share fewer than two seeds. `pooled` makes one of them.
+        a row for every variant but the baseline, task and outcome (`LINEAR`), with the effect, three standard
+        deviations and the variances; none for pairs of variants that share fewer than two seeds. `pooled` makes one
+        of them.
     """
     reference = baseline_variant(members, baseline)
     rows: list[dict[str, Any]] = []
@@ -134,9 +137,9 @@ def variance_components(scores: pl.DataFrame, members: pl.DataFrame, *, baseline
 def pooled(components: pl.DataFrame) -> dict[str, float]:
     """Standard deviations of a task drawn at random from those in which anything varies.
 
-    Root mean squares over rows of one outcome and kind: variances add up. A median of standard deviations, each from a
-    few seeds and cut at 0, comes out too small, and the power too large. Rows without any variance are left out: both
-    variants got everything right, and nothing could have been found.
+    Roots of mean variances over rows of one outcome and kind. A median of standard deviations, each from a few seeds
+    and cut at 0, comes out too small, and the power too large. Rows without any variance are left out: both variants
+    got everything right, and nothing could have been found.
 
     Args:
         components: rows of `variance_components`.
@@ -147,12 +150,18 @@ def pooled(components: pl.DataFrame) -> dict[str, float]:
     Raises:
         ValueError: if nothing varies.
     """
-    varies = components.filter(
+    rows = varying(components)
+    if rows.is_empty():
+        raise ValueError("nothing varies in any of these tasks")
+    means = rows.select(pl.col(*_VARIANCES).mean()).row(0)
+    return {name: math.sqrt(max(mean, 0.0)) for name, mean in zip(_SDS, means, strict=True)}
+
+
+def varying(components: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `variance_components` in which anything varies."""
+    return components.filter(
         pl.all_horizontal(pl.col(*_SDS).is_finite()) & pl.any_horizontal(pl.col(name) > 0 for name in _SDS)
     )
-    if varies.is_empty():
-        raise ValueError("nothing varies in any of these tasks")
-    return {name: float(varies.select(pl.col(name).pow(2).mean().sqrt()).item()) for name in _SDS}
 
 
 def print_power(table: pl.DataFrame, console: Console) -> None:
@@ -195,9 +204,8 @@ def _components(values: Float[np.ndarray, "seeds items"]) -> dict[str, Any]:
     residual = float((rest**2).sum()) / ((n_seeds - 1) * (n_items - 1))
     of_seeds = float(seeds.var(ddof=1)) - residual / n_items
     of_items = float(items.var(ddof=1)) - residual / n_seeds
+    variances = (of_seeds, of_items, residual)
     # A NaN stays: max would drop it.
-    deviations = {
-        name: math.nan if math.isnan(value) else math.sqrt(max(value, 0.0))
-        for name, value in (("seed_sd", of_seeds), ("item_sd", of_items), ("residual_sd", residual))
-    }
-    return {"effect": float(values.mean()), **deviations, "n_seeds": n_seeds, "n_items": n_items}
+    deviations = [math.nan if math.isnan(value) else math.sqrt(max(value, 0.0)) for value in variances]
+    named = dict(zip(_SDS, deviations, strict=True)) | dict(zip(_VARIANCES, variances, strict=True))
+    return {"effect": float(values.mean()), **named, "n_seeds": n_seeds, "n_items": n_items}

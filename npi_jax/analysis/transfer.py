@@ -36,6 +36,8 @@ from npi_jax.analysis.outcomes import (
 )
 from npi_jax.corpus.interventions import Intervention, parse_intervention
 
+FEWEST_SEEDS: Final = 3
+"""With two seeds small p-values, which are what is adjusted, are several times as frequent as they should be."""
 _LOG2_STEPS: Final = OUTCOMES.index("log2_steps")
 _TEST: Final = ("effect", "low", "high", "p", "p_adjusted")
 _SETTING: Final = dict.fromkeys(HYPERPARAMETERS, pl.Float64)
@@ -381,9 +383,12 @@ def _adjust(rows: list[dict[str, Any]], family: Any) -> list[dict[str, Any]]:
     for row in rows:
         families.setdefault(family(row), []).append(row)
     for members in families.values():
-        adjusted = statistics.adjust(np.array([row["p"] for row in members]))
+        enough = np.array([row["n_seeds"] >= FEWEST_SEEDS for row in members])
+        adjusted = statistics.adjust(np.where(enough, [row["p"] for row in members], np.nan))
         for row, p in zip(members, adjusted, strict=True):
             row["p_adjusted"] = float(p)
+            if row["n_seeds"] < FEWEST_SEEDS and not row["reason"]:
+                row["reason"] = f"{row['n_seeds']} seeds are too few to adjust p for the number of tests"
     return rows
 
 
