@@ -42,11 +42,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a `ValueError` names the file where it is not JSON."""
+    """Read JSON; a `UserError` names the file where it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
 
 
 def read_table(path: Path) -> pl.DataFrame:

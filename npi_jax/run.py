@@ -34,7 +34,8 @@ RUN/
                               intervention does to a task, less what the control or baseline does (docs/transfer.md)
   tables/asymmetry.parquet    removed_i, removed_j, outcome, effect_ij (of removing i on j), effect_ji, difference, ...
   tables/amplification.parquet  environment, others (kept, removed), share, npis, accuracy, delta, with intervals
-  tables/eavesdropping.parquet  task, without, steps_full, steps_without, lag_log2, ..., control
+  tables/eavesdropping.parquet  task, without, steps_full (of the control where there is one), steps_without, lag_log2,
+                              ..., control
   tables/link.parquet         primary, predictor, group, step (-1: mean over training), outcome, statistic (Spearman),
                               p, p_adjusted, n_pairs, n_tasks, n_permutations, reason: does alignment predict transfer
   tables/link_pairs.parquet   removed, task, group, alignment, naive, effect, low, high, n_cells: the pairs behind it
@@ -65,14 +66,11 @@ from npi_jax.errors import UserError
 from npi_jax.files import read_json, read_table, write_json
 
 _NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
-_ABSENT = dict.fromkeys(
-    (
-        *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
-        *("link", "link_pairs", "prediction"),
-    ),
-    _NO_GRADIENTS,
+_OF_GRADIENTS = (
+    *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
+    *("link", "link_pairs", "prediction"),
 )
-"""Why a table that the analysis knows may not be there."""
+"""The tables that a run without gradients does not have."""
 
 
 class RunError(UserError):
@@ -145,7 +143,9 @@ class Run:
         if not there:
             raise RunError(f"{folder} has no tables yet; npi-jax report {self.path} makes them from what there is")
         if name not in there:
-            why = _ABSENT.get(name, "there is no table of that name")
+            enabled = self.config.get("gradients", {}).get("enabled", False)
+            absent = f"there are no gradients in {self.path / 'gradients'}" if enabled else _NO_GRADIENTS
+            why = absent if name in _OF_GRADIENTS else "there is no table of that name"
             raise RunError(f"{folder} has no {name}.parquet: {why}. It has {', '.join(there)}")
         return read_table(folder / f"{name}.parquet")
 

@@ -206,10 +206,10 @@ def _alignments(sides: Sides) -> list[str]:
     if len(found) < 2:
         return []
     said = [
-        f"{findings.with_interval(row)} in {name} ({pretty(group)} weights)"
-        for name, (group, row) in zip(sides.names, found, strict=True)
+        f"{findings.with_interval(row)} in {name} ({pretty(group)} weights, {tables.called(row['step'])})"
+        for name, tables, (group, row) in zip(sides.names, sides.tables, found, strict=True)
     ]
-    text = f"Median noise-corrected alignment between environments at the end: {said[0]}, {said[1]}"
+    text = f"Median noise-corrected alignment between environments: {said[0]}, {said[1]}"
     if not all(findings.known_number(row["low"]) for _, row in found):
         return [f"{text}."]
     value, low, high = difference_interval(found[0][1], found[1][1], "corrected")

@@ -185,6 +185,7 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
         [
             pretty(row["task"]),
             pretty(row["without"]),
+            row["control"] or tables.labels[0],
             _number(row["steps_full"], 0),
             _number(row["steps_without"], 0),
             _number(row["lag_log2"]),
@@ -199,8 +200,9 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
     heads = [
         "task",
         "without",
-        "steps, all data",
-        "steps, without",
+        "against",
+        "steps there",
+        "steps without",
         "lag (log₂)",
         _INTERVAL,
         "p",
@@ -212,10 +214,10 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
     note = (
         f"Steps at which the accuracy of a task comes to stay at {ACQUIRED:.0%}, interpolated between checkpoints "
         "(“When it was learned” below has the checkpoint itself), geometric mean over seeds. Lag: in powers of two, "
-        "above 0 where it is later without the other environment's NPIs. Not reached: pairs of models in which one "
-        "never gets there, for which the last step stands in."
+        "above 0 where it is later without the other environment's NPIs than in what it is held against. Not reached: "
+        "pairs of models in which one never gets there, for which the last step stands in."
     )
-    return PlainTable(title, heads, rows, note, {1})
+    return PlainTable(title, heads, rows, note, {1, 2})
 
 
 def divergence(tables: ReportTables) -> PlainTable | None:

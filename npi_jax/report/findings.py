@@ -64,7 +64,7 @@ def alignment(tables: ReportTables) -> str:
         return "This run recorded no gradients: alignment between tasks cannot be said."
     group, rows = last_rows(tables, frame)
     step = max(row["step"] for row in rows)
-    when = tables.ends if step == tables.last_step else f"step {step:,}"
+    when = tables.called(step)
     # With many variants: the baseline, and the ends of the others.
     if len(rows) > TOLD:
         others = sorted((row for row in rows[1:] if known_number(row["corrected"])), key=lambda row: row["corrected"])

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import DRAWS, LEVEL
-from npi_jax.files import write_text
+from npi_jax.files import read_json, write_json, write_text
 from npi_jax.report import findings, sentences
 from npi_jax.report.alignment_figures import HEAT_MAPS
 from npi_jax.report.detail_tables import detail_tables
@@ -33,6 +33,8 @@ _SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
     ("diagnostics", "diagnostics", "Diagnostics", "How far can this be trusted?"),
 )
 """Name, anchor, link and title of the sections with figures."""
+_LIST: Final = ".report.json"
+"""In figures/: the names of those that the last report made."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +72,20 @@ def write_report(run: ReportedRun) -> Path:
     tables = load_tables(run)
     found = pictures(tables)
     figures = tables.path / "figures"
-    written = set(save_figures(found, figures))
-    for path in figures.iterdir():
-        # Left by a report of other tables: it would pass for a figure of these.
-        if path.suffix in (".svg", ".png", ".csv") and path not in written:
-            path.unlink()
+    _replace_figures(found, figures)
     path = tables.path / "report" / "index.html"
     write_text(path, render(tables, found, figures))
     return path
+
+
+def _replace_figures(found: list[Picture], figures: Path) -> None:
+    """Save the pictures, and remove those of the report before that are not among them; nothing else is touched."""
+    listed = figures / _LIST
+    before = set(read_json(listed)) if listed.exists() else set()
+    names = sorted(path.name for path in save_figures(found, figures))
+    for name in before - set(names):
+        (figures / Path(name).name).unlink(missing_ok=True)
+    write_json(listed, names)
 
 
 def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:

@@ -85,6 +85,8 @@ def _unfinished(tables: ReportTables) -> list[str]:
             f"The run is at {tables.so_far}: nothing here is final. The command that began it goes on with it."
         )
     aligned = tables.table("alignment")
+    if aligned is None and tables.config.get("gradients", {}).get("enabled", False):
+        found.append("The configuration asks for gradients, and there are none in gradients/.")
     if aligned is not None:
         missing = sorted(set(tables.curves["step"]) - set(aligned["step"]))
         if missing:

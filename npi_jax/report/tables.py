@@ -127,11 +127,11 @@ class ReportTables:
         """The step that the configuration ends at; the last scored one where it does not say."""
         return int(self.config.get("train", {}).get("steps", self.last_step))
 
-    @property
-    def ends(self) -> str:
-        """What to call the last step: the end of training, if it is."""
-        done = self.last_step >= self.planned_steps
-        return f"the end of training (step {self.last_step:,})" if done else self.so_far
+    def called(self, step: int) -> str:
+        """What to call a step: the end of training, if it is; how far it is, if it is the last scored one."""
+        if step != self.last_step:
+            return f"step {step:,}"
+        return f"the end of training (step {step:,})" if step >= self.planned_steps else self.so_far
 
     @property
     def so_far(self) -> str:

@@ -62,7 +62,8 @@ def gradient_lines(tables: ReportTables) -> list[str]:
     lines = []
     if frame is not None:
         group, rows = findings.last_rows(tables, frame)
-        lines.append(f"Alignment between environments at {tables.ends}, {pretty(group)} weights:")
+        when = tables.called(max(row["step"] for row in rows))
+        lines.append(f"Alignment between environments at {when}, {pretty(group)} weights:")
         lines += [f"  {legend_name(row['label'])}: {_alignment(row)}" for row in rows]
     if tables.table("transfer") is not None:
         text = " ".join(findings.transfer(tables)[:2])

@@ -96,7 +96,7 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
         "alignment_against_transfer",
         "Does alignment predict transfer?",
         f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} ({group} "
-        "weights, mean over seeds and steps) against the effect on the one's delta (nats) of taking the other's NPIs "
+        "weights, over seeds and steps) against the effect on the one's delta (nats) of taking the other's NPIs "
         f"away, with its 95% interval. Named (taken away → tested): some of the points farthest out.{said}",
         f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
         _scatter(points),

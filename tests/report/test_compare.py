@@ -43,7 +43,7 @@ def test_the_page_has_both_runs(page, tables, other):
     assert len(parsed.all("figure")) == 4
     said = " ".join(parsed.texts["p"])
     assert "a difference of" in said
-    assert "Median noise-corrected alignment between environments at the end: .3" in said
+    assert "Median noise-corrected alignment between environments: .3" in said
     assert re.search(r"; a difference of −?\.\d\d \(95% interval −?\.\d\d to −?\.\d\d\), (not )?told from 0", said)
     assert "The runs end at different steps, 2,000 and 64" in said
     assert "Effects of one environment on another that are told from 0: 20 of 72 in synthetic" in said

@@ -154,7 +154,21 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     near = with_row(tables, "no_npi", corrected=0.3, low=0.1, high=0.9)
     assert "whether more than in models without NPIs is not told" in verdict(replaced(tables, alignment_mean=near))
     slight = with_row(tables, "full", corrected=0.02, low=0.01, high=0.03)
-    assert "pull the weights hardly the same way" in verdict(replaced(tables, alignment_mean=slight))
+    assert "hardly pull the weights the same way or" in verdict(replaced(tables, alignment_mean=slight))
+    slight = with_row(tables, "full", corrected=-0.02, low=-0.03, high=-0.01)
+    assert "hardly pull the weights" in verdict(replaced(tables, alignment_mean=slight))
+    high = with_row(tables, "full", corrected=0.95, low=0.93, high=0.99)
+    assert "almost the same way" in verdict(replaced(tables, alignment_mean=high))
+    above = with_row(tables, "no_npi", corrected=0.8, low=0.7, high=0.9)
+    assert "but less than in models without NPIs" in verdict(replaced(tables, alignment_mean=above))
+    dark = with_row(tables, "full", n_unreliable=60)
+    assert "noise hides most pairs" in verdict(replaced(tables, alignment_mean=dark))
+    alone = tables.table("alignment_mean").with_columns(n_seeds=pl.lit(1))
+    one = tables.table("transfer").with_columns(n_seeds=pl.lit(1))
+    assert verdict(replaced(tables, alignment_mean=alone, transfer=one)) == (
+        "One seed cannot say whether environments pull the weights the same way; "
+        "nor whether one environment's data helps another."
+    )
     wide = with_row(tables, "full", low=-0.3, high=0.9)
     assert "cannot be told from these seeds" in verdict(replaced(tables, alignment_mean=wide))
     against = with_row(tables, "full", corrected=-0.5, low=-0.6, high=-0.4)
@@ -164,6 +178,8 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     nothing = tables.table("transfer").with_columns(p_adjusted=pl.lit(0.5))
     said = verdict(replaced(tables, transfer=nothing))
     assert "is not told, nor that it does not: with 3 seeds the intervals reach ± .30 nats" in said
+    hurts = nothing.with_columns(p_adjusted=pl.lit(0.001), effect=pl.lit(0.5))
+    assert "hurts others in 72 of 72 cases and is told to help in none" in verdict(replaced(tables, transfer=hurts))
     bare = nothing.filter(pl.col("control") == "")
     assert "no random controls" in verdict(replaced(tables, transfer=bare))
     assert "was not tested" in verdict(replaced(tables, transfer=None))

@@ -208,10 +208,11 @@ def test_an_unfinished_run_says_so_first(tmp_path):
     stale = tmp_path / "figures" / "alignment_of_before.svg"
     stale.parent.mkdir()
     stale.write_text("<svg/>")
-    (stale.parent / "notes.txt").write_text("mine")
+    (stale.parent / ".report.json").write_text('["alignment_of_before.svg"]')
+    (stale.parent / "mine.png").write_text("mine")
     page = Page(write_report(run).read_text(encoding="utf-8"))
     assert not stale.exists()
-    assert (stale.parent / "notes.txt").exists()
+    assert (stale.parent / "mine.png").exists()
     assert page.texts["li"][0].startswith("The run is at step 8 of 600: nothing here is final.")
     assert "There are scores but no gradients of step 1." in page.texts["li"]
     said = " ".join(page.texts["p"])
