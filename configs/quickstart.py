@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
                 "steps_per_call": 25,
             },
             "score": {"every": 200, "suites": {"grammar": {"limit": 40}}},
-            "gradients": {"limit": 120, "micro_batches": 6},
+            "gradients": {"limit": 120, "micro_batches": 6, "single_items": 36},
             "checkpoints": {"every": 200, "keep": 2},
             "mesh": {"ens": 0, "data": 1, "mapping": "auto"},
         }

@@ -199,7 +199,7 @@ class GradientConfig:
             itself.
         text_rows: rows of validation text whose gradient the tasks are compared with; 0 for none.
         single_items: items of a task whose gradients are taken one by one after the last step, for subspaces and
-            for single NPIs; 0 for none.
+            for single NPIs, of which each needs about six; 0 for none.
         lookahead: whether a step along each task's gradient is tried after the last step.
         memory_mib: most memory for stacked gradients of one member; None for about as much as its parameters take
             (at least 128 MiB).

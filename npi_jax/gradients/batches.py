@@ -5,9 +5,10 @@ Every objective here is a weighted sum of log-probabilities. Of a task it is the
 better.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.scoring.packing import Packed, pack
 
+RUN = 4
+"""Single items of one word in a row: products of two items of a word take several in each task."""
 LM = "lm"
 """The name of the pseudo-task that is ordinary text."""
 
@@ -137,12 +140,20 @@ def _forms(sentences: EncodedSentences, region: str) -> list[bytes]:
     return [np.asarray(its, np.int64)[slice(*span)].tobytes() for its, span in zip(ids, spans.tolist(), strict=True)]
 
 
-def _in_turn(items: Sequence[int], form: Sequence[bytes]) -> list[int]:
-    """The items such that each form comes once before any comes again."""
+def _in_turn(items: Sequence[int], form: Sequence[bytes], common: Mapping[bytes, int]) -> list[int]:
+    """The items such that each form comes `RUN` times before any comes again, the most common first."""
     by_form: dict[bytes, list[int]] = {}
     for index in items:
         by_form.setdefault(form[index], []).append(index)
-    return [index for turn in zip_longest(*by_form.values()) for index in turn if index is not None]
+    forms = sorted(by_form, key=lambda word: (-common[word], word))
+    runs = [_runs(by_form[word]) for word in forms]
+    return [index for turn in zip_longest(*runs, fillvalue=()) for run in turn for index in run]
+
+
+def _runs(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    left = iter(items)
+    while run := tuple(islice(left, RUN)):
+        yield run
 
 
 def _components(sentences: EncodedSentences) -> Integer[np.ndarray, " items"]:
@@ -167,14 +178,17 @@ def item_batches(chosen: TaskItems, most: int) -> tuple[Batches, list[int], list
     """A micro-batch for each single item, at most `most` of a task; no two of them have a sentence in common.
 
     Tasks take turns, so that those that share sentences get about as many items each; one whose items all share a
-    sentence with others' may get none. Within a task the forms of the scored words take turns.
+    sentence with others' may get none. Within a task the forms of the scored words take turns, `RUN` items each; forms
+    that more tasks have come first, so that the same words are compared between tasks however few items there are.
 
     Returns:
         the batches (each item is its own "task"), the items' numbers in the suite, and their tasks.
     """
     component, form = _components(chosen.sentences), _forms(chosen.sentences, chosen.spec.regions[0])
     seen: set[int] = set()
-    left = [iter(_in_turn([i for batch in task for i in batch], form)) for task in chosen.items]
+    every = [[index for batch in task for index in batch] for task in chosen.items]
+    common = Counter(word for items in every for word in {form[index] for index in items})
+    left = [iter(_in_turn(items, form, common)) for items in every]
     kept: list[list[int]] = [[] for _ in chosen.tasks]
     for _ in range(most):
         for own, items in zip(kept, left, strict=True):

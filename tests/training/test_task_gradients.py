@@ -92,7 +92,6 @@ def test_the_last_checkpoint_has_single_items_and_steps_tried(path):
     assert found["item_gram"].shape == (4, 3, 18, 18)
     assert found["item_task"].tolist() == [name for name in ENVIRONMENTS for _ in range(2)]
     words = {str(npi) for npi in found["item_npi"]}
-    assert len(words) > 3
     assert words <= {"any", "anything", "ever", "yet", "at all", "in years", "either"}
     assert found["lookahead"].shape == (4, 10, 10)
     assert "item_gram" not in arrays(path, 4)
