@@ -6,11 +6,10 @@ import math
 import polars as pl
 from rich.console import Console
 
-from npi_jax.analysis.power import pooled, power_table, print_power, variance_components, varying
+from npi_jax.analysis.power import SDS, pooled, power_table, print_power, variance_components, varying
 from npi_jax.errors import UserError
 from npi_jax.run import open_run
 
-SDS = ("seed_sd", "item_sd", "residual_sd")
 ITEMS = 40
 
 

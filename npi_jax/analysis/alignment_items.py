@@ -104,6 +104,7 @@ class _Sums:
 
     @classmethod
     def of(cls, gram: np.ndarray, task_of: np.ndarray, form_of: np.ndarray, n_tasks: int, n_forms: int) -> "_Sums":
+        """From products [*lead, N, N], with the numbers of each item's task (-1 for none) and form."""
         lead = gram.shape[:-2]
         members = [np.flatnonzero(task_of == task) for task in range(n_tasks)]
         to_all = np.zeros((*lead, gram.shape[-1], n_tasks, n_forms))

@@ -112,6 +112,7 @@ class _Part:
     members: pl.DataFrame
 
     def tables(self, k: int) -> dict[str, pl.DataFrame]:
+        """Its rows of every table that it has numbers for."""
         grams, n_batches = self.grams, self.grams.n_items.shape[1]
         found = align(grams.gram, grams.n_items)
         adam = align(grams.gram_adam, grams.n_items)

@@ -10,11 +10,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from npi_jax.errors import UserError
-
-LM: Final = "lm"
-"""The pseudo-task that is ordinary text."""
-ALL: Final = "all"
-"""The group that is the sum of all parameter groups."""
+from npi_jax.names import ALL, LM
 
 _LAYERED: Final = ("recurrent", "blocks")
 _REQUIRED: Final = ("groups", "tasks", "n_items", "gram")
@@ -172,6 +168,7 @@ class _File:
     arrays: dict[str, np.ndarray]
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """The array of this name, of this shape; None is any size."""
         if name not in self.arrays:
             raise UserError(f"{self.path}: has no array {name!r}")
         array = self.arrays[name]
@@ -182,6 +179,7 @@ class _File:
         return array
 
     def names(self, name: str, length: int | None = None, *, unique: bool = True) -> tuple[str, ...]:
+        """The names that label an axis; at least one."""
         array = self.array(name, (length,))
         if array.dtype.kind != "U":
             raise UserError(f"{self.path}: {name} has dtype {array.dtype}; it must hold names")

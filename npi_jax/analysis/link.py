@@ -20,6 +20,7 @@ from npi_jax.analysis import prediction
 from npi_jax.analysis.additive import row_effects
 from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.analysis.outcomes import OUTCOMES
+from npi_jax.names import LM
 
 PERMUTATIONS: Final = 4999
 EXPLORATORY: Final = 999
@@ -64,7 +65,7 @@ def link_tables(
     """Rank correlations of alignment with transfer, tested by relabelling tasks; and out-of-sample predictions.
 
     The primary contrast, declared beforehand: the corrected alignment of the group "recurrent" (else "blocks", else
-    "all"), mean over seeds and then over all steps but 0, in the baseline variant, against the effect on delta.
+    "all"), mean over seeds at all steps but 0, in the baseline variant, against the effect on delta.
     Everything else is exploratory and has p_adjusted by max-T over the same relabellings (each correlation divided by
     the standard deviation it has under relabelling). Tests are two-sided. Effects are those with the random control
     subtracted where the run has one for every removal, and the mean over hyper-parameter settings where there are
@@ -97,7 +98,7 @@ def link_tables(
     variants = alignment["variant"].unique(maintain_order=True).to_list()
     chosen = baseline or ("full" if "full" in variants or not variants else variants[0])
     aligned = alignment.filter(
-        (pl.col("variant") == chosen) & (pl.col("task_i") != "lm") & (pl.col("task_j") != "lm")
+        (pl.col("variant") == chosen) & (pl.col("task_i") != LM) & (pl.col("task_j") != LM)
     ).filter(pl.col("task_i") != pl.col("task_j"))
     aligned_tasks, affected = {*aligned["task_i"], *aligned["task_j"]}, {*effects["removed"], *effects["task"]}
     tasks = sorted(aligned_tasks & affected if aligned_tasks else affected)

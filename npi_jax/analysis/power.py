@@ -23,7 +23,7 @@ from npi_jax.analysis.outcomes import CELL, LINEAR, baseline_variant, settings, 
 
 SEEDS: Final = (3, 5, 10, 20)
 POWER: Final = 0.8
-_SDS: Final = ("seed_sd", "item_sd", "residual_sd")
+SDS: Final = ("seed_sd", "item_sd", "residual_sd")
 _VARIANCES: Final = ("seed_variance", "item_variance", "residual_variance")
 
 _POWER: Final = {
@@ -34,7 +34,7 @@ _POWER: Final = {
 }
 _COMPONENTS: Final = {
     **dict.fromkeys(("intervention", *CELL, "task", "outcome"), pl.String),
-    **dict.fromkeys(("effect", *_SDS, *_VARIANCES), pl.Float64),
+    **dict.fromkeys(("effect", *SDS, *_VARIANCES), pl.Float64),
     **dict.fromkeys(("n_seeds", "n_items"), pl.Int64),
 }
 
@@ -154,13 +154,13 @@ def pooled(components: pl.DataFrame) -> dict[str, float]:
     if rows.is_empty():
         raise ValueError("nothing varies in any of these tasks")
     means = rows.select(pl.col(*_VARIANCES).mean()).row(0)
-    return {name: math.sqrt(max(mean, 0.0)) for name, mean in zip(_SDS, means, strict=True)}
+    return {name: math.sqrt(max(mean, 0.0)) for name, mean in zip(SDS, means, strict=True)}
 
 
 def varying(components: pl.DataFrame) -> pl.DataFrame:
     """The rows of `variance_components` in which anything varies."""
     return components.filter(
-        pl.all_horizontal(pl.col(*_SDS).is_finite()) & pl.any_horizontal(pl.col(name) > 0 for name in _SDS)
+        pl.all_horizontal(pl.col(*SDS).is_finite()) & pl.any_horizontal(pl.col(name) > 0 for name in SDS)
     )
 
 
@@ -207,5 +207,5 @@ def _components(values: Float[np.ndarray, "seeds items"]) -> dict[str, Any]:
     variances = (of_seeds, of_items, residual)
     # A NaN stays: max would drop it.
     deviations = [math.nan if math.isnan(value) else math.sqrt(max(value, 0.0)) for value in variances]
-    named = dict(zip(_SDS, deviations, strict=True)) | dict(zip(_VARIANCES, variances, strict=True))
+    named = dict(zip(SDS, deviations, strict=True)) | dict(zip(_VARIANCES, variances, strict=True))
     return {"effect": float(values.mean()), **named, "n_seeds": n_seeds, "n_items": n_items}

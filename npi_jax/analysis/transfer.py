@@ -24,7 +24,6 @@ import polars as pl
 from jaxtyping import Float
 
 from npi_jax.analysis import statistics
-from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.analysis.outcomes import (
     CELL,
     OUTCOMES,
@@ -34,50 +33,12 @@ from npi_jax.analysis.outcomes import (
     settings,
     task_outcomes,
 )
+from npi_jax.analysis.transfer_schemas import SCHEMAS
 from npi_jax.corpus.interventions import Intervention, parse_intervention
 
 FEWEST_SEEDS: Final = 3
 """With two seeds small p-values, which are what is adjusted, are several times as frequent as they should be."""
 _LOG2_STEPS: Final = OUTCOMES.index("log2_steps")
-_TEST: Final = ("effect", "low", "high", "p", "p_adjusted")
-_SETTING: Final = dict.fromkeys(HYPERPARAMETERS, pl.Float64)
-_NAMES: Final = dict.fromkeys(CELL, pl.String)
-SCHEMAS: Final[Mapping[str, dict[str, Any]]] = {
-    "transfer": {
-        **dict.fromkeys(("intervention", "removed", "control", *CELL, "task", "outcome"), pl.String),
-        **dict.fromkeys(_TEST, pl.Float64),
-        **dict.fromkeys(("n_seeds", "n_items", "n_censored"), pl.Int64),
-        **dict.fromkeys(("interval_over", "reason", "baseline"), pl.String),
-        **_SETTING,
-    },
-    "asymmetry": {
-        **dict.fromkeys(("removed_i", "removed_j", "outcome"), pl.String),
-        **dict.fromkeys(("effect_ij", "effect_ji", "difference", "low", "high", "p", "p_adjusted"), pl.Float64),
-        "n_seeds": pl.Int64,
-        **_NAMES,
-        **dict.fromkeys(("control", "reason"), pl.String),
-        **_SETTING,
-    },
-    "amplification": {
-        **dict.fromkeys(("environment", "others"), pl.String),
-        "share": pl.Float64,
-        "npis": pl.Int64,
-        **_NAMES,
-        **dict.fromkeys(("accuracy", "low", "high", "delta", "delta_low", "delta_high"), pl.Float64),
-        "n_seeds": pl.Int64,
-        "variant": pl.String,
-        **_SETTING,
-    },
-    "eavesdropping": {
-        **dict.fromkeys(("task", "without"), pl.String),
-        **dict.fromkeys(("steps_full", "steps_without", "lag_log2", "low", "high", "p", "p_adjusted"), pl.Float64),
-        **dict.fromkeys(("n_seeds", "n_censored"), pl.Int64),
-        **_NAMES,
-        **dict.fromkeys(("control", "reason"), pl.String),
-        **_SETTING,
-    },
-}
-"""Columns and types of the tables."""
 
 
 def transfer_tables(
@@ -185,7 +146,7 @@ class _Contrast:
 
     @property
     def row(self) -> dict[str, Any]:
-        """low, high, p, n_seeds and reason; see `_TEST`."""
+        """low, high, p, n_seeds and reason, as the tables have them."""
         found = self.interval
         low, high, p = (math.nan,) * 3 if found is None else (found.low, found.high, found.p)
         p = math.nan if self.reason else p

@@ -1,7 +1,6 @@
 """Gradients of tasks, as dot products: micro-batches of items, and one compiled call for all of their products."""
 
 from npi_jax.gradients.batches import (
-    LM,
     Batches,
     MicroBatches,
     TaskItems,
@@ -12,6 +11,7 @@ from npi_jax.gradients.batches import (
 )
 from npi_jax.gradients.lookahead import LOOKAHEAD_STEP, make_lookahead
 from npi_jax.gradients.products import Products, make_products
+from npi_jax.names import LM
 
 __all__ = [
     "LM",

@@ -16,13 +16,12 @@ from jaxtyping import Float, Int, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from npi_jax.names import LM
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.scoring.packing import Packed, pack
 
 RUN = 4
 """Single items of one word in a row: products of two items of a word take several in each task."""
-LM = "lm"
-"""The name of the pseudo-task that is ordinary text."""
 
 
 class MicroBatches(NamedTuple):

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from npi_jax.models import LanguageModel, Model
+from npi_jax.names import ALL
 
 Path = tuple[Any, ...]
 Grams = dict[str, Float[Array, "groups vectors vectors"]]
@@ -16,8 +17,6 @@ Grams = dict[str, Float[Array, "groups vectors vectors"]]
 Part = tuple[str, dict[str, Array]]
 """A parameter group and the products, of each kind, of some of its parameters' gradients."""
 
-SUM = "all"
-"""The group that analysis adds: the sum over all others."""
 ADAM_EPS = 1e-8
 """As in `optax.scale_by_adam`."""
 CACHED = 8192
@@ -63,9 +62,9 @@ def _top_level(path: Path) -> str:
         return "parameters"
     part = path[0]
     name = str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part))))
-    if name == SUM:
+    if name == ALL:
         raise ValueError(
-            f"the model has parameters named {SUM!r}, which stands for the sum of all; name them otherwise"
+            f"the model has parameters named {ALL!r}, which stands for the sum of all; name them otherwise"
         )
     return name
 

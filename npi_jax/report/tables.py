@@ -14,6 +14,7 @@ from npi_jax.analysis.statistics import LEVEL
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.files import read_table
+from npi_jax.names import LM
 
 FEW_SEEDS: Final = 3
 KINDS: Final = ("licensor", "npi", "scope", "other")
@@ -32,8 +33,6 @@ SHORT: Final[Mapping[str, str]] = {
 }
 """The environments' usual abbreviations (Warstadt et al. 2019; Jumelet and Hupkes 2018)."""
 
-LM: Final = "lm"
-"""The pseudo-task of ordinary text."""
 REMOVED_ALL: Final = "all"
 # Tables that only some runs have, and whether a row is a member's or a group of members'.
 _MORE: Final[Mapping[str, str]] = {
