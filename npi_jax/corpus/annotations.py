@@ -16,8 +16,9 @@ ENVIRONMENTS: tuple[str, ...] = (
 )
 """The nine NPI licensing environments of Warstadt et al. (2019), in the order of every table."""
 
-UNLICENSED = "unlicensed"
-"""The environment of an NPI form for which no licensor was found."""
+OTHER, AMBIGUOUS, UNLICENSED = RESIDUALS = ("other", "ambiguous", "unlicensed")
+"""What stands in an item's environment if it is in none: licensed by something outside of the environments
+("without any"), a form with another use that looks alike (free-choice "any"), and without any licensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,11 @@ class Annotation:
     Positions are word indices into the sentence; spans are half open, ``[start, end)``.
 
     Attributes:
-        environment: one of `ENVIRONMENTS`, or `UNLICENSED`.
-        licensor: index of the licensor's first word; -1 if unlicensed.
-        scope: span of words in which the licensor licenses; ``(-1, -1)`` if unlicensed.
-        npi: name of the NPI (``"any"``, ``"at all"``, ...); None for a licensor with no NPI in its scope.
-        span: the NPI's words; ``(-1, -1)`` if there is none.
+        environment: one of the phenomenon's environments (`ENVIRONMENTS` for NPIs), or one of `RESIDUALS`.
+        licensor: index of the licensor's first word; -1 if there is none (`AMBIGUOUS`, `UNLICENSED`).
+        scope: span of words in which the licensor licenses; ``(-1, -1)`` if there is none.
+        npi: name of the item (``"any"``, ``"at all"``, ...); None for a licensor with no item in its scope.
+        span: the item's words; ``(-1, -1)`` if there is none.
     """
 
     environment: str

@@ -8,7 +8,8 @@ import numpy as np
 from npi_jax.corpus import lexicon
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.corpus.lexicon import Noun, draws, uniforms
-from npi_jax.corpus.licensing import NPIS, TABLE, Npi, npi_words
+from npi_jax.corpus.licensing import NPIS, TABLE, npi_words
+from npi_jax.corpus.phenomenon import Item
 
 Tense = Literal["perfect", "modal", "past", "present"]
 Form = tuple[str, tuple[str, ...], tuple[str, ...]]
@@ -24,7 +25,7 @@ _TENSES: dict[Tense, float] = {"perfect": 0.55, "modal": 0.2, "past": 0.25}
 _OBJECT_DETERMINERS = {Noun("the", "the"): 0.5, Noun("some", "some"): 0.3, Noun("this", "these"): 0.2}
 
 
-def npis_in(position: str, environment: str) -> tuple[Npi, ...]:
+def npis_in(position: str, environment: str) -> tuple[Item, ...]:
     """The NPIs that can stand in a position in an environment.
 
     The position ``"final perfect"`` takes those of ``"final"`` and those that need the perfect as well.
@@ -33,7 +34,10 @@ def npis_in(position: str, environment: str) -> tuple[Npi, ...]:
     return tuple(
         npi
         for npi in NPIS.values()
-        if npi.position == place and environment not in npi.barred and (perfect or not npi.perfect)
+        if (how := npi.grammar)
+        and how.position == place
+        and environment not in how.barred
+        and (perfect or not how.perfect)
     )
 
 
@@ -50,7 +54,8 @@ def _phrases(rng: np.random.Generator, phrases: tuple[str, ...]) -> Iterator[tup
 
 
 def _counterparts(place: str) -> tuple[str, ...]:
-    return tuple(text for npi in NPIS.values() if npi.position == place for text in npi.counterparts)
+    items = (npi for npi in NPIS.values() if npi.grammar and npi.grammar.position == place)
+    return tuple(text for npi in items for text in npi.counterparts)
 
 
 class Draws:
@@ -78,7 +83,7 @@ class Draws:
         self.preposition = draws(fork(), lexicon.PREPOSITIONS)
         self.modal = draws(fork(), lexicon.MODALS)
         self.adjective = draws(fork(), TABLE["superlative"].non_licensors)
-        self.licensors = {name: draws(fork(), TABLE[name].licensors) for name in ENVIRONMENTS}
+        self.licensors = {name: draws(fork(), tuple(TABLE[name].contrasts)) for name in ENVIRONMENTS}
         self.contrasts = {
             (name, licensor): _phrases(fork(), words)
             for name in ENVIRONMENTS

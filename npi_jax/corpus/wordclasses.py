@@ -9,9 +9,14 @@ AUXILIARIES = _words(
     "has have had having do does did will would can could shall should may might must is are was were "
     "am ca wo sha ai 'll 've 're 'm 'd ’ll ’ve ’re ’m ’d"
 )
+MODALS = _words("will would can could shall should may might must do does did 'll ’ll 'd ’d wo sha ca")
+WOULD = _words("would should could might will shall 'd 'll ’d ’ll")
+NOT_FINITE = _words("having")
 BE = _words("be been being")
 COORDINATORS = _words("and or")
 CONJUNCTIONS = _words("and or but so then now well")
+NUMBERS = _words("one two three four five six seven eight nine ten twelve twenty thirty fifty hundred half")
+IRREGULAR_PLURALS = _words("men women people children fish police gentlemen sheep feet teeth mice")
 PARTICLES = _words("yet too else indeed however therefore all")
 DETERMINERS = _words("the a an this these those my your his her its our their some many few several")
 PRONOUNS = _words("i he she we they you it there")
@@ -20,7 +25,11 @@ RELATIVIZERS = _words("who whom whose which")
 SUBORDINATORS = _words("while because although though when whereas")
 PREPOSITIONS = _words("of in on at by for from with to into upon about near behind outside")
 BREAKS = _words("; : -- - — – \" “ ” `` '' ( ) ... …")
+DASHES = _words("- -- – —")
+QUOTES = _words("\" “ ” `` ''")
 ENDINGS = _words(". ? ! ; : , \" ” '' ) ' ’ ... …")
+# After these "but" means "except".
+NEGATED = _words("nobody nothing none nowhere no-one anything anyone anybody everything everyone all neither one")
 NOT_A_NOUN = PREPOSITIONS | BREAKS | ENDINGS
 
 # After these "that" opens a complement clause; after other words, a relative clause on a noun.
