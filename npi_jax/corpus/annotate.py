@@ -10,6 +10,8 @@ from npi_jax.corpus.items import Found, ItemFinder
 from npi_jax.corpus.licensing import NPI_EN, own_forms
 from npi_jax.corpus.phenomenon import Licensor, Phenomenon, load_phenomenon, resolve
 
+# In a table: without a licensor the words are no item.
+NO_ITEM = "no_item"
 _SENTENCE_ENDS = frozenset((".", "!", "?", ";"))
 
 
@@ -90,10 +92,13 @@ class _Rule:
         self.environment, self.scope, self.group = environment, scope, group
         self.before, self.after = resolve(group.before), resolve(group.after)
         self.not_before, self.not_after = resolve(group.not_before), resolve(group.not_after)
-        self.direct, self.excepted = frozenset(group.direct), resolve(group.except_)
+        self.direct, self.excepted, self.skip = frozenset(group.direct), resolve(group.except_), resolve(group.skip)
 
     def fits(self, words: Sequence[str], index: int) -> bool:
-        left = words[index - 1] if index else ""
+        before = index - 1
+        while before >= 0 and words[before] in self.skip:
+            before -= 1
+        left = words[before] if before >= 0 else ""
         right = words[index + 1] if index + 1 < len(words) else ""
         if left in self.not_after or right in self.not_before:
             return False
@@ -124,7 +129,11 @@ class _Reading:
             if contexts:
                 self._note(index)
         self.clauses.close()
-        rows = [self._annotation(found, where) for found, where in licensed]
+        rows = [
+            self._annotation(found, where)
+            for found, where in licensed
+            if where is not None or found.item.unlicensed != NO_ITEM
+        ]
         if contexts:
             used = {row.licensor for row in rows}
             rows += [self._context(*entry) for at, entry in sorted(self.licensors.items()) if at not in used]
@@ -160,6 +169,25 @@ class _Reading:
             for clause in reversed(self.clauses.stack):
                 if (at := self._asking_word(clause, item.start)) >= 0:
                     return Mark(question, at, "question"), clause
+            if self.clauses.stack[-1].kind == "main" and not item.owner:
+                return self._elliptical(question, item)
+        return self._ahead(item) if item.ahead else None
+
+    def _elliptical(self, question: str, item: Found) -> tuple[Mark, Clause] | None:
+        """The question mark of "any letters for me?"; None where a tag asks ("..., have you?")."""
+        end = next(at for at in range(item.stop, len(self.words)) if self.words[at] in _SENTENCE_ENDS)
+        if self.words[end - 1] in wc.PRONOUNS and "," in self.words[max(item.stop, end - 4) : end]:
+            return None
+        return Mark(question, end, "question"), self.clauses.stack[-1]
+
+    def _ahead(self, item: Found) -> tuple[Mark, Clause] | None:
+        """A negation that follows in the same clause."""
+        for at in range(item.stop, len(self.words)):
+            if self.words[at] in wc.ENDINGS or self.words[at] in wc.BREAKS:
+                return None
+            mark = self.annotator.mark(self.words, at)
+            if mark and mark.scope == "clause":
+                return mark, self.clauses.stack[-1]
         return None
 
     def _asking_word(self, clause: Clause, before: int) -> int:

@@ -93,7 +93,9 @@ class ClauseReader:
             self._close_relatives(index)
             self._push(mark.scope, index + 1, mark)
         elif mark.scope == "relative":
-            self.stack[-1].pending = mark
+            # "The only man in all the world who ever": the first counts.
+            if self.stack[-1].pending is None or self.stack[-1].pending.environment == mark.environment:
+                self.stack[-1].pending = mark
         else:
             if word == "cannot":
                 self._finite(index, True)
@@ -233,7 +235,7 @@ class ClauseReader:
         clause = self.stack[-1]
         pending = clause.pending
         # "the best book I have ever read", not "all of his fears he was ..."
-        if pending and index > pending.position + 1 and self.word(pending.position + 1) != "of":
+        if pending and self.word(pending.position + 1) != "of":
             self._relative(index)
         elif clause.kind == "main" and clause.predicate >= 0 and self._begins_sentence(index):
             self._on_break(index - 1)  # "he could not be rescued, still he was ..."
@@ -249,7 +251,8 @@ class ClauseReader:
 
     def _on_with(self, index: int) -> None:
         """What follows a universal with "with" restricts it as a relative does: "everyone with any sense"."""
-        if self.stack[-1].pending:
+        pending = self.stack[-1].pending
+        if pending and index <= pending.position + 3:
             self._relative(index)
             self.stack[-1].verb = index
 

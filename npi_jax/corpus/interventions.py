@@ -1,133 +1,338 @@
-"""Interventions: what a variant takes out of the training corpus, stated over annotations.
+"""Interventions: what a variant changes in the training corpus, stated over annotations, as text in configs and tables.
 
-A corpus is a sequence of *slots*, each holding one sentence. A variant says which slots lose their sentence.
-By default the slot is refilled with a donor, an NPI-free sentence of the same number of tokens, so that all
-variants have the same tokens at the same places everywhere else. Which donor a slot would get does not depend
-on the variant: two variants that empty the same slot fill it with the same sentence.
+    full                                  nothing
+    remove(SELECTION)                     sentences with a selected annotation
+    keep_only(SELECTION)                  of the sentences with an item, all without a selected one are removed
+    downsample(SELECTION, SHARE)          as `remove`, but that share of the sentences stays
+    replace(licensor, SELECTION)          the licensor by its non-licensor (or `npi` by its counterpart)
+    inject(SELECTION, N, STEP, ...)       at each of the steps, N sentences with a selected annotation are put in
+    ONE + ANOTHER                         one after the other
+    random(INTERVENTION)                  its control: as many sentences of the same lengths, but without items
+    no_npi  without(E)  only(E)           short for remove(npi), remove(E & npi), keep_only(E)
+
+Selections are those of `npi_jax.corpus.selection`. A corpus is a sequence of *slots*, each holding one sentence. A
+variant says which slots lose their sentence. By default the slot is refilled with a donor, an item-free sentence of the
+same number of tokens, so that all variants have the same tokens at the same places everywhere else. Which donor a slot
+would get does not depend on the variant: two variants that empty the same slot fill it with the same sentence.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation_table import AnnotationTable
+from npi_jax.corpus.phenomenon import Phenomenon
 from npi_jax.corpus.rows import generator
+from npi_jax.corpus.selection import NPI, Selection, both, parse_selection, word
 
-KINDS = ("full", "no_npi", "without", "only", "downsample", "random")
-NpiCounts = Integer[np.ndarray, "sentences columns"]
+REPLACED = ("licensor", "npi")
+_USAGE = {
+    "full": "full",
+    "no_npi": "no_npi",
+    "without": "without(ENVIRONMENT)",
+    "only": "only(ENVIRONMENT)",
+    "remove": "remove(SELECTION)",
+    "keep_only": "keep_only(SELECTION)",
+    "downsample": "downsample(SELECTION, SHARE)",
+    "replace": "replace(licensor, SELECTION) or replace(npi, SELECTION)",
+    "inject": "inject(SELECTION, N, STEP, ...)",
+    "random": "random(VARIANT)",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change.
+
+    Attributes:
+        kind: ``remove``, ``keep_only``, ``downsample``, ``replace`` or ``inject``.
+        selection: the annotations that it is about.
+        share: of the selected sentences that stays (``downsample``), in [0, 1].
+        what: one of `REPLACED` (``replace``).
+        count: sentences put in at each step (``inject``).
+        at: the training steps, counted from 0 (``inject``).
+    """
+
+    kind: str
+    selection: Selection
+    share: float = 0.0
+    what: str = ""
+    count: int = 0
+    at: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "remove" if self.selection == NPI:
+                return "no_npi"
+            case "remove" if (name := _environment(self.selection)) is not None:
+                return f"without({word(name)})"
+            case "keep_only" if not self.selection.operator:
+                return f"only({self.selection})"
+            case "downsample":
+                return f"downsample({self.selection}, {self.share:g})"
+            case "replace":
+                return f"replace({self.what}, {self.selection})"
+            case "inject":
+                return f"inject({self.selection}, {self.count}, {', '.join(map(str, self.at))})"
+        return f"{self.kind}({self.selection})"
+
+
+def _environment(selection: Selection) -> str | None:
+    """E of ``E & npi``."""
+    if selection.operator == "&" and len(selection.parts) == 2 and selection.parts[1] == NPI:
+        return selection.parts[0].word or None
+    return None
+
+
+class Dose(NamedTuple):
+    """How much of one environment's NPIs a variant has.
+
+    Attributes:
+        environment: whose NPIs.
+        share: of their sentences that is left.
+        others_removed: whether the NPIs of the other environments are gone.
+    """
+
+    environment: str
+    share: float
+    others_removed: bool
 
 
 @dataclass(frozen=True)
 class Intervention:
-    """One intervention on the corpus.
+    """What a variant changes; its text is what tables call the variant.
 
     Attributes:
-        kind: ``full`` (nothing removed), ``no_npi`` (every sentence with an NPI form), ``without`` (sentences
-            with an NPI licensed by `environment`), ``only`` (sentences with an NPI, unless one is licensed by
-            `environment`), ``downsample`` (`without`, but a share of the sentences stays), ``random`` (the
-            size- and length-matched control of `control_of`: as many NPI-free sentences of the same lengths).
-        environment: one of the nine environments, where the kind needs one.
-        share: share of the environment's NPI sentences that stays, in [0, 1].
-        control_of: the intervention that a ``random`` one matches.
+        steps: changes, one after the other; none for the corpus as it is.
+        control_of: for a random control, the intervention that it matches; it has no steps of its own.
     """
 
-    kind: str
-    environment: str | None = None
-    share: float | None = None
+    steps: tuple[Step, ...] = ()
     control_of: "Intervention | None" = None
 
     def __str__(self) -> str:
-        if self.kind == "random":
+        if self.control_of is not None:
             return f"random({self.control_of})"
-        if self.kind == "downsample":
-            return f"downsample({self.environment}, {self.share:g})"
-        return self.kind if self.environment is None else f"{self.kind}({self.environment})"
+        return " + ".join(map(str, self.steps)) if self.steps else "full"
+
+    @property
+    def removed(self) -> str:
+        """The environment whose NPIs are gone and nothing else is, ``"all"`` for all NPIs, ``""`` otherwise."""
+        if len(self.steps) != 1 or self.steps[0].kind != "remove":
+            return ""
+        selection = self.steps[0].selection
+        return "all" if selection == NPI else _environment(selection) or ""
+
+    @property
+    def dose(self) -> Dose | None:
+        """How much of one environment's NPIs is left, if that is what the intervention is about."""
+        if self.removed not in ("", "all"):
+            return Dose(self.removed, 0.0, False)
+        match self.steps:
+            case (Step("downsample", selection, share),) if name := _environment(selection):
+                return Dose(name, share, False)
+            case (Step("keep_only", selection),) if selection.word:
+                return Dose(selection.word, 1.0, True)
+            case (Step("keep_only", kept), Step("downsample", selection, share)) if (
+                kept.word and kept.word == _environment(selection)
+            ):
+                return Dose(kept.word, share, True)
+        return None
+
+    def check(self, phenomenon: Phenomenon) -> None:
+        """Refuse words that mean nothing in a phenomenon.
+
+        Raises:
+            ValueError: naming the variant and the word.
+        """
+        for step in (self.control_of or self).steps:
+            try:
+                step.selection.check(phenomenon)
+            except ValueError as error:
+                raise ValueError(f"variant {str(self)!r}: {error}") from error
+
+
+def controls(variants: Iterable[str]) -> tuple[str, ...]:
+    """The random controls of variants that have one."""
+    return tuple(f"random({text})" for text in variants if text != "full" and not text.startswith("random("))
 
 
 def parse_intervention(text: str) -> Intervention:
-    """Read an intervention as configs write it: ``without(adverbs)``, ``downsample(only, 0.1)``, ``random(no_npi)``.
+    """Read an intervention as configs write it: ``without(adverbs)``, ``remove(only & any) + random(no_npi)``.
 
     Raises:
         ValueError: naming the text, what is wrong in it, and what would be valid.
     """
-    match = re.fullmatch(r"\s*(\w+)\s*(?:\((.*)\))?\s*", text, flags=re.DOTALL)
-    kind, inside = match.groups() if match else (None, None)
-    if kind not in KINDS:
-        raise ValueError(f"variant {text!r}: unknown intervention; valid are {', '.join(map(_usage, KINDS))}")
-    if kind == "random":
-        return _parse_control(text, inside)
-    arguments = [part.strip() for part in inside.split(",")] if inside and inside.strip() else []
-    expected = {"full": 0, "no_npi": 0, "without": 1, "only": 1, "downsample": 2}[kind]
-    if len(arguments) != expected:
-        raise ValueError(f"variant {text!r}: write it as {_usage(kind)}")
-    if expected and arguments[0] not in ENVIRONMENTS:
-        raise ValueError(f"variant {text!r}: no environment {arguments[0]!r}; valid are {', '.join(ENVIRONMENTS)}")
-    share = _parse_share(text, arguments[1]) if kind == "downsample" else None
-    return Intervention(kind, arguments[0] if expected else None, share)
+    parts = _split(text, "+")
+    steps: list[Step] = []
+    for part in parts:
+        name, arguments = _call(text, part)
+        if name == "random":
+            if len(parts) > 1:
+                raise ValueError(f"variant {text!r}: a random control stands alone, as in random(ONE + ANOTHER)")
+            return _control(text, ", ".join(arguments))
+        try:
+            steps += _steps(name, arguments)
+        except ValueError as error:
+            raise ValueError(f"variant {text!r}: {error}") from error
+    return Intervention(tuple(steps))
 
 
-def _usage(kind: str) -> str:
-    inside = {"without": "(ENVIRONMENT)", "only": "(ENVIRONMENT)", "downsample": "(ENVIRONMENT, SHARE)"}
-    return kind + inside.get(kind, "(VARIANT)" if kind == "random" else "")
+def _split(text: str, sign: str) -> list[str]:
+    """Split at a sign outside of brackets and quotes."""
+    parts, depth, quote, start = [], 0, "", 0
+    for at, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "()":
+            depth += 1 if letter == "(" else -1
+        elif letter == sign and not depth:
+            parts.append(text[start:at])
+            start = at + 1
+    return [part.strip() for part in (*parts, text[start:])]
 
 
-def _parse_control(text: str, inside: str | None) -> Intervention:
-    target = parse_intervention(inside) if inside else Intervention("full")
-    if target.kind in ("full", "random"):
+def _call(text: str, part: str) -> tuple[str, list[str]]:
+    match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", part, flags=re.DOTALL)
+    name, inside = match.groups() if match else (None, None)
+    if name not in _USAGE:
+        raise ValueError(f"variant {text!r}: unknown intervention; valid are {', '.join(_USAGE.values())}")
+    return name, _split(inside, ",") if inside and inside.strip() else []
+
+
+def _control(text: str, inside: str) -> Intervention:
+    target = parse_intervention(inside) if inside else Intervention()
+    if not target.steps:
         raise ValueError(f"variant {text!r}: random(...) needs the removal it controls for, as in random(no_npi)")
-    return Intervention("random", control_of=target)
+    return Intervention(control_of=target)
 
 
-def _parse_share(text: str, value: str) -> float:
+def _steps(name: str, arguments: list[str]) -> list[Step]:
+    """The steps that one call stands for.
+
+    Raises:
+        ValueError: saying how it is written.
+    """
+    match name, arguments:
+        case "full", []:
+            return []
+        case "no_npi", []:
+            return [Step("remove", NPI)]
+        case "without", [environment]:
+            return [Step("remove", both(parse_selection(environment), NPI))]
+        case ("only" | "keep_only"), [selection]:
+            return [Step("keep_only", parse_selection(selection))]
+        case "remove", [selection]:
+            return [Step("remove", parse_selection(selection))]
+        case "downsample", [selection, share]:
+            return [Step("downsample", parse_selection(selection), share=_share(share))]
+        case "replace", [what, selection] if what in REPLACED:
+            return [Step("replace", parse_selection(selection), what=what)]
+        case "inject", [selection, count, *at] if at and all(one.isdecimal() for one in (count, *at)):
+            return [Step("inject", parse_selection(selection), count=int(count), at=tuple(map(int, at)))]
+    raise ValueError(f"write it as {_USAGE[name]}")
+
+
+def _share(value: str) -> float:
     try:
         share = float(value)
     except ValueError:
         share = -1.0
     if not 0.0 <= share <= 1.0:
-        raise ValueError(f"variant {text!r}: the share {value!r} that stays must be a number from 0 to 1")
+        raise ValueError(f"the share {value!r} that stays must be a number from 0 to 1")
     return share
 
 
-def select(
-    intervention: Intervention, npi_counts: NpiCounts, lengths: Integer[np.ndarray, " sentences"], *, seed: int
-) -> tuple[Bool[np.ndarray, " sentences"], int]:
-    """Which sentences the intervention removes.
+@dataclass(frozen=True)
+class Change:
+    """What an intervention does to a corpus.
+
+    Attributes:
+        removed: the sentences that are taken out.
+        replaced: annotations whose licensor or item is replaced, with which of the two (`REPLACED`).
+        injected: the steps that put sentences in.
+        missing: sentences that a random control should have removed but could not, for want of an item-free one of
+            that length.
+    """
+
+    removed: Bool[np.ndarray, " sentences"]
+    replaced: tuple[tuple[str, Integer[np.ndarray, " rows"]], ...] = ()
+    injected: tuple[Step, ...] = ()
+    missing: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many sentences are removed."""
+        return int(self.removed.sum())
+
+
+def changes(
+    intervention: Intervention,
+    table: AnnotationTable,
+    phenomenon: Phenomenon,
+    lengths: Integer[np.ndarray, " sentences"],
+    *,
+    seed: int,
+) -> Change:
+    """What an intervention does to the sentences of a corpus.
 
     Args:
-        intervention: what to remove.
-        npi_counts: NPIs of each sentence by environment, in the order of `ENVIRONMENTS`; the last column counts
-            NPI forms without a licensor.
+        intervention: what to do.
+        table: the annotations.
+        phenomenon: whose labels and items they are.
         lengths: tokens of each sentence, for the matching of the random control.
         seed: of the random choices (``downsample`` and ``random``).
-
-    Returns:
-        A mask of the sentences removed, and how many sentences a random control should have removed but could
-        not, for want of an NPI-free sentence of that length (0 otherwise).
     """
-    has_npi = npi_counts.sum(axis=1) > 0
-    if intervention.kind == "full":
-        return np.zeros(len(lengths), bool), 0
-    if intervention.kind == "no_npi":
-        return has_npi, 0
+    holding = _any(table.holds_item, table, len(lengths))
     if intervention.control_of is not None:
-        target, _ = select(intervention.control_of, npi_counts, lengths, seed=seed)
-        return _length_matched(target, ~has_npi, lengths, generator(seed, str(intervention)))
-    assert intervention.environment is not None
-    in_environment = npi_counts[:, ENVIRONMENTS.index(intervention.environment)] > 0
-    if intervention.kind == "without":
-        return in_environment, 0
-    if intervention.kind == "only":
-        return has_npi & ~in_environment, 0
-    assert intervention.share is not None
-    members = np.flatnonzero(in_environment)
-    kept = round(intervention.share * len(members))
+        target = changes(intervention.control_of, table, phenomenon, lengths, seed=seed)
+        removed = target.removed.copy()
+        for _, rows in target.replaced:
+            removed[table.sentence[rows]] = True
+        chosen, missing = _length_matched(removed, ~holding, lengths, generator(seed, str(intervention)))
+        return Change(chosen, (), target.injected, missing)
     removed = np.zeros(len(lengths), bool)
-    # The order is drawn once per environment: a smaller share keeps a subset of what a larger one keeps.
-    order = generator(seed, f"downsample({intervention.environment})").permutation(members)
+    replaced, injected = [], []
+    for step in intervention.steps:
+        rows = step.selection.mask(table, phenomenon)
+        selected = _any(rows, table, len(lengths)) & ~removed
+        match step.kind:
+            case "remove":
+                removed |= selected
+            case "keep_only":
+                removed |= holding & ~_any(rows & table.holds_item, table, len(lengths))
+            case "downsample":
+                removed |= _thinned(step, selected, seed)
+            case "replace":
+                replaced.append((step.what, np.flatnonzero(rows)))
+            case "inject":
+                injected.append(step)
+    kept = [(what, rows[~removed[table.sentence[rows]]]) for what, rows in replaced]
+    return Change(removed, tuple(kept), tuple(injected))
+
+
+def _any(rows: np.ndarray, table: AnnotationTable, n_sentences: int) -> np.ndarray:
+    """The sentences with one of the rows."""
+    found = np.zeros(n_sentences, bool)
+    found[table.sentence[rows]] = True
+    return found
+
+
+def _thinned(step: Step, selected: np.ndarray, seed: int) -> np.ndarray:
+    """The selected sentences that do not stay."""
+    members = np.flatnonzero(selected)
+    kept = round(step.share * len(members))
+    removed = np.zeros(len(selected), bool)
+    # The order is drawn once per selection: a smaller share keeps a subset of what a larger one keeps.
+    order = generator(seed, f"downsample({step.selection})").permutation(members)
     removed[order[kept:]] = True
-    return removed, 0
+    return removed
 
 
 def _length_matched(

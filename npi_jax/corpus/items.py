@@ -7,13 +7,17 @@ from npi_jax.corpus.phenomenon import Item, Phenomenon, resolve
 
 
 class Found(NamedTuple):
-    """An item: its span of words, the item, and the environment that owns the form (None if shared)."""
+    """An item: its span, the environment that owns its form (None if shared), and what the word before says.
+
+    `free`: nothing licenses it here; `ahead`: a licensor after it counts too.
+    """
 
     start: int
     stop: int
     item: Item
     owner: str | None
-    free: bool
+    free: bool = False
+    ahead: bool = False
 
 
 class _Rules:
@@ -23,6 +27,7 @@ class _Rules:
         self.before, self.after = resolve(item.before), resolve(item.after)
         self.not_before, self.not_after = resolve(item.not_before), resolve(item.not_after)
         self.later, self.free_after = frozenset(item.not_with_later), frozenset(item.free_after)
+        self.ahead_after = frozenset(item.licensed_ahead_after)
         self.phrases = tuple(tuple(phrase.split()) for phrase in item.not_in)
 
     def allow(self, words: Sequence[str], start: int, stop: int) -> bool:
@@ -90,7 +95,7 @@ class ItemFinder:
                     continue
                 rules = self._rules[item.name]
                 if owner or rules.allow(words, start, stop):
-                    free = bool(rules.free_after) and start > 0 and words[start - 1] in rules.free_after
-                    yield Found(start, stop, item, owner, free)
+                    left = words[start - 1] if start else ""
+                    yield Found(start, stop, item, owner, left in rules.free_after, left in rules.ahead_after)
                     done = stop
                     break

@@ -84,8 +84,9 @@ class Item:
         not_in: phrases in which it is no item ("at any rate").
         not_with_later: words that must not follow anywhere in the sentence ("either ... or").
         free_after: right after these it is never licensed ("as any woman might do").
-        unlicensed: what to call it without a licensor: ``"unlicensed"``, or ``"ambiguous"`` for words with another
-            use that looks alike (free-choice "any").
+        licensed_ahead_after: right after these a licensor that follows counts as well ("as yet no answer").
+        unlicensed: what to call it without a licensor: ``"unlicensed"``, ``"ambiguous"`` for words with another use
+            that looks alike (free-choice "any"), or ``"no_item"`` if it then is none ("whatever he did").
         grammar: how the grammar writes it; None if it does not.
     """
 
@@ -100,7 +101,8 @@ class Item:
     not_in: Words = ()
     not_with_later: Words = ()
     free_after: Words = ()
-    unlicensed: Literal["unlicensed", "ambiguous"] = "unlicensed"
+    licensed_ahead_after: Words = ()
+    unlicensed: Literal["unlicensed", "ambiguous", "no_item"] = "unlicensed"
     grammar: Grammar | None = None
 
     @property
@@ -118,6 +120,7 @@ class Licensor:
         suffix: words of an open class by their ending ("est"), those of `except_` left out.
         except_: (in the file ``except``) words with the suffix that are no licensors.
         before, after, not_before, not_after: as for `Item`.
+        skip: words that are passed over before `after` and `not_after` are looked at.
         scope: where it licenses, see `Environment`; None for the environment's.
         direct: items that it licenses in its own noun phrase ("the best ever").
         non_licensors: words of the same shape that do not license, for minimal pairs and for `replace`.
@@ -132,6 +135,7 @@ class Licensor:
     after: Words = ()
     not_before: Words = ()
     not_after: Words = ()
+    skip: Words = ()
     scope: Scope | None = None
     direct: Words = ()
     non_licensors: Words = ()

@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import hashlib
 import importlib
 import json
 import os
@@ -25,6 +26,7 @@ Paths = str | Path | Iterable[str | Path]
 
 _PACKINGS = ("", ".gz", ".zst")
 _CHUNK = 1 << 20
+_PART = 1 << 20
 
 
 class SourceError(UserError):
@@ -33,16 +35,23 @@ class SourceError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document's sentences, in order; a document of blank text has none.
+    """A piece of text: a document, or a part of one that is long.
 
     Attributes:
         name: the file's path below the folder that all files share, with the line or the index of the record
-            where a file holds many documents.
-        sentences: one string a sentence, as written apart from spaces at its ends.
+            where a file holds many documents or comes in parts.
+        text: as written.
+        unit: one of `UNITS`: how sentences are told apart in it.
     """
 
     name: str
-    sentences: list[str]
+    text: str
+    unit: str = "sentence"
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences, in order, as written apart from spaces at their ends; blank text has none."""
+        return _sentences(self.text, self.unit)
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -100,7 +109,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
-    """Read text files, one document a file, in the order of their paths.
+    """Read text files, one document a file (several for files beyond a megabyte), in the order of their paths.
 
     Arguments:
         paths: files, folders and glob patterns (``**`` goes down folders). Of a folder, and of those below
@@ -113,10 +122,28 @@ def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
     """
     _check_unit(unit)
     for name, path in _files(paths, ".txt"):
-        sentences = _sentences("\n".join(line for _, line in read_lines(path)), unit)
-        if not sentences:
+        empty = True
+        for document in _parts(name, path, unit):
+            empty &= not document.text.strip()
+            yield document
+        if empty:
             raise SourceError(f"{path}: the file has no text")
-        yield Document(name, sentences)
+
+
+def _parts(name: str, path: Path, unit: str) -> Iterator[Document]:
+    """A file in parts of about `_PART` characters, cut where a sentence cannot go on."""
+    lines: list[str] = []
+    size, first, number = 0, 1, 0
+    for number, line in read_lines(path):
+        at_end = unit == "sentence" or not line.strip()
+        # Running text without blank lines has to be cut somewhere.
+        if (size >= _PART and at_end) or size >= 8 * _PART:
+            yield Document(f"{name}:{first}", "\n".join(lines), unit)
+            lines, size, first = [], 0, number
+        lines.append(line)
+        size += len(line) + 1
+    if lines:
+        yield Document(name if first == 1 else f"{name}:{first}", "\n".join(lines), unit)
 
 
 def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[Document]:
@@ -134,9 +161,9 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
     for name, path in _files(paths, ".jsonl"):
         empty = True
         for number, record in read_json_lines(path):
-            sentences = _sentences(_json_field(record, field, f"{path}, line {number}"), unit)
-            empty &= not sentences
-            yield Document(f"{name}:{number}", sentences)
+            text = _json_field(record, field, f"{path}, line {number}")
+            empty &= not text.strip()
+            yield Document(f"{name}:{number}", text, unit)
         if empty:
             raise SourceError(f"{path}: the file has no text in the field {field!r}")
 
@@ -169,7 +196,25 @@ def read_tfds(
         raise SourceError(f"{name}: the split {split!r} has no examples")
     for index in range(len(source)):
         where = f"{name}, split {split!r}, example {index}"
-        yield Document(f"{name}:{index}", _sentences(_tfds_field(source[index], field, where), unit))
+        yield Document(f"{name}:{index}", _tfds_field(source[index], field, where), unit)
+
+
+def file_digests(paths: Paths, ending: str) -> list[tuple[str, str]]:
+    """The files that the paths name, as `read_text` and `read_jsonl` name them, each with its SHA-256."""
+    found = []
+    for name, path in _files(paths, ending):
+        try:
+            with path.open("rb") as file:
+                found.append((name, hashlib.file_digest(file, "sha256").hexdigest()))
+        except OSError as error:
+            raise SourceError(f"{path}: the file cannot be read: {error.strerror or error}") from error
+    return found
+
+
+def tfds_digests(name: str, *, split: str, data_dir: str | Path | None = None) -> list[tuple[str, str]]:
+    """The files of a prepared data set, each with its SHA-256."""
+    source = _tfds_source(name, split, data_dir, download=False)
+    return file_digests([Path(source.dataset_info.data_dir)], "")
 
 
 def _check_unit(unit: str) -> None:

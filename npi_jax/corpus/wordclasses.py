@@ -42,13 +42,14 @@ COMPLEMENT_VERBS = _words(
     "agreed announce announced admit admitted understand understood fear feared imagine imagined "
     "perceive perceived conclude concluded notice noticed realize realized explain explained sure "
     "certain afraid aware glad sorry possible impossible likely true clear me him her us them you so "
-    "now"
+    "now fact idea belief thought news feeling sense impression notion knowledge hope proof"
 )
 ASKING_VERBS = _words(
-    "wonder wonders wondered wondering ask asks asked asking know knows knew known see tell told "
-    "doubt doubted doubts inquire inquired enquire enquired learn learns learned remember remembers "
-    "remembered discover discovers discovered me him her us them you"
+    "wonder wonders wondered wondering ask asks asked asking know knows knew known see sees saw seen tell tells told "
+    "doubt doubted doubts doubtful inquire inquired enquire enquired learn learns learned remember "
+    "remembers remembered discover discovers discovered find found"
 )
+WONDERING_VERBS = _words("wonder wonders wondered wondering ask asks asked asking inquire inquired enquire enquired")
 
 # The finite verbs that a spelling rule for the past in "-ed" misses.
 IRREGULAR_VERBS = _words(

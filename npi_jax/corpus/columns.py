@@ -1,0 +1,116 @@
+"""Arrays on disk that are appended to while they are written, and mapped into memory when they are read."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from npi_jax.errors import UserError
+from npi_jax.files import read_json, write_json
+
+_INDEX = "columns.json"
+
+
+class ColumnWriter:
+    """Writes arrays of one dimension to a folder, piece by piece.
+
+    What it leaves is whole only after `close`; the folder should be a temporary one that is renamed then.
+
+    Args:
+        folder: where to, created if need be.
+        columns: the arrays' names and dtypes.
+    """
+
+    def __init__(self, folder: Path, columns: Mapping[str, np.dtype[Any] | type]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._dtypes = {name: np.dtype(dtype) for name, dtype in columns.items()}
+        self._files: dict[str, BinaryIO] = {name: (folder / f"{name}.bin").open("wb") for name in columns}
+        self._lengths = dict.fromkeys(columns, 0)
+        self._digests = {name: hashlib.sha256() for name in columns}
+
+    def append(self, **arrays: np.ndarray) -> None:
+        """Append a piece to some of the columns."""
+        for name, array in arrays.items():
+            content = np.ascontiguousarray(array, self._dtypes[name]).tobytes()
+            self._files[name].write(content)
+            self._digests[name].update(content)
+            self._lengths[name] += array.size
+
+    def close(self, **facts: Any) -> None:
+        """Finish the files and note what they hold, with facts of the caller's."""
+        for file in self._files.values():
+            file.close()
+        columns = {
+            name: {
+                "dtype": self._dtypes[name].str,
+                "length": self._lengths[name],
+                "sha256": self._digests[name].hexdigest(),
+            }
+            for name in self._files
+        }
+        write_json(self.folder / _INDEX, {"columns": columns, "facts": facts})
+
+    def abandon(self) -> None:
+        """Close the files without finishing."""
+        for file in self._files.values():
+            file.close()
+
+    def __enter__(self) -> "ColumnWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abandon()
+
+
+class Columns(Mapping[str, np.ndarray]):
+    """The arrays of a folder, mapped into memory for reading.
+
+    Args:
+        folder: as a `ColumnWriter` left it.
+
+    Raises:
+        UserError: naming the file that is missing or has not the length that was noted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = read_json(folder / _INDEX)
+        self.facts: dict[str, Any] = index["facts"]
+        self.digests: dict[str, str] = {name: entry["sha256"] for name, entry in index["columns"].items()}
+        self._arrays = {name: _map(folder / f"{name}.bin", entry) for name, entry in index["columns"].items()}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._arrays[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def verify(self) -> None:
+        """Read all files and compare them with the digests that were noted.
+
+        Raises:
+            UserError: naming the file that was changed.
+        """
+        for name, digest in self.digests.items():
+            path = self.folder / f"{name}.bin"
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    raise _damaged(path, "its content has changed")
+
+
+def _map(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+    dtype, length = np.dtype(entry["dtype"]), int(entry["length"])
+    if not path.is_file() or path.stat().st_size != length * dtype.itemsize:
+        raise _damaged(path, "missing, or not of its length")
+    # What is empty cannot be mapped.
+    return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(f"{path}: {what}; delete the folder {path.parent}, and it is made anew")

@@ -1,0 +1,140 @@
+"""Annotated text on disk: sentences as written, and the annotations of each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from jaxtyping import Integer
+
+from npi_jax.corpus.annotate import annotator
+from npi_jax.corpus.annotation_table import DTYPES, AnnotationTable
+from npi_jax.corpus.annotations import Annotation
+from npi_jax.corpus.columns import Columns, ColumnWriter
+from npi_jax.corpus.phenomenon import load_phenomenon
+from npi_jax.corpus.sources import Document
+from npi_jax.corpus.words import split_words
+from npi_jax.corpus.workers import ordered_map
+
+_BLOCK = 20_000
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some sentences with their annotations; sentences are numbered from 0 in it."""
+
+    sentences: list[str]
+    annotations: AnnotationTable
+
+
+class Text(Sequence[str]):
+    """Sentences that stay on disk until they are asked for.
+
+    Args:
+        content: UTF-8, all sentences one after the other.
+        ends: where each ends in it.
+        chosen: the sentences that count, in order; None for all.
+    """
+
+    def __init__(
+        self,
+        content: Integer[np.ndarray, " bytes"],
+        ends: Integer[np.ndarray, " sentences"],
+        chosen: Integer[np.ndarray, " chosen"] | None = None,
+    ) -> None:
+        self._content, self._ends, self.chosen = content, ends, chosen
+
+    def __len__(self) -> int:
+        return len(self._ends) if self.chosen is None else len(self.chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"sentence {index} of {len(self)}")
+        at = index if self.chosen is None else int(self.chosen[index])
+        start = int(self._ends[at - 1]) if at else 0
+        return self._content[start : int(self._ends[at])].tobytes().decode()
+
+    def blocks(self) -> Iterator[list[str]]:
+        """The sentences in order, some thousands at a time."""
+        for start in range(0, len(self), _BLOCK):
+            yield self[start : start + _BLOCK]
+
+
+@dataclass(frozen=True)
+class AnnotatedStore:
+    """Text and annotations, mapped into memory from the folder that `write_documents` or `write_blocks` has made."""
+
+    text: Text
+    annotations: AnnotationTable
+
+    @classmethod
+    def open(cls, folder: Path) -> "AnnotatedStore":
+        """Open a folder.
+
+        Raises:
+            UserError: if a file of it is missing or cut off.
+        """
+        columns = Columns(folder)
+        table = AnnotationTable(*(columns[name] for name in DTYPES))
+        return cls(Text(columns["content"], columns["ends"]), table)
+
+
+def write_documents(
+    folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1
+) -> int:
+    """Split documents into sentences, annotate them, and write both; returns how many sentences there are.
+
+    Memory does not grow with the text. Licensors without an item are kept as well.
+
+    Args:
+        folder: where to.
+        documents: the text; see `npi_jax.corpus.sources`.
+        phenomenon: name or path, see `load_phenomenon`.
+        processes: that annotate; 0 for one a core.
+    """
+    return write_blocks(folder, ordered_map(partial(_annotating, phenomenon), documents, processes=processes))
+
+
+def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
+    """Write sentences that are annotated already; returns how many there are."""
+    count = size = 0
+    with ColumnWriter(folder, {"content": np.uint8, "ends": np.int64, **DTYPES}) as writer:
+        for block in blocks:
+            encoded = [sentence.encode() for sentence in block.sentences]
+            ends = np.cumsum([len(one) for one in encoded], dtype=np.int64) + size
+            table = block.annotations.columns()
+            writer.append(
+                content=np.frombuffer(b"".join(encoded), np.uint8),
+                ends=ends,
+                **{**table, "sentence": table["sentence"] + count},
+            )
+            count += len(encoded)
+            size = int(ends[-1]) if len(ends) else size
+        writer.close(sentences=count)
+    return count
+
+
+def annotated_block(
+    sentences: list[str], annotations: Sequence[Sequence[Annotation]], phenomenon: str
+) -> Block:
+    """A block of sentences whose annotations are known."""
+    return Block(sentences, AnnotationTable.from_sentences(annotations, load_phenomenon(phenomenon)))
+
+
+class _annotating:  # noqa: N801 - a function with state, made once in each process
+    def __init__(self, phenomenon: str) -> None:
+        self.annotator = annotator(phenomenon)
+
+    def __call__(self, document: Document) -> Block:
+        sentences = document.sentences
+        annotate = self.annotator.annotate
+        found = [annotate(split_words(sentence), contexts=True) for sentence in sentences]
+        return Block(sentences, AnnotationTable.from_sentences(found, self.annotator.phenomenon))
