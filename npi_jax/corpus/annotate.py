@@ -38,6 +38,8 @@ class Annotator:
         for group in phenomenon.outside:
             assert group.scope is not None
             self._add(_Rule(OTHER, group.scope, group))
+        for rules in self._rules.values():
+            rules.sort(key=lambda rule: not rule.after)
         self._longest_suffix = max((len(rule.group.suffix) for rule in self._suffixes), default=0)
 
     def _add(self, rule: "_Rule") -> None:
@@ -102,7 +104,18 @@ class _Rule:
         right = words[index + 1] if index + 1 < len(words) else ""
         if left in self.not_after or right in self.not_before:
             return False
-        return not (self.after and left not in self.after) and not (self.before and right not in self.before)
+        if self.after and left not in self.after and not self._is_near(words, before):
+            return False
+        return not self.before or right in self.before
+
+    def _is_near(self, words: Sequence[str], before: int) -> bool:
+        """Whether one of the words that must come before is not far away."""
+        for at in range(before - 1, max(before - self.group.within, -1), -1):
+            if words[at] in wc.ENDINGS or words[at] in wc.BREAKS:
+                return False
+            if words[at] in self.after:
+                return True
+        return False
 
 
 class _Reading:

@@ -170,6 +170,8 @@ class ClauseReader:
         clause, following = self.stack[-1], index + 1
         if clause.verb < 0 and (clause.auxiliary >= 0 or clause.predicate >= 0):
             return
+        if clause.pending and clause.pending.direct:  # "the largest area ever tilled"
+            return
         while is_adverb(self.word(following)):
             following += 1
         word = self.word(following)
@@ -185,6 +187,11 @@ class ClauseReader:
         while is_adverb(self.word(before)) or self.word(before) == "been":
             before -= 1
         return self.word(before) == "to" or self.word(before) in wc.MODALS
+
+    def _on_contraction(self, index: int) -> None:
+        """The "'s" of "everything 's", not that of "John 's"."""
+        if self.word(index - 1) in wc.PRONOUNS or self.word(index - 1) in wc.BEFORE_IS:
+            self._finite(index, True)
 
     def _on_auxiliary(self, index: int) -> None:
         clause = self.stack[-1]
@@ -223,7 +230,11 @@ class ClauseReader:
         before = self.word(index - 1)
         if before in wc.COMPLEMENT_VERBS or before.endswith("ly"):
             self._push("complement", index + 1)
-        elif before and before not in wc.NOT_A_NOUN:
+            return
+        pending = self.stack[-1].pending
+        if pending and not pending.direct and index > pending.position + _NEAR:
+            self.stack[-1].pending = None  # "all part of the general growth and concentration that ..."
+        if before and before not in wc.NOT_A_NOUN:
             self._relative(index)
 
     def _on_relativizer(self, index: int) -> None:
@@ -233,14 +244,31 @@ class ClauseReader:
 
     def _on_pronoun(self, index: int) -> None:
         clause = self.stack[-1]
-        pending = clause.pending
-        # "the best book I have ever read", not "all of his fears he was ..."
-        if pending and self.word(pending.position + 1) != "of":
+        if self._takes_contact_relative(index):
             self._relative(index)
         elif clause.kind == "main" and clause.predicate >= 0 and self._begins_sentence(index):
             self._on_break(index - 1)  # "he could not be rescued, still he was ..."
-        elif clause.kind == "adverbial" and clause.predicate >= 0 and self.word(index + 1) in wc.WOULD:
+        elif clause.kind == "adverbial" and clause.predicate >= 0 and self._begins_consequence(index):
             self._unwind(len(self.stack) - 1, index)  # "if he had asked I would have ..."
+
+    def _takes_contact_relative(self, index: int) -> bool:
+        """Whether a pronoun begins a relative clause without "that": "the best book I have ever read"."""
+        pending = self.stack[-1].pending
+        if not pending or self.word(pending.position + 1) == "of":  # "all of his fears he was ..."
+            return False
+        return bool(pending.direct) or (
+            index <= pending.position + _NEAR and self.word(index - 1) not in wc.TIMES  # "every evening he ..."
+        )
+
+    def _on_determiner(self, index: int) -> None:
+        """The subject of a relative clause without "that", after a superlative: "the best thing my father ever did"."""
+        pending = self.stack[-1].pending
+        before = self.word(index - 1)
+        if pending and pending.direct and index > pending.position + 1 and before not in _HANDLERS:
+            self._relative(index)
+
+    def _begins_consequence(self, index: int) -> bool:
+        return self.word(index + 1) in wc.MODALS | {"can", "may"} and self.word(index - 1) not in wc.COMPLEMENT_VERBS
 
     def _begins_sentence(self, index: int) -> bool:
         """Whether a pronoun begins a main clause after a comma, and no "he said" in commas."""
@@ -259,8 +287,10 @@ class ClauseReader:
     def _on_comma(self, index: int) -> None:
         self._close_relatives(index)
         clause = self.stack[-1]
-        if clause.pending and index > clause.pending.position + 1:
-            clause.pending = None  # a relative after a comma does not restrict
+        pending = clause.pending
+        # A relative after a comma does not restrict; but "the biggest, fattest man who ever ..."
+        if pending and (index > pending.position + 1 or self.words[pending.position] in ("first", "last")):
+            clause.pending = None
         for depth, clause in enumerate(self.stack):
             if clause.kind == "adverbial" and index > clause.start:
                 self._unwind(depth, index)
@@ -331,7 +361,9 @@ class ClauseReader:
     def _follows_relativizer(self, index: int) -> bool:
         """Whether only adverbs stand between "who" or "that" and the word, which then is a verb."""
         clause = self.stack[-1]
-        return clause.kind == "relative" and all(map(is_adverb, self.words[clause.start + 1 : index]))
+        if clause.kind != "relative" or self.words[clause.start] in wc.DETERMINERS:
+            return False
+        return all(map(is_adverb, self.words[clause.start + 1 : index]))
 
     def _ends_in_plural(self, index: int) -> bool:
         """Whether the words before end in a plural noun."""
@@ -347,6 +379,8 @@ class ClauseReader:
         return self._ends_in_plural(index) and word.isalpha() and not word.endswith(("ing", "er"))
 
 
+# How far from a universal a clause that restricts it may begin, in words.
+_NEAR = 6
 # Words that "he said" and its like may take between two parts of what is quoted.
 _INTERRUPTION = 12
 _Handler = Callable[[ClauseReader, int], None]
@@ -355,7 +389,9 @@ _Handler = Callable[[ClauseReader, int], None]
 def _handlers() -> dict[str, _Handler]:
     """What each word of a closed class does; later groups win."""
     groups: list[tuple[_Handler, frozenset[str] | tuple[str, ...]]] = [
-        (ClauseReader._nothing, wc.DETERMINERS | wc.BE | wc.ADVERBS | wc.PARTICLES),
+        (ClauseReader._nothing, wc.BE | wc.ADVERBS | wc.PARTICLES),
+        (ClauseReader._on_determiner, wc.DETERMINERS),
+        (ClauseReader._on_contraction, ("'s", "’s")),
         (ClauseReader._nothing, wc.PREPOSITIONS | wc.CONJUNCTIONS | wc.NEGATED),
         (ClauseReader._on_verb, wc.IRREGULAR_VERBS),
         (ClauseReader._on_auxiliary, wc.AUXILIARIES),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from npi_jax.corpus import wordclasses as wc
 from npi_jax.corpus.phenomenon import Item, Phenomenon, resolve
 
 
@@ -28,6 +29,7 @@ class _Rules:
         self.not_before, self.not_after = resolve(item.not_before), resolve(item.not_after)
         self.later, self.free_after = frozenset(item.not_with_later), frozenset(item.free_after)
         self.ahead_after = frozenset(item.licensed_ahead_after)
+        self.joins = item.joins
         self.phrases = tuple(tuple(phrase.split()) for phrase in item.not_in)
 
     def allow(self, words: Sequence[str], start: int, stop: int) -> bool:
@@ -37,6 +39,8 @@ class _Rules:
         if left in self.not_after or right in self.not_before:
             return False
         if (self.after and left not in self.after) or (self.before and right not in self.before):
+            return False
+        if self.joins and left.isalpha() and right.isalpha() and not {left, right} & wc.CLOSED:
             return False
         if self.later and not self.later.isdisjoint(words[stop:]):
             return False

@@ -12,7 +12,8 @@ A phenomenon is a TOML file, of the package (`PHENOMENA`) or of the user's own:
     name = "adverbs"
     scope = "clause"
 
-    [[environments.licensors]]       # what licenses there; of several that fit a word, the first counts
+    [[environments.licensors]]       # what licenses there; of several that fit a word, the first counts, and those
+                                     # with a condition on the word before come before those without
     forms = ["rarely", "hardly"]
 
     [[outside]]                      # what licenses, but belongs to none of the environments
@@ -82,6 +83,7 @@ class Item:
         before, after: the word before or after must be one of these, if there are any.
         not_before, not_after: right before or right after one of these words it is no item ("ever since").
         not_in: phrases in which it is no item ("at any rate").
+        joins: it may also join two words of open classes, and then is no item ("sheer yet crumbling").
         not_with_later: words that must not follow anywhere in the sentence ("either ... or").
         free_after: right after these it is never licensed ("as any woman might do").
         licensed_ahead_after: right after these a licensor that follows counts as well ("as yet no answer").
@@ -99,6 +101,7 @@ class Item:
     not_before: Words = ()
     not_after: Words = ()
     not_in: Words = ()
+    joins: bool = False
     not_with_later: Words = ()
     free_after: Words = ()
     licensed_ahead_after: Words = ()
@@ -121,6 +124,7 @@ class Licensor:
         except_: (in the file ``except``) words with the suffix that are no licensors.
         before, after, not_before, not_after: as for `Item`.
         skip: words that are passed over before `after` and `not_after` are looked at.
+        within: `after` may be so many words away, with no punctuation between.
         scope: where it licenses, see `Environment`; None for the environment's.
         direct: items that it licenses in its own noun phrase ("the best ever").
         non_licensors: words of the same shape that do not license, for minimal pairs and for `replace`.
@@ -136,6 +140,7 @@ class Licensor:
     not_before: Words = ()
     not_after: Words = ()
     skip: Words = ()
+    within: Annotated[int, Field(ge=1)] = 1
     scope: Scope | None = None
     direct: Words = ()
     non_licensors: Words = ()

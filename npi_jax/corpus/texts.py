@@ -44,10 +44,10 @@ class Text(Sequence[str]):
         ends: Integer[np.ndarray, " sentences"],
         chosen: Integer[np.ndarray, " chosen"] | None = None,
     ) -> None:
-        self._content, self._ends, self.chosen = content, ends, chosen
+        self.content, self.ends, self.chosen = content, ends, chosen
 
     def __len__(self) -> int:
-        return len(self._ends) if self.chosen is None else len(self.chosen)
+        return len(self.ends) if self.chosen is None else len(self.chosen)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -59,8 +59,8 @@ class Text(Sequence[str]):
         if not 0 <= index < len(self):
             raise IndexError(f"sentence {index} of {len(self)}")
         at = index if self.chosen is None else int(self.chosen[index])
-        start = int(self._ends[at - 1]) if at else 0
-        return self._content[start : int(self._ends[at])].tobytes().decode()
+        start = int(self.ends[at - 1]) if at else 0
+        return self.content[start : int(self.ends[at])].tobytes().decode()
 
     def blocks(self) -> Iterator[list[str]]:
         """The sentences in order, some thousands at a time."""

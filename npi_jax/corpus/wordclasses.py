@@ -10,7 +10,11 @@ AUXILIARIES = _words(
     "am ca wo sha ai 'll 've 're 'm 'd ’ll ’ve ’re ’m ’d"
 )
 MODALS = _words("will would can could shall should may might must do does did 'll ’ll 'd ’d wo sha ca")
-WOULD = _words("would should could might will shall 'd 'll ’d ’ll")
+BEFORE_IS = _words("everything everyone everybody nobody nothing something that who what here where how")
+TIMES = _words(
+    "day days night nights morning evening afternoon week month year hour minute summer winter spring autumn "
+    "sunday monday tuesday wednesday thursday friday saturday"
+)
 NOT_FINITE = _words("having")
 BE = _words("be been being")
 COORDINATORS = _words("and or")
@@ -73,3 +77,6 @@ NOT_SUPERLATIVE = _words(
     "tempest breast dishonest southwest northwest everest inquest bequest molest detest attest divest "
     "ingest infest"
 )
+
+CLOSED = frozenset(word for words in tuple(globals().values()) if isinstance(words, frozenset) for word in words) - NOT_SUPERLATIVE - NOT_PAST
+"""Every word of a class above."""
