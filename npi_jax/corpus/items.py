@@ -40,11 +40,15 @@ class _Rules:
             return False
         if (self.after and left not in self.after) or (self.before and right not in self.before):
             return False
-        if self.joins and left.isalpha() and right.isalpha() and not {left, right} & wc.CLOSED:
+        if self.joins and _open(left) and _open(right) and not right.endswith(("ed", "ly")):
             return False
         if self.later and not self.later.isdisjoint(words[stop:]):
             return False
         return not any(_covers(words, phrase, start, stop) for phrase in self.phrases)
+
+
+def _open(word: str) -> bool:
+    return word.isalpha() and word not in wc.CLOSED
 
 
 def _covers(words: Sequence[str], phrase: tuple[str, ...], start: int, stop: int) -> bool:
