@@ -2,37 +2,28 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from npi_jax.config import Config, CorpusConfig, SuiteConfig
+from npi_jax.config import Config, CorpusConfig, SuiteConfig, TokenizerConfig
 from npi_jax.corpus import grammar, sources
-from npi_jax.corpus.annotate import annotate
-from npi_jax.corpus.annotations import Annotation
-from npi_jax.corpus.overlap import environment_table
-from npi_jax.corpus.rows import RowOrder, generator
-from npi_jax.corpus.store import (
-    Corpus,
-    RowPool,
-    Variant,
-    VariantBuilder,
-    build_corpus,
-    row_orders,
-    variant_table,
-)
-from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer, split_words
+from npi_jax.corpus.cache import Say
+from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts
+from npi_jax.corpus.rows import RowOrder
+from npi_jax.corpus.store import Corpus
+from npi_jax.corpus.texts import Block, annotated_block
+from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
+from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, row_orders
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
 from npi_jax.suites import Suite, load_suite
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
-
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -50,6 +41,7 @@ class Prepared:
         table: what each variant changed.
         environments: how alike the environments' NPIs and words are, see `environment_table`.
         facts: for the manifest: digests, sizes, shares of unknown words, unigram perplexity.
+        folder: of the cache, with ``slots.parquet`` and ``examples.parquet``, see `StoredVariants`.
     """
 
     tokenizer: Tokenizer
@@ -63,76 +55,116 @@ class Prepared:
     table: pl.DataFrame
     environments: pl.DataFrame
     facts: dict[str, object]
+    folder: Path
 
 
-Text = tuple[list[str], list[tuple[Annotation, ...]]]
-
-
-def prepare(config: Config, say: Say) -> Prepared:
-    """Read or write the text, annotate, tokenize, build variants and suites.
+def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
+    """Read or write the text, annotate, tokenize, build variants and suites; or open what was prepared before.
 
     Args:
         config: the experiment.
         say: gets a line about each stage.
+        track: is wrapped around long work, see `npi_jax.corpus.pipeline.Pipeline`.
 
     Raises:
         UserError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
     """
-    train_text, valid_text = read_text(config.corpus)
-    tokenizer = make_tokenizer(config, train_text[0])
+    pipeline = make_pipeline(config.corpus, say, track)
+    train_text, valid_text = texts(config.corpus, pipeline)
+    tokenizer = make_tokenizer(config, train_text, pipeline)
     length = config.train.row_length
-    corpus = build_corpus(*train_text, tokenizer, row_length=length)
-    valid_corpus = build_corpus(*valid_text, tokenizer, row_length=length)
+    stored = pipeline.encoded(train_text, tokenizer, row_length=length)
+    corpus, valid_corpus = stored.corpus, pipeline.encoded(valid_text, tokenizer, row_length=length).corpus
+    counts = token_counts(corpus, tokenizer.vocab_size)
+    unknown = 0.0 if tokenizer.unk is None else float(counts[tokenizer.unk] / counts.sum())
     say(
         f"corpus: {len(corpus):,} sentences, {len(corpus.tokens):,} tokens, {tokenizer.vocab_size:,} entries in the "
-        f"vocabulary, {_unknown(corpus, tokenizer):.1%} unknown words; validation {len(valid_corpus.tokens):,} tokens"
+        f"vocabulary, {unknown:.1%} unknown words; validation {len(valid_corpus.tokens):,} tokens"
     )
     if corpus.cut:
         say(f"  {corpus.cut:,} sentences are longer than a row ({length} tokens) and were cut")
-    suites = _load_suites(config, tokenizer, train_text[0], say)
-    builder = VariantBuilder(corpus, length, config.corpus.removal, config.corpus.seed)
-    variants = [builder.build(intervention) for intervention in config.interventions]
-    orders = row_orders(variants, config.train.batch_size)
-    valid_builder = VariantBuilder(valid_corpus, length)
+    suites = _load_suites(config, tokenizer, train_text, say)
+    variants = pipeline.variants(
+        stored,
+        tokenizer,
+        config.variant_names,
+        row_length=length,
+        mode=config.corpus.removal,
+        seed=config.corpus.seed,
+        batch_size=config.train.batch_size,
+        seeds=config.distinct_seeds,
+    )
+    orders = row_orders(variants.variants, config.train.batch_size)
     facts = {
         "corpus_sha256": corpus.digest(),
         "valid_sha256": valid_corpus.digest(),
         "vocabulary_sha256": _digest(tokenizer.token(index) for index in range(tokenizer.vocab_size)),
         **{f"suite_{name}_sha256": _digest(map(repr, encoded.suite)) for name, encoded in suites.items()},
         **_code_digest(config),
+        "phenomenon": corpus.phenomenon.name,
+        "phenomenon_sha256": corpus.phenomenon.digest,
         "sentences": len(corpus),
         "tokens": len(corpus.tokens),
         "sentences_cut": corpus.cut,
         "vocabulary": tokenizer.vocab_size,
-        "unknown_share": _unknown(corpus, tokenizer),
+        "unknown_share": unknown,
         "unigram_perplexity": unigram_perplexity(corpus, valid_corpus, tokenizer.vocab_size),
         "steps_per_epoch": orders[0].steps_per_epoch,
     }
-    table = variant_table(variants)
-    environments = environment_table(*train_text)
-    pools = builder.pool(), valid_builder.pool()
-    gradient_suite = _gradient_suite(config, tokenizer, train_text[0])
-    return Prepared(tokenizer, corpus, variants, orders, *pools, suites, gradient_suite, table, environments, facts)
+    valid = VariantBuilder(valid_corpus, length).pool()
+    gradient_suite = _gradient_suite(config, tokenizer, train_text)
+    return Prepared(
+        tokenizer,
+        corpus,
+        variants.variants,
+        orders,
+        variants.pool,
+        valid,
+        suites,
+        gradient_suite,
+        variants.table,
+        variants.environments,
+        facts,
+        variants.folder,
+    )
+
+
+def make_pipeline(config: CorpusConfig, say: Say, track: Track | None = None) -> Pipeline:
+    """The pipeline that a configuration asks for."""
+    shown: Track = track or (lambda items, _: items)
+    return Pipeline(config.phenomenon, config.cache, config.processes, say, shown)
 
 
 def unigram_perplexity(train: Corpus, valid: Corpus, vocab_size: int) -> float:
     """Perplexity of validation tokens under training frequencies (each count plus one)."""
-    counts = np.bincount(train.tokens, minlength=vocab_size) + 1.0
-    return float(np.exp(-np.log(counts / counts.sum())[valid.tokens].mean()))
+    counts = token_counts(train, vocab_size) + 1.0
+    return float(np.exp(-np.log(counts / counts.sum()) @ (held := token_counts(valid, vocab_size)) / held.sum()))
 
 
-def make_tokenizer(config: Config, sentences: Sequence[str]) -> Tokenizer:
+def make_tokenizer(config: Config, text: StoredText, pipeline: Pipeline) -> Tokenizer:
     """The tokenizer that the configuration asks for, trained on the training sentences unless a file is given."""
     wanted = config.tokenizer
-    if wanted.kind == "bpe":
-        assert wanted.size is not None
-        return BPETokenizer.train(sentences, size=wanted.size)
     if wanted.file is not None:
         given = WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
         if wanted.size not in (None, given.vocab_size):
             raise UserError(f"{wanted.file} has {given.vocab_size:,} words, but tokenizer.size is {wanted.size:,}")
         return given
-    return WordTokenizer.train(sentences, max_size=wanted.size, min_count=wanted.min_count, lowercase=wanted.lowercase)
+    key = {
+        "text": text.name,
+        "chosen": None if text.chosen is None else hashlib.sha256(text.chosen.tobytes()).hexdigest(),
+        "tokenizer": dataclasses.asdict(wanted),
+    }
+    folder = pipeline.cached("tokenizer", key, lambda folder: _train_tokenizer(wanted, text, pipeline).save(folder))
+    return Tokenizer.load(folder)
+
+
+def _train_tokenizer(wanted: TokenizerConfig, text: StoredText, pipeline: Pipeline) -> Tokenizer:
+    sentences = sentences_of(text.text)
+    if wanted.kind == "bpe":
+        assert wanted.size is not None
+        return BPETokenizer.train(sentences, size=wanted.size)
+    shown = pipeline.track(sentences, "counting words")
+    return WordTokenizer.train(shown, max_size=wanted.size, min_count=wanted.min_count, lowercase=wanted.lowercase)
 
 
 def _digest(lines: Iterable[str]) -> str:
@@ -150,63 +182,45 @@ def _code_digest(config: Config) -> dict[str, str]:
     return {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
 
 
-def _unknown(corpus: Corpus, tokenizer: Tokenizer) -> float:
-    return 0.0 if tokenizer.unk is None else float((corpus.tokens == tokenizer.unk).mean())
-
-
-def read_text(config: CorpusConfig) -> tuple[Text, Text]:
-    """Training and validation sentences with their annotations."""
+def texts(config: CorpusConfig, pipeline: Pipeline) -> tuple[StoredText, StoredText]:
+    """Training and validation text, annotated."""
     if config.source == "grammar":
         spec = config.grammar
         valid_spec = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
-        return _from_grammar(spec), _from_grammar(valid_spec)
-    train, valid = _documents(config)
+        return _from_grammar(spec, pipeline), _from_grammar(valid_spec, pipeline)
+    train, valid = (pipeline.annotated(*_source(config, which), which) for which in ("training", "validation"))
     return (
-        _annotated(_sample(train, config.max_sentences, config.seed, "training")),
-        _annotated(_sample(valid, config.max_valid_sentences, config.seed, "validation")),
+        train.sample(config.max_sentences, config.seed, "training sample"),
+        valid.sample(config.max_valid_sentences, config.seed, "validation sample"),
     )
 
 
-def _from_grammar(spec: grammar.GrammarSpec) -> Text:
-    text = grammar.generate(spec)
-    return [" ".join(words) for words in text.sentences], list(text.annotations)
+def _from_grammar(spec: grammar.GrammarSpec, pipeline: Pipeline) -> StoredText:
+    def blocks() -> Iterator[Block]:
+        text = grammar.generate(spec)
+        yield annotated_block([" ".join(words) for words in text.sentences], text.annotations, "npi_en")
+
+    return pipeline.given({"grammar": dataclasses.asdict(spec)}, blocks)
 
 
-def _documents(config: CorpusConfig) -> tuple[Iterable[sources.Document], Iterable[sources.Document]]:
-    match config.source:
-        case "text":
-            return (
-                sources.read_text(config.paths, unit=config.unit),
-                sources.read_text(config.valid_paths, unit=config.unit),
-            )
-        case "jsonl":
-            return (
-                sources.read_jsonl(config.paths, field=config.field, unit=config.unit),
-                sources.read_jsonl(config.valid_paths, field=config.field, unit=config.unit),
-            )
-        case _:
-            name, field, folder = config.tfds_name, config.field, config.tfds_dir
-            return (
-                sources.read_tfds(name, split=config.tfds_split, field=field, data_dir=folder, unit=config.unit),
-                sources.read_tfds(name, split=config.tfds_valid_split, field=field, data_dir=folder, unit=config.unit),
-            )
+def _source(config: CorpusConfig, which: str) -> tuple[dict[str, Any], Callable[[], Iterable[sources.Document]]]:
+    """What training or validation text is made from, and how it is opened."""
+    training = which == "training"
+    unit, field = config.unit, config.field
+    if config.source == "tfds":
+        name, folder = config.tfds_name, config.tfds_dir
+        split = config.tfds_split if training else config.tfds_valid_split
+        files = sources.tfds_digests(name, split=split, data_dir=folder)
+        key = {**files, "name": name, "split": split, "field": field, "unit": unit}
+        return key, lambda: sources.read_tfds(name, split=split, field=field, data_dir=folder, unit=unit)
+    paths = config.paths if training else config.valid_paths
+    if config.source == "jsonl":
+        key = {**sources.file_digests(paths, ".jsonl"), "unit": unit, "field": field}
+        return key, lambda: sources.read_jsonl(paths, field=field, unit=unit)
+    return {**sources.file_digests(paths, ".txt"), "unit": unit}, lambda: sources.read_text(paths, unit=unit)
 
 
-def _sample(documents: Iterable[sources.Document], most: int | None, seed: int, which: str) -> list[str]:
-    sentences = [sentence for document in documents for sentence in document.sentences]
-    if not sentences:
-        raise UserError(f"corpus: the {which} text has no sentences")
-    if most is None or len(sentences) <= most:
-        return sentences
-    drawn = generator(seed, f"{which} sample").choice(len(sentences), most, replace=False)
-    return [sentences[index] for index in np.sort(drawn)]
-
-
-def _annotated(sentences: list[str]) -> Text:
-    return sentences, [annotate(split_words(sentence)) for sentence in sentences]
-
-
-def _load_suites(config: Config, tokenizer: Tokenizer, training: Sequence[str], say: Say) -> dict[str, EncodedSuite]:
+def _load_suites(config: Config, tokenizer: Tokenizer, training: StoredText, say: Say) -> dict[str, EncodedSuite]:
     suites = {}
     for name, wanted in config.score.suites.items():
         encoded = _load_suite(name, wanted, config, training).encode(tokenizer)
@@ -220,7 +234,7 @@ def _load_suites(config: Config, tokenizer: Tokenizer, training: Sequence[str], 
     return suites
 
 
-def _gradient_suite(config: Config, tokenizer: Tokenizer, training: Sequence[str]) -> EncodedSuite | None:
+def _gradient_suite(config: Config, tokenizer: Tokenizer, training: StoredText) -> EncodedSuite | None:
     """The suite that gradients are taken of, with a limit of its own."""
     if not config.gradients.enabled:
         return None
@@ -229,10 +243,10 @@ def _gradient_suite(config: Config, tokenizer: Tokenizer, training: Sequence[str
     return _load_suite(name, wanted, config, training).encode(tokenizer)
 
 
-def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Sequence[str]) -> Suite:
+def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: StoredText) -> Suite:
     loader = wanted.loader or name
     if loader == "grammar":
-        exclude = frozenset(training) if config.corpus.source == "grammar" else frozenset()
+        exclude = frozenset(sentences_of(training.text)) if config.corpus.source == "grammar" else frozenset()
         return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=exclude)
     if not wanted.path:
         raise UserError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")

@@ -232,7 +232,7 @@ class ClauseReader:
             self._push("complement", index + 1)
             return
         pending = self.stack[-1].pending
-        if pending and not pending.direct and index > pending.position + _NEAR:
+        if pending and index > pending.position + (_NEAR + 2 if pending.direct else _NEAR):
             self.stack[-1].pending = None  # "all part of the general growth and concentration that ..."
         if before and before not in wc.NOT_A_NOUN:
             self._relative(index)
@@ -357,6 +357,8 @@ class ClauseReader:
                 clause.verb = index
         elif clause.kind == "relative" and self._follows_plural(index):
             self._finite(index, False)
+        if clause.pending and not clause.pending.direct and self._follows_plural(index):
+            clause.pending = None  # "all those things tell us ..."
 
     def _follows_relativizer(self, index: int) -> bool:
         """Whether only adverbs stand between "who" or "that" and the word, which then is a verb."""

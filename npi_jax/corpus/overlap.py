@@ -7,7 +7,8 @@ import polars as pl
 from jaxtyping import Float, Integer
 from scipy import sparse
 
-from npi_jax.corpus.annotations import ENVIRONMENTS, Annotation
+from npi_jax.corpus.annotation_table import AnnotationTable
+from npi_jax.corpus.phenomenon import Phenomenon
 from npi_jax.corpus.words import split_words
 
 _SCHEMA = {
@@ -20,9 +21,7 @@ _SCHEMA = {
 }
 
 
-def environment_table(
-    sentences: Sequence[str | Sequence[str]], annotations: Sequence[tuple[Annotation, ...]]
-) -> pl.DataFrame:
+def environment_table(text: Sequence[str], annotations: AnnotationTable, phenomenon: Phenomenon) -> pl.DataFrame:
     """Surface overlap of each ordered pair of environments in a corpus, a baseline for what gradients say.
 
     Both overlaps are cosines of vectors of counts, from 0 (nothing in common) to 1 (the same shares). For each NPI
@@ -32,42 +31,36 @@ def environment_table(
     left out.
 
     Args:
-        sentences: as text, or split into words as `npi_jax.corpus.words.split_words` does.
-        annotations: of each sentence. Licensors without an NPI and NPIs without a licensor count for nothing.
+        text: the sentences.
+        annotations: of all of them. Licensors without an NPI and NPIs without a licensor count for nothing.
+        phenomenon: whose annotations they are.
 
     Returns:
         columns task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j (NPIs licensed by each): a row for each two
-        different environments, in the order of `ENVIRONMENTS`. The overlap is null where one of them has no NPI.
+        different environments, in the order of the phenomenon. The overlap is null where one of them has no NPI.
 
     Raises:
-        ValueError: if there are not as many annotations as sentences, or one does not lie in its sentence.
+        ValueError: if an annotation does not lie in its sentence.
     """
-    if len(sentences) != len(annotations):
-        raise ValueError(f"{len(sentences)} sentences but {len(annotations)} annotation tuples")
     numbers: dict[str, int] = {}
     stretches, forms, environment_of = [], [], []
     form_numbers: dict[str, int] = {}
-    for index, found in enumerate(annotations):
-        licensed = [one for one in found if one.npi is not None and one.environment in ENVIRONMENTS]
-        if not licensed:
-            continue
-        words = _lower_words(sentences[index])
-        for one in licensed:
-            if not 0 <= one.licensor < len(words) or not 0 <= one.span[0] < one.span[1] <= len(words):
-                raise ValueError(f"annotation {one} does not lie in the words of sentence {index + 1}: {words}")
-            stretch = words[min(one.licensor, one.span[0]) : max(one.licensor + 1, one.span[1])]
-            stretches.append([numbers.setdefault(word, len(numbers)) for word in stretch])
-            forms.append(form_numbers.setdefault(" ".join(words[slice(*one.span)]), len(form_numbers)))
-            environment_of.append(ENVIRONMENTS.index(one.environment))
+    names = phenomenon.environment_names
+    rows = annotations.where(annotations.holds_item & (annotations.label < len(names)))
+    before, words = -1, []
+    for sentence, label, _, licensor, start, stop in zip(*map(np.ndarray.tolist, rows.columns().values()), strict=True):
+        if sentence != before:
+            before, words = sentence, [word.lower() for word in split_words(text[sentence])]
+        if not 0 <= licensor < len(words) or not 0 <= start < stop <= len(words):
+            raise ValueError(f"licensor {licensor}, item {start} to {stop}: not in sentence {sentence + 1}: {words}")
+        stretch = words[min(licensor, start) : max(licensor + 1, stop)]
+        stretches.append([numbers.setdefault(word, len(numbers)) for word in stretch])
+        forms.append(form_numbers.setdefault(" ".join(words[start:stop]), len(form_numbers)))
+        environment_of.append(label)
     owner = np.array(environment_of, np.int64)
-    npis = np.bincount(owner, minlength=len(ENVIRONMENTS))
-    ngrams = _cosines(*_ngrams(stretches, owner))
-    return _pairs(ngrams, _cosines(np.array(forms, np.int64), owner), npis)
-
-
-def _lower_words(sentence: str | Sequence[str]) -> list[str]:
-    words = split_words(sentence) if isinstance(sentence, str) else sentence
-    return [word.lower() for word in words]
+    npis = np.bincount(owner, minlength=len(names))
+    ngrams = _cosines(*_ngrams(stretches, owner), len(names))
+    return _pairs(names, ngrams, _cosines(np.array(forms, np.int64), owner, len(names)), npis)
 
 
 def _ngrams(
@@ -90,10 +83,10 @@ def _ngrams(
 
 
 def _cosines(
-    kinds: Integer[np.ndarray, " things"], owner: Integer[np.ndarray, " things"]
+    kinds: Integer[np.ndarray, " things"], owner: Integer[np.ndarray, " things"], n_environments: int
 ) -> Float[np.ndarray, "environments environments"]:
     """Cosines of the environments' counts of each kind of thing; NaN for an environment that has nothing."""
-    shape = (len(ENVIRONMENTS), int(kinds.max(initial=-1)) + 1)
+    shape = (n_environments, int(kinds.max(initial=-1)) + 1)
     # A cell that is named several times holds the sum.
     counts = sparse.csr_array((np.ones(len(kinds)), (owner, kinds)), shape=shape)
     products = (counts @ counts.T).toarray()
@@ -102,11 +95,11 @@ def _cosines(
         return np.asarray(products / np.outer(norms, norms))
 
 
-def _pairs(ngrams: np.ndarray, forms: np.ndarray, npis: np.ndarray) -> pl.DataFrame:
+def _pairs(names: Sequence[str], ngrams: np.ndarray, forms: np.ndarray, npis: np.ndarray) -> pl.DataFrame:
     rows = [
         (first, second, ngrams[i, j], forms[i, j], int(npis[i]), int(npis[j]))
-        for i, first in enumerate(ENVIRONMENTS)
-        for j, second in enumerate(ENVIRONMENTS)
+        for i, first in enumerate(names)
+        for j, second in enumerate(names)
         if i != j
     ]
     table = pl.DataFrame(rows, schema=_SCHEMA, orient="row")

@@ -199,20 +199,32 @@ def read_tfds(
         yield Document(f"{name}:{index}", _tfds_field(source[index], field, where), unit)
 
 
-def file_digests(paths: Paths, ending: str) -> list[tuple[str, str]]:
-    """The files that the paths name, as `read_text` and `read_jsonl` name them, each with its SHA-256."""
-    found = []
+def file_digests(paths: Paths, ending: str) -> dict[str, Any]:
+    """The files that the paths name, as `read_text` and `read_jsonl` name them, each with its SHA-256, and their size.
+
+    Returns:
+        ``files``: pairs of name and digest, in order; ``bytes``: their size in all.
+
+    Raises:
+        SourceError: as for `read_text`.
+    """
+    found, size = [], 0
     for name, path in _files(paths, ending):
         try:
             with path.open("rb") as file:
-                found.append((name, hashlib.file_digest(file, "sha256").hexdigest()))
+                found.append([name, hashlib.file_digest(file, "sha256").hexdigest()])
+                size += path.stat().st_size
         except OSError as error:
             raise SourceError(f"{path}: the file cannot be read: {error.strerror or error}") from error
-    return found
+    return {"files": found, "bytes": size}
 
 
-def tfds_digests(name: str, *, split: str, data_dir: str | Path | None = None) -> list[tuple[str, str]]:
-    """The files of a prepared data set, each with its SHA-256."""
+def tfds_digests(name: str, *, split: str, data_dir: str | Path | None = None) -> dict[str, Any]:
+    """The files of a prepared data set, as `file_digests` gives them.
+
+    Raises:
+        SourceError: as for `read_tfds`.
+    """
     source = _tfds_source(name, split, data_dir, download=False)
     return file_digests([Path(source.dataset_info.data_dir)], "")
 

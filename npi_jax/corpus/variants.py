@@ -1,6 +1,6 @@
 """Variants: the corpus after each intervention, as indices over rows that variants share."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -148,6 +148,7 @@ class VariantBuilder:
         self._packing = pack(self._lengths, self.row_length)
         self._donors = _Donors(self.corpus, self.seed)
         self._slots: list[pl.DataFrame] = []
+        self.edited_text: dict[tuple[str, int], str] = {}
         self._render(self._packing, np.arange(self._packing.n_rows), None, {})
 
     def build(self, intervention: Intervention) -> Variant:
@@ -169,6 +170,7 @@ class VariantBuilder:
             rows, packing, kept = self._replace(removed, pieces, edits), self._packing, None
         slots.removed(removed, pieces)
         slots.edited(edits)
+        self.edited_text.update({(str(intervention), slot): edit.text for slot, edit in edits.items()})
         injection = _Injection(self, packing, rows, kept, pieces, edits)
         overrides, placed, unplaced = injection.run(intervention, change.injected, slots)
         self._slots.append(slots.table())
@@ -463,23 +465,15 @@ class _Injection:
     ) -> _Pieces:
         """Which sentences take which slots of the rows: those of the same length, drawn at random."""
         corpus, lengths = self.builder.corpus, self.builder._lengths
+        table = corpus.annotations
         slots = rng.permutation(np.flatnonzero(np.isin(self.packing.row, rows)))
         room = lengths[slots if self.sentences is None else self.sentences[slots]]
         free = np.ones(len(slots), bool)
         found: list[tuple[int, int]] = []
         for step, count in wanted:
-            table = corpus.annotations
             holding = np.zeros(len(corpus), bool)
             holding[table.sentence[step.selection.mask(table, corpus.phenomenon)]] = True
-            if intervention.control_of is not None:  # as many sentences of the same lengths, but without items
-                matched = rng.permutation(np.flatnonzero(holding))
-                sample = np.bincount(lengths[matched], minlength=int(lengths.max()) + 1)
-                holding = np.zeros(len(corpus), bool)
-                holding[:] = True
-                holding[table.sentence[table.holds_item]] = False
-                holding &= sample[lengths] > 0
-            pool = rng.permutation(np.flatnonzero(holding))
-            for sentence in pool.tolist():
+            for sentence in rng.permutation(np.flatnonzero(holding)).tolist():
                 if count == 0:
                     break
                 fitting = np.flatnonzero(free & (room == lengths[sentence]))
@@ -487,8 +481,11 @@ class _Injection:
                     free[fitting[0]] = False
                     found.append((int(slots[fitting[0]]), sentence))
                     count -= 1
-        table_of = np.array(sorted(found), np.int64).reshape(-1, 2)
-        slot, sentence = table_of[:, 0], table_of[:, 1]
+        pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+        slot, sentence = pairs[:, 0], pairs[:, 1]
+        if intervention.control_of is not None:  # the same slots, but sentences without items
+            donated, _ = self.builder._donors.fill(slot)
+            return donated
         return _Pieces(slot, sentence, np.zeros_like(slot), lengths[sentence].astype(np.int64))
 
     def _override(self, rows: np.ndarray, put: _Pieces) -> np.ndarray:
@@ -537,7 +534,7 @@ def variant_table(variants: Sequence[Variant], labels: Sequence[str]) -> pl.Data
                 "edited": variant.edited,
                 "injected": variant.injected,
                 **{f"npi_{name}": int(n) for name, n in zip(labels, variant.items, strict=True)},
-                **{f"contexts_{name}": int(n) for name, n in zip(labels, variant.contexts, strict=True) if n or True},
+                **{f"contexts_{name}": int(n) for name, n in zip(labels, variant.contexts, strict=True)},
             }
             for variant in variants
         ],
@@ -561,12 +558,19 @@ def row_orders(variants: Sequence[Variant], batch_size: int) -> list[RowOrder]:
     return [orders[len(variant.rows)] for variant in variants]
 
 
-def examples(
-    slots: pl.DataFrame, text: Sequence[str], edits: Callable[[str, int], str], *, per_variant: int, seed: int = 0
-) -> Iterator[tuple[str, str, str, str]]:
-    """Some changed slots of each variant: (variant, action, before, after), drawn at random."""
-    for (variant,), rows in slots.group_by("variant", maintain_order=True):
-        for row in rows.sample(min(per_variant, len(rows)), seed=seed).iter_rows(named=True):
-            slot, donor = row["slot"], row["donor"]
-            after = edits(str(variant), slot) if row["action"] == EDITED else ("" if donor is None else text[donor])
-            yield str(variant), row["action"], text[slot], after
+EXAMPLE_SCHEMA = {"variant": pl.String, "action": pl.String, "slot": pl.Int64, "before": pl.String, "after": pl.String}
+"""Columns of `examples`."""
+
+
+def examples(builder: VariantBuilder, *, per_action: int = 20) -> pl.DataFrame:
+    """Some of the changed slots of each variant and kind of change, drawn at random, as text before and after."""
+    text, rows = builder.corpus.text, []
+    for _, changed in builder.slots().group_by("variant", "action", maintain_order=True):
+        for row in changed.sample(min(per_action, len(changed)), seed=builder.seed).iter_rows(named=True):
+            variant, slot, donor = row["variant"], row["slot"], row["donor"]
+            if row["action"] == EDITED:
+                after = builder.edited_text[variant, slot]
+            else:
+                after = "" if donor is None else text[donor]
+            rows.append((variant, row["action"], slot, text[slot], after))
+    return pl.DataFrame(rows, schema=EXAMPLE_SCHEMA, orient="row")

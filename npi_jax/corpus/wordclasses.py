@@ -46,7 +46,7 @@ COMPLEMENT_VERBS = _words(
     "agreed announce announced admit admitted understand understood fear feared imagine imagined "
     "perceive perceived conclude concluded notice noticed realize realized explain explained sure "
     "certain afraid aware glad sorry possible impossible likely true clear me him her us them you so "
-    "now fact idea belief thought news feeling sense impression notion knowledge hope proof"
+    "now fact idea belief thought news feeling sense impression notion knowledge hope proof conception suspicion chance possibility evidence sign indication"
 )
 ASKING_VERBS = _words(
     "wonder wonders wondered wondering ask asks asked asking know knows knew known see sees saw seen tell tells told "

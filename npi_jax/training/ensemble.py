@@ -129,7 +129,7 @@ class Ensemble:
         rows = np.zeros((self.places, train.steps_per_call, train.batch_size), np.int32)
         for member, (spec, variant, order) in enumerate(zip(self._padded, self._variants, self._orders, strict=True)):
             for index in range(n_steps):
-                rows[member, index] = variant.rows[order.rows(spec.seed, first_step + index)]
+                rows[member, index] = variant.batch(order, spec.seed, first_step + index)
         return rows
 
     def train(
