@@ -6,7 +6,6 @@ into a `Config`.
 
 import dataclasses
 import itertools
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -16,7 +15,8 @@ from pydantic.dataclasses import dataclass
 
 from npi_jax.config_errors import explain
 from npi_jax.corpus.grammar import GrammarSpec
-from npi_jax.corpus.interventions import Intervention, parse_intervention
+from npi_jax.corpus.interventions import Intervention, parse_intervention, split_outside
+from npi_jax.corpus.phenomenon import load_phenomenon
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
 from npi_jax.scoring import ScoreSpec
@@ -50,6 +50,10 @@ class CorpusConfig:
         grammar_valid_sentences: validation sentences of the grammar, drawn with a seed of their own.
         removal: ``replace`` keeps the slots of removed sentences and refills them; ``delete`` drops them.
         seed: of sampling, donors and random controls; the same for all members.
+        phenomenon: whose items and licensors interventions are about: ``npi_en``, ``filler_gap_en``, or the path of a
+            file of one's own (`npi_jax.corpus.phenomenon`).
+        processes: that annotate and tokenize text; 0 for one a core.
+        cache: folder that prepared text is kept in; empty for ``$NPI_JAX_CACHE`` or the user's cache folder.
         planned_tokens: tokens of the training text, for ``npi-jax plan``, which reads none.
     """
 
@@ -68,9 +72,14 @@ class CorpusConfig:
     grammar_valid_sentences: Count = 2000
     removal: Literal["replace", "delete"] = "replace"
     seed: Annotated[int, Field(ge=0)] = 0
+    phenomenon: str = "npi_en"
+    processes: Annotated[int, Field(ge=0)] = 0
+    cache: str = ""
     planned_tokens: Count | None = None
 
     def __post_init__(self) -> None:
+        if self.source == "grammar" and self.phenomenon != "npi_en":
+            raise ValueError(f"phenomenon={self.phenomenon!r}: the built-in grammar is about 'npi_en'; use other text")
         if self.source in ("text", "jsonl") and not (self.paths and self.valid_paths):
             raise ValueError(f"source {self.source!r} needs paths and valid_paths")
         if self.source == "tfds" and not self.tfds_name:
@@ -268,6 +277,17 @@ class Member:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class SweepMember:
+    """A member that is written out; what is None is the first value of `TrainConfig`."""
+
+    variant: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    weight_decay: NonNegative | None = None
+    dropout: Share | None = None
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Config:
     """One experiment.
 
@@ -276,12 +296,15 @@ class Config:
         run_dir: where the run is written; empty for ``runs/NAME``.
         variants: interventions, as `npi_jax.corpus.interventions.parse_intervention` reads them.
         seeds: of initial weights, dropout and data order.
+        sweep: the members one by one (see `npi_jax.sweep`), where they are no product of variants, seeds and
+            hyper-parameters; `variants` and `seeds` then follow from it.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
     run_dir: str = ""
     variants: tuple[str, ...] = ("full",)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = (0,)
+    sweep: tuple[SweepMember, ...] = ()
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     model: LSTMConfig | TransformerConfig | CustomConfig = dataclasses.field(default_factory=LSTMConfig)
@@ -295,7 +318,10 @@ class Config:
         for field, values in (("variants", self.variants), ("seeds", self.seeds)):
             if not values:
                 raise ValueError(f"{field} is empty; an experiment needs at least one")
-        texts = [str(parse_intervention(text)) for text in self.variants]
+        phenomenon = load_phenomenon(self.corpus.phenomenon)
+        for intervention in self.interventions:
+            intervention.check(phenomenon)
+        texts = [str(intervention) for intervention in self.interventions]
         for field, names in (("variants", texts), ("seeds", [str(seed) for seed in self.seeds])):
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{field}: {', '.join(sorted(repeated))} is there more than once")
@@ -327,10 +353,20 @@ class Config:
     def members(self) -> tuple[Member, ...]:
         """All members: variants, then seeds, then hyper-parameters, the last varying fastest."""
         train = self.train
+        if self.sweep:
+            return tuple(map(self._swept, self.sweep))
         grid = itertools.product(
             map(str, self.interventions), self.seeds, train.learning_rate, train.weight_decay, train.dropout
         )
         return tuple(Member(*values) for values in grid)
+
+    def _swept(self, member: SweepMember) -> Member:
+        train = self.train
+        variant = str(parse_intervention(member.variant))
+        rate = train.learning_rate[0] if member.learning_rate is None else member.learning_rate
+        decay = train.weight_decay[0] if member.weight_decay is None else member.weight_decay
+        dropout = train.dropout[0] if member.dropout is None else member.dropout
+        return Member(variant, member.seed, rate, decay, dropout)
 
     def to_dict(self, mode: Literal["json", "python"] = "json") -> dict[str, Any]:
         """The configuration as plain values: as `config.json` holds it, or with Python's tuples."""
@@ -362,6 +398,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
     values |= {"train": train}
     if "variants" in values:
         values["variants"] = tuple(part for text in values["variants"] for part in _split_variants(text))
+    values |= _of_sweep(values)
     values |= _with_presets(values)
     try:
         values["model"] = pydantic.TypeAdapter(_MODELS[kind]).validate_python(model)
@@ -371,6 +408,32 @@ def make_config(values: Mapping[str, Any]) -> Config:
         return pydantic.TypeAdapter(Config).validate_python(values)
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, Config)) from error
+
+
+def _of_sweep(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Variants and seeds of the members that are written out.
+
+    Raises:
+        ConfigError: if they are written beside and differ, or a member lacks one.
+    """
+    found: dict[str, Any] = {}
+    if not values.get("sweep"):
+        return found
+    for plural, name in (("variants", "variant"), ("seeds", "seed")):
+        for number, member in enumerate(values["sweep"], 1):
+            if name not in member:
+                raise ConfigError(f"sweep: member {number} has no {name}: {dict(member)}")
+        found[plural] = tuple(dict.fromkeys(member[name] for member in values["sweep"]))
+        given = values.get(plural)
+        if given is not None and tuple(given) != found[plural]:
+            raise ConfigError(
+                f"{plural} = {tuple(given)}: this config lists its members in `sweep`, which has {plural} "
+                f"{found[plural]}; change the sweep instead"
+            )
+    for name in ("learning_rate", "weight_decay", "dropout"):
+        if len(values.get("train", {}).get(name, ())) > 1:
+            raise ConfigError(f"train.{name}: with a sweep give one value, and others to the sweep's members")
+    return found
 
 
 def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -393,4 +456,4 @@ def _as_tuple(key: str, value: Any) -> Any:
 
 def _split_variants(text: str) -> list[str]:
     """Variants may be written in one string, as on the command line: ``full,downsample(only,0.1)``."""
-    return [part for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    return [part for part in split_outside(text, ",") if part]

@@ -13,11 +13,12 @@ from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.config import Config, make_config
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
+from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import read_json
 from npi_jax.models import Model, load_hf_stack, make_model
-from npi_jax.prepare import read_text
+from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import open_run
 from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
 from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictions, load_suite
@@ -155,8 +156,9 @@ def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | No
         config = models.config
         if config is None or config.corpus.source != "grammar":
             return grammar_suite(GrammarSpec(sentences=1), items=limit or 100)
-        (training, _), _ = read_text(config.corpus)
-        return grammar_suite(config.corpus.grammar, items=limit or 100, exclude=frozenset(training))
+        training, _ = texts(config.corpus, make_pipeline(config.corpus, lambda _: None))
+        exclude = frozenset(sentences_of(training.text))
+        return grammar_suite(config.corpus.grammar, items=limit or 100, exclude=exclude)
     if not path:
         raise SuiteError(f"suite {name!r} needs the path of its files (--path); only 'grammar' is built in")
     suite: Suite | ConditionSuite = load_suite(name, path, limit=limit)

@@ -3,27 +3,30 @@
 import importlib.metadata
 import os
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import rich.progress
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from npi_jax.analysis.ngrams import ngram_table
 from npi_jax.analysis.tables import write_tables
 from npi_jax.config import Config, model_kind
-from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED
-from npi_jax.files import write_table
+from npi_jax.corpus.pipeline import Track
+from npi_jax.files import atomic_path, read_table, write_table
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
-from npi_jax.report.terminal import SHORT
+from npi_jax.report.tables import SHORT
 from npi_jax.run import Run, RunError, claim_run
 from npi_jax.training.devices import use_all_cpu_devices
 from npi_jax.training.display import Display
@@ -82,7 +85,7 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True) ->
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
     with claim_run(run_directory(config), config.to_dict()) as run:
-        _prepare(run, config, console)
+        print_examples(_prepare(run, config, console), console)
 
 
 def report_run(run: Run, console: Console) -> None:
@@ -103,14 +106,41 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
 
 
 def print_variants(prepared: Prepared, console: Console) -> None:
-    """What each variant changed, and the NPIs it has left by environment."""
-    changes = [(v.sentences, v.tokens, v.removed, v.unmatched) for v in prepared.variants]
-    left = [v.npis.tolist() for v in prepared.variants]
-    names = [str(variant.intervention) for variant in prepared.variants]
-    title = "what each variant changes (unmatched: no donor of that length)"
-    console.print(_counts(title, ("sentences", "tokens", "removed", "unmatched"), names, changes))
-    heads = (*(SHORT[environment] for environment in ENVIRONMENTS), UNLICENSED)
-    console.print(_counts("NPIs left, by the environment that licenses them", heads, names, left))
+    """What each variant changed, what it has left, and some of the sentences that it changed."""
+    variants, phenomenon = prepared.variants, prepared.corpus.phenomenon
+    names = [str(variant.intervention) for variant in variants]
+    columns = {
+        "sentences": [v.sentences for v in variants],
+        "tokens": [v.tokens for v in variants],
+        "removed": [v.removed for v in variants],
+        "edited": [v.edited for v in variants],
+        "injected": [v.injected for v in variants],
+        "unmatched": [v.unmatched for v in variants],
+    }
+    # What no variant does needs no column.
+    shown = [name for name, counts in columns.items() if any(counts) or name in ("removed", "unmatched")]
+    changes = [[columns[name][row] for name in shown] for row in range(len(variants))]
+    console.print(_counts("what each variant changes (unmatched: not exactly)", shown, names, changes))
+    heads = [SHORT.get(label, label.replace("_", " ")) for label in phenomenon.labels]
+    left = [v.items.tolist() for v in variants]
+    console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, names, left))
+    if any(v.contexts.sum() for v in variants):
+        contexts = [v.contexts[: len(phenomenon.environments)].tolist() for v in variants]
+        title = f"licensors left without {phenomenon.item} in their scope"
+        console.print(_counts(title, heads[: len(phenomenon.environments)], names, contexts))
+
+
+def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> None:
+    """Some of the sentences that each variant changed, before and after."""
+    examples = read_table(prepared.folder / "examples.parquet")
+    table = Table(title="some of what was changed", title_justify="left", box=box.SIMPLE_HEAD, show_lines=False)
+    for head in ("variant", "", "before", "after"):
+        table.add_column(head, overflow="fold", no_wrap=head == "")
+    for _, rows in examples.group_by("variant", "action", maintain_order=True):
+        for row in rows.head(each).iter_rows(named=True):
+            table.add_row(*map(Text, (row["variant"], row["action"], row["before"], row["after"])))
+    if len(examples):
+        console.print(table)
 
 
 def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[int]]) -> Table:
@@ -123,13 +153,27 @@ def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequen
     return table
 
 
+def _tracked(console: Console) -> Track:
+    """Progress bars for long work, where there is a terminal to draw them."""
+
+    def track(items: Iterable[Any], what: str) -> Iterable[Any]:
+        if not console.is_terminal:
+            return items
+        return rich.progress.track(items, f"{what} ...", console=console, transient=True)
+
+    return track
+
+
 def _prepare(run: Run, config: Config, console: Console) -> Prepared:
     started = time.monotonic()
-    prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False))
+    prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False), _tracked(console))
     _check_data(run, prepared)
     write_table(run.path / "corpus.parquet", prepared.table)
     prepared.tokenizer.save(run.path / "tokenizer")
     write_table(run.path / "environments.parquet", prepared.environments)
+    for name in ("slots", "examples"):
+        with atomic_path(run.path / f"{name}.parquet") as copy:
+            shutil.copyfile(prepared.folder / f"{name}.parquet", copy)
     print_variants(prepared, console)
     _add_seconds(run, {"prepare": time.monotonic() - started})
     return prepared

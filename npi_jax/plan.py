@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from npi_jax.config import Config, ConfigError
+from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.models import make_model
-from npi_jax.prepare import make_tokenizer, read_text
+from npi_jax.prepare import make_pipeline, make_tokenizer, texts
 from npi_jax.training.checkpoints import scheduled_steps
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh
@@ -105,9 +106,10 @@ def _sizes(config: Config) -> tuple[int, int]:
     size, tokens = config.tokenizer.size, config.corpus.planned_tokens
     if config.corpus.source == "grammar" and None in (size, tokens):
         # The grammar writes its text in a second: no need to be told.
-        train, _ = read_text(config.corpus)
-        size = make_tokenizer(config, train[0]).vocab_size
-        tokens = sum(sentence.count(" ") + 2 for sentence in train[0])
+        pipeline = make_pipeline(config.corpus, lambda _: None)
+        train, _ = texts(config.corpus, pipeline)
+        size = make_tokenizer(config, train, pipeline).vocab_size
+        tokens = sum(sentence.count(" ") + 2 for sentence in sentences_of(train.text))
     if size is None:
         raise ConfigError("plan reads no text, so the vocabulary must be known beforehand: set tokenizer.size")
     if tokens is None:

@@ -25,6 +25,7 @@ from npi_jax.suites import Suite, load_suite
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
 
+
 @dataclass(frozen=True)
 class Prepared:
     """All that training needs, and what is worth knowing about it.
@@ -87,12 +88,12 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
     variants = pipeline.variants(
         stored,
         tokenizer,
-        config.variant_names,
+        list(map(str, config.interventions)),
         row_length=length,
         mode=config.corpus.removal,
         seed=config.corpus.seed,
         batch_size=config.train.batch_size,
-        seeds=config.distinct_seeds,
+        seeds=config.seeds,
     )
     orders = row_orders(variants.variants, config.train.batch_size)
     facts = {

@@ -5,7 +5,11 @@ RUN/
   config.json            the whole configuration
   manifest.json          what ran: versions, devices, data hashes, model, ScoreSpecs, seconds
   members.parquet        member, variant, seed, learning_rate, weight_decay, dropout, status, skipped_updates
-  corpus.parquet         variant, control_of, sentences, tokens, slots_changed, slots_unmatched, npi_ENVIRONMENT...
+  corpus.parquet         variant, control_of, sentences, tokens, slots_changed, slots_unmatched, edited, injected,
+                         npi_LABEL... (items left by what licenses them), contexts_LABEL... (licensors without an item)
+  slots.parquet          variant, action (removed, edited, injected), slot, donor, start, tokens, seed, step: what was
+                         done to which sentence of the corpus (donor: the sentence that stands there now)
+  examples.parquet       variant, action, slot, before, after: some of them as text
   tokenizer/             the vocabulary
   log.jsonl              one line a checkpoint: step, seconds by kind, tokens trained on (clock times are here and
                          in the manifest, nowhere else)

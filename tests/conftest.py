@@ -1,6 +1,7 @@
 """What all tests share: two CPU devices, no compile cache, the folder of real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -9,6 +10,15 @@ import pytest
 # Before any backend starts: several tests compare one device with two.
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_enable_compilation_cache", False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Prepared text is kept with the tests' other files, not in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NPI_JAX_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

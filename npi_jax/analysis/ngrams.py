@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Integer
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.config import Config
 from npi_jax.corpus.rows import spread
-from npi_jax.corpus.store import RowPool, Variant
+from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.prepare import Prepared
 from npi_jax.scoring import ABSENT, Encodable, EncodedSentences, Scores, ScoreSpec, make_scorer
 from npi_jax.scoring.packing import sentence_streams

@@ -269,11 +269,10 @@ def _amplification(experiment: _Experiment, corpus: pl.DataFrame) -> list[dict[s
     points: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for variant in experiment.setting.seeds:
         found = _intervention(variant)
-        if found is None or found.environment is None or found.kind == "random":
+        if found is None or (dose := found.dose) is None:
             continue
-        share = {"without": 0.0, "only": 1.0, "downsample": found.share}[found.kind]
-        others = "removed" if found.kind == "only" else "kept"
-        points.setdefault((found.environment, others), []).append((float(share or 0.0), variant))
+        others = "removed" if dose.others_removed else "kept"
+        points.setdefault((dose.environment, others), []).append((dose.share, variant))
     ends = {"kept": (1.0, "full"), "removed": (0.0, "no_npi")}
     rows = []
     for (environment, others), found_points in points.items():
@@ -368,6 +367,4 @@ def _intervention(variant: str) -> Intervention | None:
 
 def _removed(variant: str) -> str:
     found = _intervention(variant)
-    if found is None or found.kind not in ("without", "no_npi"):
-        return ""
-    return found.environment or "all"
+    return "" if found is None else found.removed

@@ -170,12 +170,12 @@ class _Reading:
             return None
         hidden = False
         for clause in reversed(self.clauses.stack):
-            for mark in reversed(clause.marks):
-                if not (hidden and mark.scope == "predicate") and item.owner in (None, mark.environment):
-                    return mark, clause
-            pending = clause.pending
-            if pending and item.item.name in pending.direct and item.owner in (None, pending.environment):
-                return pending, clause
+            fitting = [mark for mark in clause.marks if not (hidden and mark.scope == "predicate")]
+            if clause.pending and item.item.name in clause.pending.direct:
+                fitting.append(clause.pending)
+            fitting = [mark for mark in fitting if item.owner in (None, mark.environment)]
+            if fitting:
+                return max(fitting, key=lambda mark: mark.position), clause
             hidden = clause.hides_subject
         question = self.annotator.question
         if question and item.owner in (None, question) and self._asks(item.start):
@@ -246,5 +246,3 @@ def annotator(name: str = "npi_en") -> Annotator:
 def annotate(words: Sequence[str], *, contexts: bool = False) -> tuple[Annotation, ...]:
     """`Annotator.annotate` for the NPIs of English."""
     return annotator().annotate(words, contexts=contexts)
-
-

@@ -221,6 +221,13 @@ class ClauseReader:
             self._close_relatives(index)
             self._push("complement", index + 1)
 
+    def _on_concessive(self, index: int) -> None:
+        """What follows "although" is not in the scope of what stands before it; at the start it is a clause."""
+        if self.stack[0].predicate >= 0:
+            self._on_break(index)
+        else:
+            self._on_subordinator(index)
+
     def _on_if(self, index: int) -> None:
         """An "if" that no table takes for a licensor still opens a clause."""
         self._close_relatives(index)
@@ -254,7 +261,8 @@ class ClauseReader:
     def _takes_contact_relative(self, index: int) -> bool:
         """Whether a pronoun begins a relative clause without "that": "the best book I have ever read"."""
         pending = self.stack[-1].pending
-        if not pending or self.word(pending.position + 1) == "of":  # "all of his fears he was ..."
+        # "All of his fears he ...", "all this she must ..."
+        if not pending or self.word(pending.position + 1) in ("of", "this", "these"):
             return False
         return bool(pending.direct) or (
             index <= pending.position + _NEAR and self.word(index - 1) not in wc.TIMES  # "every evening he ..."
@@ -268,12 +276,13 @@ class ClauseReader:
             self._relative(index)
 
     def _begins_consequence(self, index: int) -> bool:
-        return self.word(index + 1) in wc.MODALS | {"can", "may"} and self.word(index - 1) not in wc.COMPLEMENT_VERBS
+        verbs = wc.AUXILIARIES if self.words[index] == "there" else wc.MODALS | {"can", "may"}
+        return self.word(index + 1) in verbs and self.word(index - 1) not in wc.COMPLEMENT_VERBS
 
     def _begins_sentence(self, index: int) -> bool:
         """Whether a pronoun begins a main clause after a comma, and no "he said" in commas."""
         before = index - 1
-        if self.word(before) in ("so", "still", "for", "then"):
+        if self.word(before) in ("so", "still", "for", "then", "and"):
             before -= 1
         return self.word(before) == "," and "," not in self.words[index : index + 4]
 
@@ -352,6 +361,8 @@ class ClauseReader:
         clause = self.stack[-1]
         if _is_past(word):
             self._on_verb(index)
+        elif clause.predicate < 0 and self.word(index - 1) in wc.PRONOUNS:
+            self._finite(index, False)  # "if we hope", of a verb in no list
         elif clause.verb < 0:
             if clause.auxiliary >= 0 or self._follows_relativizer(index):
                 clause.verb = index
@@ -400,11 +411,12 @@ def _handlers() -> dict[str, _Handler]:
         (ClauseReader._on_pronoun, wc.PRONOUNS),
         (ClauseReader._on_relativizer, wc.RELATIVIZERS),
         (ClauseReader._on_subordinator, wc.SUBORDINATORS),
+        (ClauseReader._on_concessive, wc.CONCESSIVES),
         (ClauseReader._on_if, ("if", "unless", "whether", "than")),
         (ClauseReader._on_that, ("that",)),
         (ClauseReader._on_with, ("with",)),
         (ClauseReader._on_comma, (",",)),
-        (ClauseReader._on_break, wc.BREAKS),
+        (ClauseReader._on_break, wc.BREAKS | {".", "?", "!"}),
         (ClauseReader._on_but, ("but",)),
         (ClauseReader._on_dash, wc.DASHES),
         (ClauseReader._on_bracket, ("(", ")")),

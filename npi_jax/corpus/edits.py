@@ -95,14 +95,15 @@ class Editor:
 
 def _rewrite(text: str, spans: Sequence[tuple[str, int, int]], swaps: Mapping[tuple[int, int], str]) -> str:
     """The text with words ``[start, stop)`` replaced, in the case of what they replace."""
-    for (start, stop), new in sorted(swaps.items(), reverse=True):
+    for (start, stop), word in sorted(swaps.items(), reverse=True):
         begin, end = spans[start][1], spans[stop - 1][2]
-        old = text[begin:end]
-        if old.isupper() and len(old) > 1:
-            new = new.upper()
-        elif old[:1].isupper():
-            new = new[:1].upper() + new[1:]
         # What was written together ("don't") has to come apart.
-        space = " " if begin and not text[begin - 1].isspace() and text[begin - 1].isalnum() else ""
-        text = text[:begin] + space + new + text[end:]
+        space = " " if begin and text[begin - 1].isalnum() else ""
+        text = text[:begin] + space + _in_case_of(text[begin:end], word) + text[end:]
     return text
+
+
+def _in_case_of(old: str, new: str) -> str:
+    if old.isupper() and len(old) > 1:
+        return new.upper()
+    return new[:1].upper() + new[1:] if old[:1].isupper() else new

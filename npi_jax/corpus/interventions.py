@@ -65,20 +65,17 @@ class Step:
     at: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        match self.kind:
-            case "remove" if self.selection == NPI:
-                return "no_npi"
-            case "remove" if (name := _environment(self.selection)) is not None:
-                return f"without({word(name)})"
-            case "keep_only" if not self.selection.operator:
-                return f"only({self.selection})"
-            case "downsample":
-                return f"downsample({self.selection}, {self.share:g})"
-            case "replace":
-                return f"replace({self.what}, {self.selection})"
-            case "inject":
-                return f"inject({self.selection}, {self.count}, {', '.join(map(str, self.at))})"
-        return f"{self.kind}({self.selection})"
+        name = _environment(self.selection)
+        if self.kind == "remove" and (name is not None or self.selection == NPI):
+            return "no_npi" if name is None else f"without({word(name)})"
+        if self.kind == "keep_only" and not self.selection.operator:
+            return f"only({self.selection})"
+        arguments = [*([self.what] if self.what else []), str(self.selection)]
+        if self.kind == "downsample":
+            arguments.append(f"{self.share:g}")
+        if self.kind == "inject":
+            arguments += [str(number) for number in (self.count, *self.at)]
+        return f"{self.kind}({', '.join(arguments)})"
 
 
 def _environment(selection: Selection) -> str | None:
@@ -167,7 +164,7 @@ def parse_intervention(text: str) -> Intervention:
     Raises:
         ValueError: naming the text, what is wrong in it, and what would be valid.
     """
-    parts = _split(text, "+")
+    parts = split_outside(text, "+")
     steps: list[Step] = []
     for part in parts:
         name, arguments = _call(text, part)
@@ -182,8 +179,8 @@ def parse_intervention(text: str) -> Intervention:
     return Intervention(tuple(steps))
 
 
-def _split(text: str, sign: str) -> list[str]:
-    """Split at a sign outside of brackets and quotes."""
+def split_outside(text: str, sign: str) -> list[str]:
+    """Split text at a sign outside of brackets and quotes; spaces at the ends of the parts are taken off."""
     parts, depth, quote, start = [], 0, "", 0
     for at, letter in enumerate(text):
         if quote:
@@ -203,7 +200,7 @@ def _call(text: str, part: str) -> tuple[str, list[str]]:
     name, inside = match.groups() if match else (None, None)
     if name not in _USAGE:
         raise ValueError(f"variant {text!r}: unknown intervention; valid are {', '.join(_USAGE.values())}")
-    return name, _split(inside, ",") if inside and inside.strip() else []
+    return name, split_outside(inside, ",") if inside and inside.strip() else []
 
 
 def _control(text: str, inside: str) -> Intervention:
@@ -219,24 +216,27 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
     Raises:
         ValueError: saying how it is written.
     """
+    found: list[Step] | None = None
     match name, arguments:
         case "full", []:
-            return []
+            found = []
         case "no_npi", []:
-            return [Step("remove", NPI)]
+            found = [Step("remove", NPI)]
         case "without", [environment]:
-            return [Step("remove", both(parse_selection(environment), NPI))]
+            found = [Step("remove", both(parse_selection(environment), NPI))]
         case ("only" | "keep_only"), [selection]:
-            return [Step("keep_only", parse_selection(selection))]
+            found = [Step("keep_only", parse_selection(selection))]
         case "remove", [selection]:
-            return [Step("remove", parse_selection(selection))]
+            found = [Step("remove", parse_selection(selection))]
         case "downsample", [selection, share]:
-            return [Step("downsample", parse_selection(selection), share=_share(share))]
+            found = [Step("downsample", parse_selection(selection), share=_share(share))]
         case "replace", [what, selection] if what in REPLACED:
-            return [Step("replace", parse_selection(selection), what=what)]
+            found = [Step("replace", parse_selection(selection), what=what)]
         case "inject", [selection, count, *at] if at and all(one.isdecimal() for one in (count, *at)):
-            return [Step("inject", parse_selection(selection), count=int(count), at=tuple(map(int, at)))]
-    raise ValueError(f"write it as {_USAGE[name]}")
+            found = [Step("inject", parse_selection(selection), count=int(count), at=tuple(map(int, at)))]
+    if found is None:
+        raise ValueError(f"write it as {_USAGE[name]}")
+    return found
 
 
 def _share(value: str) -> float:

@@ -74,8 +74,8 @@ class ItemFinder:
             tuple(form.split()): (entry, None) for entry in phenomenon.items for form in entry.all_forms
         }
         self._shared: dict[str, str] = {}
-        for form, (name, owner) in (own_forms or {}).items():
-            forms[form] = (items[name], owner)
+        for form, (name, environment) in (own_forms or {}).items():
+            forms[form] = (items[name], environment)
             self._shared.update(zip(form, name.split(), strict=True))
         self._rules = rules
         self._by_first: dict[str, list[tuple[tuple[str, ...], Item, str | None]]] = {}

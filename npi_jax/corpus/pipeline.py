@@ -2,8 +2,8 @@
 
     documents -> annotated text -> vocabulary -> tokens -> rows of each variant
 
-A stage that was prepared before is opened, not made again: a change of the vocabulary annotates nothing anew, and another
-set of variants tokenizes nothing anew.
+A stage that was prepared before is opened, not made again: a change of the vocabulary annotates nothing anew, and
+another set of variants tokenizes nothing anew.
 """
 
 import hashlib
@@ -51,7 +51,7 @@ class Pipeline:
     cache: str = ""
     processes: int = 1
     say: Say = print
-    track: Track = lambda items, _: items  # noqa: E731
+    track: Track = lambda items, _: items
 
     @property
     def table(self) -> Phenomenon:
@@ -62,9 +62,7 @@ class Pipeline:
         """A folder of the cache, see `npi_jax.corpus.cache.cached`."""
         return cached(cache_folder(self.cache), kind, key, make, self.say)
 
-    def annotated(
-        self, key: Mapping[str, Any], documents: Callable[[], Iterable[Document]], what: str
-    ) -> "StoredText":
+    def annotated(self, key: Mapping[str, Any], documents: Callable[[], Iterable[Document]], what: str) -> "StoredText":
         """Annotate documents.
 
         Args:
@@ -151,7 +149,7 @@ class Pipeline:
         }
 
         def make(folder: Path) -> None:
-            width = {"tokens": corpus.corpus.tokens.dtype, "used": np.int32}
+            width = {"tokens": corpus.corpus.tokens.dtype, "used": np.dtype(np.int32)}
             with ColumnWriter(folder / "pool", width) as pool:
                 builder = VariantBuilder(
                     corpus.corpus,
@@ -195,7 +193,9 @@ class StoredText:
     @property
     def text(self) -> Text:
         """The sentences that count."""
-        return self.store.text if self.chosen is None else Text(self.store.text.content, self.store.text.ends, self.chosen)
+        return (
+            self.store.text if self.chosen is None else Text(self.store.text.content, self.store.text.ends, self.chosen)
+        )
 
     def sample(self, most: int | None, seed: int, use: str) -> "StoredText":
         """At most so many sentences, drawn at random, in the order of the text."""
@@ -283,7 +283,9 @@ def _load_variants(folder: Path) -> list[Variant]:
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """SHA-256 over a tokenizer's entries and the kind it is of."""
-    settings = f"{type(tokenizer).__name__} {getattr(tokenizer, 'lowercase', '')} {getattr(tokenizer, 'fingerprint', '')}"
+    settings = (
+        f"{type(tokenizer).__name__} {getattr(tokenizer, 'lowercase', '')} {getattr(tokenizer, 'fingerprint', '')}"
+    )
     sha = hashlib.sha256(settings.encode())
     for index in range(tokenizer.vocab_size):
         sha.update(tokenizer.token(index).encode() + b"\n")
@@ -302,5 +304,3 @@ def sentences_of(text: Text) -> Iterator[str]:
     """The sentences one by one, read some thousands at a time."""
     for block in text.blocks():
         yield from block
-
-

@@ -67,7 +67,9 @@ class Selection:
         known = (*phenomenon.labels, *phenomenon.item_names, *_WORDS)
         for word in self.words:
             if word not in known:
-                raise ValueError(f"{word!r} is no word of selections in {phenomenon.name}; there are {', '.join(known)}")
+                raise ValueError(
+                    f"{word!r} is no word of selections in {phenomenon.name}; there are {', '.join(known)}"
+                )
 
     def mask(self, table: AnnotationTable, phenomenon: Phenomenon) -> AnnotationMask:
         """Which annotations are selected."""

@@ -87,9 +87,7 @@ class AnnotatedStore:
         return cls(Text(columns["content"], columns["ends"]), table)
 
 
-def write_documents(
-    folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1
-) -> int:
+def write_documents(folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1) -> int:
     """Split documents into sentences, annotate them, and write both; returns how many sentences there are.
 
     Memory does not grow with the text. Licensors without an item are kept as well.
@@ -122,14 +120,12 @@ def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
     return count
 
 
-def annotated_block(
-    sentences: list[str], annotations: Sequence[Sequence[Annotation]], phenomenon: str
-) -> Block:
+def annotated_block(sentences: list[str], annotations: Sequence[Sequence[Annotation]], phenomenon: str) -> Block:
     """A block of sentences whose annotations are known."""
     return Block(sentences, AnnotationTable.from_sentences(annotations, load_phenomenon(phenomenon)))
 
 
-class _annotating:  # noqa: N801 - a function with state, made once in each process
+class _annotating:
     def __init__(self, phenomenon: str) -> None:
         self.annotator = annotator(phenomenon)
 

@@ -165,7 +165,7 @@ class VariantBuilder:
         pieces, unmatched = self._fill(intervention, removed)
         slots = _Slots(str(intervention))
         if self.mode == "delete":
-            rows, packing, kept = self._delete(intervention, removed, edits)
+            rows, packing, kept = self._delete(removed, edits)
         else:
             rows, packing, kept = self._replace(removed, pieces, edits), self._packing, None
         slots.removed(removed, pieces)
@@ -208,9 +208,9 @@ class VariantBuilder:
         if wanted and self.editor is None:
             raise UserError(f"variant {intervention}: replacing words needs an editor")
         edits, unedited = {}, []
-        for sentence, rows in sorted(wanted.items()):
+        for sentence, swaps in sorted(wanted.items()):
             assert self.editor is not None
-            found = self.editor.edit(sentence, rows)
+            found = self.editor.edit(sentence, swaps)
             if found is None:
                 unedited.append(sentence)
             else:
@@ -234,7 +234,7 @@ class VariantBuilder:
         return rows
 
     def _delete(
-        self, intervention: Intervention, removed: np.ndarray, edits: Mapping[int, Edited]
+        self, removed: np.ndarray, edits: Mapping[int, Edited]
     ) -> tuple[np.ndarray, Packing, np.ndarray | None]:
         if not removed.any() and not edits:
             return np.arange(self._packing.n_rows), self._packing, None
@@ -269,9 +269,7 @@ class VariantBuilder:
         for start in range(0, len(wanted), _ROWS):
             chunk = wanted[start : start + _ROWS]
             slots = order[spread(starts[chunk], starts[chunk + 1] - starts[chunk])]
-            self._out.append(
-                **self._rows(packing, chunk, self._filling(slots, pieces, removed, sentences), edits)
-            )
+            self._out.append(**self._rows(packing, chunk, self._filling(slots, pieces, removed, sentences), edits))
         places = np.arange(self._n_rows, self._n_rows + len(wanted))
         self._n_rows += len(wanted)
         return places
@@ -473,14 +471,14 @@ class _Injection:
         for step, count in wanted:
             holding = np.zeros(len(corpus), bool)
             holding[table.sentence[step.selection.mask(table, corpus.phenomenon)]] = True
+            last = len(found) + count
             for sentence in rng.permutation(np.flatnonzero(holding)).tolist():
-                if count == 0:
+                if len(found) == last:
                     break
                 fitting = np.flatnonzero(free & (room == lengths[sentence]))
                 if len(fitting):
                     free[fitting[0]] = False
                     found.append((int(slots[fitting[0]]), sentence))
-                    count -= 1
         pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
         slot, sentence = pairs[:, 0], pairs[:, 1]
         if intervention.control_of is not None:  # the same slots, but sentences without items

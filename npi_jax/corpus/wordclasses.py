@@ -26,7 +26,8 @@ DETERMINERS = _words("the a an this these those my your his her its our their so
 PRONOUNS = _words("i he she we they you it there")
 WH_WORDS = _words("who whom whose which what when where why how")
 RELATIVIZERS = _words("who whom whose which")
-SUBORDINATORS = _words("while because although though when whereas")
+SUBORDINATORS = _words("while because when")
+CONCESSIVES = _words("although though whereas")
 PREPOSITIONS = _words("of in on at by for from with to into upon about near behind outside")
 BREAKS = _words("; : -- - — – \" “ ” `` '' ( ) ... …")
 DASHES = _words("- -- – —")
@@ -46,7 +47,8 @@ COMPLEMENT_VERBS = _words(
     "agreed announce announced admit admitted understand understood fear feared imagine imagined "
     "perceive perceived conclude concluded notice noticed realize realized explain explained sure "
     "certain afraid aware glad sorry possible impossible likely true clear me him her us them you so "
-    "now fact idea belief thought news feeling sense impression notion knowledge hope proof conception suspicion chance possibility evidence sign indication"
+    "now fact idea belief thought news feeling sense impression notion knowledge hope proof "
+    "conception suspicion chance possibility evidence sign indication"
 )
 ASKING_VERBS = _words(
     "wonder wonders wondered wondering ask asks asked asking know knows knew known see sees saw seen tell tells told "
@@ -78,5 +80,9 @@ NOT_SUPERLATIVE = _words(
     "ingest infest"
 )
 
-CLOSED = frozenset(word for words in tuple(globals().values()) if isinstance(words, frozenset) for word in words) - NOT_SUPERLATIVE - NOT_PAST
+CLOSED = (
+    frozenset(word for words in tuple(globals().values()) if isinstance(words, frozenset) for word in words)
+    - NOT_SUPERLATIVE
+    - NOT_PAST
+)
 """Every word of a class above."""

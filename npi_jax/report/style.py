@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import matplotlib as mpl
 import polars as pl
 
+from npi_jax.corpus.annotations import RESIDUALS
 from npi_jax.report.tables import ReportTables, pretty
 
 INK: Final = "#1f2328"
@@ -128,7 +129,9 @@ def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
 
 def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
     """For every variant the environments with at most half the NPIs of the first variant."""
-    columns = [name for name in corpus.columns if name.startswith("npi_") and name != "npi_unlicensed"]
+    columns = [
+        name for name in corpus.columns if name.startswith("npi_") and name.removeprefix("npi_") not in RESIDUALS
+    ]
     rows = corpus.to_dicts()
     base = rows[0]
     return {

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from npi_jax.config import Config, Member
 from npi_jax.corpus.rows import RowOrder
-from npi_jax.corpus.store import RowPool, Variant
+from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
 from npi_jax.training.mesh import MEMBERS, SHARED, fetch, map_members, pad_members, padded_size, put

@@ -12,7 +12,7 @@ from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.corpus.draws import POSITIONS, npis_in
 from npi_jax.corpus.grammar import GrammarSpec, generate
 from npi_jax.corpus.lexicon import zipf_weights
-from npi_jax.corpus.licensing import NPIS, TABLE, own_forms, npi_words
+from npi_jax.corpus.licensing import NPIS, TABLE, npi_words, own_forms
 from npi_jax.corpus.words import split_words
 
 

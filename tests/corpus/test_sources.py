@@ -45,10 +45,8 @@ def test_no_word_of_running_text_is_lost() -> None:
 def test_units_and_packings(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / f"a.txt{ending}", TEXT)
     running, lines = next(read_text(path)), next(read_text(path, unit="sentence"))
-    assert running == Document(
-        path.name,
-        ["Nobody has ever left.", "Kim saw any cake", "Did Dr. Lee ever go?", "No, he did not."],
-    )
+    assert running.name == path.name
+    assert running.sentences == ["Nobody has ever left.", "Kim saw any cake", "Did Dr. Lee ever go?", "No, he did not."]
     assert lines.sentences == [
         "Nobody has ever left.",
         "Kim saw any\u00a0cake",
