@@ -12,6 +12,7 @@ from npi_jax.corpus.phenomenon import Licensor, Phenomenon, load_phenomenon, res
 
 # In a table: without a licensor the words are no item.
 NO_ITEM = "no_item"
+_PARTS_CLAUSES = frozenset(("to", "and", "that", ";", ".", "!", "?"))
 _SENTENCE_ENDS = frozenset((".", "!", "?", ";"))
 
 
@@ -111,7 +112,7 @@ class _Rule:
     def _is_near(self, words: Sequence[str], before: int) -> bool:
         """Whether one of the words that must come before is not far away."""
         for at in range(before - 1, max(before - self.group.within, -1), -1):
-            if words[at] in wc.ENDINGS or words[at] in wc.BREAKS:
+            if words[at] in _PARTS_CLAUSES:
                 return False
             if words[at] in self.after:
                 return True
@@ -171,20 +172,33 @@ class _Reading:
         hidden = False
         for clause in reversed(self.clauses.stack):
             fitting = [mark for mark in clause.marks if not (hidden and mark.scope == "predicate")]
-            if clause.pending and item.item.name in clause.pending.direct:
+            if clause.pending and item.item.name in clause.pending.direct and not self._before_auxiliary(item):
                 fitting.append(clause.pending)
             fitting = [mark for mark in fitting if item.owner in (None, mark.environment)]
             if fitting:
                 return max(fitting, key=lambda mark: mark.position), clause
             hidden = clause.hides_subject
-        question = self.annotator.question
-        if question and item.owner in (None, question) and self._asks(item.start):
-            for clause in reversed(self.clauses.stack):
-                if (at := self._asking_word(clause, item.start)) >= 0:
-                    return Mark(question, at, "question"), clause
-            if self.clauses.stack[-1].kind == "main" and not item.owner:
-                return self._elliptical(question, item)
+        if (question := self.annotator.question) and item.owner in (None, question):
+            found = self._asked(question, item)
+            if found:
+                return found
         return self._ahead(item) if item.ahead else None
+
+    def _before_auxiliary(self, item: Found) -> bool:
+        """Whether an item stands before a finite auxiliary: "better than the best man ever could"."""
+        return self.clauses.word(item.stop) in wc.AUXILIARIES
+
+    def _asked(self, question: str, item: Found) -> tuple[Mark, Clause] | None:
+        """The question that an item stands in."""
+        asks = self._asks(item.start)
+        for clause in reversed(self.clauses.stack):
+            at = self._asking_word(clause, item.start)
+            # "How could anyone know!" asks without a question mark.
+            if at >= 0 and (asks or self.clauses.word(at - 1) in wc.WH_WORDS):
+                return Mark(question, at, "question"), clause
+        clause = self.clauses.stack[-1]
+        bare = clause.kind == "main" and (clause.predicate < 0 or self.words[clause.start] == "you")
+        return self._elliptical(question, item) if asks and bare and not item.owner else None
 
     def _elliptical(self, question: str, item: Found) -> tuple[Mark, Clause] | None:
         """The question mark of "any letters for me?"; None where a tag asks ("..., have you?")."""
@@ -195,7 +209,8 @@ class _Reading:
 
     def _ahead(self, item: Found) -> tuple[Mark, Clause] | None:
         """A negation that follows in the same clause."""
-        for at in range(item.stop, len(self.words)):
+        first = item.stop + (self.clauses.word(item.stop) == ",")
+        for at in range(first, len(self.words)):
             if self.words[at] in wc.ENDINGS or self.words[at] in wc.BREAKS:
                 return None
             mark = self.annotator.mark(self.words, at)

@@ -264,6 +264,8 @@ class ClauseReader:
         # "All of his fears he ...", "all this she must ..."
         if not pending or self.word(pending.position + 1) in ("of", "this", "these"):
             return False
+        if self.word(index - 1) in wc.PREPOSITIONS:
+            return False
         return bool(pending.direct) or (
             index <= pending.position + _NEAR and self.word(index - 1) not in wc.TIMES  # "every evening he ..."
         )
@@ -308,6 +310,10 @@ class ClauseReader:
     def _on_break(self, index: int) -> None:
         self._unwind(0, index)
         self.stack = [Clause("main", index + 1)]
+
+    def _on_stop(self, index: int) -> None:
+        if self.word(index - 1) not in wc.ABBREVIATED:
+            self._on_break(index)
 
     def _on_but(self, index: int) -> None:
         if self.word(index - 1) not in wc.NEGATED and self.word(index + 1) not in wc.ENDINGS:  # "nobody but him"
@@ -416,7 +422,8 @@ def _handlers() -> dict[str, _Handler]:
         (ClauseReader._on_that, ("that",)),
         (ClauseReader._on_with, ("with",)),
         (ClauseReader._on_comma, (",",)),
-        (ClauseReader._on_break, wc.BREAKS | {".", "?", "!"}),
+        (ClauseReader._on_break, wc.BREAKS | {"?", "!"}),
+        (ClauseReader._on_stop, (".",)),
         (ClauseReader._on_but, ("but",)),
         (ClauseReader._on_dash, wc.DASHES),
         (ClauseReader._on_bracket, ("(", ")")),

@@ -224,7 +224,7 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
             found = [Step("remove", NPI)]
         case "without", [environment]:
             found = [Step("remove", both(parse_selection(environment), NPI))]
-        case ("only" | "keep_only"), [selection]:
+        case (("only" | "keep_only"), [selection]):
             found = [Step("keep_only", parse_selection(selection))]
         case "remove", [selection]:
             found = [Step("remove", parse_selection(selection))]

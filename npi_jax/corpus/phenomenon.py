@@ -124,7 +124,7 @@ class Licensor:
         except_: (in the file ``except``) words with the suffix that are no licensors.
         before, after, not_before, not_after: as for `Item`.
         skip: words that are passed over before `after` and `not_after` are looked at.
-        within: `after` may be so many words away, with no punctuation between.
+        within: `after` may be so many words away, without "to", "and" or "that" between.
         scope: where it licenses, see `Environment`; None for the environment's.
         direct: items that it licenses in its own noun phrase ("the best ever").
         non_licensors: words of the same shape that do not license, for minimal pairs and for `replace`.

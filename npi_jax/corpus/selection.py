@@ -117,7 +117,7 @@ def parse_selection(text: str) -> Selection:
     parser = _Parser(text)
     found = parser.either()
     if parser.token:
-        raise ValueError(f"selection {text!r}: {parser.token[1]!r} is not expected at character {parser.at + 1}")
+        raise ValueError(f"selection {text!r}: {parser.token[1]!r} is not expected after character {parser.at}")
     return found
 
 
@@ -168,4 +168,4 @@ class _Parser:
                 raise ValueError(f"selection {self.text!r}: a bracket is not closed")
             self.advance()
             return inside
-        raise ValueError(f"selection {self.text!r}: {text!r} is not expected at character {self.at}")
+        raise ValueError(f"selection {self.text!r}: {text!r} is not expected before character {self.at + 1}")

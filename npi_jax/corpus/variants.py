@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -81,6 +81,7 @@ class Variant:
         return self.rows[order.rows(seed, step)]
 
 
+@runtime_checkable
 class RowSink(Protocol):
     """Takes rendered rows, in order."""
 
@@ -325,7 +326,7 @@ class _Donors:
         of_free = self._lengths[free]
         order = np.argsort(of_free, kind="stable")
         lengths, starts = np.unique(of_free[order], return_index=True)
-        ends = np.append(starts[1:], len(free))
+        ends = [*starts[1:].tolist(), len(free)][: len(lengths)]
         self._pools = {
             int(length): free[order[start:end]] for length, start, end in zip(lengths, starts, ends, strict=True)
         }
@@ -403,7 +404,7 @@ class _Slots:
         fixed = [pl.lit(values).alias(name) for name, values in columns.items() if not isinstance(values, np.ndarray)]
         frame = frame.with_columns(pl.lit(self.variant).alias("variant"), pl.lit(action).alias("action"), *fixed)
         absent = [pl.lit(None).alias(name) for name in SLOT_SCHEMA if name not in frame.columns]
-        self._frames.append(frame.with_columns(absent).select(SLOT_SCHEMA).cast(SLOT_SCHEMA))  # type: ignore[arg-type]
+        self._frames.append(frame.with_columns(absent).select(list(SLOT_SCHEMA)).cast(SLOT_SCHEMA))  # type: ignore[arg-type]
 
     def removed(self, removed: np.ndarray, pieces: _Pieces) -> None:
         self._add(REMOVED, slot=pieces.slot, donor=pieces.sentence, start=pieces.start, tokens=pieces.length)

@@ -10,6 +10,8 @@ AUXILIARIES = _words(
     "am ca wo sha ai 'll 've 're 'm 'd ’ll ’ve ’re ’m ’d"
 )
 MODALS = _words("will would can could shall should may might must do does did 'll ’ll 'd ’d wo sha ca")
+# After these a full stop belongs to an abbreviation.
+ABBREVIATED = _words("cent co no vol p pp ch fig a b c d e f g h i j k l m n o q r s t u v w x y z")
 BEFORE_IS = _words("everything everyone everybody nobody nothing something that who what here where how")
 TIMES = _words(
     "day days night nights morning evening afternoon week month year hour minute summer winter spring autumn "
@@ -51,11 +53,12 @@ COMPLEMENT_VERBS = _words(
     "conception suspicion chance possibility evidence sign indication"
 )
 ASKING_VERBS = _words(
-    "wonder wonders wondered wondering ask asks asked asking know knows knew known see sees saw seen tell tells told "
+    "wonder wonders wondered wondering wonderin ask asks asked asking care cares cared matter matters mattered sure "
+    "certain misdoubt know knows knew known see sees saw seen tell tells told "
     "doubt doubted doubts doubtful inquire inquired enquire enquired learn learns learned remember "
     "remembers remembered discover discovers discovered find found"
 )
-WONDERING_VERBS = _words("wonder wonders wondered wondering ask asks asked asking inquire inquired enquire enquired")
+WONDERING_VERBS = _words("wonder wonders wondered wondering wonderin ask asks asked asking inquire inquired enquire enquired")
 
 # The finite verbs that a spelling rule for the past in "-ed" misses.
 IRREGULAR_VERBS = _words(

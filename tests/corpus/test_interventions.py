@@ -1,19 +1,18 @@
 import numpy as np
 import pytest
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.corpus.interventions import parse_intervention, select
+from npi_jax.corpus.annotation_table import AnnotationTable
+from npi_jax.corpus.annotations import ENVIRONMENTS, Annotation
+from npi_jax.corpus.interventions import Dose, changes, controls, parse_intervention
+from npi_jax.corpus.licensing import NPI_EN
+from npi_jax.corpus.phenomenon import load_phenomenon
 
-COLUMNS = len(ENVIRONMENTS) + 1
 
-
-def counts(*columns: int | None) -> np.ndarray:
-    """One sentence an argument: the environment that licenses its NPI, or None."""
-    table = np.zeros((len(columns), COLUMNS), np.uint8)
-    for row, column in enumerate(columns):
-        if column is not None:
-            table[row, column] = 1
-    return table
+def table_of(*labels: str | None | tuple[str, ...]) -> AnnotationTable:
+    """One sentence an argument: what licenses its NPIs."""
+    rows = [(one,) if isinstance(one, str) else one or () for one in labels]
+    found = [tuple(Annotation(label, 0, (0, 2), "ever", (1, 2)) for label in row) for row in rows]
+    return AnnotationTable.from_sentences(found, NPI_EN)
 
 
 @pytest.mark.parametrize(
@@ -23,9 +22,20 @@ def counts(*columns: int | None) -> np.ndarray:
         (" no_npi ", "no_npi"),
         ("without(adverbs)", "without(adverbs)"),
         ("only( superlative )", "only(superlative)"),
-        ("downsample(only,0.10)", "downsample(only, 0.1)"),
+        ("downsample(only & npi,0.10)", "downsample(only & npi, 0.1)"),
         ("random(no_npi)", "random(no_npi)"),
         ("random(downsample(only, .5))", "random(downsample(only, 0.5))"),
+        ("remove(npi)", "no_npi"),
+        ("remove(only&npi)", "without(only)"),
+        ("remove(only)", "remove(only)"),
+        ("keep_only( only )", "only(only)"),
+        ("keep_only(only|adverbs)", "keep_only(only | adverbs)"),
+        ("remove(!(only | 'at all') & npi)", "remove(!(only | 'at all') & npi)"),
+        ("remove(any & only) + no_npi+full", "remove(any & only) + no_npi"),
+        ("replace( npi,ever )", "replace(npi, ever)"),
+        ("replace(licensor, only & npi)", "replace(licensor, only & npi)"),
+        ("without(only) + inject(only & npi,64,10,20)", "without(only) + inject(only & npi, 64, 10, 20)"),
+        ("random(without(only) + no_npi)", "random(without(only) + no_npi)"),
     ],
 )
 def test_parse_reads_what_str_writes(text, canonical):
@@ -38,7 +48,13 @@ def test_parse_reads_what_str_writes(text, canonical):
     ("text", "words"),
     [
         ("wihtout(adverbs)", "unknown intervention"),
-        ("without(adverb)", "no environment 'adverb'; valid are adverbs"),
+        ("without(only) + random(no_npi)", "a random control stands alone"),
+        ("remove(only &)", "something is missing at its end"),
+        ("remove(only ever)", "'ever' is not expected after character 4"),
+        ("remove((only)", "a bracket is not closed"),
+        ("replace(word, only)", "write it as replace(licensor, SELECTION)"),
+        ("inject(only, 3)", "write it as inject(SELECTION, N, STEP, ...)"),
+        ("inject(only, 3, -1)", "write it as inject"),
         ("without", "write it as without(ENVIRONMENT)"),
         ("full(adverbs)", "write it as full"),
         ("downsample(only, 2)", "from 0 to 1"),
@@ -55,43 +71,96 @@ def test_parse_says_what_is_wrong(text, words):
     assert repr(text)[1:-1] in str(caught.value)
 
 
-def removed(text: str, npi_counts: np.ndarray, lengths: np.ndarray | None = None) -> list[int]:
-    lengths = np.full(len(npi_counts), 5) if lengths is None else lengths
-    mask, _ = select(parse_intervention(text), npi_counts, lengths, seed=0)
-    return np.flatnonzero(mask).tolist()
+def change(text: str, table: AnnotationTable, lengths: np.ndarray):
+    return changes(parse_intervention(text), table, NPI_EN, lengths, seed=0)
+
+
+def removed(text: str, table: AnnotationTable, n: int = 5) -> list[int]:
+    return np.flatnonzero(change(text, table, np.full(n, 5)).removed).tolist()
 
 
 def test_each_kind_removes_what_it_says():
-    adverbs, only, unlicensed = 0, ENVIRONMENTS.index("only"), COLUMNS - 1
-    table = counts(None, adverbs, only, unlicensed, None)
-    table[2, adverbs] = 1  # licensed by two environments
+    table = table_of(None, "adverbs", ("only", "adverbs"), "unlicensed", None)
     assert removed("full", table) == []
     assert removed("no_npi", table) == [1, 2, 3]
     assert removed("without(adverbs)", table) == [1, 2]
     assert removed("without(only)", table) == [2]
     assert removed("only(adverbs)", table) == [3]
     assert removed("only(only)", table) == [1, 3]
+    assert removed("keep_only(adverbs | unlicensed)", table) == []
+    assert removed("remove(licensed)", table) == [1, 2]
+    assert removed("remove(npi & !adverbs)", table) == [2, 3]
+    assert removed("remove(any)", table) == []
+    assert removed("remove(ever & weak & (only | unlicensed))", table) == [2, 3]
+    assert removed("without(only) + without(unlicensed)", table) == [2, 3]
 
 
 def test_downsampling_keeps_the_share_and_nests():
-    table = counts(*[0] * 200)
-    kept = {share: set(range(200)) - set(removed(f"downsample(adverbs, {share})", table)) for share in (0, 0.1, 0.5, 1)}
+    table = table_of(*["adverbs"] * 200)
+    kept = {
+        share: set(range(200)) - set(removed(f"downsample(adverbs & npi, {share})", table, 200))
+        for share in (0, 0.1, 0.5, 1)
+    }
     assert [len(kept[share]) for share in (0, 0.1, 0.5, 1)] == [0, 20, 100, 200]
     assert kept[0.1] < kept[0.5]
 
 
 def test_random_control_matches_lengths_and_spares_npis():
     rng = np.random.default_rng(0)
-    columns = rng.choice([None, 0, 1], 600, p=[0.7, 0.15, 0.15]).tolist()
-    table, lengths = counts(*columns), rng.integers(4, 12, 600)
-    target = removed("without(adverbs)", table, lengths)
-    control = removed("random(without(adverbs))", table, lengths)
+    table = table_of(*rng.choice([None, "adverbs", "only"], 600, p=[0.7, 0.15, 0.15]).tolist())
+    lengths = rng.integers(4, 12, 600)
+    target = np.flatnonzero(change("without(adverbs)", table, lengths).removed)
+    control = np.flatnonzero(change("random(without(adverbs))", table, lengths).removed)
     assert sorted(lengths[target]) == sorted(lengths[control])
-    assert not table[control].any()
-    assert control != removed("random(no_npi)", table, lengths)[: len(control)]
+    assert not set(control.tolist()) & set(table.sentence.tolist())
+    assert control.tolist() != np.flatnonzero(change("random(no_npi)", table, lengths).removed)[: len(control)].tolist()
 
 
 def test_random_control_counts_what_it_cannot_match():
-    table = counts(0, 0, None)
-    mask, missing = select(parse_intervention("random(no_npi)"), table, np.array([5, 5, 5]), seed=0)
-    assert (int(mask.sum()), missing) == (1, 1)
+    found = change("random(no_npi)", table_of("adverbs", "adverbs", None), np.array([5, 5, 5]))
+    assert (found.size, found.missing) == (1, 1)
+
+
+def test_replacements_of_what_is_removed_are_dropped():
+    found = change("without(only) + replace(licensor, npi)", table_of("only", "adverbs"), np.array([5, 5]))
+    assert found.size == 1
+    ((what, rows),) = found.replaced
+    assert (what, rows.tolist()) == ("licensor", [1])
+
+
+@pytest.mark.parametrize(
+    ("text", "dose", "alone"),
+    [
+        ("without(only)", Dose("only", 0.0, False), "only"),
+        ("only(only)", Dose("only", 1.0, True), ""),
+        ("downsample(only & npi, 0.3)", Dose("only", 0.3, False), ""),
+        ("only(only) + downsample(only & npi, 0.3)", Dose("only", 0.3, True), ""),
+        ("only(only) + downsample(adverbs & npi, 0.3)", None, ""),
+        ("no_npi", None, "all"),
+        ("remove(only)", None, ""),
+        ("random(without(only))", None, ""),
+        ("full", None, ""),
+    ],
+)
+def test_what_an_intervention_is_about(text, dose, alone):
+    intervention = parse_intervention(text)
+    assert intervention.dose == dose
+    assert intervention.removed == alone
+
+
+def test_words_are_checked_against_the_phenomenon():
+    parse_intervention("without(only) + remove('at all')").check(NPI_EN)
+    with pytest.raises(ValueError, match=r"variant 'without\(relative_clause\)': 'relative_clause' is no word"):
+        parse_intervention("without(relative_clause)").check(NPI_EN)
+    parse_intervention("random(without(relative_clause))").check(load_phenomenon("filler_gap_en"))
+    with pytest.raises(ValueError, match="'ever' is no word"):
+        parse_intervention("random(remove(ever))").check(load_phenomenon("filler_gap_en"))
+
+
+def test_controls_of_what_has_one():
+    held_out = tuple(f"without({name})" for name in ENVIRONMENTS[:2])
+    assert controls(("full", "no_npi", *held_out)) == (
+        "random(no_npi)",
+        "random(without(adverbs))",
+        "random(without(conditional))",
+    )

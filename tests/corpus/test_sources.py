@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from npi_jax.corpus.sources import Document, SourceError, read_jsonl, read_text, read_tfds, split_sentences
+from npi_jax.corpus.sources import SourceError, read_jsonl, read_text, read_tfds, split_sentences
 
 TEXT = "Nobody has ever left.\nKim saw any\u00a0cake\n\nDid Dr. Lee ever go? No, he did not.\n"
 LONG = "".join(f"Line {i} has no end that anybody could ever see.\n" for i in range(60_000))
@@ -57,7 +57,18 @@ def test_units_and_packings(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 def test_long_files_are_read_whole(tmp_path: Path, ending: str) -> None:
     path = write(tmp_path / f"long.txt{ending}", LONG)
-    assert "\n".join(next(read_text(path, unit="sentence")).sentences) + "\n" == LONG
+    parts = list(read_text(path, unit="sentence"))
+    assert [part.name for part in parts[:2]] == [f"{path.name}:1", f"{path.name}:{len(parts[0].sentences) + 1}"]
+    assert max(len(part.text) for part in parts) < 1_100_000
+    assert "\n".join(sentence for part in parts for sentence in part.sentences) + "\n" == LONG
+
+
+def test_running_text_is_cut_between_paragraphs(tmp_path: Path) -> None:
+    paragraph = "Nobody has ever left.\nKim saw any cake.\n"
+    path = write(tmp_path / "a.txt", f"{paragraph}\n" * 40_000)
+    parts = list(read_text(path))
+    assert len(parts) > 1
+    assert sum((part.sentences for part in parts), []) == ["Nobody has ever left.", "Kim saw any cake."] * 40_000
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
@@ -109,10 +120,10 @@ def test_json_lines(tmp_path: Path, ending: str) -> None:
     records = [{"text": "Kim left. Lee\nstayed.", "id": 1}, {"text": " \n"}, {"id": 2, "text": "Né."}]
     content = "\n\n".join(json.dumps(record, ensure_ascii=False) for record in records)
     path = write(tmp_path / f"x.jsonl{ending}", content)
-    assert list(read_jsonl(tmp_path, field="text")) == [
-        Document(f"{path.name}:1", ["Kim left.", "Lee stayed."]),
-        Document(f"{path.name}:3", []),
-        Document(f"{path.name}:5", ["Né."]),
+    assert [(document.name, document.sentences) for document in read_jsonl(tmp_path, field="text")] == [
+        (f"{path.name}:1", ["Kim left.", "Lee stayed."]),
+        (f"{path.name}:3", []),
+        (f"{path.name}:5", ["Né."]),
     ]
     first = next(read_jsonl(path, field="text", unit="sentence"))
     assert first.sentences == ["Kim left. Lee", "stayed."]
