@@ -43,7 +43,7 @@ def test_variants_may_be_written_in_one_string():
         ({"nam": "x"}, "nam = 'x': there is no such field; valid are name, run_dir"),
         ({"model__hidden": 0}, "LSTMConfig.hidden is 0"),
         ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer, custom"),
-        ({"variants": ("full", "without(x)")}, "no environment 'x'; valid are adverbs"),
+        ({"variants": ("full", "without(x)")}, "'x' is no word of selections in npi_en; there are adverbs"),
         ({"variants": ("full", "full")}, "full is there more than once"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (-1,)}, "seeds.0 = -1"),

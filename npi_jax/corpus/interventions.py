@@ -9,6 +9,7 @@
     ONE + ANOTHER                         one after the other
     random(INTERVENTION)                  its control: as many sentences of the same lengths, but without items
     no_npi  without(E)  only(E)           short for remove(npi), remove(E & npi), keep_only(E)
+    downsample(E, SHARE)                  of one word, short for downsample(E & npi, SHARE)
 
 Selections are those of `npi_jax.corpus.selection`. A corpus is a sequence of *slots*, each holding one sentence. A
 variant says which slots lose their sentence. By default the slot is refilled with a donor, an item-free sentence of the
@@ -70,7 +71,8 @@ class Step:
             return "no_npi" if name is None else f"without({word(name)})"
         if self.kind == "keep_only" and not self.selection.operator:
             return f"only({self.selection})"
-        arguments = [*([self.what] if self.what else []), str(self.selection)]
+        short = self.kind == "downsample" and name is not None
+        arguments = [*([self.what] if self.what else []), str(word(name) if short and name else self.selection)]
         if self.kind == "downsample":
             arguments.append(f"{self.share:g}")
         if self.kind == "inject":
@@ -229,7 +231,9 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
         case "remove", [selection]:
             found = [Step("remove", parse_selection(selection))]
         case "downsample", [selection, share]:
-            found = [Step("downsample", parse_selection(selection), share=_share(share))]
+            chosen = parse_selection(selection)
+            chosen = chosen if chosen.operator else both(chosen, NPI)
+            found = [Step("downsample", chosen, share=_share(share))]
         case "replace", [what, selection] if what in REPLACED:
             found = [Step("replace", parse_selection(selection), what=what)]
         case "inject", [selection, count, *at] if at and all(one.isdecimal() for one in (count, *at)):
