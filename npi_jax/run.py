@@ -43,6 +43,9 @@ RUN/
   tables/link.parquet         primary, predictor, group, step (-1: mean over training), outcome, statistic (Spearman),
                               p, p_adjusted, n_pairs, n_tasks, n_permutations, reason: does alignment predict transfer
   tables/link_pairs.parquet   removed, task, group, alignment, naive, effect, low, high, n_cells: the pairs behind it
+  tables/published.parquet    source, suite, kind, region, task, full, held_out, effect (each with low and high),
+                              published_full, published_held_out, published_effect, direction, rank, published_rank,
+                              rank_correlation, rank_low, rank_high: where a published experiment is repeated
   tables/prediction.parquet   model, outcome, group, correlation, r2, n_pairs, reason: of tasks left out
   report/index.html      the report; figures/*.{png,svg}
 ```

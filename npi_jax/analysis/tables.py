@@ -9,6 +9,7 @@ from npi_jax.analysis.alignment_tables import alignment_tables
 from npi_jax.analysis.curves import acquisition_table, curves_table, final_table
 from npi_jax.analysis.link import link_tables
 from npi_jax.analysis.ngrams import with_ngram
+from npi_jax.analysis.published import published_table
 from npi_jax.analysis.transfer import transfer_tables
 from npi_jax.files import read_table, write_table
 
@@ -46,6 +47,9 @@ def write_tables(run: AnalyzedRun) -> Path:
         "acquisition": acquisition_table(curves, members),
         **transfer_tables(scores, members, run.corpus()),
     }
+    published = published_table(tables["final"], tables["transfer"])
+    if len(published):
+        tables["published"] = published
     gradients = alignment_tables(run.path, members)
     tables |= gradients
     if gradients:

@@ -54,11 +54,14 @@ COMPLEMENT_VERBS = _words(
 )
 ASKING_VERBS = _words(
     "wonder wonders wondered wondering wonderin ask asks asked asking care cares cared matter matters mattered sure "
-    "certain misdoubt know knows knew known see sees saw seen tell tells told "
+    "certain misdoubt "
+    "know knows knew known see sees saw seen tell tells told "
     "doubt doubted doubts doubtful inquire inquired enquire enquired learn learns learned remember "
     "remembers remembered discover discovers discovered find found"
 )
-WONDERING_VERBS = _words("wonder wonders wondered wondering wonderin ask asks asked asking inquire inquired enquire enquired")
+WONDERING_VERBS = _words(
+    "wonder wonders wondered wondering wonderin ask asks asked asking inquire inquired enquire enquired"
+)
 
 # The finite verbs that a spelling rule for the past in "-ed" misses.
 IRREGULAR_VERBS = _words(

@@ -1,7 +1,7 @@
 """The report's smaller tables: effects, tests, predictions, and what may have gone wrong."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ class PlainTable:
 def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
     """The tables of one section, those left out that the run has nothing for."""
     makers: dict[Section, tuple[Callable[[ReportTables], PlainTable | None], ...]] = {
-        "transfer": (effects, asymmetry, eavesdropping, links, predictions, pairs),
+        "transfer": (published, effects, asymmetry, eavesdropping, links, predictions, pairs),
         "diagnostics": (divergence, residuals, ties, gradients),
     }
     found = [make(tables) for make in makers.get(section, ())]
@@ -77,6 +77,49 @@ def effects(tables: ReportTables) -> PlainTable | None:
     heads = ["taken away", "effect on", "against", "delta (nats)", _INTERVAL, "p", "p adjusted", "seeds", "reason"]
     note = "Other outcomes (accuracy, area under the curve, steps to the threshold) are in tables/transfer.parquet."
     return PlainTable("Effects of taking an environment's NPIs away", heads, rows, note, {1, 2, 8})
+
+
+def published(tables: ReportTables) -> PlainTable | None:
+    """Held-out environments beside published accuracies."""
+    frame = main_rows(tables, "published")
+    if frame is None or not len(frame):
+        return None
+    rows = [
+        [
+            pretty(row["task"]),
+            _share_with_ends(row, "full"),
+            _share_with_ends(row, "held_out"),
+            _share_with_ends(row, "effect"),
+            f"{row['published_full']:.3f}",
+            f"{row['published_held_out']:.3f}",
+            f"{row['published_effect']:+.3f}",
+            row["direction"],
+            f"{row['rank']:g}, {row['published_rank']:g}",
+        ]
+        for row in frame.to_dicts()
+    ]
+    heads = ["environment", "full", "without its NPIs", "effect", "full", "without", "effect", "direction", "ranks"]
+    return PlainTable(
+        f"Held-out environments beside {frame['source'][0]}: accuracy", heads, rows, _about_ranks(frame), {7, 8}
+    )
+
+
+def _about_ranks(frame: pl.DataFrame) -> str:
+    row = frame.row(0, named=True)
+    said = (
+        "Ours with 95 % intervals, then as published; models, text and items differ, so compare directions and ranks."
+    )
+    if row["rank_correlation"] is None:
+        return f"{said} Too few environments for a correlation of ranks."
+    interval = "" if row["rank_low"] is None else f" ({row['rank_low']:.2f} to {row['rank_high']:.2f})"
+    return (
+        f"{said} “open”: the interval of the effect holds 0. Ranks of the accuracies without the environment's NPIs: "
+        f"Spearman {row['rank_correlation']:.2f}{interval}."
+    )
+
+
+def _share_with_ends(row: Mapping[str, Any], name: str) -> str:
+    return f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f})"
 
 
 def asymmetry(tables: ReportTables) -> PlainTable | None:

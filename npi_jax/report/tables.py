@@ -49,6 +49,7 @@ _MORE: Final[Mapping[str, str]] = {
     "link": "",
     "link_pairs": "",
     "prediction": "",
+    "published": "",
 }
 
 Cell = tuple[str, str, str]

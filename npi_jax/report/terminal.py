@@ -12,6 +12,7 @@ from rich.text import Text
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.report import findings, sentences
+from npi_jax.report.detail_tables import PlainTable, published
 from npi_jax.report.selection import mean_alignment
 from npi_jax.report.style import legend_name
 from npi_jax.report.tables import SHORT, Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
@@ -25,6 +26,10 @@ def print_report(run: ReportedRun, console: Console) -> None:
     tables = load_tables(run)
     for cell in tables.cells():
         console.print(results_table(tables, cell))
+    beside = published(tables)
+    if beside is not None:
+        console.print(plain_table(beside))
+        console.print(Text(beside.note), soft_wrap=False)
     for line in gradient_lines(tables):
         console.print(Text(line), soft_wrap=False)
     for text in sentences.warnings(tables):
@@ -53,6 +58,16 @@ def results_table(tables: ReportTables, cell: Cell) -> Table:
         if mean is not None:
             cells = [_percent(row) for row in rows] if short else _ends(rows)
             table.add_row(Text(label), Text(_mean(mean)), *(Text(text) for text in cells))
+    return table
+
+
+def plain_table(found: PlainTable) -> Table:
+    """A table of the report for the terminal."""
+    table = Table(title=Text(found.title), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    for number, head in enumerate(found.heads):
+        table.add_column(head, justify="left" if not number or number in found.words else "right")
+    for row in found.rows:
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -8,7 +8,7 @@ from npi_jax.corpus.licensing import NPI_EN
 from npi_jax.corpus.phenomenon import load_phenomenon
 
 
-def table_of(*labels: str | None | tuple[str, ...]) -> AnnotationTable:
+def table_of(*labels: str | tuple[str, ...] | None) -> AnnotationTable:
     """One sentence an argument: what licenses its NPIs."""
     rows = [(one,) if isinstance(one, str) else one or () for one in labels]
     found = [tuple(Annotation(label, 0, (0, 2), "ever", (1, 2)) for label in row) for row in rows]

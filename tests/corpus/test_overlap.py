@@ -3,9 +3,9 @@ import time
 
 import pytest
 
+from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED, Annotation
 from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.licensing import NPI_EN
 from npi_jax.corpus.overlap import environment_table
 

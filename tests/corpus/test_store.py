@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from npi_jax.corpus.annotations import ENVIRONMENTS, Annotation
-from npi_jax.corpus.interventions import parse_intervention
 from npi_jax.corpus.store import Corpus, build_corpus
 from npi_jax.corpus.tokenizer import WordTokenizer
 

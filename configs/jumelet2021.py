@@ -1,0 +1,37 @@
+"""Jumelet et al. (2021): the full corpus, one without NPIs, and nine that lack one environment's (37 models).
+
+    npi-jax run --config jumelet2021:tiny               on the built-in grammar, a few minutes on two cores
+    npi-jax plan --config jumelet2021                   as published; what it takes on the devices at hand
+    npi-jax run --config jumelet2021 --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=wiki/valid.txt
+
+As in the paper `full` and `no_npi` have five seeds and each held-out environment three, all in one program. What
+differs: slots are refilled, so that all corpora are of one size (`--config.corpus.removal=delete` drops them as the
+paper did), and NPIs are found by `npi_en`, since the paper's filters were not published. Cost: 37 members x 3.2 billion
+tokens x 0.24 GFLOP a token is about 3e19 FLOP. Expected: every held-out environment above chance, below `full`. After
+training, `tables/published.parquet` and the report hold each environment's accuracy beside the published one, to be
+compared by direction and rank: model, text and items differ.
+"""
+
+from ml_collections import ConfigDict
+
+from npi_jax.recipes import HELD_OUT, gulordava_lstm, tiny, wikipedia
+from npi_jax.sweep import chain, param, prod
+
+
+def get_config(size: str = "") -> ConfigDict:
+    if size not in ("", "tiny"):
+        raise ValueError(f"{size!r}: write --config jumelet2021 or --config jumelet2021:tiny")
+    sweep = chain(
+        prod(param("variant", ("full", "no_npi")), param("seed", range(5))),
+        prod(param("variant", HELD_OUT), param("seed", range(3))),
+    )
+    suites = {"warstadt2019": {"path": "npi_warstadt2019", "limit": 500}}
+    published = {**wikipedia(), **gulordava_lstm(), "score": {"every": 5_000, "suites": suites}}
+    return ConfigDict(
+        {
+            "name": "jumelet2021_tiny" if size else "jumelet2021",
+            "run_dir": "",
+            "sweep": sweep,
+            **(tiny() if size else published),
+        }
+    )
