@@ -1,4 +1,4 @@
-"""The command line: ``npi-jax run | train | prepare | plan | report | score | export | presets``."""
+"""The command line: ``npi-jax run | train | prepare | plan | report | score | export | annotate | audit | presets``."""
 
 import argparse
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+from npi_jax.cli_text import add_annotate, add_audit
 
 EXAMPLES = """examples:
   npi-jax run --config quickstart                       train, score and report the built-in experiment
@@ -18,6 +20,8 @@ EXAMPLES = """examples:
   npi-jax report runs/quickstart                        make tables and report anew
   npi-jax report runs/lstm runs/transformer             two runs side by side
   npi-jax score --suite blimp --path blimp/data --model runs/my --out scores.parquet
+  npi-jax annotate notes.txt --examples 3               the NPIs in a text, and what licenses each
+  npi-jax audit 'corpus/*.txt' --out audit              judge a sample by hand: precision and recall
   npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
 """
 
@@ -67,6 +71,8 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("other", nargs="?", help="another run directory, to be compared with it")
     report.add_argument("--out", help="of a comparison: the page (default: report/against_OTHER.html of the first run)")
     _add_score(commands)
+    add_annotate(commands)
+    add_audit(commands)
     commands.add_parser("presets", help="list the presets with what each is for")
     return main
 
@@ -152,29 +158,13 @@ def _explain(error: Exception, console: Console) -> int:
 
 def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
     # Imports wait until a command needs them: --help answers at once.
+    if not hasattr(arguments, "config") or getattr(arguments, "power", False):
+        _without_config(arguments, console)
+        return 0
     from npi_jax import experiment, presets  # noqa: PLC0415
 
-    match arguments.command:
-        case "presets":
-            for name in presets.preset_names():
-                console.print(f"{name:12} {presets.summary(name)}", highlight=False, markup=False)
-            return 0
-        case "report":
-            _report(arguments, console)
-            return 0
-        case "plan" if arguments.power:
-            from npi_jax import power_command  # noqa: PLC0415
-
-            power_command.power(arguments, console)
-            return 0
-        case "plan":
-            _check_plan(arguments)
-        case "score" | "export":
-            from npi_jax import score_command  # noqa: PLC0415
-
-            experiment.set_up_jax()
-            (score_command.score if arguments.command == "score" else score_command.export)(arguments, console)
-            return 0
+    if arguments.command == "plan":
+        _check_plan(arguments)
     config = presets.load_config(arguments.config, overrides)
     experiment.set_up_jax()
     match arguments.command:
@@ -187,6 +177,35 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
 
             print_plan(config, console)
     return 0
+
+
+def _without_config(arguments: argparse.Namespace, console: Console) -> None:
+    """The commands that are about no experiment of a config."""
+    match arguments.command:
+        case "presets":
+            from npi_jax import presets  # noqa: PLC0415
+
+            for name in presets.preset_names():
+                console.print(f"{name:18} {presets.summary(name)}", highlight=False, markup=False)
+        case "report":
+            _report(arguments, console)
+        case "plan":
+            from npi_jax import power_command  # noqa: PLC0415
+
+            power_command.power(arguments, console)
+        case "annotate":
+            from npi_jax import annotate_command  # noqa: PLC0415
+
+            annotate_command.annotate_text(arguments, console)
+        case "audit":
+            from npi_jax import audit_command  # noqa: PLC0415
+
+            audit_command.audit(arguments, console)
+        case "score" | "export":
+            from npi_jax import experiment, score_command  # noqa: PLC0415
+
+            experiment.set_up_jax()
+            (score_command.score if arguments.command == "score" else score_command.export)(arguments, console)
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:

@@ -1,7 +1,7 @@
 """Finds a phenomenon's items in tokenized text, and what licenses each, by its table and a shallow parse."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from npi_jax.corpus import wordclasses as wc
 from npi_jax.corpus.annotations import OTHER, Annotation
@@ -9,6 +9,7 @@ from npi_jax.corpus.clauses import Clause, ClauseReader, Mark
 from npi_jax.corpus.items import Found, ItemFinder
 from npi_jax.corpus.licensing import NPI_EN, own_forms
 from npi_jax.corpus.phenomenon import Licensor, Phenomenon, load_phenomenon, resolve
+from npi_jax.corpus.words import split_words
 
 # In a table: without a licensor the words are no item.
 NO_ITEM = "no_item"
@@ -72,6 +73,14 @@ class Annotator:
         if not found and not contexts:
             return ()
         return _Reading(self, self._items.shared_forms(lower), found).annotations(contexts)
+
+    def find(self, words: Sequence[str]) -> Iterator[Found]:
+        """The items of a sentence in lower case, whatever licenses them; see `ItemFinder.find`."""
+        return self._items.find(words)
+
+    def holds_form(self, text: str) -> bool:
+        """Whether a sentence may hold an item: it has a word of one."""
+        return not self._items.triggers.isdisjoint(split_words(text))
 
     def mark(self, words: Sequence[str], index: int) -> Mark | None:
         """What a word licenses, if anything."""

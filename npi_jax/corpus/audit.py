@@ -19,6 +19,9 @@ from npi_jax.corpus.rows import generator
 from npi_jax.corpus.sources import Document
 from npi_jax.corpus.words import split_spans
 
+Key = tuple[str, int, int]
+"""What tells a case from all others of a corpus: document, sentence, first character of the item."""
+
 CLEAN = "clean"
 """The stratum of sentences without an item."""
 
@@ -53,7 +56,7 @@ class Case:
     licensor: int = -1
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def key(self) -> Key:
         """What tells a case from all others of a corpus."""
         return self.document, self.sentence, self.start
 
@@ -199,7 +202,7 @@ class Findings:
     errors: Mapping[tuple[str, str], int]
 
 
-def estimate(sample: Sample, verdicts: Mapping[tuple[str, int, int], Sequence[str]], *, seed: int = 0) -> Findings:
+def estimate(sample: Sample, verdicts: Mapping[Key, Sequence[str]], *, seed: int = 0) -> Findings:
     """Precision and recall from judgements.
 
     Args:

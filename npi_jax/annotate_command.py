@@ -1,0 +1,160 @@
+"""``npi-jax annotate``: what the annotator finds in text of one's own, and how two annotators agree."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from npi_jax.corpus import sources
+from npi_jax.corpus.annotate import Annotator, annotator
+from npi_jax.corpus.annotations import Annotation
+from npi_jax.corpus.parses import ParseAnnotator, load_parser, parsed
+from npi_jax.corpus.words import split_spans
+from npi_jax.errors import UserError
+from npi_jax.files import atomic_path
+
+SCHEMA = {
+    "document": pl.String,
+    "sentence": pl.Int64,
+    "item": pl.String,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "environment": pl.String,
+    "licensor": pl.String,
+    "parse_environment": pl.String,
+    "text": pl.String,
+}
+"""Columns of the table: the item's characters ``[start, end)``; parse_environment only with a parser."""
+
+_ABSENT = "not found"
+_Row = dict[str, Any]
+
+
+def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
+    """Annotate text, print how often what was found, and write every item where asked to.
+
+    Raises:
+        UserError: as reading text and loading the parser do; or the table's name ends in neither .parquet nor .csv.
+    """
+    out = None if arguments.out is None else Path(arguments.out)
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise UserError(f"--out {out}: the name must end in .parquet or .csv")
+    chosen = annotator(arguments.phenomenon)
+    pipeline = load_parser(arguments.against) if arguments.against else None
+    documents: Iterable[sources.Document] = (
+        sources.read_jsonl(arguments.text, field=arguments.field, unit=arguments.unit)
+        if arguments.field
+        else sources.read_text(arguments.text, unit=arguments.unit)
+    )
+    with console.status("annotating ..."):
+        rows = list(_rows(documents, chosen, pipeline))
+    frame = pl.DataFrame(rows, schema=SCHEMA)
+    if pipeline is None:
+        frame = frame.drop("parse_environment")
+    console.print(_counts(frame, chosen))
+    if pipeline is not None:
+        print_agreement(frame, chosen, console)
+    for label in chosen.phenomenon.labels:
+        for row in frame.filter(environment=label).head(arguments.examples).iter_rows(named=True):
+            console.print(_example(row))
+    if out is not None:
+        with atomic_path(out) as temporary:
+            frame.write_parquet(temporary) if out.suffix == ".parquet" else frame.write_csv(temporary)
+        console.print(f"{len(frame):,} items -> {out}", highlight=False)
+
+
+def _rows(documents: Iterable[sources.Document], chosen: Annotator, pipeline: Any) -> Iterator[_Row]:
+    numbered = ((d.name, number, text) for d in documents for number, text in enumerate(d.sentences, 1))
+    if pipeline is None:
+        for document, number, text in numbered:
+            spans = split_spans(text)
+            found = chosen.annotate([word for word, _, _ in spans])
+            yield from (_row(document, number, text, spans, one) for one in found)
+        return
+    tree_annotator = ParseAnnotator(chosen)
+    # Parsing takes a thousand times as long as the patterns do: only sentences with an item are parsed.
+    held = (entry for entry in numbered if chosen.holds_form(entry[2]))
+    while block := list(islice(held, 1000)):
+        for (document, number, text), tree in zip(block, parsed(pipeline, [e[2] for e in block]), strict=True):
+            spans = split_spans(text)
+            one = {a.span: a for a in chosen.annotate(tree.words)}
+            other = {a.span: a.environment for a in tree_annotator.annotate(tree)}
+            for annotation in one.values():
+                row = _row(document, number, text, spans, annotation)
+                yield row | {"parse_environment": other.get(annotation.span, _ABSENT)}
+
+
+def _row(document: str, number: int, text: str, spans: Sequence[tuple[str, int, int]], found: Annotation) -> _Row:
+    return {
+        "document": document,
+        "sentence": number,
+        "item": found.npi,
+        "start": spans[found.span[0]][1],
+        "end": spans[found.span[1] - 1][2],
+        "environment": found.environment,
+        "licensor": spans[found.licensor][0] if found.licensor >= 0 else None,
+        "parse_environment": None,
+        "text": text,
+    }
+
+
+def _counts(frame: pl.DataFrame, chosen: Annotator) -> Table:
+    """Items by label."""
+    phenomenon = chosen.phenomenon
+    table = Table(title=f"{len(frame):,} {phenomenon.item}s", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("what licenses")
+    for head in ("items", "most frequent"):
+        table.add_column(head, justify="right" if head == "items" else "left")
+    for label in phenomenon.labels:
+        items = frame.filter(environment=label)["item"].to_list()
+        first = ", ".join(f"{item} {count:,}" for item, count in Counter(items).most_common(5))
+        table.add_row(label, f"{len(items):,}", first)
+    return table
+
+
+def print_agreement(frame: pl.DataFrame, chosen: Annotator, console: Console) -> None:
+    """How two annotators agree: a table of labels, the share of items that agree, and Cohen's kappa."""
+    labels = chosen.phenomenon.labels
+    pairs = Counter(frame.select("environment", "parse_environment").iter_rows())
+    seen = [label for label in (*labels, _ABSENT) if any(label in pair for pair in pairs)]
+    table = Table(title="word patterns (rows) and parses (columns)", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("")
+    for label in seen:
+        table.add_column(label, justify="right")
+    for label in seen:
+        table.add_row(label, *(f"{pairs[label, other]:,}" if pairs[label, other] else "" for other in seen))
+    console.print(table)
+    agreed, kappa = agreement(pairs)
+    said = "not defined" if kappa is None else f"{kappa:.3f}"
+    console.print(f"the same label: {agreed:.3f} of {len(frame):,} items; Cohen's kappa {said}", highlight=False)
+
+
+def agreement(pairs: Counter[tuple[str, str]]) -> tuple[float, float | None]:
+    """The share of equal pairs, and Cohen's kappa (1960); None where chance alone would agree always."""
+    total = pairs.total()
+    if not total:
+        return float("nan"), None
+    equal = sum(count for (one, other), count in pairs.items() if one == other) / total
+    rows: Counter[str] = Counter()
+    columns: Counter[str] = Counter()
+    for (one, other), count in pairs.items():
+        rows[one] += count
+        columns[other] += count
+    chance = sum(rows[label] * columns[label] for label in rows) / total**2
+    return equal, None if chance == 1 else (equal - chance) / (1 - chance)
+
+
+def _example(row: _Row) -> Text:
+    shown = Text(f"{row['environment']}: ", style="bold")
+    text = Text(row["text"])
+    text.stylize("bold reverse", row["start"], row["end"])
+    licensor = f"  ({row['licensor']})" if row["licensor"] else ""
+    return shown + text + Text(licensor, style="dim")

@@ -1,0 +1,62 @@
+"""Flags of the commands that look at text; apart, so that asking for help loads nothing else."""
+
+import argparse
+from typing import Any
+
+UNITS = ("document", "sentence")
+
+
+def add_annotate(commands: Any) -> None:
+    """The flags of ``npi-jax annotate``."""
+    parser = commands.add_parser(
+        "annotate",
+        help="find the items of a phenomenon in text, and what licenses each",
+        description="Find the items of a phenomenon (NPIs by default) in text of your own, and what licenses each.",
+        epilog=(
+            "examples:\n"
+            "  npi-jax annotate notes.txt --examples 3\n"
+            "  npi-jax annotate 'corpus/**/*.txt' --unit sentence --out npis.parquet\n"
+            "  npi-jax annotate books/ --against en_core_web_sm     compare with dependency parses (extra: spacy)\n"
+            "  npi-jax annotate books/ --phenomenon filler_gap_en"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("text", nargs="+", help="files, folders or patterns; .txt, or JSON lines with --field")
+    parser.add_argument("--unit", choices=UNITS, default="document", help="what a line holds")
+    parser.add_argument("--field", default="", help="the texts are JSON lines with the text in this field")
+    parser.add_argument("--phenomenon", default="npi_en", help="name or file of the phenomenon")
+    parser.add_argument("--against", metavar="MODEL", help="compare with parses of this spaCy model")
+    parser.add_argument("--examples", type=int, default=0, help="sentences to show of each label")
+    parser.add_argument("--out", help="write every item to this table, .parquet or .csv")
+
+
+def add_audit(commands: Any) -> None:
+    """The flags of ``npi-jax audit``."""
+    parser = commands.add_parser(
+        "audit",
+        help="judge a sample of a corpus by hand: precision and recall of the annotator",
+        description=(
+            "Draw a stratified random sample of a corpus, ask in the terminal what licenses each item (the annotator's "
+            "own answer is not shown), and report precision and recall with intervals. Stop and go on whenever you "
+            "like: every answer is kept. sample.json and judgements.jsonl hold references, no sentences."
+        ),
+        epilog=(
+            "examples:\n"
+            "  npi-jax audit 'corpus/**/*.txt' --unit sentence --out audit     draw, judge, report\n"
+            "  npi-jax audit --out audit                                       go on judging\n"
+            "  npi-jax audit --out docs/audit --report                         the audit of npi_en"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("text", nargs="*", help="files, folders or patterns; .txt, or JSON lines with --field")
+    parser.add_argument("--out", required=True, help="folder of the sample and its judgements")
+    parser.add_argument("--unit", choices=UNITS, default="document", help="what a line holds")
+    parser.add_argument("--field", default="", help="the texts are JSON lines with the text in this field")
+    parser.add_argument("--phenomenon", default="npi_en", help="name or file of the phenomenon")
+    parser.add_argument("--per-environment", type=int, default=40, help="items judged of each environment")
+    parser.add_argument("--without", type=int, default=100, help="items judged of those without an environment")
+    parser.add_argument("--clean", type=int, default=200, help="sentences judged of those without an item")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", action="store_true", help="report what was judged so far, ask nothing")
