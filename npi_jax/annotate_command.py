@@ -17,6 +17,7 @@ from npi_jax.corpus import sources
 from npi_jax.corpus.annotate import Annotator, annotator
 from npi_jax.corpus.annotations import Annotation
 from npi_jax.corpus.parses import ParseAnnotator, load_parser, parsed
+from npi_jax.corpus.texts import DATASET
 from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path
@@ -47,6 +48,9 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise UserError(f"--out {out}: the name must end in .parquet or .csv")
+    if arguments.tfds:
+        _write_dataset(arguments, console)
+        return
     chosen = annotator(arguments.phenomenon)
     pipeline = load_parser(arguments.against) if arguments.against else None
     documents: Iterable[sources.Document] = (
@@ -69,6 +73,29 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
         with atomic_path(out) as temporary:
             frame.write_parquet(temporary) if out.suffix == ".parquet" else frame.write_csv(temporary)
         console.print(f"{len(frame):,} items -> {out}", highlight=False)
+
+
+def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
+    """Annotate with Beam, into a TFDS data set."""
+    try:
+        from npi_jax.corpus.beam import write_dataset  # noqa: PLC0415
+    except ImportError as error:
+        raise UserError(f"--tfds needs Apache Beam and TFDS ({error}): pip install 'npi-jax[beam]'") from error
+    given = {"options": arguments.beam} if arguments.beam else {}
+    folder = write_dataset(
+        {arguments.split: arguments.text},
+        Path(arguments.tfds),
+        phenomenon=arguments.phenomenon,
+        unit=arguments.unit,
+        field=arguments.field,
+        **given,
+    )
+    console.print(f"data set: {folder}", highlight=False)
+    console.print(
+        f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}'",
+        highlight=False,
+        markup=False,
+    )
 
 
 def _rows(documents: Iterable[sources.Document], chosen: Annotator, pipeline: Any) -> Iterator[_Row]:

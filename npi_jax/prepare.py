@@ -16,7 +16,7 @@ from npi_jax.corpus.cache import Say
 from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus
-from npi_jax.corpus.texts import Block, annotated_block
+from npi_jax.corpus.texts import DATASET, Block, annotated_block, annotated_blocks
 from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
 from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, row_orders
 from npi_jax.errors import UserError
@@ -189,11 +189,21 @@ def texts(config: CorpusConfig, pipeline: Pipeline) -> tuple[StoredText, StoredT
         spec = config.grammar
         valid_spec = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
         return _from_grammar(spec, pipeline), _from_grammar(valid_spec, pipeline)
-    train, valid = (pipeline.annotated(*_source(config, which), which) for which in ("training", "validation"))
+    train, valid = (_stored(config, which, pipeline) for which in ("training", "validation"))
     return (
         train.sample(config.max_sentences, config.seed, "training sample"),
         valid.sample(config.max_valid_sentences, config.seed, "validation sample"),
     )
+
+
+def _stored(config: CorpusConfig, which: str, pipeline: Pipeline) -> StoredText:
+    """Text as it was annotated before, where a data set holds annotations, or annotated now."""
+    key, documents = _source(config, which)
+    if config.source == "tfds":
+        source = sources.tfds_source(key["name"], key["split"], config.tfds_dir)
+        if source.dataset_info.name == DATASET:
+            return pipeline.given(key, lambda: annotated_blocks(source, pipeline.table))
+    return pipeline.annotated(key, documents, which)
 
 
 def _from_grammar(spec: grammar.GrammarSpec, pipeline: Pipeline) -> StoredText:

@@ -83,7 +83,9 @@ class Pipeline:
 
     def given(self, key: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]) -> "StoredText":
         """Keep sentences whose annotations are known."""
-        return self._stored({"given": dict(key)}, lambda folder: write_blocks(folder, blocks()))
+        return self._stored(
+            {"given": dict(key), "phenomenon": self.table.digest}, lambda at: write_blocks(at, blocks())
+        )
 
     def _stored(self, key: Mapping[str, Any], make: Callable[[Path], Any]) -> "StoredText":
         folder = self.cached("text", key, make)

@@ -191,12 +191,21 @@ def read_tfds(
         SourceError: TFDS is not installed, cannot open the data set, or the field is missing or not text.
     """
     _check_unit(unit)
-    source = _tfds_source(name, split, data_dir, download)
+    source = tfds_source(name, split, data_dir, download)
     if len(source) == 0:
         raise SourceError(f"{name}: the split {split!r} has no examples")
     for index in range(len(source)):
         where = f"{name}, split {split!r}, example {index}"
         yield Document(f"{name}:{index}", _tfds_field(source[index], field, where), unit)
+
+
+def find_files(paths: Paths, ending: str) -> list[Path]:
+    """The files that the paths name, as `read_text` (``".txt"``) and `read_jsonl` (``".jsonl"``) take them, in order.
+
+    Raises:
+        SourceError: as for `read_text`.
+    """
+    return [path for _, path in _files(paths, ending)]
 
 
 def file_digests(paths: Paths, ending: str) -> dict[str, Any]:
@@ -225,7 +234,7 @@ def tfds_digests(name: str, *, split: str, data_dir: str | Path | None = None) -
     Raises:
         SourceError: as for `read_tfds`.
     """
-    source = _tfds_source(name, split, data_dir, download=False)
+    source = tfds_source(name, split, data_dir, download=False)
     return file_digests([Path(source.dataset_info.data_dir)], "")
 
 
@@ -320,7 +329,8 @@ def _json_field(record: dict[str, Any], field: str, where: str) -> str:
     return record[field]
 
 
-def _tfds_source(name: str, split: str, data_dir: str | Path | None, download: bool) -> Any:
+def tfds_source(name: str, split: str, data_dir: str | Path | None, download: bool = False) -> Any:
+    """Open a split of a data set of TFDS for random access; raises `SourceError` where it cannot be."""
     try:
         tfds = importlib.import_module("tensorflow_datasets")
     except ImportError as error:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Integer
@@ -13,12 +13,17 @@ from npi_jax.corpus.annotate import annotator
 from npi_jax.corpus.annotation_table import DTYPES, AnnotationTable
 from npi_jax.corpus.annotations import Annotation
 from npi_jax.corpus.columns import Columns, ColumnWriter
-from npi_jax.corpus.phenomenon import load_phenomenon
+from npi_jax.corpus.phenomenon import Phenomenon, load_phenomenon
 from npi_jax.corpus.sources import Document
 from npi_jax.corpus.words import split_words
 from npi_jax.corpus.workers import ordered_map
+from npi_jax.errors import UserError
 
 _BLOCK = 20_000
+DATASET = "npi_annotated_text"
+"""Name of the TFDS data sets that `npi_jax.corpus.beam` writes."""
+ANNOTATION_FEATURES: tuple[str, ...] = tuple(name for name in DTYPES if name != "sentence")
+"""Their features beside ``text`` and ``document``: the columns of a sentence's annotations."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,32 @@ def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
 def annotated_block(sentences: list[str], annotations: Sequence[Sequence[Annotation]], phenomenon: str) -> Block:
     """A block of sentences whose annotations are known."""
     return Block(sentences, AnnotationTable.from_sentences(annotations, load_phenomenon(phenomenon)))
+
+
+def annotated_blocks(source: Any, phenomenon: Phenomenon) -> Iterator[Block]:
+    """Read a TFDS data set that `npi_jax.corpus.beam` has written.
+
+    Args:
+        source: as `npi_jax.corpus.sources.tfds_source` opens it.
+        phenomenon: that it must have been annotated for.
+
+    Raises:
+        UserError: if it was annotated with another table.
+    """
+    metadata = source.dataset_info.metadata or {}
+    if metadata.get("phenomenon_sha256") != phenomenon.digest:
+        raise UserError(
+            f"the data set was annotated with another table ({metadata.get('phenomenon')}) than {phenomenon.name} is "
+            "now: annotate the text anew, or set corpus.phenomenon"
+        )
+    for start in range(0, len(source), _BLOCK):
+        examples = [source[at] for at in range(start, min(start + _BLOCK, len(source)))]
+        numbers = [np.full(len(example["label"]), at, np.int64) for at, example in enumerate(examples)]
+        columns = [
+            np.concatenate([example[name] for example in examples]).astype(DTYPES[name]) for name in ANNOTATION_FEATURES
+        ]
+        sentences = [example["text"].decode() for example in examples]
+        yield Block(sentences, AnnotationTable(np.concatenate(numbers), *columns))
 
 
 class _annotating:
