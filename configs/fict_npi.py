@@ -30,7 +30,7 @@ def get_config(size: str = "") -> ConfigDict:
     published["model"] = {"kind": "lstm", "embedding": 1024, "hidden": 1024, "layers": 2, "tie": True}
     published["train"] |= {"dropout": (0.1,)}
     if size == "transformer":
-        published["model"] = {"kind": "transformer", "width": 768, "layers": 8, "heads": 8, "feed_forward": 768}
+        published["model"] = {"kind": "transformer", "width": 768, "layers": 8, "heads": 8, "mlp": 768}
         published["train"] |= {"optimizer": "adamw", "learning_rate": (5e-4,), "warmup": 5_000, "clip": 1.0}
     return ConfigDict(
         {

@@ -99,7 +99,7 @@ def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _rows(documents: Iterable[sources.Document], chosen: Annotator, pipeline: Any) -> Iterator[_Row]:
-    numbered = ((d.name, number, text) for d in documents for number, text in enumerate(d.sentences, 1))
+    numbered = sources.numbered_sentences(documents)
     if pipeline is None:
         for document, number, text in numbered:
             spans = split_spans(text)

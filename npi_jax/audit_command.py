@@ -29,7 +29,7 @@ from npi_jax.corpus.audit import (
     estimate,
 )
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, write_json
+from npi_jax.files import read_json, write_text
 
 HOLDS_ITEM = "holds_item"
 """The verdict on a clean sentence that holds an item after all."""
@@ -91,16 +91,14 @@ def save_sample(folder: Path, sample: Sample) -> None:
     texts = "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in sample.texts)
     (folder / "texts.jsonl").write_text(texts, encoding="utf-8")
     fields = [field.name for field in dataclasses.fields(Case)]
-    write_json(
-        folder / "sample.json",
-        {
-            "phenomenon": sample.phenomenon,
-            "environments": sample.environments,
-            "sizes": sample.sizes,
-            "columns": fields,
-            "cases": [[getattr(case, name) for name in fields] for case in sample.cases],
-        },
-    )
+    head = {
+        "phenomenon": sample.phenomenon,
+        "environments": sample.environments,
+        "sizes": sample.sizes,
+        "columns": fields,
+    }
+    cases = ",\n".join(json.dumps([getattr(case, name) for name in fields]) for case in sample.cases)
+    write_text(folder / "sample.json", f'{json.dumps(head)[:-1]}, "cases": [\n{cases}\n]}}\n')
 
 
 def load_sample(folder: Path) -> Sample:

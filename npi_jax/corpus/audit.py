@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
 
 from npi_jax.corpus.annotate import Annotator
 from npi_jax.corpus.annotations import OTHER, RESIDUALS, UNLICENSED
 from npi_jax.corpus.rows import generator
-from npi_jax.corpus.sources import Document
+from npi_jax.corpus.sources import Document, numbered_sentences
 from npi_jax.corpus.words import split_spans
 
 Key = tuple[str, int, int]
@@ -129,10 +130,9 @@ def draw(
     environments = annotator.phenomenon.environment_names
     quota = {**dict.fromkeys(environments, per_environment), **dict.fromkeys(RESIDUALS, without), CLEAN: clean}
     pools = {name: _Reservoir(size, generator(seed, f"audit {name}")) for name, size in quota.items()}
-    for document in documents:
-        for number, sentence in enumerate(document.sentences, 1):
-            for case in cases_of(annotator, document.name, number, sentence):
-                pools[case.stratum].offer(case, sentence)
+    for document, number, sentence in numbered_sentences(documents):
+        for case in cases_of(annotator, document, number, sentence):
+            pools[case.stratum].offer(case, sentence)
     sizes = {name: pool.seen for name, pool in pools.items()}
     drawn = [pair for name in environments for pair in pools[name].kept]
     for name, share in _shares({name: sizes[name] for name in RESIDUALS}, without).items():
@@ -164,7 +164,7 @@ def _shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
     """Split a number among strata in proportion to their sizes, at least a tenth for each, as far as they go."""
     whole = sum(sizes.values())
     least = total // 10
-    wanted = {name: max(least, round(total * size / max(whole, 1))) for name, size in sizes.items()}
+    wanted = {name: max(least, round(total * size / whole)) if size else 0 for name, size in sizes.items()}
     largest = max(wanted, key=lambda name: wanted[name])
     wanted[largest] += total - sum(wanted.values())
     return {name: min(wanted[name], sizes[name]) for name in sizes}
@@ -212,10 +212,11 @@ def estimate(sample: Sample, verdicts: Mapping[Key, Sequence[str]], *, seed: int
         seed: of the draws behind the intervals of recall.
 
     Returns:
-        precision and the share missed with exact binomial intervals; recall weights each stratum by its size, with
-        intervals from draws of each stratum's shares from their posterior under a Jeffreys prior (right, licensed
-        elsewhere, not licensed), so that a stratum without an error seen does not count as free of errors. The recall
-        of a rare environment has a wide interval for that reason: its misses may hide in the large strata.
+        precision and the share missed with exact binomial intervals. Recall weights each stratum by its size; for its
+        interval the shares of each stratum (right, licensed elsewhere, not licensed) are drawn from their posterior:
+        the low end under a Jeffreys prior, so that a stratum without an error seen does not count as free of errors,
+        the high end without, so that what was not seen counts as absent. The recall of a rare environment has a low
+        end far down for that reason: its misses may hide in the large strata.
     """
     environments = sample.environments
     judged: dict[str, list[Sequence[str]]] = {name: [] for name in sample.sizes}
@@ -253,7 +254,8 @@ def _recall(
     sample: Sample, judged: Mapping[str, Sequence[Sequence[str]]], wanted: Sequence[str], rng: np.random.Generator
 ) -> Estimate:
     """Of the items that the wanted environments license, the share that was given one that licenses them."""
-    found, there = np.zeros(_DRAWS + 1), np.zeros(_DRAWS + 1)
+    # The first row is the estimate itself, then draws with the prior, then without.
+    found, there = np.zeros(1 + 2 * _DRAWS), np.zeros(1 + 2 * _DRAWS)
     n_judged = n_hits = 0
     for name, size in sample.sizes.items():
         verdicts = judged[name]
@@ -265,14 +267,21 @@ def _recall(
         counts = np.array([right, licensed - right, len(verdicts) - licensed], float)
         # A share that cannot be is not drawn: what is not among the wanted is never right.
         prior = np.array([0.5 if name in wanted else 0.0, 0.5, 0.5])
-        gamma = rng.gamma(np.maximum(counts + prior, 1e-12), size=(_DRAWS, 3))
-        shares = np.vstack([counts / counts.sum(), gamma / gamma.sum(axis=1, keepdims=True)])
+        drawn = [_shares_drawn(counts + prior, rng), _shares_drawn(counts, rng)]
+        shares = np.vstack([counts / counts.sum(), *drawn])
         found += size * shares[:, 0]
         there += size * (shares[:, 0] + shares[:, 1])
         n_judged += licensed
         n_hits += right
     if not n_judged:
         return Estimate(float("nan"), 0.0, 1.0, 0, 0)
-    values = found / there
-    low, high = np.quantile(values[1:], [0.025, 0.975])
+    with np.errstate(invalid="ignore"):
+        values = found / there
+    low, high = np.nanquantile(values[1 : _DRAWS + 1], 0.025), np.nanquantile(values[_DRAWS + 1 :], 0.975)
     return Estimate(float(values[0]), float(low), float(high), n_judged, n_hits)
+
+
+def _shares_drawn(weights: Float[np.ndarray, " kinds"], rng: np.random.Generator) -> Float[np.ndarray, "draws kinds"]:
+    """Draws from a Dirichlet distribution; a kind without weight has no share."""
+    gamma = np.where(weights > 0, rng.gamma(np.maximum(weights, 1e-12), size=(_DRAWS, len(weights))), 0.0)
+    return np.asarray(gamma / gamma.sum(axis=1, keepdims=True))

@@ -42,11 +42,13 @@ class Document:
             where a file holds many documents or comes in parts.
         text: as written.
         unit: one of `UNITS`: how sentences are told apart in it.
+        part_of: the name of the document that this is a part of; "" for a whole one. Parts follow one another.
     """
 
     name: str
     text: str
     unit: str = "sentence"
+    part_of: str = ""
 
     @property
     def sentences(self) -> list[str]:
@@ -108,6 +110,18 @@ def split_sentences(text: str) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+def numbered_sentences(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]]:
+    """All sentences with the name of their document and their number in it, from 1; parts are put together."""
+    before, number = "", 0
+    for document in documents:
+        name = document.part_of or document.name
+        number = number if name == before else 0
+        before = name
+        for sentence in document.sentences:
+            number += 1
+            yield name, number, sentence
+
+
 def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
     """Read text files, one document a file (several for files beyond a megabyte), in the order of their paths.
 
@@ -138,12 +152,13 @@ def _parts(name: str, path: Path, unit: str) -> Iterator[Document]:
         at_end = unit == "sentence" or not line.strip()
         # Running text without blank lines has to be cut somewhere.
         if (size >= _PART and at_end) or size >= 8 * _PART:
-            yield Document(f"{name}:{first}", "\n".join(lines), unit)
+            yield Document(f"{name}:{first}", "\n".join(lines), unit, name)
             lines, size, first = [], 0, number
         lines.append(line)
         size += len(line) + 1
     if lines:
-        yield Document(name if first == 1 else f"{name}:{first}", "\n".join(lines), unit)
+        part = first > 1
+        yield Document(f"{name}:{first}" if part else name, "\n".join(lines), unit, name if part else "")
 
 
 def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[Document]:

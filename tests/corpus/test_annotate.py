@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -255,3 +256,43 @@ def test_it_is_fast():
     all_sentences, without_npi = map(float, run.stdout.split())
     assert all_sentences > 5_000
     assert without_npi > 50_000
+
+
+_WARSTADT = """
+import gzip, json, sys
+from collections import Counter
+
+from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotations import RESIDUALS
+from npi_jax.corpus.words import split_words
+from npi_jax.suites.warstadt import ENVIRONMENT_NAMES
+
+counts = Counter()
+with gzip.open(sys.argv[1], "rt", encoding="utf-8") as file:
+    for row in map(json.loads, file):
+        name = ENVIRONMENT_NAMES[row["environment"]]
+        labels = {a.environment for a in annotate(split_words(row["sentence"])) if a.npi}
+        if not row["npi_present"]:
+            counts[name, "no npi", bool(labels)] += 1
+        elif row["licensor"] and row["scope"]:
+            counts[name, "licensed", name in labels] += 1
+        else:
+            counts[name, "not licensed", bool(labels - set(RESIDUALS))] += 1
+print(json.dumps([[*key, count] for key, count in counts.items()]))
+"""
+
+
+def test_the_sentences_of_warstadt_2019(data_folder):
+    """All 108,000: each environment is found where it licenses, and nothing is claimed where nothing does."""
+    path = data_folder / "npi_warstadt2019" / "npi_all_environments.jsonl.gz"
+    # In a process of its own: run-time type checks would take most of the time.
+    command = [sys.executable, "-c", _WARSTADT, str(path)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    counts = {(name, kind, said): count for name, kind, said, count in json.loads(run.stdout)}
+    assert sum(counts.values()) == 108_000
+    for name in ENVIRONMENTS:
+        missed, found = (counts.get((name, "licensed", said), 0) for said in (False, True))
+        assert found / (found + missed) >= 0.98, name
+        right, claimed = (counts.get((name, "not licensed", said), 0) for said in (False, True))
+        assert right / (right + claimed) >= 0.98, name
+        assert not counts.get((name, "no npi", True)), name

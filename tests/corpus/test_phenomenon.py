@@ -1,0 +1,96 @@
+import pytest
+
+from npi_jax.corpus.annotate import annotator
+from npi_jax.corpus.annotations import ENVIRONMENTS, RESIDUALS
+from npi_jax.corpus.phenomenon import PHENOMENA, PhenomenonError, load_phenomenon
+from npi_jax.corpus.words import split_words
+
+TABLE = """
+name = "mine"
+item = "clitic"
+[[items]]
+name = "one"
+before = ["two"]
+[[environments]]
+name = "hats"
+scope = "clause"
+[[environments.licensors]]
+forms = ["hat"]
+after = ["@determiners"]
+"""
+
+
+def test_the_tables_of_the_package_load():
+    assert PHENOMENA == ("filler_gap_en", "npi_en")
+    npi = load_phenomenon("npi_en")
+    assert npi.environment_names == ENVIRONMENTS
+    assert npi.labels == (*ENVIRONMENTS, *RESIDUALS)
+    assert {entry.name for entry in npi.items if entry.strength == "strong"} >= {"in years", "either"}
+
+
+def test_a_table_of_ones_own(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE)
+    mine = annotator(str(path))
+    found = mine.annotate(
+        ["the", "hat", "saw", "one", "two", "and", "one", "three", ",", "a", "big", "hat", "one", "two"]
+    )
+    assert [(a.environment, a.npi, a.licensor, a.span) for a in found] == [
+        ("hats", "one", 1, (3, 4)),
+        ("hats", "one", 1, (12, 13)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "mine"', "name = mine", "not TOML"),
+        ('name = "mine"', 'name = "My table"', "name: String should match pattern"),
+        ('before = ["two"]', 'befor = ["two"]', r"items\.1\.befor: Unexpected keyword"),
+        ('before = ["two"]', 'before = ["@tow"]', r"items\.1\.before: no word class '@tow'; there are @abbreviated"),
+        ('scope = "clause"', 'scope = "word"', r"environments\.1\.scope: Input should be 'clause', 'predicate'"),
+        ('forms = ["hat"]', 'forms = ["a hat"]', r"environments\.1\.licensors\.1: forms must be single words"),
+        ('forms = ["hat"]', "forms = []", "a licensor needs forms or a suffix"),
+        ('name = "hats"', 'name = "other"', "environments: 'other' is a word of selections already"),
+        ('name = "hats"', 'name = "one"', "environments: 'one' is a word of selections already"),
+        ('name = "one"', 'name = "one"\nunlicensed = "maybe"', r"items\.1\.unlicensed: Input should be"),
+        ("[[items]]", '[[items]]\nname = "one"\n[[items]]', "items: one is there more than once"),
+    ],
+)
+def test_faults_name_file_and_field(tmp_path, old, new, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE.replace(old, new, 1))
+    with pytest.raises(PhenomenonError, match=message) as caught:
+        load_phenomenon(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_changed_table_is_read_anew(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE)
+    before = load_phenomenon(path)
+    path.write_text(TABLE.replace('"hat"', '"cap"'))
+    assert load_phenomenon(path).digest != before.digest
+
+
+def test_no_such_table():
+    with pytest.raises(PhenomenonError, match="'npi_de': no such file, and none of filler_gap_en, npi_en"):
+        load_phenomenon("npi_de")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "expected"),
+    [
+        ("What are you looking at?", [("at", "wh_question", "What")]),
+        ("Whose brother is she talking to?", [("to", "wh_question", "Whose")]),
+        ("He asked what they were waiting for.", [("for", "embedded_question", "what")]),
+        ("The chair which she sat beside and dreamed of.", [("of", "relative_clause", "which")]),
+        ("It was looked at.", [("at", "unlicensed", None)]),
+        ("She looked at him.", []),
+        ("I want to.", []),
+    ],
+)
+def test_stranded_prepositions(sentence, expected):
+    words = split_words(sentence)
+    found = annotator("filler_gap_en").annotate(words)
+    assert [(a.npi, a.environment, words[a.licensor] if a.licensor >= 0 else None) for a in found] == expected

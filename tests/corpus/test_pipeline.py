@@ -1,0 +1,189 @@
+"""The stages from text to rows, in one process or several, cached or not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny import tiny_values
+
+from npi_jax.config import make_config
+from npi_jax.corpus.grammar import GrammarSpec, generate
+from npi_jax.corpus.rows import pack, spread
+from npi_jax.errors import UserError
+from npi_jax.files import read_table
+from npi_jax.prepare import prepare
+
+FEW = {"grammar": {"limit": 1}}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "train.txt"
+    sentences = generate(GrammarSpec(3000, seed=1)).sentences
+    path.write_text("\n".join(" ".join(words) for words in sentences) + "\n")
+    return path
+
+
+def prepared(text: Path, cache: Path, **changes):
+    corpus = {
+        "source": "text",
+        "paths": (str(text),),
+        "valid_paths": (str(text),),
+        "unit": "sentence",
+        "max_valid_sentences": 100,
+        "processes": 1,
+        "cache": str(cache),
+        **changes.pop("corpus", {}),
+    }
+    said: list[str] = []
+    ready = prepare(make_config(tiny_values(corpus=corpus, score__suites=FEW, **changes)), said.append)
+    return ready, said
+
+
+def folders(cache: Path, kind: str) -> set[str]:
+    return {path.name for path in (cache / kind).iterdir() if not path.name.startswith(".")}
+
+
+def test_processes_do_not_matter(text, tmp_path, monkeypatch):
+    # Small text is prepared in one process; several are wanted here.
+    monkeypatch.setattr("npi_jax.corpus.pipeline._LARGE", 0)
+    monkeypatch.setattr("npi_jax.corpus.pipeline._MANY", 0)
+    monkeypatch.setattr("npi_jax.corpus.sources._PART", 1 << 14)
+    one, two = (prepared(text, tmp_path / str(processes), corpus={"processes": processes})[0] for processes in (1, 2))
+    assert one.facts == two.facts
+    np.testing.assert_array_equal(one.pool.tokens, two.pool.tokens)
+    assert list(one.corpus.text[:50]) == text.read_text().splitlines()[:50]
+
+
+def test_stages_are_made_once_for_all_that_they_depend_on(text, tmp_path):
+    first, _ = prepared(text, tmp_path)
+    second, _ = prepared(text, tmp_path)
+    assert first.facts == second.facts
+    np.testing.assert_array_equal(first.pool.tokens, second.pool.tokens)
+    counts = {kind: len(folders(tmp_path, kind)) for kind in ("text", "tokenizer", "corpus", "variants")}
+    assert counts == {"text": 1, "tokenizer": 1, "corpus": 2, "variants": 1}
+    # Other variants: nothing is annotated or tokenized again.
+    prepared(text, tmp_path, variants=("full", "without(only)"))
+    assert (len(folders(tmp_path, "corpus")), len(folders(tmp_path, "variants"))) == (2, 2)
+    # Another vocabulary: nothing is annotated again.
+    prepared(text, tmp_path, tokenizer={"kind": "word", "size": 50})
+    assert (len(folders(tmp_path, "text")), len(folders(tmp_path, "tokenizer"))) == (1, 2)
+    # Other seeds of training matter only to variants that inject.
+    prepared(text, tmp_path, seeds=(7,))
+    assert len(folders(tmp_path, "variants")) == 3
+    text_copy = text.with_name("other.txt")
+    text_copy.write_text(text.read_text() + "Nobody came.\n")
+    prepared(text_copy, tmp_path)
+    assert len(folders(tmp_path, "text")) == 2
+
+
+def test_injections_follow_the_seeds(text, tmp_path):
+    variants = ("full", "inject(only & npi, 2, 3)")
+    ready, _ = prepared(text, tmp_path, variants=variants)
+    again, _ = prepared(text, tmp_path, variants=variants)
+    other, _ = prepared(text, tmp_path, variants=variants, seeds=(5,))
+    assert set(ready.variants[1].overrides) == {(0, 3), (1, 3)}
+    assert set(other.variants[1].overrides) == {(5, 3)}
+    for key, rows in ready.variants[1].overrides.items():
+        np.testing.assert_array_equal(rows, again.variants[1].overrides[key])
+    slots = read_table(ready.folder / "slots.parquet")
+    assert slots.filter(action="injected")["seed"].unique().sort().to_list() == [0, 1]
+
+
+def test_slot_preserving_variants_differ_in_changed_slots_only(text, tmp_path):
+    ready, _ = prepared(text, tmp_path, variants=("full", "no_npi", "without(only)", "random(no_npi)"))
+    assert ready.table["tokens"].n_unique() == 1
+    slots = read_table(ready.folder / "slots.parquet")
+    lengths = np.asarray(ready.corpus.lengths)
+    packing = pack(lengths, 32)
+    full, order = ready.pool.tokens[ready.variants[0].rows], ready.orders[0]
+    for variant in ready.variants[1:]:
+        rows = ready.pool.tokens[variant.rows]
+        changed = slots.filter(variant=str(variant.intervention))["slot"].unique().to_numpy()
+        assert len(changed) == variant.removed > 0
+        inside = np.zeros(rows.shape, bool)
+        first = packing.row[changed] * np.int64(33) + packing.start[changed] + 1
+        inside.reshape(-1)[spread(first, lengths[changed].astype(np.int64))] = True
+        assert (full == rows)[~inside].all()
+        assert (full != rows)[inside].mean() > 0.5
+        np.testing.assert_array_equal(ready.pool.used[variant.rows], ready.pool.used[ready.variants[0].rows])
+        untouched = ~inside.any(axis=1)
+        for step in range(3):
+            place = order.rows(0, step)
+            one, other = (v.batch(order, 0, step) for v in (ready.variants[0], variant))
+            np.testing.assert_array_equal(one[untouched[place]], other[untouched[place]])
+
+
+def test_a_damaged_cache_is_named(text, tmp_path):
+    prepared(text, tmp_path)
+    (path,) = (tmp_path / "text").glob("*/content.bin")
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"content\.bin: missing, or not of its length; delete the folder"):
+        prepared(text, tmp_path, variants=("full",))
+
+
+def test_text_without_sentences(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": " "}\n')
+    with pytest.raises(UserError, match="no text in the field 'text'"):
+        prepared(path, tmp_path / "cache", corpus={"source": "jsonl"})
+    assert not folders(tmp_path / "cache", "text")
+
+
+_PREPARE = """
+import json, sys
+from npi_jax.config import make_config
+from npi_jax.prepare import prepare
+ready = prepare(make_config(json.loads(sys.argv[1])), print)
+print("facts", json.dumps(ready.facts, sort_keys=True))
+"""
+
+
+@pytest.mark.drill
+def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_is_not(data_folder, tmp_path):
+    """SIGKILL at ten moments of a real preparation with several processes, a new one each time; then whole."""
+    files = sorted((data_folder / "corpus" / "us_speeches").glob("*.txt"))
+    files += sorted((data_folder / "corpus" / "novels100").glob("*.txt"))
+    values = tiny_values(
+        corpus={
+            "source": "text",
+            "paths": [str(path) for path in files],
+            "valid_paths": [str(files[0])],
+            "unit": "sentence",
+            "processes": 2,
+        },
+        tokenizer={"kind": "word", "size": 10_000},
+        train__row_length=64,
+        score__suites=FEW,
+        variants=["full", "no_npi", "random(no_npi)"],
+    )
+
+    def start(cache: str) -> subprocess.Popen[str]:
+        values["corpus"]["cache"] = str(tmp_path / cache)
+        command = [sys.executable, "-c", _PREPARE, json.dumps(values)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+
+    began = time.monotonic()
+    facts = start("whole").communicate()[0].splitlines()[-1]
+    seconds = time.monotonic() - began
+    assert facts.startswith("facts")
+    killed = 0
+    for number in range(10):
+        process = start("killed")
+        try:
+            process.wait(timeout=seconds * (number + 0.5) / 10)
+        except subprocess.TimeoutExpired:
+            # The whole group, as a machine that goes down would.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            killed += 1
+    assert killed >= 3
+    assert start("killed").communicate()[0].splitlines()[-1] == facts
+    left = [path.name for path in (tmp_path / "killed").rglob(".*.part")]
+    assert not left
