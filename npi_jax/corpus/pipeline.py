@@ -28,7 +28,7 @@ from npi_jax.corpus.sources import Document
 from npi_jax.corpus.store import Corpus, encode_store
 from npi_jax.corpus.texts import AnnotatedStore, Block, Text, write_blocks, write_documents
 from npi_jax.corpus.tokenizer import Tokenizer
-from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, examples, variant_table
+from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, variant_table
 from npi_jax.errors import UserError
 from npi_jax.files import read_json, read_table, write_json, write_table
 
@@ -166,8 +166,8 @@ class Pipeline:
                 built = [builder.build(one) for one in self.track(interventions, "building variants")]
                 pool.close(row_length=row_length)
             _save_variants(folder, built, self.table)
-            write_table(folder / "slots.parquet", builder.slots())
-            write_table(folder / "examples.parquet", examples(builder))
+            write_table(folder / "slots.parquet", builder.log.table())
+            write_table(folder / "examples.parquet", builder.log.examples(corpus.corpus.text, seed=seed))
             overlap = environment_table(corpus.corpus.text, corpus.corpus.annotations, self.table)
             write_table(folder / "environments.parquet", overlap)
 

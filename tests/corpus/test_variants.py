@@ -9,7 +9,7 @@ from npi_jax.corpus.licensing import NPI_EN
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus, build_corpus
 from npi_jax.corpus.tokenizer import WordTokenizer, split_words
-from npi_jax.corpus.variants import VariantBuilder, examples, row_orders, variant_table
+from npi_jax.corpus.variants import VariantBuilder, row_orders, variant_table
 
 ROW = 24
 
@@ -215,7 +215,7 @@ def test_replacing_a_licensor_keeps_everything_else(english):
     assert (variant.edited, variant.removed, variant.unmatched) == (2, 1, 1)
     assert variant.tokens == full.tokens
     assert variant.items[NPI_EN.labels.index("determiner_negation")] == 0
-    shown = examples(builder)
+    shown = builder.log.examples(english[0].text)
     assert set(shown["action"]) == {"edited", "removed"}
     assert "some man has any money ." in shown["after"].to_list()
 
@@ -268,7 +268,7 @@ def test_injecting_changes_only_the_batches_of_its_steps(english):
             found = [s for s in sentences_of(corpus, put, used) if s in items]
             assert len(found) == 2
     put, matched = (
-        builder.slots().filter(variant=name, action="injected").sort("seed", "step", "slot")
+        builder.log.table().filter(variant=name, action="injected").sort("seed", "step", "slot")
         for name in (str(variant.intervention), str(control.intervention))
     )
     # The control changes the same slots, with as long sentences, but none with an item.
@@ -288,6 +288,6 @@ def test_injections_that_find_no_slot_are_counted(english):
 def test_the_slots_of_every_variant_are_told(corpus):
     builder = VariantBuilder(corpus, ROW)
     variant = builder.build(parse_intervention("no_npi"))
-    slots = builder.slots()
+    slots = builder.log.table()
     assert slots["slot"].n_unique() == variant.removed
     assert slots["tokens"].sum() == corpus.lengths[item_counts(corpus).sum(axis=1) > 0].sum()
