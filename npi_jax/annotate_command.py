@@ -53,11 +53,7 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
         return
     chosen = annotator(arguments.phenomenon)
     pipeline = load_parser(arguments.against) if arguments.against else None
-    documents: Iterable[sources.Document] = (
-        sources.read_jsonl(arguments.text, field=arguments.field, unit=arguments.unit)
-        if arguments.field
-        else sources.read_text(arguments.text, unit=arguments.unit)
-    )
+    documents = sources.read_files(arguments.text, unit=arguments.unit, field=arguments.field)
     with console.status("annotating ..."):
         rows = list(_rows(documents, chosen, pipeline))
     frame = pl.DataFrame(rows, schema=SCHEMA)

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich import box
@@ -68,12 +68,7 @@ def audit(arguments: argparse.Namespace, console: Console) -> None:
 
 
 def _drawn(arguments: argparse.Namespace, console: Console) -> Sample:
-    unit, paths = arguments.unit, arguments.text
-    documents: Iterable[sources.Document] = (
-        sources.read_jsonl(paths, field=arguments.field, unit=unit)
-        if arguments.field
-        else sources.read_text(paths, unit=unit)
-    )
+    documents = sources.read_files(arguments.text, unit=arguments.unit, field=arguments.field)
     with console.status("reading text ..."):
         return draw(
             documents,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from npi_jax.corpus.annotations import Annotation
+
 
 def tiny_values(**changes: Any) -> dict[str, Any]:
     """A configuration that trains in seconds; `changes` are dotted fields, with ``__`` for the dots."""
@@ -28,3 +30,8 @@ def tiny_values(**changes: Any) -> dict[str, Any]:
             place = place.setdefault(part, {})
         place[last] = value
     return values
+
+
+def npi(environment: str) -> tuple[Annotation, ...]:
+    """The annotations of a sentence whose second word is an NPI, licensed by the first."""
+    return (Annotation(environment, 0, (0, 2), "any", (1, 2)),)

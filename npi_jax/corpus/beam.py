@@ -48,7 +48,7 @@ def annotated_examples(
     """
     number, path = numbered
     table, annotate = load_phenomenon(phenomenon), annotator(phenomenon).annotate
-    documents = sources.read_jsonl(path, field=field, unit=unit) if field else sources.read_text(path, unit=unit)
+    documents = sources.read_files(path, unit=unit, field=field)
     sentences = ((document.name, text) for document in documents for text in document.sentences)
     for place, (document, text) in enumerate(sentences):
         found = AnnotationTable.from_sentences([annotate(split_words(text), contexts=True)], table)

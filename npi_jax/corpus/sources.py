@@ -183,6 +183,11 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
             raise SourceError(f"{path}: the file has no text in the field {field!r}")
 
 
+def read_files(paths: Paths, *, unit: str = "document", field: str = "") -> Iterator[Document]:
+    """`read_jsonl` where a field is named, `read_text` otherwise."""
+    return read_jsonl(paths, field=field, unit=unit) if field else read_text(paths, unit=unit)
+
+
 def read_tfds(
     name: str,
     *,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from tiny import npi
 
 from npi_jax.corpus.annotate import annotate, annotator
-from npi_jax.corpus.annotations import ENVIRONMENTS, Annotation
 from npi_jax.corpus.edits import Editor
 from npi_jax.corpus.interventions import parse_intervention
 from npi_jax.corpus.licensing import NPI_EN
@@ -12,25 +12,6 @@ from npi_jax.corpus.tokenizer import WordTokenizer, split_words
 from npi_jax.corpus.variants import VariantBuilder, row_orders, variant_table
 
 ROW = 24
-
-
-def npi(environment: str) -> tuple[Annotation, ...]:
-    return (Annotation(environment, 0, (0, 2), "any", (1, 2)),)
-
-
-@pytest.fixture(scope="module")
-def corpus() -> Corpus:
-    """400 sentences of 2 to 9 words, each word once, so that a token names its sentence; a third has an NPI."""
-    rng = np.random.default_rng(0)
-    sentences, annotations, word = [], [], 0
-    for _ in range(400):
-        length = int(rng.integers(2, 10))
-        sentences.append(" ".join(f"w{word + i}" for i in range(length)))
-        word += length
-        has_npi = rng.random() < 0.3
-        annotations.append(npi(ENVIRONMENTS[int(rng.integers(3))]) if has_npi else ())
-    tokenizer = WordTokenizer.train(sentences, max_size=None)
-    return build_corpus(sentences, annotations, tokenizer, row_length=ROW)
 
 
 def item_counts(corpus: Corpus) -> np.ndarray:
