@@ -48,6 +48,13 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise UserError(f"--out {out}: the name must end in .parquet or .csv")
+    if arguments.examples < 0:
+        raise UserError(f"--examples {arguments.examples}: a number of sentences, 0 or more")
+    given = [f"--{name}" for name in ("out", "examples", "against") if getattr(arguments, name)]
+    if arguments.tfds and given:
+        raise UserError(f"{' and '.join(given)}: not together with --tfds, which writes a data set and nothing else")
+    if not arguments.tfds and (arguments.beam or arguments.validation):
+        raise UserError("--beam and --validation are for --tfds")
     if arguments.tfds:
         _write_dataset(arguments, console)
         return
@@ -79,7 +86,7 @@ def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
         raise UserError(f"--tfds needs Apache Beam and TFDS ({error}): pip install 'npi-jax[beam]'") from error
     given = {"options": arguments.beam} if arguments.beam else {}
     folder = write_dataset(
-        {arguments.split: arguments.text},
+        {"train": arguments.text} | ({"validation": arguments.validation} if arguments.validation else {}),
         Path(arguments.tfds),
         phenomenon=arguments.phenomenon,
         unit=arguments.unit,
@@ -176,8 +183,7 @@ def agreement(pairs: Counter[tuple[str, str]]) -> tuple[float, float | None]:
 
 
 def _example(row: _Row) -> Text:
-    shown = Text(f"{row['environment']}: ", style="bold")
-    text = Text(row["text"])
-    text.stylize("bold reverse", row["start"], row["end"])
+    start, end, text = row["start"], row["end"], row["text"]
+    marked = Text.assemble(text[:start], (f"[{text[start:end]}]", "bold reverse"), text[end:])
     licensor = f"  ({row['licensor']})" if row["licensor"] else ""
-    return shown + text + Text(licensor, style="dim")
+    return Text(f"{row['environment']}: ", style="bold") + marked + Text(licensor, style="dim")

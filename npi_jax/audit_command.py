@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -20,6 +21,7 @@ from npi_jax.corpus.audit import (
     FREE,
     NO_ITEM,
     UNCLEAR,
+    VERDICTS,
     Case,
     Estimate,
     Findings,
@@ -28,6 +30,7 @@ from npi_jax.corpus.audit import (
     draw,
     estimate,
 )
+from npi_jax.corpus.phenomenon import PHENOMENA, load_phenomenon
 from npi_jax.errors import UserError
 from npi_jax.files import read_json, write_text
 
@@ -37,10 +40,10 @@ HOLDS_ITEM = "holds_item"
 _KEYS = {"o": OTHER, "f": FREE, "n": NO_ITEM, "u": UNLICENSED, "?": UNCLEAR}
 _CLEAN_KEYS = {"y": HOLDS_ITEM, "n": NO_ITEM, "?": UNCLEAR}
 _MEANING = {
-    OTHER: "something else licenses it",
-    FREE: "free choice",
-    NO_ITEM: "no item",
-    UNLICENSED: "nothing licenses it",
+    OTHER: "something licenses it that belongs to none of these (without, before, than, too ... to)",
+    FREE: 'free choice: "no matter which", which needs no licensor (any child can do it)',
+    NO_ITEM: "the words are no such item here (and yet, for ever, either of them)",
+    UNLICENSED: "it is one, but nothing licenses it",
     UNCLEAR: "cannot tell",
 }
 
@@ -54,17 +57,37 @@ def audit(arguments: argparse.Namespace, console: Console) -> None:
         UserError: if the folder holds another sample than asked for, or a file of it is damaged.
     """
     folder = Path(arguments.out)
-    if not (folder / "sample.json").exists():
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder}: a file; name a folder")
+    if (folder / "sample.json").exists():
+        _check_drawn(folder, arguments)
+    else:
         if not arguments.text:
             raise UserError(f"{folder} holds no sample yet: name the text to draw it from, as in --help")
-        save_sample(folder, _drawn(arguments, console))
+        save_sample(folder, _drawn(arguments, console), _how(arguments))
         console.print(f"sample: {folder / 'sample.json'}", highlight=False)
     sample, verdicts = load_sample(folder), load_verdicts(folder)
+    if (folder / "about.txt").exists():
+        console.print((folder / "about.txt").read_text(encoding="utf-8").strip(), highlight=False, markup=False)
     if not arguments.report and console.is_terminal:
         _judge(sample, verdicts, folder, console)
     elif not arguments.report:
         console.print("no terminal to judge in; --report is to be used without one", highlight=False)
     print_findings(sample, estimate(sample, verdicts), console)
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a sample is drawn, as the command line says it."""
+    names = ("text", "unit", "field", "phenomenon", "per_environment", "without", "clean", "seed")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def _check_drawn(folder: Path, arguments: argparse.Namespace) -> None:
+    """Refuse text and settings that are not those of the sample that is there."""
+    drawn = read_json(folder / "sample.json").get("drawn")
+    if arguments.text and drawn is not None and drawn != _how(arguments):
+        changed = ", ".join(name for name, value in _how(arguments).items() if drawn.get(name) != value)
+        raise UserError(f"{folder} holds a sample that was drawn otherwise ({changed}); name another folder with --out")
 
 
 def _drawn(arguments: argparse.Namespace, console: Console) -> Sample:
@@ -80,8 +103,14 @@ def _drawn(arguments: argparse.Namespace, console: Console) -> Sample:
         )
 
 
-def save_sample(folder: Path, sample: Sample) -> None:
-    """Write ``sample.json``, references alone, and ``texts.jsonl``, the sentences, which need not be passed on."""
+def save_sample(folder: Path, sample: Sample, drawn: Mapping[str, Any] | None = None) -> None:
+    """Write ``sample.json``, references alone, and ``texts.jsonl``, the sentences, which need not be passed on.
+
+    Args:
+        folder: where to, made if need be.
+        sample: what was drawn.
+        drawn: how, for the reader.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     texts = "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in sample.texts)
     (folder / "texts.jsonl").write_text(texts, encoding="utf-8")
@@ -91,6 +120,7 @@ def save_sample(folder: Path, sample: Sample) -> None:
         "environments": sample.environments,
         "sizes": sample.sizes,
         "columns": fields,
+        "drawn": drawn,
     }
     cases = ",\n".join(json.dumps([getattr(case, name) for name in fields]) for case in sample.cases)
     write_text(folder / "sample.json", f'{json.dumps(head)[:-1]}, "cases": [\n{cases}\n]}}\n')
@@ -126,12 +156,15 @@ def load_verdicts(folder: Path) -> Verdicts:
     """
     path = folder / "judgements.jsonl"
     verdicts: Verdicts = {}
+    environments = load_sample(folder).environments
     if not path.exists():
         return verdicts
     for number, record in sources.read_json_lines(path):
         try:
             key = (str(record["document"]), int(record["sentence"]), int(record["start"]))
             verdicts[key] = [str(label) for label in record["labels"]]
+            if strange := set(verdicts[key]) - {*environments, *VERDICTS, HOLDS_ITEM}:
+                raise ValueError(f"no label {sorted(strange)[0]!r}")
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path}, line {number}: not a judgement: {error}") from error
     return verdicts
@@ -143,6 +176,8 @@ def _judge(sample: Sample, verdicts: Verdicts, folder: Path, console: Console) -
         raise UserError(f"{folder}/texts.jsonl is missing: without the sentences nothing can be judged; use --report")
     open_cases = [at for at, case in enumerate(sample.cases) if case.key not in verdicts]
     at = 0
+    if open_cases:
+        _help(sample, console)
     with (folder / "judgements.jsonl").open("a", encoding="utf-8") as file:
         while at < len(open_cases):
             case, text = sample.cases[open_cases[at]], sample.texts[open_cases[at]]
@@ -168,11 +203,26 @@ def _show(case: Case, text: str, place: str, sample: Sample, console: Console) -
     console.rule(place)
     console.print(shown)
     if case.stratum == CLEAN:
-        console.print("Does it hold an item?  [y] yes  [n] no  [?] cannot tell  [b] back  [q] stop", markup=False)
-        return
-    numbered = "  ".join(f"[{number}] {name}" for number, name in enumerate(sample.environments, 1))
-    others = "  ".join(f"[{key}] {_MEANING[verdict]}" for key, verdict in _KEYS.items())
-    console.print(f"What licenses it?  {numbered}\n{others}  [b] back  [q] stop; several: 2 7", markup=False)
+        question = "Does it hold an item? y, n, ?"
+    else:
+        question = f"What licenses the item? 1 to {len(sample.environments)}, {', '.join(_KEYS)}"
+    console.print(f"{question} (h: help, b: back, q: stop)", markup=False, highlight=False)
+
+
+def _help(sample: Sample, console: Console) -> None:
+    """What the keys mean."""
+    table = Table(title="What licenses the item that is marked?", box=None, title_justify="left")
+    table.add_column(justify="right")
+    table.add_column()
+    known = load_phenomenon(sample.phenomenon).environments if sample.phenomenon in PHENOMENA else ()
+    words = {entry.name: [form for group in entry.licensors for form in group.forms] for entry in known}
+    for number, name in enumerate(sample.environments, 1):
+        shown = ", ".join(list(dict.fromkeys(words.get(name, ())))[:8])
+        table.add_row(str(number), f"{name.replace('_', ' ')}: {shown}" if shown else name)
+    for key, verdict in _KEYS.items():
+        table.add_row(key, _MEANING[verdict])
+    table.add_row("", "several, with a space between them, where several would do: 2 7")
+    console.print(table, highlight=False)
 
 
 def _ask(case: Case, sample: Sample, console: Console) -> list[str] | None:
@@ -183,11 +233,14 @@ def _ask(case: Case, sample: Sample, console: Console) -> list[str] | None:
         except (EOFError, KeyboardInterrupt):
             console.print()
             return None
+        if answer in ("h", ""):
+            _help(sample, console)
+            continue
         if answer in ("b", "q"):
             return [] if answer == "b" else None
         keys = _CLEAN_KEYS if case.stratum == CLEAN else _KEYS
         numbers = {} if case.stratum == CLEAN else {str(n): name for n, name in enumerate(sample.environments, 1)}
-        labels = [(keys | numbers).get(part) for part in answer.split()]
+        labels = [(keys | numbers).get(part) for part in answer.replace(",", " ").split()]
         if labels and None not in labels:
             return [label for label in labels if label is not None]
         console.print(f"not an answer: {answer!r}; one of {', '.join((*keys, *numbers, 'b', 'q'))}", markup=False)
@@ -198,7 +251,7 @@ def print_findings(sample: Sample, found: Findings, console: Console) -> None:
     table = Table(title=f"{sample.phenomenon}: how well it finds what licenses", box=box.SIMPLE_HEAD)
     table.title_justify = "left"
     for head in ("", "in the text", "right of judged", "precision [95%]", "recall [95%]"):
-        table.add_column(head, justify="left" if not head else "right", no_wrap=True)
+        table.add_column(head, justify="left" if not head else "right", overflow="fold")
     for name in sample.environments:
         one = found.precision[name]
         hits = f"{one.hits} of {one.judged}"
@@ -207,6 +260,9 @@ def print_findings(sample: Sample, found: Findings, console: Console) -> None:
     table.add_row("all environments", f"{total:,}", "", "", _share(found.overall), style="bold")
     console.print(table)
     missed = found.missed
+    judged = sum(one.judged for one in found.precision.values())
+    drawn = sum(case.stratum in sample.environments for case in sample.cases)
+    console.print(f"Judged so far: {judged} of {drawn} items with an environment.", highlight=False)
     console.print(
         f"Of {sample.sizes[CLEAN]:,} sentences without an item found, {missed.hits} of {missed.judged} judged hold "
         f"one: {_share(missed)}. Not to be told: {found.unclear} cases, left out.",

@@ -59,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=text,
             description=text,
-            epilog="Any field of the config can be overridden: --config.train.steps=2000 --config.seeds=0,1,2",
+            epilog="Any field of the config can be overridden: --config.train.steps=2000 --config.seeds=0,1,2. "
+            "Writes to run_dir, by default runs/NAME. Interventions (variants) are described in docs/corpus.md and in "
+            "npi_jax/corpus/interventions.py.",
             allow_abbrev=False,
         )
         command.add_argument("--config", required=name != "plan", help="a preset's name, or a config file")

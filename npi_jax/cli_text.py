@@ -18,7 +18,7 @@ def add_annotate(commands: Any) -> None:
             "  npi-jax annotate 'corpus/**/*.txt' --unit sentence --out npis.parquet\n"
             "  npi-jax annotate books/ --against en_core_web_sm     compare with dependency parses (extra: spacy)\n"
             "  npi-jax annotate books/ --phenomenon filler_gap_en\n"
-            "  npi-jax annotate books/ --tfds data/ --split train   with Apache Beam, as a TFDS data set (extra: beam)"
+            "  npi-jax annotate books/ --tfds data/                 with Apache Beam, as a TFDS data set (extra: beam)"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -30,7 +30,7 @@ def add_annotate(commands: Any) -> None:
     parser.add_argument("--against", metavar="MODEL", help="compare with parses of this spaCy model")
     parser.add_argument("--examples", type=int, default=0, help="sentences to show of each label")
     parser.add_argument("--tfds", metavar="FOLDER", help="write a TFDS data set of annotated text there, with Beam")
-    parser.add_argument("--split", default="train", help="of the data set: name of the split")
+    parser.add_argument("--validation", nargs="+", metavar="TEXT", help="of the data set: text of its second split")
     parser.add_argument(
         "--beam", action="append", metavar="OPTION", help="an option of the Beam pipeline, as --beam=--runner=..."
     )

@@ -318,13 +318,19 @@ class Config:
         for field, values in (("variants", self.variants), ("seeds", self.seeds)):
             if not values:
                 raise ValueError(f"{field} is empty; an experiment needs at least one")
-        phenomenon = load_phenomenon(self.corpus.phenomenon)
         for intervention in self.interventions:
-            intervention.check(phenomenon)
+            late = [at for step in (intervention.control_of or intervention).steps for at in step.at]
+            if late and max(late) >= self.train.steps:
+                raise ValueError(
+                    f"variant {str(intervention)!r}: step {max(late)} is not before train.steps={self.train.steps}"
+                )
         texts = [str(intervention) for intervention in self.interventions]
         for field, names in (("variants", texts), ("seeds", [str(seed) for seed in self.seeds])):
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{field}: {', '.join(sorted(repeated))} is there more than once")
+        if len(set(self.members)) < len(self.members):
+            twice = next(member for member in self.members if self.members.count(member) > 1)
+            raise ValueError(f"sweep: {twice} is there more than once")
         if self.checkpoints.every % self.score.every:
             raise ValueError(
                 f"checkpoints.every={self.checkpoints.every} is no multiple of score.every={self.score.every}; "
@@ -343,6 +349,19 @@ class Config:
         rows = self.train.batch_size // self.train.accumulate
         if rows % self.mesh.data:
             raise ValueError(f"mesh.data={self.mesh.data} does not divide the {rows} rows of a micro-batch")
+
+    def check_phenomenon(self) -> None:
+        """Refuse variants whose words mean nothing in the corpus' phenomenon.
+
+        Raises:
+            ConfigError: naming variant and word; `PhenomenonError` if there is no such phenomenon.
+        """
+        phenomenon = load_phenomenon(self.corpus.phenomenon)
+        for intervention in self.interventions:
+            try:
+                intervention.check(phenomenon)
+            except ValueError as error:
+                raise ConfigError(str(error)) from error
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:

@@ -120,10 +120,27 @@ def print_variants(prepared: Prepared, console: Console) -> None:
     # What no variant does needs no column.
     shown = [name for name, counts in columns.items() if any(counts) or name in ("removed", "unmatched")]
     changes = [[columns[name][row] for name in shown] for row in range(len(variants))]
-    console.print(_counts("what each variant changes (unmatched: not exactly)", shown, names, changes))
-    heads = [SHORT.get(label, label.replace("_", " ")) for label in phenomenon.labels]
+    console.print(_counts("what each variant changes", shown, names, changes))
+    console.print(
+        "unmatched: changes that could not be made exactly (no donor of that length, no counterpart of as many tokens, "
+        "no slot of that length); see docs/corpus.md",
+        highlight=False,
+    )
+    for variant in variants:
+        if variant.unreplaced:
+            words = ", ".join(f"{word} {count:,}" for word, count in list(variant.unreplaced.items())[:8])
+            said = f"{variant.intervention}: removed, since the table has nothing to replace them by: {words}"
+            console.print(said, highlight=False, markup=False)
+        if variant.intervention.steps and not (variant.removed or variant.edited or variant.injected):
+            console.print(f"{variant.intervention}: changes nothing", style="bold", highlight=False, markup=False)
+    short = {**SHORT, "ambiguous": "ambig.", "unlicensed": "none"}
+    heads = [short.get(label, label.replace("_", " ")) for label in phenomenon.labels]
     left = [v.items.tolist() for v in variants]
     console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, names, left))
+    legend = "; ".join(
+        f"{head}: {label.replace('_', ' ')}" for head, label in zip(heads, phenomenon.labels, strict=True)
+    )
+    console.print(legend, highlight=False)
     if any(v.contexts.sum() for v in variants):
         contexts = [v.contexts[: len(phenomenon.environments)].tolist() for v in variants]
         title = f"licensors left without {phenomenon.item} in their scope"
@@ -145,9 +162,11 @@ def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> No
 
 def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[int]]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("variant", no_wrap=True)
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=True)
+    # Long names are folded, so that numbers never are.
+    table.add_column("variant", overflow="fold", min_width=16)
+    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
+        width = max(len(f"{count:,}") for count in column)
+        table.add_column(head, justify="right", overflow="fold", min_width=max(width, min(len(head), 6)))
     for name, row in zip(names, rows, strict=True):
         table.add_row(name, *(f"{count:,}" for count in row))
     return table

@@ -13,7 +13,7 @@ import polars as pl
 from npi_jax.config import Config, CorpusConfig, SuiteConfig, TokenizerConfig
 from npi_jax.corpus import grammar, sources
 from npi_jax.corpus.cache import Say
-from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts
+from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts, tokenizer_digest
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus
 from npi_jax.corpus.texts import DATASET, Block, annotated_block, annotated_blocks
@@ -70,6 +70,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
     Raises:
         UserError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
     """
+    config.check_phenomenon()
     pipeline = make_pipeline(config.corpus, say, track)
     train_text, valid_text = texts(config.corpus, pipeline)
     tokenizer = make_tokenizer(config, train_text, pipeline)
@@ -99,7 +100,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
     facts = {
         "corpus_sha256": corpus.digest(),
         "valid_sha256": valid_corpus.digest(),
-        "vocabulary_sha256": _digest(tokenizer.token(index) for index in range(tokenizer.vocab_size)),
+        "vocabulary_sha256": tokenizer_digest(tokenizer),
         **{f"suite_{name}_sha256": _digest(map(repr, encoded.suite)) for name, encoded in suites.items()},
         **_code_digest(config),
         "phenomenon": corpus.phenomenon.name,

@@ -64,7 +64,9 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(str(error)) from error
     if len(rest) > 1:
         raise ConfigError(f"cannot read {' '.join(rest[1:])}; overrides are written --config.FIELD=VALUE")
-    return make_config(values.config.to_dict())
+    config = make_config(values.config.to_dict())
+    config.check_phenomenon()
+    return config
 
 
 def _overridable(values: Mapping[str, Any]) -> ConfigDict:

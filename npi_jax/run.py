@@ -223,6 +223,10 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
         lock.release()
 
 
+_NO_MATTER = ("corpus.processes", "corpus.cache")
+"""Fields that say how a run is made, not what is in it."""
+
+
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     stored_path = path / "config.json"
     # Through JSON, so that tuples and lists do not differ.
@@ -230,8 +234,10 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     if not stored_path.exists():
         write_json(stored_path, wanted)
         return
-    changes = list(_differences(read_json(stored_path), wanted))
-    if changes:
+    changes = [one for one in _differences(read_json(stored_path), wanted) if one[0] not in _NO_MATTER]
+    if changes and not any((path / name).exists() for name in ("checkpoints", "scores")):
+        write_json(stored_path, wanted)  # only prepared: nothing was trained that another configuration would spoil
+    elif changes:
         raise RunError(
             f"{path} was started with another configuration:\n"
             + "\n".join(f"  {field}: {old!r} there, {new!r} now" for field, old, new in changes)

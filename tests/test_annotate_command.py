@@ -23,7 +23,7 @@ def test_what_was_found_is_counted_shown_and_written(text, tmp_path, capsys):
     assert main(["annotate", str(text), "--examples", "1", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "3 NPIs" in said
-    assert "determiner_negation: Nobody has ever left.  (Nobody)" in said
+    assert "determiner_negation: Nobody has [ever] left.  (Nobody)" in said
     frame = pl.read_parquet(out)
     assert frame["environment"].to_list() == ["determiner_negation", "simple_question", "ambiguous"]
     assert frame["licensor"].to_list() == ["Nobody", "Did", None]
@@ -44,6 +44,9 @@ def test_another_phenomenon_and_csv(text, tmp_path):
         (["--out", "x.txt"], "must end in .parquet or .csv"),
         (["--phenomenon", "npi_de"], "'npi_de': no such file"),
         (["--against", "en_of_mine"], "en_of_mine"),
+        (["--examples", "-1"], "--examples -1"),
+        (["--tfds", "x", "--out", "x.csv"], "--out: not together with --tfds"),
+        (["--validation", "x"], "are for --tfds"),
     ],
 )
 def test_faults_come_before_work(text, flags, message, capsys):
@@ -79,3 +82,10 @@ def test_kappa():
     share, kappa = annotate_command.agreement(Counter())
     assert math.isnan(share)
     assert kappa is None
+
+
+def test_json_lines_need_a_field(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"t": "Nobody ever came."}\n')
+    assert main(["annotate", str(tmp_path / "a.jsonl")]) == 1
+    assert "name the field that holds the text (--field)" in capsys.readouterr().err
+    assert main(["annotate", str(tmp_path / "a.jsonl"), "--field", "t"]) == 0

@@ -88,6 +88,16 @@ def test_the_report_needs_no_terminal_and_no_sentences(folder, capsys):
         audit_command.audit(arguments(folder), Judge("q"))
 
 
+def test_another_sample_than_asked_for_is_refused(folder):
+    audit_command.audit(arguments(folder), Judge("q"))
+    audit_command.audit(arguments(folder), Judge("h", "q"))
+    with pytest.raises(UserError, match=r"drawn otherwise \(clean, seed\)"):
+        audit_command.audit(arguments(folder, "--seed", "3", "--clean", "7"), Judge("q"))
+    (folder / "file").write_text("")
+    with pytest.raises(UserError, match="a file; name a folder"):
+        audit_command.audit(arguments(folder, "--out", str(folder / "file")), Judge("q"))
+
+
 def test_faults_are_named(folder, capsys):
     assert main(["audit", "--out", str(folder / "nothing")]) == 1
     assert "holds no sample yet" in capsys.readouterr().err
@@ -95,6 +105,11 @@ def test_faults_are_named(folder, capsys):
     (folder / "o" / "judgements.jsonl").write_text('{"document": "a"}\n')
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 1
     assert "judgements.jsonl, line 1: not a judgement" in capsys.readouterr().err
+    (folder / "o" / "judgements.jsonl").write_text(
+        '{"document": "a", "sentence": 1, "start": 0, "labels": ["adverb"]}\n'
+    )
+    assert main(["audit", "--out", str(folder / "o"), "--report"]) == 1
+    assert "no label 'adverb'" in capsys.readouterr().err
     found = json.loads((folder / "o" / "sample.json").read_text())
     del found["sizes"]
     (folder / "o" / "sample.json").write_text(json.dumps(found))

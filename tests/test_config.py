@@ -43,7 +43,8 @@ def test_variants_may_be_written_in_one_string():
         ({"nam": "x"}, "nam = 'x': there is no such field; valid are name, run_dir"),
         ({"model__hidden": 0}, "LSTMConfig.hidden is 0"),
         ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer, custom"),
-        ({"variants": ("full", "without(x)")}, "'x' is no word of selections in npi_en; there are adverbs"),
+        ({"variants": ("full", "without(")}, "variant 'without(': its brackets do not close"),
+        ({"variants": ("full", "inject(npi, 2, 3, 10)")}, "step 10 is not before train.steps=10"),
         ({"variants": ("full", "full")}, "full is there more than once"),
         ({"seeds": ()}, "seeds is empty"),
         ({"seeds": (-1,)}, "seeds.0 = -1"),
@@ -70,3 +71,11 @@ def test_a_config_cannot_be_changed():
     config = make_config(tiny_values())
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.name = "other"  # type: ignore[misc]
+
+
+def test_words_of_variants_are_those_of_the_phenomenon():
+    config = make_config(tiny_values(variants=("full", "without(x)")))
+    with pytest.raises(ConfigError, match="'x' is no word of selections in npi_en; there are adverbs"):
+        config.check_phenomenon()
+    other = {"source": "text", "paths": ("a",), "valid_paths": ("b",), "phenomenon": "filler_gap_en"}
+    make_config(tiny_values(variants=("without(wh_question)",), corpus=other)).check_phenomenon()

@@ -25,6 +25,11 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     with claim_run(tmp_path, CONFIG):
         pass
     changed = CONFIG | {"train": {"steps": 4, "rates": (1, 2), "new": 0}}
+    # Only prepared so far: nothing is spoiled.
+    for config in (changed, CONFIG):
+        with claim_run(tmp_path, config) as run:
+            assert run.config["train"]["steps"] == config["train"]["steps"]
+    (tmp_path / "scores").mkdir()
     with pytest.raises(RunError) as caught, claim_run(tmp_path, changed):
         pass
     assert "train.steps: 3 there, 4 now" in str(caught.value)

@@ -126,7 +126,7 @@ def _spearman(one: Sequence[float], other: Sequence[float]) -> tuple[float | Non
     if len(one) < 4 or min(np.ptp(one), np.ptp(other)) == 0:
         return None, None, None
     found = float(stats.spearmanr(one, other).statistic)
-    if abs(found) == 1.0:
+    if math.isclose(abs(found), 1.0):
         return found, None, None
     arm = stats.norm.ppf(0.975) * math.sqrt((1 + found**2 / 2) / (len(one) - 3))
     return found, math.tanh(math.atanh(found) - arm), math.tanh(math.atanh(found) + arm)

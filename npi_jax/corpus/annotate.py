@@ -1,6 +1,5 @@
 """Finds a phenomenon's items in tokenized text, and what licenses each, by its table and a shallow parse."""
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 
 from npi_jax.corpus import wordclasses as wc
@@ -56,7 +55,7 @@ class Annotator:
         """Find the items of a sentence and the licensor of each.
 
         Args:
-            words: one sentence as `split_words` splits it ("do n't", "can not"), in any case.
+            words: one sentence as `split_words` splits it ("do n't", "can not"), in lower, upper or title case.
             contexts: also report licensors that have no item in their scope (``npi=None``).
 
         Returns:
@@ -164,8 +163,8 @@ class _Reading:
 
     def _note(self, index: int) -> None:
         clause = self.clauses.stack[-1]
-        for mark in clause.marks:
-            self.licensors.setdefault(mark.position, (mark, clause))
+        if clause.marks:  # at most one is new
+            self.licensors.setdefault(clause.marks[-1].position, (clause.marks[-1], clause))
         question = self.annotator.question
         if question and clause.inverted == index and self._asks(index):
             self.licensors[index] = (Mark(question, index, "question"), clause)
@@ -260,11 +259,17 @@ class _Reading:
         return min(first, last), last
 
 
-@functools.lru_cache(maxsize=8)
+_ANNOTATORS: dict[str, Annotator] = {}
+
+
 def annotator(name: str = "npi_en") -> Annotator:
     """The annotator of a phenomenon (see `load_phenomenon`); for `npi_en` one that knows the grammar's own forms."""
     phenomenon = load_phenomenon(name)
-    return Annotator(phenomenon, own_forms() if phenomenon is NPI_EN else None)
+    # By what the table says, not by its name: the file may have been changed since.
+    if phenomenon.digest not in _ANNOTATORS:
+        own = own_forms() if phenomenon.digest == NPI_EN.digest else None
+        _ANNOTATORS[phenomenon.digest] = Annotator(phenomenon, own)
+    return _ANNOTATORS[phenomenon.digest]
 
 
 def annotate(words: Sequence[str], *, contexts: bool = False) -> tuple[Annotation, ...]:

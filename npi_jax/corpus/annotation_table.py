@@ -13,9 +13,9 @@ DTYPES = {
     "sentence": np.int64,
     "label": np.int16,
     "item": np.int16,
-    "licensor": np.int16,
-    "start": np.int16,
-    "stop": np.int16,
+    "licensor": np.int32,
+    "start": np.int32,
+    "stop": np.int32,
 }
 """The columns, in order, with their dtypes."""
 

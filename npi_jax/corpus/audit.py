@@ -216,7 +216,8 @@ def estimate(sample: Sample, verdicts: Mapping[Key, Sequence[str]], *, seed: int
         interval the shares of each stratum (right, licensed elsewhere, not licensed) are drawn from their posterior:
         the low end under a Jeffreys prior, so that a stratum without an error seen does not count as free of errors,
         the high end without, so that what was not seen counts as absent. The recall of a rare environment has a low
-        end far down for that reason: its misses may hide in the large strata.
+        end far down for that reason: its misses may hide in the large strata. As long as a stratum has no judgement,
+        nothing is said of recall.
     """
     environments = sample.environments
     judged: dict[str, list[Sequence[str]]] = {name: [] for name in sample.sizes}
@@ -255,6 +256,8 @@ def _recall(
 ) -> Estimate:
     """Of the items that the wanted environments license, the share that was given one that licenses them."""
     # The first row is the estimate itself, then draws with the prior, then without.
+    if any(size and not judged[name] for name, size in sample.sizes.items() if name != CLEAN):
+        return Estimate(float("nan"), 0.0, 1.0, 0, 0)
     found, there = np.zeros(1 + 2 * _DRAWS), np.zeros(1 + 2 * _DRAWS)
     n_judged = n_hits = 0
     for name, size in sample.sizes.items():

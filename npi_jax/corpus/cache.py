@@ -30,7 +30,8 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
     """The folder that `make` has made for a key: one that is there, or a new one.
 
     It is made under a temporary name and renamed when it is whole, so that what a killed process leaves is never taken
-    for whole; such leftovers are removed. A second process that asks for the same folder waits for the first.
+    for whole; the next process that makes the same folder removes it. A second process that asks for a folder that is
+    being made waits for the first.
 
     Args:
         root: of the cache, see `cache_folder`.
@@ -59,7 +60,7 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
             f"the cache {root} cannot be written ({error.strerror or error}); set NPI_JAX_CACHE or corpus.cache to a "
             "folder that can"
         ) from error
-    with lock:
+    try:
         if folder.is_dir():
             return folder
         temporary = folder.with_name(f".{name}.part")
@@ -71,6 +72,8 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        lock.release()
     return folder
 
 

@@ -72,15 +72,18 @@ class Columns(Mapping[str, np.ndarray]):
         folder: as a `ColumnWriter` left it.
 
     Raises:
-        UserError: naming the file that is missing or has not the length that was noted.
+        UserError: naming the file that is missing, or has not the length or content that was noted; all are read once.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        if not (folder / _INDEX).is_file():
+            raise _damaged(folder / _INDEX, "missing")
         index = read_json(folder / _INDEX)
         self.facts: dict[str, Any] = index["facts"]
         self.digests: dict[str, str] = {name: entry["sha256"] for name, entry in index["columns"].items()}
         self._arrays = {name: _map(folder / f"{name}.bin", entry) for name, entry in index["columns"].items()}
+        self._verify()
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -91,12 +94,7 @@ class Columns(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._arrays)
 
-    def verify(self) -> None:
-        """Read all files and compare them with the digests that were noted.
-
-        Raises:
-            UserError: naming the file that was changed.
-        """
+    def _verify(self) -> None:
         for name, digest in self.digests.items():
             path = self.folder / f"{name}.bin"
             with path.open("rb") as file:

@@ -1,7 +1,9 @@
 """Donors: what stands in a slot whose sentence was taken out."""
 
+from collections.abc import Mapping
+
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from npi_jax.corpus.layout import Pieces
 from npi_jax.corpus.rows import generator
@@ -36,20 +38,28 @@ class Donors:
         rank[order] = np.arange(len(order)) - np.repeat(starts, counts)
         return rank
 
-    def fill(self, slots: Integer[np.ndarray, " slots"]) -> tuple[Pieces, int]:
-        """What fills the slots, and how many of them not one donor of the very length fills."""
-        if len(slots) and not self._pools:
+    def fill(
+        self, slots: Integer[np.ndarray, " slots"], barred: Bool[np.ndarray, " sentences"] | None = None
+    ) -> tuple[Pieces, int]:
+        """What fills the slots, and how many of them not one donor of the very length fills.
+
+        Args:
+            slots: in increasing order.
+            barred: sentences that are no donors here, such as those that are removed themselves.
+        """
+        pools = self._pools if barred is None else _allowed(self._pools, barred)
+        if len(slots) and not pools:
             raise UserError("no sentence without an NPI is left to fill slots with; use corpus.removal='delete'")
         pieces: list[tuple[int, int, int, int]] = []
         sentence = np.full(len(slots), -1, np.int64)
         for length in np.unique(self._lengths[slots]).tolist():
-            pool = self._pools.get(length)
+            pool = pools.get(length)
             if pool is not None:
                 where = np.flatnonzero(self._lengths[slots] == length)
                 sentence[where] = self._exact(slots[where], pool)
         unmatched = np.flatnonzero(sentence < 0)
         for slot in slots[unmatched].tolist():
-            pieces += self._pieces(slot, int(self._lengths[slot]))
+            pieces += self._pieces(pools, slot, int(self._lengths[slot]))
         exact = sentence >= 0
         columns = np.array(pieces, np.int64).reshape(-1, 4).T
         slot = np.concatenate([slots[exact], columns[0]])
@@ -72,16 +82,28 @@ class Donors:
         donors[itself] = pool[(self._rank[slots[itself]] + 1) % len(pool)]
         return np.where(donors == slots, -1, donors)
 
-    def _pieces(self, slot: int, room: int) -> list[tuple[int, int, int, int]]:
+    def _pieces(self, pools: Mapping[int, np.ndarray], slot: int, room: int) -> list[tuple[int, int, int, int]]:
         """Fill one slot without a donor of its length: with a longer one cut, else several shorter ones."""
         pieces = []
         start = 0
         while room:
-            usable = [length for length, pool in self._pools.items() if len(pool) > 1 or pool[0] != slot]
+            usable = [length for length, pool in pools.items() if len(pool) > 1 or pool[0] != slot]
             if not usable:
                 raise UserError("the only sentence without an NPI cannot replace itself; give more text")
             fitting = min((length for length in usable if length >= room), default=max(usable))
             take = min(room, fitting)
-            pieces.append((slot, int(self._exact(np.array([slot]), self._pools[fitting])[0]), start, take))
+            pieces.append((slot, int(self._exact(np.array([slot]), pools[fitting])[0]), start, take))
             start, room = start + take, room - take
         return pieces
+
+    def draw(self, length: int, rng: np.random.Generator, *, other_than: int) -> int | None:
+        """A donor of a length at random, not the given sentence; None if there is none."""
+        pool = self._pools.get(length, np.zeros(0, np.int64))
+        pool = pool[pool != other_than]
+        return int(rng.choice(pool)) if len(pool) else None
+
+
+def _allowed(pools: Mapping[int, np.ndarray], barred: np.ndarray) -> dict[int, np.ndarray]:
+    """Pools without the barred sentences; those that lose none stay as they are, and so do their donors."""
+    left = {length: pool[~barred[pool]] for length, pool in pools.items()}
+    return {length: pool for length, pool in left.items() if len(pool)}

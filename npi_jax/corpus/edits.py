@@ -1,5 +1,6 @@
 """Sentences with a licensor or an item replaced by what does not license, or needs no licensor."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.rows import generator
 from npi_jax.corpus.store import Corpus
 from npi_jax.corpus.tokenizer import Tokenizer, split_spans
-from npi_jax.corpus.words import split_words
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Editor:
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, annotator: Annotator, seed: int) -> None:
         self.corpus, self.tokenizer, self.annotator, self.seed = corpus, tokenizer, annotator, seed
         self._items = corpus.phenomenon.items
+        self.without_counterpart: Counter[str] = Counter()
+        """Words for which the table has nothing to replace them by, and in how many sentences."""
         self._contrasts: dict[tuple[str, str], tuple[str, ...]] = {
             (entry.name, form): group.contrasts_of(form)
             for entry in corpus.phenomenon.environments
@@ -57,7 +59,8 @@ class Editor:
             rows: what to replace (``"licensor"`` or ``"npi"``) of which rows of the corpus' annotations.
 
         Returns:
-            None if a word has no counterpart, or no choice of them takes as many tokens as before.
+            None if a word has no counterpart, or none of the choices tried takes as many tokens as before: with several
+            words to replace, as many choices as the word with most counterparts has.
         """
         text = self.corpus.text[sentence]
         spans = split_spans(text)
@@ -65,21 +68,29 @@ class Editor:
         for what, row in rows:
             place, choices = self._choices(what, row, [word for word, _, _ in spans])
             if not choices:
+                words = " ".join(word for word, _, _ in spans[slice(*place)]).lower()
+                self.without_counterpart[words if place[0] >= 0 else "(no licensor)"] += 1
                 return None
             swaps[place] = choices
-        wanted = int(self.corpus.lengths[sentence])
+        wanted, room = len(self.tokenizer.encode(text).ids), int(self.corpus.lengths[sentence]) - 1
         rng = generator(self.seed, f"edit {sentence}")
         orders = {place: rng.permutation(len(choices)) for place, choices in swaps.items()}
         for turn in range(max(map(len, swaps.values()))):
             chosen = {p: swaps[p][orders[p][turn % len(swaps[p])]] for p in swaps}
             written = _rewrite(text, spans, chosen)
-            ids = self.tokenizer.encode(written).ids
-            if len(ids) + 1 == wanted:
-                words = split_words(written)
-                found = self.annotator.annotate(words, contexts=True)
-                table = AnnotationTable.from_sentences([found], self.corpus.phenomenon)
-                return Edited(written, np.append(ids, self.corpus.eos).astype(self.corpus.tokens.dtype), table)
+            if len(self.tokenizer.encode(written).ids) == wanted:
+                return self._edited(written, room)
         return None
+
+    def _edited(self, text: str, room: int) -> Edited:
+        """A sentence with its annotations, cut where its original was."""
+        encoding, spans = self.tokenizer.encode(text), split_spans(text)
+        found = self.annotator.annotate([word for word, _, _ in spans], contexts=True)
+        table = AnnotationTable.from_sentences([found], self.corpus.phenomenon)
+        end = int(encoding.offsets[min(room, len(encoding.ids)) - 1, 1])
+        kept = sum(word_end <= end for _, _, word_end in spans)
+        table = table.where(np.maximum(table.stop, table.licensor + 1) <= kept)
+        return Edited(text, np.append(encoding.ids[:room], self.corpus.eos).astype(self.corpus.tokens.dtype), table)
 
     def _choices(self, what: str, row: int, words: list[str]) -> tuple[tuple[int, int], tuple[str, ...]]:
         table = self.corpus.annotations

@@ -67,7 +67,10 @@ class Injector:
         """Which sentences take which slots of a batch: those of the same length, drawn at random."""
         corpus, lengths = self.renderer.corpus, self.renderer.lengths
         table = corpus.annotations
-        slots = rng.permutation(np.flatnonzero(np.isin(self.layout.packing.row, batch)))
+        # Slots whose own sentence holds no item: nothing else is then taken out, and a control finds the same slots.
+        slots = np.flatnonzero(np.isin(self.layout.packing.row, batch))
+        holding = np.isin(self.layout.own[slots], table.sentence[table.holds_item])
+        slots = rng.permutation(slots[~holding])
         room = lengths[self.layout.own[slots]]
         free = np.ones(len(slots), bool)
         pairs: list[tuple[int, int]] = []
@@ -81,12 +84,21 @@ class Injector:
                 if len(fitting):
                     free[fitting[0]] = False
                     pairs.append((int(slots[fitting[0]]), sentence))
-        slot, sentence = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
         if self.donors is not None:
-            own = self.layout.own[slot]
-            filled, _ = self.donors.fill(own)
-            return Pieces(slot[np.searchsorted(own, filled.slot)], filled.sentence, filled.start, filled.length)
+            pairs = self._without_items(pairs, rng)
+        slot, sentence = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
         return Pieces.whole(slot, sentence, lengths)
+
+    def _without_items(self, pairs: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[tuple[int, int]]:
+        """The same slots, with item-free sentences of the same lengths; a slot for which there is none is left out."""
+        assert self.donors is not None
+        found = []
+        for slot, sentence in pairs:
+            length = int(self.renderer.lengths[sentence])
+            donor = self.donors.draw(length, rng, other_than=int(self.layout.own[slot]))
+            if donor is not None:
+                found.append((slot, donor))
+        return found
 
     def _render(self, batch: np.ndarray, put: Pieces) -> np.ndarray:
         """Pool rows of a batch, those that something was put into rendered anew."""

@@ -11,10 +11,12 @@
     no_npi  without(E)  only(E)           short for remove(npi), remove(E & npi), keep_only(E)
     downsample(E, SHARE)                  of one word, short for downsample(E & npi, SHARE)
 
-Selections are those of `npi_jax.corpus.selection`. A corpus is a sequence of *slots*, each holding one sentence. A
-variant says which slots lose their sentence. By default the slot is refilled with a donor, an item-free sentence of the
-same number of tokens, so that all variants have the same tokens at the same places everywhere else. Which donor a slot
-would get does not depend on the variant: two variants that empty the same slot fill it with the same sentence.
+Selections are those of `npi_jax.corpus.selection`; they look at the text as it is before any change, and removing
+beats replacing. A corpus is a sequence of *slots*, each holding one sentence. A variant says which slots lose their
+sentence. By default the slot is refilled with a donor, an item-free sentence of the same number of tokens that is not
+removed or edited itself, so that all variants have the same tokens at the same places everywhere else. Which donor a
+slot would get does not depend on the variant: two variants that empty the same slot fill it with the same sentence,
+unless one of them changes that very sentence.
 """
 
 import re
@@ -74,14 +76,14 @@ class Step:
         short = self.kind == "downsample" and name is not None
         arguments = [*([self.what] if self.what else []), str(word(name) if short and name else self.selection)]
         if self.kind == "downsample":
-            arguments.append(f"{self.share:g}")
+            arguments.append(f"{self.share:.12g}")
         if self.kind == "inject":
             arguments += [str(number) for number in (self.count, *self.at)]
         return f"{self.kind}({', '.join(arguments)})"
 
 
 def _environment(selection: Selection) -> str | None:
-    """E of ``E & npi``."""
+    """E of ``E & npi``, which is how `parse_selection` puts it."""
     if selection.operator == "&" and len(selection.parts) == 2 and selection.parts[1] == NPI:
         return selection.parts[0].word or None
     return None
@@ -198,6 +200,8 @@ def split_outside(text: str, sign: str) -> list[str]:
 
 
 def _call(text: str, part: str) -> tuple[str, list[str]]:
+    if part.count("(") != part.count(")"):
+        raise ValueError(f"variant {text!r}: its brackets do not close")
     match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", part, flags=re.DOTALL)
     name, inside = match.groups() if match else (None, None)
     if name not in _USAGE:
@@ -236,7 +240,7 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
             found = [Step("downsample", chosen, share=_share(share))]
         case "replace", [what, selection] if what in REPLACED:
             found = [Step("replace", parse_selection(selection), what=what)]
-        case "inject", [selection, count, *at] if at and all(one.isdecimal() for one in (count, *at)):
+        case "inject", [selection, count, *at] if at and all(one.isdecimal() for one in (count, *at)) and int(count):
             found = [Step("inject", parse_selection(selection), count=int(count), at=tuple(map(int, at)))]
     if found is None:
         raise ValueError(f"write it as {_USAGE[name]}")
@@ -299,7 +303,7 @@ def changes(
         removed = target.removed.copy()
         for _, rows in target.replaced:
             removed[table.sentence[rows]] = True
-        chosen, missing = _length_matched(removed, ~holding, lengths, generator(seed, str(intervention)))
+        chosen, missing = _length_matched(removed, ~holding & ~removed, lengths, generator(seed, str(intervention)))
         return Change(chosen, (), target.injected, missing)
     removed = np.zeros(len(lengths), bool)
     replaced, injected = [], []

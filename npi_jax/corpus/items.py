@@ -82,10 +82,10 @@ class ItemFinder:
         # Longer forms first: of two that start alike the longer counts.
         for form, (entry, owner) in sorted(forms.items(), key=lambda pair: -len(pair[0])):
             self._by_first.setdefault(form[0], []).append((form, entry, owner))
-        # The rarest word would be best; the last is rarer than the first in every phenomenon so far ("at all").
-        last = {form[-1] for form in forms}
-        self.triggers = frozenset(written for word in last for written in (word, word.capitalize(), word.upper()))
-        """A word of every form, as it may be written: a sentence without any of them holds no item."""
+        # Of each form the longest word, which is likely to be its rarest.
+        longest = {max(form, key=len) for form in forms}
+        self.triggers = frozenset(written for word in longest for written in (word, word.capitalize(), word.upper()))
+        """A word of every form, as it is usually written: a sentence without any of them holds no item."""
 
     def shared_forms(self, words: Sequence[str]) -> list[str]:
         """The words with every form of an environment's own written as the shared one."""

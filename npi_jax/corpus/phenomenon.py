@@ -42,6 +42,9 @@ _FOLDER = Path(__file__).parent / "phenomena"
 PHENOMENA: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 """The phenomena that come with the package."""
 
+SELECTION_WORDS: tuple[str, ...] = ("npi", "item", "licensed", "weak", "strong")
+"""Words that selections understand for every phenomenon."""
+
 EDGE = "^"
 """In conditions: the start (before the first word) or the end (after the last) of a sentence."""
 
@@ -80,8 +83,9 @@ class Item:
         forms: the forms that are reported under this name; the name alone if empty.
         strength: ``"weak"`` or ``"strong"``, for selections (`npi_jax.corpus.selection`).
         counterparts: what stands in the same place and needs no licensor.
-        before, after: the word before or after must be one of these, if there are any.
-        not_before, not_after: right before or right after one of these words it is no item ("ever since").
+        before, after: it must stand right before, or right after, one of these words, if there are any: with
+            ``before = ["is"]`` it is found in "there is".
+        not_before, not_after: right before, or right after, one of these words it is no item ("ever since").
         not_in: phrases in which it is no item ("at any rate").
         joins: it may also join two words of open classes, and then is no item ("sheer yet crumbling").
         not_with_later: words that must not follow anywhere in the sentence ("either ... or").
@@ -108,10 +112,21 @@ class Item:
     unlicensed: Literal["unlicensed", "ambiguous", "no_item"] = "unlicensed"
     grammar: Grammar | None = None
 
+    def __post_init__(self) -> None:
+        if bad := [form for form in self.forms if not form or form != " ".join(form.lower().split())]:
+            raise ValueError(f"forms must be words in lower case with one space between them, not {bad[0]!r}")
+        _check_conditions(self.before, self.after, self.not_before, self.not_after, self.free_after)
+
     @property
     def all_forms(self) -> Words:
         """Every form, the name's first."""
         return tuple(dict.fromkeys((self.name, *self.forms))) if self.forms else (self.name,)
+
+
+def _check_conditions(*conditions: Words) -> None:
+    for words in conditions:
+        if bad := [word for word in words if not word or " " in word or word != word.lower()]:
+            raise ValueError(f"conditions are single words in lower case, not {bad[0]!r}")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -150,8 +165,11 @@ class Licensor:
     def __post_init__(self) -> None:
         if not self.forms and not self.suffix:
             raise ValueError("a licensor needs forms or a suffix")
-        if spaced := [form for form in self.forms if " " in form or form != form.lower()]:
+        if spaced := [form for form in self.forms if not form or " " in form or form != form.lower()]:
             raise ValueError(f"forms must be single words in lower case, not {spaced[0]!r}; use before and after")
+        if self.except_ and not self.suffix:
+            raise ValueError("except is for licensors with a suffix")
+        _check_conditions(self.before, self.after, self.not_before, self.not_after, self.skip)
         if strange := set(self.contrasts) - set(self.forms):
             raise ValueError(f"contrasts has {sorted(strange)[0]!r}, which is not in forms")
 
@@ -176,7 +194,7 @@ class Environment:
 
     name: Annotated[str, Field(pattern=_NAME)]
     scope: Scope
-    licensors: tuple[Licensor, ...]
+    licensors: Annotated[tuple[Licensor, ...], Field(min_length=1)]
 
     @property
     def contrasts(self) -> dict[str, Words]:
@@ -218,8 +236,21 @@ class Phenomenon:
                 raise ValueError(f"{what}: there are none")
             if repeated := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{what}: {', '.join(sorted(repeated))} is there more than once")
-        if taken := set(self.environment_names) & ({*RESIDUALS, "item", "npi"} | set(self.item_names)):
-            raise ValueError(f"environments: {sorted(taken)[0]!r} is a word of selections already; take another name")
+        reserved = {*RESIDUALS, *SELECTION_WORDS}
+        for what, taken in (
+            ("environments", set(self.environment_names) & (reserved | set(self.item_names))),
+            ("items", set(self.item_names) & reserved),
+        ):
+            if taken:
+                raise ValueError(f"{what}: {sorted(taken)[0]!r} is a word of selections already; take another name")
+        if [entry.scope for entry in self.environments].count("question") > 1:
+            raise ValueError("environments: only one may have the scope 'question'")
+        forms = [form for entry in self.items for form in entry.all_forms]
+        if repeated := {form for form in forms if forms.count(form) > 1}:
+            raise ValueError(f"items: the form {sorted(repeated)[0]!r} is that of two items")
+        direct = {name for entry in self.environments for group in entry.licensors for name in group.direct}
+        if unknown := direct - set(self.item_names):
+            raise ValueError(f"environments: direct has {sorted(unknown)[0]!r}, which is no item")
         if any(group.scope is None for group in self.outside):
             raise ValueError("outside: every licensor there needs a scope")
         for entry in self.items:

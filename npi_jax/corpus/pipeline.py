@@ -27,7 +27,7 @@ from npi_jax.corpus.rows import generator
 from npi_jax.corpus.sources import Document
 from npi_jax.corpus.store import Corpus, encode_store
 from npi_jax.corpus.texts import AnnotatedStore, Block, Text, write_blocks, write_documents
-from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer
 from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, variant_table
 from npi_jax.errors import UserError
 from npi_jax.files import read_json, read_table, write_json, write_table
@@ -113,6 +113,7 @@ class Pipeline:
                 folder,
                 text.store,
                 tokenizer,
+                self.table,
                 row_length=row_length,
                 chosen=text.chosen,
                 processes=self.processes if len(text.text) > _MANY else 1,
@@ -265,7 +266,7 @@ def _save_variants(folder: Path, variants: Sequence[Variant], phenomenon: Phenom
     write_table(folder / "corpus.parquet", variant_table(variants, phenomenon.labels))
 
 
-_PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected")
+_PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "unreplaced")
 
 
 def _load_variants(folder: Path) -> list[Variant]:
@@ -285,9 +286,9 @@ def _load_variants(folder: Path) -> list[Variant]:
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """SHA-256 over a tokenizer's entries and the kind it is of."""
-    settings = (
-        f"{type(tokenizer).__name__} {getattr(tokenizer, 'lowercase', '')} {getattr(tokenizer, 'fingerprint', '')}"
-    )
+    if isinstance(tokenizer, LibraryTokenizer):  # tokens that are parts of characters look alike: take all of it
+        return hashlib.sha256(tokenizer.serialized().encode()).hexdigest()
+    settings = f"{type(tokenizer).__name__} {getattr(tokenizer, 'lowercase', '')}"
     sha = hashlib.sha256(settings.encode())
     for index in range(tokenizer.vocab_size):
         sha.update(tokenizer.token(index).encode() + b"\n")

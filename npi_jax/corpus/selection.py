@@ -19,10 +19,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from npi_jax.corpus.annotation_table import AnnotationTable
-from npi_jax.corpus.phenomenon import Phenomenon
+from npi_jax.corpus.phenomenon import SELECTION_WORDS, Phenomenon
 
 _TOKEN = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\"|([\w\-]+)|([&|!()]))")
-_WORDS = ("npi", "item", "licensed", "weak", "strong")
 
 AnnotationMask = Bool[np.ndarray, " rows"]
 
@@ -43,7 +42,8 @@ class Selection:
 
     def __str__(self) -> str:
         if not self.operator:
-            return self.word if re.fullmatch(r"[\w\-]+", self.word) else f"'{self.word}'"
+            quote = '"' if "'" in self.word else "'"
+            return self.word if re.fullmatch(r"[\w\-]+", self.word) else f"{quote}{self.word}{quote}"
         if self.operator == "!":
             return f"!{self.parts[0]._inner('!')}"
         return f" {self.operator} ".join(part._inner(self.operator) for part in self.parts)
@@ -64,7 +64,7 @@ class Selection:
         Raises:
             ValueError: naming the word and what would be valid.
         """
-        known = (*phenomenon.labels, *phenomenon.item_names, *_WORDS)
+        known = (*phenomenon.labels, *phenomenon.item_names, *SELECTION_WORDS)
         for word in self.words:
             if word not in known:
                 raise ValueError(
@@ -151,7 +151,11 @@ class _Parser:
         while self.token == (False, sign):
             self.advance()
             parts.append(part())
-        return parts[0] if len(parts) == 1 else Selection(sign, parts=tuple(parts))
+        if len(parts) == 1:
+            return parts[0]
+        # "npi & only" is "only & npi": one text for one selection.
+        parts.sort(key=lambda part: part == NPI)
+        return Selection(sign, parts=tuple(parts))
 
     def one(self) -> Selection:
         if self.token is None:
@@ -159,7 +163,7 @@ class _Parser:
         is_word, text = self.token
         self.advance()
         if is_word:
-            return word(text)
+            return NPI if text == "item" else word(text)
         if text == "!":
             return Selection("!", parts=(self.one(),))
         if text == "(":

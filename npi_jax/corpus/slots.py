@@ -72,7 +72,7 @@ class SlotLog:
 
         Args:
             text: the sentences of the corpus.
-            per_action: at most so many.
+            per_action: at most so many; of edited sentences, all.
             seed: of the draw.
 
         Returns:
@@ -80,7 +80,9 @@ class SlotLog:
         """
         rows = []
         for _, changed in self.table().group_by("variant", "action", maintain_order=True):
-            for row in changed.sample(min(per_action, len(changed)), seed=seed).iter_rows(named=True):
+            edited = changed["action"][0] == EDITED
+            chosen = changed if edited else changed.sample(min(per_action, len(changed)), seed=seed)
+            for row in chosen.iter_rows(named=True):
                 variant, slot, donor = row["variant"], row["slot"], row["donor"]
                 after = "" if donor is None else text[donor]
                 if row["action"] == EDITED:

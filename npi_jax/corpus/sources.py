@@ -184,7 +184,15 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
 
 
 def read_files(paths: Paths, *, unit: str = "document", field: str = "") -> Iterator[Document]:
-    """`read_jsonl` where a field is named, `read_text` otherwise."""
+    """`read_jsonl` where a field is named, `read_text` otherwise.
+
+    Raises:
+        SourceError: as these do, and if JSON lines are named without a field.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    lines = [path for path in given if str(path).removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")]
+    if lines and not field:
+        raise SourceError(f"{lines[0]}: these are JSON lines; name the field that holds the text (--field)")
     return read_jsonl(paths, field=field, unit=unit) if field else read_text(paths, unit=unit)
 
 
@@ -346,7 +354,12 @@ def _json_field(record: dict[str, Any], field: str, where: str) -> str:
         raise SourceError(f"{where}: no field {field!r}; there are {', '.join(map(repr, record)) or 'none'}")
     if not isinstance(record[field], str):
         raise SourceError(f"{where}: the field {field!r} is a {type(record[field]).__name__}, not a string")
-    return record[field]
+    text = record[field]
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{where}: the field {field!r} holds half a character (a lone surrogate)") from error
+    return text
 
 
 def tfds_source(name: str, split: str, data_dir: str | Path | None, download: bool = False) -> Any:

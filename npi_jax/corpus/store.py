@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from npi_jax.corpus.annotation_table import DTYPES, AnnotationTable
-from npi_jax.corpus.annotations import Annotation
+from npi_jax.corpus.annotations import UNLICENSED, Annotation
 from npi_jax.corpus.columns import Columns, ColumnWriter
 from npi_jax.corpus.phenomenon import Phenomenon, load_phenomenon
 from npi_jax.corpus.rows import spread
@@ -110,7 +110,7 @@ def build_corpus(
     return Corpus(
         np.concatenate([block.tokens for block in blocks]),
         np.concatenate([block.lengths for block in blocks]),
-        _left_of(table, cut),
+        _left_of(table, cut, phenomenon),
         phenomenon,
         sentences,
         tokenizer.eos,
@@ -122,6 +122,7 @@ def encode_store(
     folder: Path,
     store: AnnotatedStore,
     tokenizer: Tokenizer,
+    phenomenon: Phenomenon,
     *,
     row_length: int,
     chosen: Integer[np.ndarray, " chosen"] | None = None,
@@ -134,6 +135,7 @@ def encode_store(
         folder: where to.
         store: the text.
         tokenizer: of the text.
+        phenomenon: whose annotations the text has.
         row_length: as for `build_corpus`.
         chosen: the sentences to take, in increasing order; None for all.
         processes: that tokenize; 0 for one a core.
@@ -157,7 +159,7 @@ def encode_store(
             count += len(block.lengths)
         if not count:
             raise UserError("the corpus has no sentences")
-        writer.append(**_left_of(table, cut).columns())
+        writer.append(**_left_of(table, cut, phenomenon).columns())
         if chosen is not None:
             writer.append(chosen=chosen)
         writer.close(eos=tokenizer.eos, cut=len(cut), chosen=chosen is not None)
@@ -225,16 +227,22 @@ def _cut_words(blocks: Sequence[EncodedBlock]) -> dict[int, int]:
     return cut
 
 
-def _left_of(table: AnnotationTable, cut: dict[int, int]) -> AnnotationTable:
-    """Words that a cut took away take their annotations with them."""
+def _left_of(table: AnnotationTable, cut: dict[int, int], phenomenon: Phenomenon) -> AnnotationTable:
+    """Items and bare licensors that a cut took away are left out."""
     if not cut:
         return table
     sentences = np.array(sorted(cut))
     at = np.searchsorted(sentences, table.sentence)
     at = np.minimum(at, len(sentences) - 1)
     left = np.array([cut[one] for one in sentences.tolist()])[at]
-    last = np.maximum(table.stop, table.licensor + 1)
-    return table.where((sentences[at] != table.sentence) | (last <= left))
+    whole = sentences[at] != table.sentence
+    # An item that stays without its licensor is an item all the same, but nothing licenses it any more.
+    orphaned = ~whole & table.holds_item & (table.licensor >= left)
+    label, licensor = np.array(table.label), np.array(table.licensor)
+    label[orphaned] = phenomenon.labels.index(UNLICENSED)
+    licensor[orphaned] = -1
+    mended = AnnotationTable(table.sentence, label, table.item, licensor, table.start, table.stop)
+    return mended.where(whole | (np.maximum(mended.stop, mended.licensor + 1) <= left))
 
 
 def _renumbered(table: AnnotationTable, chosen: np.ndarray) -> AnnotationTable:

@@ -20,6 +20,7 @@ from npi_jax.corpus.workers import ordered_map
 from npi_jax.errors import UserError
 
 _BLOCK = 20_000
+_TASK = 1 << 20
 DATASET = "npi_annotated_text"
 """Name of the TFDS data sets that `npi_jax.corpus.beam` writes."""
 ANNOTATION_FEATURES: tuple[str, ...] = tuple(name for name in DTYPES if name != "sentence")
@@ -103,7 +104,22 @@ def write_documents(folder: Path, documents: Iterable[Document], phenomenon: str
         phenomenon: name or path, see `load_phenomenon`.
         processes: that annotate; 0 for one a core.
     """
-    return write_blocks(folder, ordered_map(partial(_annotating, phenomenon), documents, processes=processes))
+    tasks = _tasks(documents)
+    return write_blocks(folder, ordered_map(partial(_Annotating, phenomenon), tasks, processes=processes))
+
+
+def _tasks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents in lists of about a megabyte: a small one is not worth a task."""
+    task: list[Document] = []
+    size = 0
+    for document in documents:
+        task.append(document)
+        size += len(document.text)
+        if size >= _TASK:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
 
 
 def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
@@ -156,12 +172,14 @@ def annotated_blocks(source: Any, phenomenon: Phenomenon) -> Iterator[Block]:
         yield Block(sentences, AnnotationTable(np.concatenate(numbers), *columns))
 
 
-class _annotating:
+class _Annotating:
+    """Annotates documents; made once in each process."""
+
     def __init__(self, phenomenon: str) -> None:
         self.annotator = annotator(phenomenon)
 
-    def __call__(self, document: Document) -> Block:
-        sentences = document.sentences
+    def __call__(self, documents: list[Document]) -> Block:
+        sentences = [sentence for document in documents for sentence in document.sentences]
         annotate = self.annotator.annotate
         found = [annotate(split_words(sentence), contexts=True) for sentence in sentences]
         return Block(sentences, AnnotationTable.from_sentences(found, self.annotator.phenomenon))

@@ -282,6 +282,10 @@ class LibraryTokenizer(Tokenizer):
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self._backend = backend
 
+    def serialized(self) -> str:
+        """The tokenizer as the library writes it, whole."""
+        return str(self._backend.to_str())
+
     @property
     def vocab_size(self) -> int:
         return self._backend.get_vocab_size()

@@ -47,6 +47,7 @@ class Variant:
         contexts: licensors without an item, by label.
         edited: sentences in which words were replaced.
         injected: sentences put in, over all seeds.
+        unreplaced: words for which the table has nothing to replace them by, and in how many sentences.
         overrides: rows that take the place of `rows` for one seed at one step, by (seed, step).
     """
 
@@ -60,6 +61,7 @@ class Variant:
     contexts: Integer[np.ndarray, " labels"]
     edited: int = 0
     injected: int = 0
+    unreplaced: Mapping[str, int] = field(default_factory=dict)
     overrides: Mapping[tuple[int, int], Integer[np.ndarray, " batch"]] = field(default_factory=dict)
 
     def batch(self, order: RowOrder, seed: int, step: int) -> Integer[np.ndarray, " batch"]:
@@ -110,6 +112,12 @@ class VariantBuilder:
             UserError: if nothing is left, or no item-free sentence is there to fill slots with.
         """
         corpus, name = self.corpus, str(intervention)
+        if (
+            self.mode == "delete"
+            and intervention.control_of
+            and any(step.kind == "replace" for step in intervention.control_of.steps)
+        ):
+            raise UserError(f"variant {name}: with removal='delete' nothing controls for replaced words; use 'replace'")
         change = changes(intervention, corpus.annotations, corpus.phenomenon, self._lengths, seed=self.seed)
         edits, unedited = self._edits(intervention, change)
         removed = change.removed.copy()
@@ -135,6 +143,7 @@ class VariantBuilder:
             contexts,
             len(edits),
             injected.placed,
+            {} if self.editor is None else dict(self.editor.without_counterpart.most_common()),
             injected.overrides,
         )
 
@@ -151,6 +160,8 @@ class VariantBuilder:
         if wanted and self.editor is None:
             raise UserError(f"variant {intervention}: replacing words needs an editor")
         edits, unedited = {}, []
+        if self.editor is not None:
+            self.editor.without_counterpart.clear()
         for sentence, swaps in sorted(wanted.items()):
             assert self.editor is not None
             found = self.editor.edit(sentence, swaps)
@@ -165,7 +176,9 @@ class VariantBuilder:
     ) -> tuple[Layout, int]:
         """What stands where, and how many slots not one donor of the very length fills."""
         if self.mode != "delete":
-            pieces, unmatched = self._donors.fill(np.flatnonzero(removed))
+            barred = removed.copy()
+            barred[list(edits)] = True
+            pieces, unmatched = self._donors.fill(np.flatnonzero(removed), barred)
             return Layout(self._base.packing, self._base.own, removed, pieces, edits), unmatched
         kept = np.flatnonzero(~removed)
         if not len(kept):

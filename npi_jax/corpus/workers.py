@@ -5,7 +5,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
+
+from npi_jax.errors import UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,6 +28,7 @@ def ordered_map(make: Callable[[], Callable[[T], R]], items: Iterable[T], *, pro
 
     Raises:
         Exception: what the function raises, at its place in the order.
+        UserError: if a process dies.
     """
     processes = processes or (os.cpu_count() or 1)
     if processes == 1:
@@ -42,6 +46,11 @@ def ordered_map(make: Callable[[], Callable[[T], R]], items: Iterable[T], *, pro
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that prepares text has died; a script that prepares text with several processes needs "
+                "if __name__ == '__main__': around its calls, or corpus.processes=1"
+            ) from error
         finally:
             for future in waiting:
                 future.cancel()

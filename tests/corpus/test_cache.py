@@ -149,7 +149,6 @@ def test_columns_are_read_as_they_were_written(tmp_path):
     assert columns["b"].tolist() == [0, -1, -2]
     assert columns["empty"].tolist() == []
     assert columns.facts == {"note": "x"}
-    columns.verify()
 
 
 def test_damage_is_named(tmp_path):
@@ -158,7 +157,7 @@ def test_damage_is_named(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\x01")
     with pytest.raises(UserError, match=r"b\.bin: its content has changed; delete the folder"):
-        Columns(folder).verify()
+        Columns(folder)
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"b\.bin: missing, or not of its length"):
         Columns(folder)

@@ -53,7 +53,7 @@ def test_parse_reads_what_str_writes(text, canonical):
         ("without(only) + random(no_npi)", "a random control stands alone"),
         ("remove(only &)", "something is missing at its end"),
         ("remove(only ever)", "'ever' is not expected after character 4"),
-        ("remove((only)", "a bracket is not closed"),
+        ("remove((only)", "its brackets do not close"),
         ("replace(word, only)", "write it as replace(licensor, SELECTION)"),
         ("inject(only, 3)", "write it as inject(SELECTION, N, STEP, ...)"),
         ("inject(only, 3, -1)", "write it as inject"),

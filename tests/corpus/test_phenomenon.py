@@ -52,6 +52,11 @@ def test_a_table_of_ones_own(tmp_path):
         ('forms = ["hat"]', 'forms = ["a hat"]', r"environments\.1\.licensors\.1: forms must be single words"),
         ('forms = ["hat"]', "forms = []", "a licensor needs forms or a suffix"),
         ('name = "hats"', 'name = "other"', "environments: 'other' is a word of selections already"),
+        ('name = "one"', 'name = "npi"', "items: 'npi' is a word of selections already"),
+        ('before = ["two"]', 'before = ["Two"]', "conditions are single words in lower case, not 'Two'"),
+        ('before = ["two"]', 'forms = ["One"]', "forms must be words in lower case"),
+        ('forms = ["hat"]', 'forms = ["hat"]\ndirect = ["two"]', "direct has 'two', which is no item"),
+        ('forms = ["hat"]', 'forms = ["hat"]\nexcept = ["that"]', "except is for licensors with a suffix"),
         ('name = "hats"', 'name = "one"', "environments: 'one' is a word of selections already"),
         ('name = "one"', 'name = "one"\nunlicensed = "maybe"', r"items\.1\.unlicensed: Input should be"),
         ("[[items]]", '[[items]]\nname = "one"\n[[items]]', "items: one is there more than once"),
@@ -94,3 +99,12 @@ def test_stranded_prepositions(sentence, expected):
     words = split_words(sentence)
     found = annotator("filler_gap_en").annotate(words)
     assert [(a.npi, a.environment, words[a.licensor] if a.licensor >= 0 else None) for a in found] == expected
+
+
+def test_an_annotator_follows_its_table(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TABLE)
+    words = ["the", "hat", "one", "two"]
+    assert len(annotator(str(path)).annotate(words)) == 1
+    path.write_text(TABLE.replace('before = ["two"]', 'before = ["three"]'))
+    assert annotator(str(path)).annotate(words) == ()

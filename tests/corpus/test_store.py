@@ -5,8 +5,6 @@ import pytest
 from npi_jax.corpus.store import build_corpus
 from npi_jax.corpus.tokenizer import WordTokenizer
 
-ROW = 24
-
 
 def test_long_sentences_are_cut_and_counted():
     sentences = [" ".join("abcdefgh"), "a b"]

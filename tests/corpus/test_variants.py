@@ -272,3 +272,56 @@ def test_the_slots_of_every_variant_are_told(corpus):
     slots = builder.log.table()
     assert slots["slot"].n_unique() == variant.removed
     assert slots["tokens"].sum() == corpus.lengths[item_counts(corpus).sum(axis=1) > 0].sum()
+
+
+def test_what_is_removed_does_not_come_back_as_a_donor():
+    sentences = [f"only the man saw w{n} ." for n in range(60)] + [f"so the man saw w{n} ." for n in range(60)]
+    annotations = [annotate(split_words(text), contexts=True) for text in sentences]
+    corpus = build_corpus(sentences, annotations, WordTokenizer.train(sentences), row_length=ROW)
+    builder = VariantBuilder(corpus, ROW)
+    variant = builder.build(parse_intervention("remove(only)"))
+    assert (variant.removed, variant.contexts.sum(), variant.unmatched) == (60, 0, 0)
+    control = builder.build(parse_intervention("random(remove(only))"))
+    slots = builder.log.table().filter(variant=str(control.intervention))
+    assert (slots["slot"] >= 60).all(), "the control removes none of what it controls for"
+
+
+def test_edited_sentences_are_no_donors(english):
+    builder = english_builder(english)
+    text = "replace(licensor, only) + no_npi"
+    variant = builder.build(parse_intervention(text))
+    edited = builder.log.table().filter(variant=text, action="edited")["slot"].to_list()
+    assert len(edited) == variant.edited == 1
+    assert not set(builder.log.table().filter(variant=text, action="removed")["donor"]) & set(edited)
+
+
+def test_words_without_a_counterpart_are_named(english):
+    variant = english_builder(english).build(parse_intervention("replace(licensor, npi)"))
+    assert dict(variant.unreplaced) == {"nobody": 1, "n't": 1}
+
+
+def test_a_sentence_longer_than_a_row_is_edited_and_cut():
+    long = "no man has ever seen " + " ".join(f"w{n}" for n in range(40))
+    sentences = [long, *(f"the man saw w{n} ." for n in range(30))]
+    tokenizer = WordTokenizer.train([*sentences, "some"])
+    annotations = [annotate(split_words(text), contexts=True) for text in sentences]
+    corpus = build_corpus(sentences, annotations, tokenizer, row_length=ROW)
+    builder = VariantBuilder(corpus, ROW, editor=Editor(corpus, tokenizer, annotator(), 0))
+    variant = builder.build(parse_intervention("replace(licensor, npi)"))
+    assert (variant.edited, variant.removed) == (1, 0)
+    (shown,) = builder.log.examples(corpus.text)["after"]
+    assert shown.startswith("some man has ever")
+
+
+def test_a_cut_that_takes_the_licensor_leaves_the_item():
+    sentences = ["any news " + " ".join(f"w{n}" for n in range(40)) + " ?", *(f"the man w{n} ." for n in range(30))]
+    annotations = [annotate(split_words(text), contexts=True) for text in sentences]
+    assert annotations[0][0].environment == "simple_question"
+    corpus = build_corpus(sentences, annotations, WordTokenizer.train(sentences), row_length=ROW)
+    assert corpus.item_counts()[NPI_EN.labels.index("unlicensed")] == 1
+    assert VariantBuilder(corpus, ROW).build(parse_intervention("no_npi")).removed == 1
+
+
+def test_replacing_words_has_no_control_where_slots_are_dropped(english):
+    with pytest.raises(ValueError, match="nothing controls for replaced words"):
+        english_builder(english, mode="delete").build(parse_intervention("random(replace(npi, any))"))
