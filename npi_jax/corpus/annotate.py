@@ -272,6 +272,9 @@ def annotator(name: str = "npi_en") -> Annotator:
     return _ANNOTATORS[phenomenon.digest]
 
 
+_NPI_EN = annotator()
+
+
 def annotate(words: Sequence[str], *, contexts: bool = False) -> tuple[Annotation, ...]:
     """`Annotator.annotate` for the NPIs of English."""
-    return annotator().annotate(words, contexts=contexts)
+    return _NPI_EN.annotate(words, contexts=contexts)
