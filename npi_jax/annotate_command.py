@@ -95,7 +95,8 @@ def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
     )
     console.print(f"data set: {folder}", highlight=False)
     console.print(
-        f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}'",
+        f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}', "
+        f"corpus.tfds_valid_split='{'validation' if arguments.validation else 'train'}'",
         highlight=False,
         markup=False,
     )

@@ -126,6 +126,10 @@ def write_dataset(
         raise UserError(f"{folder} is there already; remove it, or name another folder")
     given = PipelineOptions(list(options))
     runner = given.get_all_options().get("runner") or "DirectRunner"
+    try:
+        apache_beam.runners.create_runner(runner)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"Beam has no runner {runner!r} here: {error}") from error
     download = tfds.download.DownloadConfig(beam_runner=runner, beam_options=given, num_shards=shards)
     builder.download_and_prepare(download_config=download)
     return folder

@@ -80,6 +80,21 @@ def test_it_is_not_written_twice(text: Path, dataset: Path) -> None:
     assert "is there already" in done.stderr
 
 
+def test_a_runner_that_is_not_there(text: Path, tmp_path: Path) -> None:
+    done = annotate(str(text), "--tfds", str(tmp_path / "data"), "--beam=--runner=NopeRunner")
+    assert (done.returncode, done.stderr.splitlines()[-1].partition(":")[0]) == (1, "npi-jax")
+    assert "no runner 'NopeRunner'" in done.stderr
+    assert not list(tmp_path.glob("data/npi_annotated_text/1.0.0"))
+
+
+def test_two_splits(text: Path, tmp_path: Path) -> None:
+    more = text / "b.txt"
+    done = annotate(str(text / "a.txt"), "--validation", str(more), "--tfds", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    info = json.loads(next(tmp_path.glob("npi_annotated_text/1.0.0/dataset_info.json")).read_text())
+    assert [split["name"] for split in info["splits"]] == ["train", "validation"]
+
+
 def test_damaged_text_leaves_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text(json.dumps({"t": "Kim left."}) + "\n{}\n")
     done = annotate(str(tmp_path / "x.jsonl"), "--field", "t", "--tfds", str(tmp_path / "data"))

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from npi_jax.corpus.annotate import annotator
@@ -108,3 +110,11 @@ def test_an_annotator_follows_its_table(tmp_path):
     assert len(annotator(str(path)).annotate(words)) == 1
     path.write_text(TABLE.replace('before = ["two"]', 'before = ["three"]'))
     assert annotator(str(path)).annotate(words) == ()
+
+
+def test_the_example_of_the_documentation(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "annotator.md").read_text(encoding="utf-8")
+    path = tmp_path / "reflexive.toml"
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    found = annotator(str(path)).annotate(split_words("Kim has hurt himself. Lee hurt herself by himself."))
+    assert [(a.npi, a.environment) for a in found] == [("himself", "name"), ("himself", "unlicensed")]
