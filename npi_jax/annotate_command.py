@@ -95,11 +95,12 @@ def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
     )
     console.print(f"data set: {folder}", highlight=False)
     console.print(
-        f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}', "
-        f"corpus.tfds_valid_split='{'validation' if arguments.validation else 'train'}'",
+        f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}'",
         highlight=False,
         markup=False,
     )
+    if not arguments.validation:
+        console.print("it has no validation split, which training needs: name its text with --validation")
 
 
 def _rows(documents: Iterable[sources.Document], chosen: Annotator, pipeline: Any) -> Iterator[_Row]:

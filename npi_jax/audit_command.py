@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from npi_jax.cli_text import AUDIT_DEFAULTS
 from npi_jax.corpus import sources
 from npi_jax.corpus.annotate import annotator
 from npi_jax.corpus.annotations import OTHER, UNLICENSED
@@ -84,9 +85,15 @@ def _how(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _check_drawn(folder: Path, arguments: argparse.Namespace) -> None:
     """Refuse text and settings that are not those of the sample that is there."""
-    drawn = read_json(folder / "sample.json").get("drawn")
-    if arguments.text and drawn is not None and drawn != _how(arguments):
-        changed = ", ".join(name for name, value in _how(arguments).items() if drawn.get(name) != value)
+    asked = _how(arguments)
+    if not arguments.text:
+        given = [name for name, value in AUDIT_DEFAULTS.items() if asked[name] != value]
+        if given:
+            raise UserError(f"{folder} holds a sample already; {', '.join(given)} would only matter to a new one")
+        return
+    drawn = read_json(folder / "sample.json").get("drawn") or {}
+    if drawn != asked:
+        changed = ", ".join(name for name, value in asked.items() if drawn.get(name) != value)
         raise UserError(f"{folder} holds a sample that was drawn otherwise ({changed}); name another folder with --out")
 
 

@@ -4,6 +4,16 @@ import argparse
 from typing import Any
 
 UNITS = ("document", "sentence")
+AUDIT_DEFAULTS = {
+    "unit": "document",
+    "field": "",
+    "phenomenon": "npi_en",
+    "per_environment": 40,
+    "without": 100,
+    "clean": 200,
+    "seed": 0,
+}
+"""How ``npi-jax audit`` draws, unless it is told otherwise."""
 
 
 def add_annotate(commands: Any) -> None:
@@ -58,11 +68,12 @@ def add_audit(commands: Any) -> None:
     )
     parser.add_argument("text", nargs="*", help="files, folders or patterns; .txt, or JSON lines with --field")
     parser.add_argument("--out", required=True, help="folder of the sample and its judgements")
-    parser.add_argument("--unit", choices=UNITS, default="document", help="what a line holds")
-    parser.add_argument("--field", default="", help="the texts are JSON lines with the text in this field")
-    parser.add_argument("--phenomenon", default="npi_en", help="name or file of the phenomenon")
-    parser.add_argument("--per-environment", type=int, default=40, help="items judged of each environment")
-    parser.add_argument("--without", type=int, default=100, help="items judged of those without an environment")
-    parser.add_argument("--clean", type=int, default=200, help="sentences judged of those without an item")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--unit", choices=UNITS, help="what a line holds")
+    parser.add_argument("--field", help="the texts are JSON lines with the text in this field")
+    parser.add_argument("--phenomenon", help="name or file of the phenomenon")
+    parser.add_argument("--per-environment", type=int, help="items judged of each environment")
+    parser.add_argument("--without", type=int, help="items judged of those without an environment")
+    parser.add_argument("--clean", type=int, help="sentences judged of those without an item")
+    parser.add_argument("--seed", type=int)
     parser.add_argument("--report", action="store_true", help="report what was judged so far, ask nothing")
+    parser.set_defaults(**AUDIT_DEFAULTS)

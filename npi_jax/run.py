@@ -227,6 +227,17 @@ _NO_MATTER = ("corpus.processes", "corpus.cache")
 """Fields that say how a run is made, not what is in it."""
 
 
+_PREPARED = (
+    "manifest.json",
+    "corpus.parquet",
+    "slots.parquet",
+    "examples.parquet",
+    "environments.parquet",
+    "ngram.parquet",
+)
+"""What preparation leaves in a run directory, the tokenizer apart."""
+
+
 def _check_config(path: Path, config: Mapping[str, Any]) -> None:
     stored_path = path / "config.json"
     # Through JSON, so that tuples and lists do not differ.
@@ -235,14 +246,22 @@ def _check_config(path: Path, config: Mapping[str, Any]) -> None:
         write_json(stored_path, wanted)
         return
     changes = [one for one in _differences(read_json(stored_path), wanted) if one[0] not in _NO_MATTER]
-    if changes and not any((path / name).exists() for name in ("checkpoints", "scores")):
-        write_json(stored_path, wanted)  # only prepared: nothing was trained that another configuration would spoil
+    if changes and not _has_trained(path):
+        # Only prepared: nothing is there that another configuration would spoil, but what it made has to go.
+        for name in _PREPARED:
+            (path / name).unlink(missing_ok=True)
+        write_json(stored_path, wanted)
     elif changes:
         raise RunError(
             f"{path} was started with another configuration:\n"
             + "\n".join(f"  {field}: {old!r} there, {new!r} now" for field, old, new in changes)
             + "\nRun with the old values to continue it, or choose another run_dir."
         )
+
+
+def _has_trained(path: Path) -> bool:
+    """Whether a checkpoint or a score is there."""
+    return any((path / "scores").glob("*.parquet")) or any((path / "checkpoints").glob("[0-9]*"))
 
 
 def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

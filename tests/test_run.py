@@ -29,7 +29,14 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     for config in (changed, CONFIG):
         with claim_run(tmp_path, config) as run:
             assert run.config["train"]["steps"] == config["train"]["steps"]
+    for name in ("ngram.parquet", "manifest.json"):
+        (tmp_path / name).write_text("{}")
+    with claim_run(tmp_path, changed):
+        assert not (tmp_path / "ngram.parquet").exists(), "what another configuration made is gone"
+    with claim_run(tmp_path, CONFIG):
+        pass
     (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "0.parquet").write_text("")
     with pytest.raises(RunError) as caught, claim_run(tmp_path, changed):
         pass
     assert "train.steps: 3 there, 4 now" in str(caught.value)

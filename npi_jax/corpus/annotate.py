@@ -7,11 +7,9 @@ from npi_jax.corpus.annotations import OTHER, Annotation
 from npi_jax.corpus.clauses import Clause, ClauseReader, Mark
 from npi_jax.corpus.items import Found, ItemFinder
 from npi_jax.corpus.licensing import NPI_EN, own_forms
-from npi_jax.corpus.phenomenon import Licensor, Phenomenon, load_phenomenon, resolve
+from npi_jax.corpus.phenomenon import NO_ITEM, Licensor, Phenomenon, load_phenomenon, resolve
 from npi_jax.corpus.words import split_words
 
-# In a table: without a licensor the words are no item.
-NO_ITEM = "no_item"
 _PARTS_CLAUSES = frozenset(("to", "and", "that", ";", ".", "!", "?"))
 _SENTENCE_ENDS = frozenset((".", "!", "?", ";"))
 

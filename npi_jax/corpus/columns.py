@@ -70,19 +70,22 @@ class Columns(Mapping[str, np.ndarray]):
 
     Args:
         folder: as a `ColumnWriter` left it.
+        whole: the folder to delete where it is damaged, if that is one around it.
 
     Raises:
         UserError: naming the file that is missing, or has not the length or content that was noted; all are read once.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, whole: Path | None = None) -> None:
+        self.folder, self.whole = folder, whole or folder
         if not (folder / _INDEX).is_file():
-            raise _damaged(folder / _INDEX, "missing")
+            raise _damaged(folder / _INDEX, "missing", self.whole)
         index = read_json(folder / _INDEX)
         self.facts: dict[str, Any] = index["facts"]
         self.digests: dict[str, str] = {name: entry["sha256"] for name, entry in index["columns"].items()}
-        self._arrays = {name: _map(folder / f"{name}.bin", entry) for name, entry in index["columns"].items()}
+        self._arrays = {
+            name: _map(folder / f"{name}.bin", entry, self.whole) for name, entry in index["columns"].items()
+        }
         self._verify()
 
     def __getitem__(self, name: str) -> np.ndarray:
@@ -99,16 +102,16 @@ class Columns(Mapping[str, np.ndarray]):
             path = self.folder / f"{name}.bin"
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    raise _damaged(path, "its content has changed")
+                    raise _damaged(path, "its content has changed", self.whole)
 
 
-def _map(path: Path, entry: Mapping[str, Any]) -> np.ndarray:
+def _map(path: Path, entry: Mapping[str, Any], whole: Path) -> np.ndarray:
     dtype, length = np.dtype(entry["dtype"]), int(entry["length"])
     if not path.is_file() or path.stat().st_size != length * dtype.itemsize:
-        raise _damaged(path, "missing, or not of its length")
+        raise _damaged(path, "missing, or not of its length", whole)
     # What is empty cannot be mapped.
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)
 
 
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(f"{path}: {what}; delete the folder {path.parent}, and it is made anew")
+def _damaged(path: Path, what: str, whole: Path) -> UserError:
+    return UserError(f"{path}: {what}; delete the folder {whole}, and it is made anew")

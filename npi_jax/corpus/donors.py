@@ -1,7 +1,5 @@
 """Donors: what stands in a slot whose sentence was taken out."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from jaxtyping import Bool, Integer
 
@@ -39,71 +37,72 @@ class Donors:
         return rank
 
     def fill(
-        self, slots: Integer[np.ndarray, " slots"], barred: Bool[np.ndarray, " sentences"] | None = None
+        self,
+        slots: Integer[np.ndarray, " slots"],
+        barred: Bool[np.ndarray, " sentences"] | None = None,
+        *,
+        strict: bool = True,
     ) -> tuple[Pieces, int]:
         """What fills the slots, and how many of them not one donor of the very length fills.
 
         Args:
             slots: in increasing order.
-            barred: sentences that are no donors here, such as those that are removed themselves.
+            barred: sentences that are no donors here, such as those that are removed themselves. A slot whose donor is
+                one of them gets the next donor of that length; other slots keep theirs.
+            strict: whether a barred sentence is no donor even if a slot finds no other of its length.
         """
-        pools = self._pools if barred is None else _allowed(self._pools, barred)
-        if len(slots) and not pools:
-            raise UserError("no sentence without an NPI is left to fill slots with; use corpus.removal='delete'")
-        pieces: list[tuple[int, int, int, int]] = []
+        barred = np.zeros(len(self._lengths), bool) if barred is None else barred
         sentence = np.full(len(slots), -1, np.int64)
         for length in np.unique(self._lengths[slots]).tolist():
-            pool = pools.get(length)
-            if pool is not None:
-                where = np.flatnonzero(self._lengths[slots] == length)
-                sentence[where] = self._exact(slots[where], pool)
-        unmatched = np.flatnonzero(sentence < 0)
-        for slot in slots[unmatched].tolist():
-            pieces += self._pieces(pools, slot, int(self._lengths[slot]))
+            pool = self._pools.get(length)
+            if pool is None:
+                continue
+            where = np.flatnonzero(self._lengths[slots] == length)
+            sentence[where] = self._exact(slots[where], pool, barred)
+            left = where[sentence[where] < 0]
+            if len(left) and not strict:
+                sentence[left] = self._exact(slots[left], pool, np.zeros_like(barred))
         exact = sentence >= 0
-        columns = np.array(pieces, np.int64).reshape(-1, 4).T
-        slot = np.concatenate([slots[exact], columns[0]])
-        order = np.argsort(slot, kind="stable")
-        lengths = np.concatenate([self._lengths[slots[exact]].astype(np.int64), columns[3]])
-        starts = np.concatenate([np.zeros(int(exact.sum()), np.int64), columns[2]])
-        filled = Pieces(
-            slot[order],
-            np.concatenate([sentence[exact], columns[1]])[order],
-            starts[order],
-            lengths[order],
-        )
-        return filled, len(unmatched)
+        found = Pieces.whole(slots[exact], sentence[exact], self._lengths)
+        unmatched = slots[~exact]
+        if len(unmatched):
+            found = found.also(self._in_pieces(unmatched, barred))
+        return found.where(np.argsort(found.slot, kind="stable")), len(unmatched)
 
-    def _exact(self, slots: np.ndarray, pool: np.ndarray) -> np.ndarray:
-        """A donor of the very length for each slot; -1 where the only one is the slot's own sentence."""
+    def _exact(self, slots: np.ndarray, pool: np.ndarray, barred: np.ndarray) -> np.ndarray:
+        """A donor of the very length for each slot: the one of its rank, or the next that may be one; -1 for none."""
         donors = pool[self._rank[slots] % len(pool)]
-        # A sentence that would replace itself makes way for the next one.
-        itself = donors == slots
-        donors[itself] = pool[(self._rank[slots[itself]] + 1) % len(pool)]
-        return np.where(donors == slots, -1, donors)
+        for step in range(1, len(pool) + 1):
+            wrong = np.flatnonzero((donors == slots) | barred[donors])
+            if not len(wrong):
+                return donors
+            if step < len(pool):
+                donors[wrong] = pool[(self._rank[slots[wrong]] + step) % len(pool)]
+        donors[wrong] = -1
+        return donors
 
-    def _pieces(self, pools: Mapping[int, np.ndarray], slot: int, room: int) -> list[tuple[int, int, int, int]]:
-        """Fill one slot without a donor of its length: with a longer one cut, else several shorter ones."""
-        pieces = []
-        start = 0
-        while room:
-            usable = [length for length, pool in pools.items() if len(pool) > 1 or pool[0] != slot]
-            if not usable:
-                raise UserError("the only sentence without an NPI cannot replace itself; give more text")
-            fitting = min((length for length in usable if length >= room), default=max(usable))
-            take = min(room, fitting)
-            pieces.append((slot, int(self._exact(np.array([slot]), pools[fitting])[0]), start, take))
-            start, room = start + take, room - take
-        return pieces
+    def _in_pieces(self, slots: np.ndarray, barred: np.ndarray) -> Pieces:
+        """Slots without a donor of their length, each filled by a longer one cut, else by several shorter ones."""
+        allowed = {length: pool[~barred[pool]] for length, pool in self._pools.items()}
+        allowed = {length: pool for length, pool in allowed.items() if len(pool)}
+        if not allowed:
+            raise UserError("no sentence without an NPI is left to fill slots with; use corpus.removal='delete'")
+        pieces: list[tuple[int, int, int, int]] = []
+        for slot in slots.tolist():
+            start, room = 0, int(self._lengths[slot])
+            while room:
+                usable = [length for length, pool in allowed.items() if len(pool) > 1 or pool[0] != slot]
+                if not usable:
+                    raise UserError("the only sentence without an NPI cannot replace itself; give more text")
+                fitting = min((length for length in usable if length >= room), default=max(usable))
+                take = min(room, fitting)
+                donor = int(self._exact(np.array([slot]), self._pools[fitting], barred)[0])
+                pieces.append((slot, donor, start, take))
+                start, room = start + take, room - take
+        return Pieces(*np.array(pieces, np.int64).T)
 
-    def draw(self, length: int, rng: np.random.Generator, *, other_than: int) -> int | None:
-        """A donor of a length at random, not the given sentence; None if there is none."""
+    def draw(self, length: int, rng: np.random.Generator, *, barred: Bool[np.ndarray, " sentences"]) -> int | None:
+        """A donor of a length at random that is not barred; None if there is none."""
         pool = self._pools.get(length, np.zeros(0, np.int64))
-        pool = pool[pool != other_than]
+        pool = pool[~barred[pool]]
         return int(rng.choice(pool)) if len(pool) else None
-
-
-def _allowed(pools: Mapping[int, np.ndarray], barred: np.ndarray) -> dict[int, np.ndarray]:
-    """Pools without the barred sentences; those that lose none stay as they are, and so do their donors."""
-    left = {length: pool[~barred[pool]] for length, pool in pools.items()}
-    return {length: pool for length, pool in left.items() if len(pool)}

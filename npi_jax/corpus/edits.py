@@ -9,7 +9,7 @@ import numpy as np
 from npi_jax.corpus.annotate import Annotator
 from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.rows import generator
-from npi_jax.corpus.store import Corpus
+from npi_jax.corpus.store import Corpus, left_of
 from npi_jax.corpus.tokenizer import Tokenizer, split_spans
 
 
@@ -89,7 +89,7 @@ class Editor:
         table = AnnotationTable.from_sentences([found], self.corpus.phenomenon)
         end = int(encoding.offsets[min(room, len(encoding.ids)) - 1, 1])
         kept = sum(word_end <= end for _, _, word_end in spans)
-        table = table.where(np.maximum(table.stop, table.licensor + 1) <= kept)
+        table = left_of(table, {0: kept} if kept < len(spans) else {}, self.corpus.phenomenon)
         return Edited(text, np.append(encoding.ids[:room], self.corpus.eos).astype(self.corpus.tokens.dtype), table)
 
     def _choices(self, what: str, row: int, words: list[str]) -> tuple[tuple[int, int], tuple[str, ...]]:

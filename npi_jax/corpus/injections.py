@@ -93,11 +93,17 @@ class Injector:
         """The same slots, with item-free sentences of the same lengths; a slot for which there is none is left out."""
         assert self.donors is not None
         found = []
+        barred = np.zeros(len(self.renderer.corpus), bool)
+        barred[self.layout.own[self.layout.removed]] = True
+        barred[list(self.layout.edits)] = True
         for slot, sentence in pairs:
-            length = int(self.renderer.lengths[sentence])
-            donor = self.donors.draw(length, rng, other_than=int(self.layout.own[slot]))
+            own = int(self.layout.own[slot])
+            was, barred[own] = barred[own], True
+            donor = self.donors.draw(int(self.renderer.lengths[sentence]), rng, barred=barred)
+            barred[own] = was
             if donor is not None:
                 found.append((slot, donor))
+                barred[donor] = True  # none twice in a batch
         return found
 
     def _render(self, batch: np.ndarray, put: Pieces) -> np.ndarray:

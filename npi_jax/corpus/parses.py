@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from npi_jax.corpus.annotate import NO_ITEM, Annotator
+from npi_jax.corpus.annotate import Annotator
 from npi_jax.corpus.annotations import Annotation
 from npi_jax.corpus.clauses import Mark
 from npi_jax.corpus.items import Found
+from npi_jax.corpus.phenomenon import NO_ITEM
 from npi_jax.corpus.words import split_words
 from npi_jax.errors import UserError
 

@@ -42,6 +42,9 @@ _FOLDER = Path(__file__).parent / "phenomena"
 PHENOMENA: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 """The phenomena that come with the package."""
 
+NO_ITEM = "no_item"
+"""What `Item.unlicensed` says of words that are no item without a licensor."""
+
 SELECTION_WORDS: tuple[str, ...] = ("npi", "item", "licensed", "weak", "strong")
 """Words that selections understand for every phenomenon."""
 

@@ -238,7 +238,7 @@ class StoredVariants:
     @classmethod
     def open(cls, folder: Path) -> "StoredVariants":
         """Open what `Pipeline.variants` has made."""
-        columns = Columns(folder / "pool")
+        columns = Columns(folder / "pool", folder)
         used = columns["used"]
         pool = RowPool(columns["tokens"].reshape(len(used), -1), used)
         table, environments = read_table(folder / "corpus.parquet"), read_table(folder / "environments.parquet")
@@ -270,7 +270,7 @@ _PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "
 
 
 def _load_variants(folder: Path) -> list[Variant]:
-    columns = Columns(folder / "rows")
+    columns = Columns(folder / "rows", folder)
     return [
         Variant(
             intervention=parse_intervention(entry["intervention"]),

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from npi_jax.corpus.annotation_table import DTYPES, AnnotationTable
-from npi_jax.corpus.annotations import UNLICENSED, Annotation
+from npi_jax.corpus.annotations import Annotation
 from npi_jax.corpus.columns import Columns, ColumnWriter
-from npi_jax.corpus.phenomenon import Phenomenon, load_phenomenon
+from npi_jax.corpus.phenomenon import NO_ITEM, Phenomenon, load_phenomenon
 from npi_jax.corpus.rows import spread
 from npi_jax.corpus.texts import AnnotatedStore, Text
 from npi_jax.corpus.tokenizer import Tokenizer, split_spans
@@ -110,7 +110,7 @@ def build_corpus(
     return Corpus(
         np.concatenate([block.tokens for block in blocks]),
         np.concatenate([block.lengths for block in blocks]),
-        _left_of(table, cut, phenomenon),
+        left_of(table, cut, phenomenon),
         phenomenon,
         sentences,
         tokenizer.eos,
@@ -159,7 +159,7 @@ def encode_store(
             count += len(block.lengths)
         if not count:
             raise UserError("the corpus has no sentences")
-        writer.append(**_left_of(table, cut, phenomenon).columns())
+        writer.append(**left_of(table, cut, phenomenon).columns())
         if chosen is not None:
             writer.append(chosen=chosen)
         writer.close(eos=tokenizer.eos, cut=len(cut), chosen=chosen is not None)
@@ -227,22 +227,30 @@ def _cut_words(blocks: Sequence[EncodedBlock]) -> dict[int, int]:
     return cut
 
 
-def _left_of(table: AnnotationTable, cut: dict[int, int], phenomenon: Phenomenon) -> AnnotationTable:
-    """Items and bare licensors that a cut took away are left out."""
-    if not cut:
+def left_of(table: AnnotationTable, cut: dict[int, int], phenomenon: Phenomenon) -> AnnotationTable:
+    """What is left of annotations where sentences were cut.
+
+    An item that stays without its licensor becomes what its table calls it without one.
+
+    Args:
+        table: of the whole sentences.
+        cut: sentences that were cut, with how many words each has left.
+        phenomenon: whose annotations they are.
+    """
+    if not cut or not len(table):
         return table
     sentences = np.array(sorted(cut))
-    at = np.searchsorted(sentences, table.sentence)
-    at = np.minimum(at, len(sentences) - 1)
+    at = np.minimum(np.searchsorted(sentences, table.sentence), len(sentences) - 1)
     left = np.array([cut[one] for one in sentences.tolist()])[at]
     whole = sentences[at] != table.sentence
-    # An item that stays without its licensor is an item all the same, but nothing licenses it any more.
     orphaned = ~whole & table.holds_item & (table.licensor >= left)
+    without = [entry.unlicensed for entry in phenomenon.items]
     label, licensor = np.array(table.label), np.array(table.licensor)
-    label[orphaned] = phenomenon.labels.index(UNLICENSED)
+    names = [without[item] for item in table.item[orphaned].tolist()]
+    label[orphaned] = [phenomenon.labels.index(name) if name != NO_ITEM else -1 for name in names]
     licensor[orphaned] = -1
     mended = AnnotationTable(table.sentence, label, table.item, licensor, table.start, table.stop)
-    return mended.where(whole | (np.maximum(mended.stop, mended.licensor + 1) <= left))
+    return mended.where((label >= 0) & (whole | (np.maximum(mended.stop, mended.licensor + 1) <= left)))
 
 
 def _renumbered(table: AnnotationTable, chosen: np.ndarray) -> AnnotationTable:

@@ -178,7 +178,9 @@ class VariantBuilder:
         if self.mode != "delete":
             barred = removed.copy()
             barred[list(edits)] = True
-            pieces, unmatched = self._donors.fill(np.flatnonzero(removed), barred)
+            # A control would rather take back a sentence that it removed itself than leave a slot to be filled badly.
+            strict = intervention.control_of is None
+            pieces, unmatched = self._donors.fill(np.flatnonzero(removed), barred, strict=strict)
             return Layout(self._base.packing, self._base.own, removed, pieces, edits), unmatched
         kept = np.flatnonzero(~removed)
         if not len(kept):

@@ -318,10 +318,55 @@ def test_a_cut_that_takes_the_licensor_leaves_the_item():
     annotations = [annotate(split_words(text), contexts=True) for text in sentences]
     assert annotations[0][0].environment == "simple_question"
     corpus = build_corpus(sentences, annotations, WordTokenizer.train(sentences), row_length=ROW)
-    assert corpus.item_counts()[NPI_EN.labels.index("unlicensed")] == 1
+    assert corpus.item_counts()[NPI_EN.labels.index("ambiguous")] == 1
     assert VariantBuilder(corpus, ROW).build(parse_intervention("no_npi")).removed == 1
 
 
 def test_replacing_words_has_no_control_where_slots_are_dropped(english):
     with pytest.raises(ValueError, match="nothing controls for replaced words"):
         english_builder(english, mode="delete").build(parse_intervention("random(replace(npi, any))"))
+
+
+def fillers(n: int) -> list[str]:
+    return [f"the man saw the w{number} ." for number in range(n)]
+
+
+def corpus_of(sentences: list[str]) -> Corpus:
+    annotations = [annotate(split_words(text), contexts=True) for text in sentences]
+    return build_corpus(sentences, annotations, WordTokenizer.train(sentences), row_length=ROW)
+
+
+def test_a_barred_donor_changes_no_other_slot():
+    sentences = [f"nobody ever saw the v{n} ." for n in range(100)] + fillers(200) + ["only the man saw w0 ."]
+    corpus = corpus_of(sentences)
+    builder = VariantBuilder(corpus, ROW)
+    for text in ("no_npi", "no_npi + remove(only)"):
+        builder.build(parse_intervention(text))
+    one, both = (
+        dict(builder.log.table().filter(variant=name).select("slot", "donor").iter_rows())
+        for name in ("no_npi", "no_npi + remove(only)")
+    )
+    assert set(both) - set(one) == {300}
+    assert 300 not in both.values()
+    assert {slot: both[slot] for slot in one if one[slot] != 300} == {s: d for s, d in one.items() if d != 300}
+
+
+def test_a_control_is_built_where_items_are_common():
+    corpus = corpus_of([f"nobody ever saw the v{n} ." for n in range(120)] + fillers(80))
+    builder = VariantBuilder(corpus, ROW)
+    control = builder.build(parse_intervention("random(no_npi)"))
+    assert (control.removed, control.unmatched) == (80, 40)
+    assert control.items.sum() == 120
+
+
+def test_a_control_of_injections_puts_back_nothing_that_it_removed():
+    corpus = corpus_of([f"nobody ever saw the v{n} ." for n in range(60)] + fillers(200))
+    builder = VariantBuilder(corpus, ROW, batch_size=8, seeds=(0, 1))
+    text = "random(no_npi + inject(npi, 6, 0, 1, 2))"
+    control = builder.build(parse_intervention(text))
+    slots = builder.log.table().filter(variant=text)
+    removed = set(slots.filter(action="removed")["slot"])
+    injected = slots.filter(action="injected")
+    assert control.injected == 36
+    assert not removed & set(injected["donor"])
+    assert not injected.select("seed", "step", "donor").is_duplicated().any()
