@@ -98,7 +98,8 @@ def published(tables: ReportTables) -> PlainTable | None:
         ]
         for row in frame.to_dicts()
     ]
-    heads = ["environment", "full", "without its NPIs", "effect", "full", "without", "effect", "direction", "ranks"]
+    theirs = ("published: full", "published: without", "published: effect")
+    heads = ["environment", "full", "without its NPIs", "effect", *theirs, "direction", "ranks"]
     return PlainTable(
         f"Held-out environments beside {frame['source'][0]}: accuracy", heads, rows, _about_ranks(frame), {7, 8}
     )
