@@ -169,21 +169,23 @@ def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_is_not(da
         command = [sys.executable, "-c", _PREPARE, json.dumps(values)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
+    def facts_of(cache: str) -> str:
+        with start(cache) as process:
+            return process.communicate()[0].splitlines()[-1]
+
     began = time.monotonic()
-    facts = start("whole").communicate()[0].splitlines()[-1]
+    facts = facts_of("whole")
     seconds = time.monotonic() - began
     assert facts.startswith("facts")
     killed = 0
     for number in range(10):
-        process = start("killed")
-        try:
-            process.wait(timeout=seconds * (number + 0.5) / 10)
-        except subprocess.TimeoutExpired:
-            # The whole group, as a machine that goes down would.
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            killed += 1
+        with start("killed") as process:
+            try:
+                process.communicate(timeout=seconds * (number + 0.5) / 10)
+            except subprocess.TimeoutExpired:
+                # The whole group, as a machine that goes down would.
+                os.killpg(process.pid, signal.SIGKILL)
+                killed += 1
     assert killed >= 3
-    assert start("killed").communicate()[0].splitlines()[-1] == facts
-    left = [path.name for path in (tmp_path / "killed").rglob(".*.part")]
-    assert not left
+    assert facts_of("killed") == facts
+    assert not list((tmp_path / "killed").rglob(".*.part"))
