@@ -5,9 +5,9 @@
 Text: ``$NPI_JAX_DATA/corpus`` (one sentence a line, split by document in its ``manifest.tsv``), of which 62,000
 sentences are drawn at random: about 1.3 million tokens, of which each member
 sees 1.1 million, once. Suites: the seven NPI paradigms of BLiMP and
-the nine environments of Warstadt et al. (2019), at every checkpoint. Cost: about 30 minutes on two cores.
+the nine environments of Warstadt et al. (2019), at every checkpoint. Cost: 20 to 30 minutes on two cores.
 Expected: validation perplexity under a third of the unigram model's; accuracies far from those of models trained
-on a hundred times as much text, differences between variants within the noise of three seeds, and alignment between
+on a hundred times as much text, differences between variants mostly within the noise of three seeds, alignment between
 environments near 0. The README has the figures as measured.
 """
 
