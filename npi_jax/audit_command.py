@@ -79,8 +79,7 @@ def audit(arguments: argparse.Namespace, console: Console) -> None:
 
 def _how(arguments: argparse.Namespace) -> dict[str, Any]:
     """How a sample is drawn, as the command line says it."""
-    names = ("text", "unit", "field", "phenomenon", "per_environment", "without", "clean", "seed")
-    return {name: getattr(arguments, name) for name in names}
+    return {name: getattr(arguments, name) for name in ("text", *AUDIT_DEFAULTS)}
 
 
 def _check_drawn(folder: Path, arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+# Those of `npi_jax.corpus.sources`, which takes longer to load than asking for help should.
 UNITS = ("document", "sentence")
 AUDIT_DEFAULTS = {
     "unit": "document",

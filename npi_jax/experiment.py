@@ -106,7 +106,7 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
 
 
 def print_variants(prepared: Prepared, console: Console) -> None:
-    """What each variant changed, what it has left, and some of the sentences that it changed."""
+    """What each variant changed, and what it has left."""
     variants, phenomenon = prepared.variants, prepared.corpus.phenomenon
     names = [str(variant.intervention) for variant in variants]
     columns = {

@@ -151,11 +151,7 @@ def make_tokenizer(config: Config, text: StoredText, pipeline: Pipeline) -> Toke
         if wanted.size not in (None, given.vocab_size):
             raise UserError(f"{wanted.file} has {given.vocab_size:,} words, but tokenizer.size is {wanted.size:,}")
         return given
-    key = {
-        "text": text.name,
-        "chosen": None if text.chosen is None else hashlib.sha256(text.chosen.tobytes()).hexdigest(),
-        "tokenizer": dataclasses.asdict(wanted),
-    }
+    key = {**text.key, "tokenizer": dataclasses.asdict(wanted)}
     folder = pipeline.cached("tokenizer", key, lambda folder: _train_tokenizer(wanted, text, pipeline).save(folder))
     return Tokenizer.load(folder)
 

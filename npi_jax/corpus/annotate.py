@@ -104,6 +104,7 @@ class _Rule:
         self.direct, self.excepted, self.skip = frozenset(group.direct), resolve(group.except_), resolve(group.skip)
 
     def fits(self, words: Sequence[str], index: int) -> bool:
+        """Whether the words beside a form are as the table wants them."""
         before = index - 1
         while before >= 0 and words[before] in self.skip:
             before -= 1
@@ -137,6 +138,7 @@ class _Reading:
         self.licensors: dict[int, tuple[Mark, Clause]] = {}
 
     def annotations(self, contexts: bool) -> tuple[Annotation, ...]:
+        """Read the sentence; items with what licenses them, then licensors without an item if `contexts`."""
         licensed: list[tuple[Found, tuple[Mark, Clause] | None]] = []
         waiting = iter(self.found)
         item = next(waiting, None)

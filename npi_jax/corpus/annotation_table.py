@@ -65,11 +65,6 @@ class AnnotationTable:
         """Some of the rows."""
         return AnnotationTable(*(column[mask] for column in self.columns().values()))
 
-    def of(self, sentence: int) -> slice:
-        """The rows of a sentence."""
-        low, high = np.searchsorted(self.sentence, [sentence, sentence + 1])
-        return slice(int(low), int(high))
-
     @property
     def holds_item(self) -> Bool[np.ndarray, " rows"]:
         """Which rows are about an item, not about a licensor alone."""

@@ -151,6 +151,7 @@ class _Reservoir:
         self.kept: list[tuple[Case, str]] = []
 
     def offer(self, case: Case, sentence: str) -> None:
+        """Take the next of the stream, or not."""
         self.seen += 1
         if len(self.kept) < self.size:
             at = int(self.rng.integers(len(self.kept) + 1))

@@ -101,12 +101,7 @@ class Pipeline:
         Raises:
             UserError: if a sentence holds no token.
         """
-        key = {
-            "text": text.name,
-            "chosen": None if text.chosen is None else hashlib.sha256(text.chosen.tobytes()).hexdigest(),
-            "tokenizer": tokenizer_digest(tokenizer),
-            "row_length": row_length,
-        }
+        key = {**text.key, "tokenizer": tokenizer_digest(tokenizer), "row_length": row_length}
 
         def make(folder: Path) -> None:
             encode_store(
@@ -192,6 +187,12 @@ class StoredText:
     name: str
     store: AnnotatedStore
     chosen: Integer[np.ndarray, " chosen"] | None = None
+
+    @property
+    def key(self) -> dict[str, str | None]:
+        """What tells these sentences from all others, for the keys of what is made from them."""
+        chosen = None if self.chosen is None else hashlib.sha256(self.chosen.tobytes()).hexdigest()
+        return {"text": self.name, "chosen": chosen}
 
     @property
     def text(self) -> Text:

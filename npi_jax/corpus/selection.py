@@ -128,6 +128,7 @@ class _Parser:
         self.advance()
 
     def advance(self) -> None:
+        """Go on to the next token."""
         self.at = self._next
         match = _TOKEN.match(self.text, self._next)
         if match is None:
@@ -141,9 +142,11 @@ class _Parser:
         self.token = (False, sign) if name is None else (True, name)
 
     def either(self) -> Selection:
+        """Parts joined by ``|``."""
         return self._chain("|", self.every)
 
     def every(self) -> Selection:
+        """Parts joined by ``&``."""
         return self._chain("&", self.one)
 
     def _chain(self, sign: str, part: Callable[[], Selection]) -> Selection:
@@ -158,6 +161,7 @@ class _Parser:
         return Selection(sign, parts=tuple(parts))
 
     def one(self) -> Selection:
+        """A word, a bracket or a negation."""
         if self.token is None:
             raise ValueError(f"selection {self.text!r}: something is missing at its end")
         is_word, text = self.token
