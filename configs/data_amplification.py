@@ -8,9 +8,10 @@
 Data amplification (Caruana 1997): a task with little data of its own should gain most from related tasks' data. One
 environment's sentences with NPIs are thinned to 0, 1, 3, 10, 30 and 100 %, nested, once with those of the other eight
 kept and once without them: twelve corpora, five seeds (tiny: three). Cost: 60 members x 3.2 billion tokens x 0.24
-GFLOP a token is about 5e19 FLOP. Expected: with the others the curve (`tables/amplification.parquet`, and in the
-report) hardly falls until few sentences are left; without them it falls to chance; where it does so late, the data of
-others were worth as many sentences of one's own.
+GFLOP a token is about 5e19 FLOP. Expected: if the others' data
+stand in for its own, the curve (`tables/amplification.parquet`, and in the report) falls later with the others than
+without them. Measured with `:tiny` (adverbs; accuracy at 100, 30, 10, 3, 1 and 0 %): .98, .90, .73, .53, .43, .33 with
+the others, .86, .59, .54, .67, .41, .46 without; with three seeds the bands of the two overlap.
 """
 
 from ml_collections import ConfigDict

@@ -138,9 +138,12 @@ def print_variants(prepared: Prepared, console: Console) -> None:
     left = [v.items.tolist() for v in variants]
     console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, names, left))
     legend = "; ".join(
-        f"{head}: {label.replace('_', ' ')}" for head, label in zip(heads, phenomenon.labels, strict=True)
+        f"{head}: {name}"
+        for head, name in zip(heads, (label.replace("_", " ") for label in phenomenon.labels), strict=True)
+        if head.lower() != name
     )
-    console.print(legend, highlight=False)
+    if legend:
+        console.print(legend, highlight=False)
     if any(v.contexts.sum() for v in variants):
         contexts = [v.contexts[: len(phenomenon.environments)].tolist() for v in variants]
         title = f"licensors left without {phenomenon.item} in their scope"

@@ -9,7 +9,7 @@ import polars as pl
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from npi_jax.report.alignment_figures import limits
 from npi_jax.report.picture import COMPACT, Picture, heat_axis, heat_cells, settle, short_number
@@ -200,7 +200,14 @@ def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
             axis.tick_params(labelbottom=True)
         axes[0].set_ylim(-0.02, 1.04)
         axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-        axes[0].xaxis.set_major_formatter(PercentFormatter(1))
+        shares = sorted(frame["share"].unique())
+        least = next(share for share in shares if share > 0)
+        if least < 0.1:  # 1, 3, 10, 30 % would lie on top of one another
+            axes[0].set_xscale("symlog", linthresh=least)
+            axes[0].set_xlim(-0.15 * least, 1.25)
+            axes[0].xaxis.set_major_locator(FixedLocator(shares))
+            axes[0].xaxis.set_minor_locator(NullLocator())
+        axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         figure.supxlabel("share of its data", fontsize="medium")
         figure.supylabel("accuracy", fontsize="medium")
         handles, labels = axes[0].get_legend_handles_labels()
