@@ -62,6 +62,7 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
 
     from npi_jax.config import TrainConfig
     from npi_jax.models import LSTMConfig, make_model
+    from npi_jax.training.data_axis import DataAxis
     from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, put
     from npi_jax.training.optimizer import HyperParameters
     from npi_jax.training.step import Pool, init_member, make_train_call
@@ -69,11 +70,11 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     jax.config.update("jax_num_cpu_devices", cores)
     train = TrainConfig(batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK)
     model = make_model(LSTMConfig(size.hidden, size.hidden, size.layers), size.vocabulary)
-    mesh = make_mesh(0, 1, n_members=members)
+    data, mesh = DataAxis(model), make_mesh(0, 1, n_members=members)
     specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
-    call = map_members(make_train_call(model, train, 0, data_parallel=False), mesh, specs, update_first=True)
+    call = map_members(make_train_call(data, train, 0), mesh, specs, update_first=True)
     seeds = put(np.arange(members, dtype=np.uint32), mesh, MEMBERS)
-    state = map_members(init_member(model, train), mesh, [MEMBERS])(seeds)
+    state = map_members(init_member(data, train), mesh, [MEMBERS])(seeds)
     values = (jnp.full(members, value, jnp.float32) for value in (2e-3, 0.0, size.dropout))
     hyper = put(HyperParameters(*values), mesh, MEMBERS)
     rng = np.random.default_rng(0)

@@ -1,7 +1,9 @@
 """The command line: ``npi-jax run | train | prepare | plan | report | score | export | annotate | audit | presets``."""
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -155,7 +157,17 @@ def _explain(error: Exception, console: Console) -> int:
     if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename):
         print(f"npi-jax: {error}", file=sys.stderr)
         return 1
+    if _is_one_of_several():
+        # At its regular end a process waits for the others, which may be waiting for this one.
+        traceback.print_exception(error)
+        sys.stderr.flush()
+        os._exit(1)
     raise error
+
+
+def _is_one_of_several() -> bool:
+    """Whether other processes train together with this one; asks JAX only where it is in use already."""
+    return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
 
 
 def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
@@ -168,16 +180,31 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
     if arguments.command == "plan":
         _check_plan(arguments)
     config = presets.load_config(arguments.config, overrides)
+    if arguments.command in ("run", "train"):
+        return _train(arguments, config, console)
     experiment.set_up_jax()
     match arguments.command:
-        case "run" | "train":
-            experiment.run_experiment(config, console, analyze=arguments.command == "run")
         case "prepare":
             experiment.prepare_experiment(config, console)
         case "plan":
             from npi_jax.plan import print_plan  # noqa: PLC0415
 
             print_plan(config, console)
+    return 0
+
+
+def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
+    """Train in this process, or together with those that were started beside it."""
+    from npi_jax import experiment  # noqa: PLC0415
+    from npi_jax.training.processes import is_first  # noqa: PLC0415
+    from npi_jax.training.startup import join, this_launch  # noqa: PLC0415
+
+    launch = this_launch()
+    experiment.set_up_jax(launch.on_this_host)
+    join(launch, lambda line: print(line, file=sys.stderr, flush=True))
+    # What all would say the first one says.
+    console.quiet = not is_first()
+    experiment.run_experiment(config, console, analyze=arguments.command == "run")
     return 0
 
 

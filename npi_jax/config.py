@@ -18,7 +18,7 @@ from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.interventions import Intervention, parse_intervention, split_outside
 from npi_jax.corpus.phenomenon import load_phenomenon
 from npi_jax.errors import UserError
-from npi_jax.models import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models import CustomConfig, LSTMConfig, ModelConfig, Remat, TransformerConfig
 from npi_jax.scoring import ScoreSpec
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
@@ -131,6 +131,8 @@ class TrainConfig:
         accumulate: micro-batches that a step's rows are taken in.
         steps_per_call: steps in one call of the compiled program.
         loss_chunk: rows of logits held at a time.
+        remat: what the forward pass forgets and the backward pass computes anew, to save memory: ``none``,
+            ``blocks`` (all within a block or layer), or ``products`` (all but the products of matrices).
     """
 
     steps: Count = 1000
@@ -146,6 +148,7 @@ class TrainConfig:
     accumulate: Count = 1
     steps_per_call: Count = 50
     loss_chunk: Count = 256
+    remat: Remat = "none"
 
     def __post_init__(self) -> None:
         if self.batch_size % self.accumulate:
@@ -256,13 +259,19 @@ class MeshConfig:
     Attributes:
         ens: devices that members are spread over; 0 for as many as there are.
         data: devices that share one member's batch.
+        fsdp: whether those devices also share its parameters and optimizer state, for members too large for one.
         mapping: how the members of one device are run: ``map`` in turn, ``vmap`` at once, ``auto`` in turn on
             CPU and at once elsewhere.
     """
 
     ens: Annotated[int, Field(ge=0)] = 0
     data: Count = 1
+    fsdp: bool = False
     mapping: Literal["auto", "map", "vmap"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.fsdp and self.data == 1:
+            raise ValueError("fsdp=True splits a member over the devices along data; set data to at least 2")
 
 
 @dataclass(frozen=True)
@@ -336,6 +345,8 @@ class Config:
                 f"checkpoints.every={self.checkpoints.every} is no multiple of score.every={self.score.every}; "
                 "states are saved where members are scored"
             )
+        if isinstance(self.model, CustomConfig) and self.train.remat != "none":
+            raise ValueError("train.remat: a custom model decides for itself what it computes anew (jax.checkpoint)")
         longest = getattr(self.model, "max_positions", None)
         if longest is not None and longest < self.train.row_length:
             raise ValueError(

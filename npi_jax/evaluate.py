@@ -25,6 +25,7 @@ from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictio
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
 from npi_jax.training.checkpoints import Checkpoints
+from npi_jax.training.data_axis import DataAxis
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, pad_members, padded_size, put
 from npi_jax.training.step import init_member
 
@@ -130,7 +131,7 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
 
     def batches() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         seeds = jax.ShapeDtypeStruct((len(config.members),), np.uint32)
-        like = jax.eval_shape(jax.vmap(init_member(model, config.train)), seeds)
+        like = jax.eval_shape(jax.vmap(init_member(DataAxis(model), config.train)), seeds)
         for step in wanted:
             params = checkpoints.restore(step, like).params
             names = [{"model": str(path), "member": m, **_names(config, m), "step": step} for m in chosen]

@@ -6,7 +6,8 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,10 @@ from npi_jax.run import Run, RunError, claim_run
 from npi_jax.training.devices import use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
+from npi_jax.training.processes import differing, is_first, together
 from npi_jax.training.stopping import StopRequest
 
+SHARED_SECONDS = 60.0
 PACKAGES = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "polars", "tokenizers")
 
 
@@ -41,9 +44,13 @@ def run_directory(config: Config) -> Path:
     return Path(config.run_dir or f"runs/{config.name}")
 
 
-def set_up_jax() -> None:
-    """One CPU device a core, and compiled programs kept in the user's own cache directory between runs."""
-    use_all_cpu_devices()
+def set_up_jax(processes_here: int = 1) -> None:
+    """One CPU device a core, and compiled programs kept in the user's own cache directory between runs.
+
+    Args:
+        processes_here: how many processes share this machine's cores.
+    """
+    use_all_cpu_devices(processes_here)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = base / "npi_jax" / "compiled"
@@ -65,21 +72,52 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True) ->
         Stopped: after SIGTERM or ctrl-C, with the state saved.
     """
     started = time.monotonic()
-    with claim_run(run_directory(config), config.to_dict()) as run:
+    with claim_together(run_directory(config), config) as run:
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False)
         try:
             trained = _train(run, config, console)
-            if analyze:
-                before = time.monotonic()
-                write_tables(run)
-                _add_seconds(run, {"analyze": time.monotonic() - before})
+            with together("analyze the run"):
+                if analyze and is_first():
+                    _analyze(run, console, trained=trained)
         finally:
             _add_seconds(run, {"total": time.monotonic() - started})
-        if analyze and not trained:
-            console.print("nothing was left to train", highlight=False)
-        if analyze:
-            _write_and_print(run, console)
         return run
+
+
+def _analyze(run: Run, console: Console, *, trained: bool) -> None:
+    before = time.monotonic()
+    write_tables(run)
+    _add_seconds(run, {"analyze": time.monotonic() - before})
+    if not trained:
+        console.print("nothing was left to train", highlight=False)
+    _write_and_print(run, console)
+
+
+@contextmanager
+def claim_together(path: Path, config: Config) -> Iterator[Run]:
+    """`claim_run` by the first process, for all.
+
+    Raises:
+        RunError: as `claim_run`, or if a process does not see what the first wrote.
+    """
+    with ExitStack() as claimed:
+        with together(f"open {path}"):
+            run = claimed.enter_context(claim_run(path, config.to_dict())) if is_first() else Run(path)
+        with together(f"see {path}"):
+            _wait_for(path / "config.json")
+        yield run
+
+
+def _wait_for(path: Path) -> None:
+    """Give a shared file system some time to show a file that another machine wrote."""
+    until = time.monotonic() + SHARED_SECONDS
+    while not path.exists():
+        if time.monotonic() > until:
+            raise RunError(
+                f"{path} was written by process 0 and is not seen by process {jax.process_index()} on "
+                f"{platform.node()}: run_dir must be on a file system that all processes share"
+            )
+        time.sleep(0.5)
 
 
 def prepare_experiment(config: Config, console: Console) -> None:
@@ -188,41 +226,64 @@ def _tracked(console: Console) -> Track:
 
 def _prepare(run: Run, config: Config, console: Console) -> Prepared:
     started = time.monotonic()
-    prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False), _tracked(console))
-    _check_data(run, prepared)
+    with together("prepare its data"):
+        prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False), _tracked(console))
+    _check_alike(prepared)
+    with together("use the data"):
+        _check_data(run, prepared)
+        if is_first():
+            _keep_prepared(run, prepared)
+    print_variants(prepared, console)
+    _add_seconds(run, {"prepare": time.monotonic() - started})
+    return prepared
+
+
+def _keep_prepared(run: Run, prepared: Prepared) -> None:
+    """Write what was prepared and is worth keeping with the run."""
     write_table(run.path / "corpus.parquet", prepared.table)
     prepared.tokenizer.save(run.path / "tokenizer")
     write_table(run.path / "environments.parquet", prepared.environments)
     for name in ("slots", "examples"):
         with atomic_path(run.path / f"{name}.parquet") as copy:
             shutil.copyfile(prepared.folder / f"{name}.parquet", copy)
-    print_variants(prepared, console)
-    _add_seconds(run, {"prepare": time.monotonic() - started})
-    return prepared
+
+
+def _check_alike(prepared: Prepared) -> None:
+    """Refuse to train where hosts read different text, pairs or vocabularies."""
+    for name, value in prepared.facts.items():
+        if name.endswith("sha256") and (others := differing(str(value))):
+            raise RunError(f"{name} of process {others[0]} differs from that of process 0: give all the same files")
 
 
 def _train(run: Run, config: Config, console: Console) -> bool:
     """Train what is left to train; returns whether there was anything."""
     prepared = _prepare(run, config, console)
-    if config.score.ngram and not (run.path / "ngram.parquet").exists():
-        started = time.monotonic()
-        write_table(run.path / "ngram.parquet", ngram_table(prepared, config))
-        seconds = time.monotonic() - started
-        console.print(f"baseline: 5-gram models of {len(prepared.variants)} variants, {seconds:.0f} s", highlight=False)
+    with together("make the 5-gram baseline"):
+        if config.score.ngram and is_first() and not (run.path / "ngram.parquet").exists():
+            _write_ngrams(run, config, prepared, console)
     variants = [member.variant for member in config.members]
     # Signals are kept back only where there is a state to save.
     with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
-        trainer = Trainer(run, config, prepared, display, stop)
-        description = _describe(config, prepared, trainer)
-        _warn_of_changes(run, description, console)
-        run.update_manifest(**(description | run.manifest))
+        with together("set training up"):
+            trainer = Trainer(run, config, prepared, display, stop)
+            if is_first():
+                description = _describe(config, prepared, trainer)
+                _warn_of_changes(run, description, console)
+                run.update_manifest(**(description | run.manifest))
         try:
             trainer.train()
         finally:
-            if trainer.tokens_per_second:
+            if trainer.tokens_per_second and is_first():
                 _add_seconds(run, vars(trainer.seconds))
                 run.update_manifest(tokens_per_second=trainer.tokens_per_second)
         return trainer.tokens_per_second > 0
+
+
+def _write_ngrams(run: Run, config: Config, prepared: Prepared, console: Console) -> None:
+    started = time.monotonic()
+    write_table(run.path / "ngram.parquet", ngram_table(prepared, config))
+    seconds = time.monotonic() - started
+    console.print(f"baseline: 5-gram models of {len(prepared.variants)} variants, {seconds:.0f} s", highlight=False)
 
 
 def _warn_of_changes(run: Run, description: dict[str, Any], console: Console) -> None:
@@ -266,6 +327,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
             "count": mesh.size,
             "ens": mesh.shape["ens"],
             "data": mesh.shape["data"],
+            "processes": jax.process_count(),
             "members_per_device": trainer.ensemble.places // mesh.shape["ens"],
         },
         "model": {
@@ -291,6 +353,8 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
 
 def _add_seconds(run: Run, seconds: dict[str, float]) -> None:
     """Seconds add up over the times the run was continued."""
+    if not is_first():
+        return
     before = run.manifest.get("seconds", {})
     run.update_manifest(seconds=before | {name: before.get(name, 0.0) + value for name, value in seconds.items()})
 

@@ -53,7 +53,7 @@ def make_plan(config: Config) -> Plan:
         ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
     """
     vocabulary, rows = _sizes(config)
-    model = make_model(config.model, vocabulary)
+    model = make_model(config.model, vocabulary, remat=config.train.remat)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
     ensemble = Ensemble(config, model, 0, mesh)
     arguments = _shapes(ensemble, config, vocabulary, rows)

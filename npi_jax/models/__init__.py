@@ -1,6 +1,6 @@
 """Flax models behind one functional face: an LSTM and a transformer over packed rows."""
 
-from npi_jax.models.config import ComputeDtype, CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.config import ComputeDtype, CustomConfig, LSTMConfig, ModelConfig, Remat, TransformerConfig
 from npi_jax.models.custom import Model
 from npi_jax.models.hf import HFError, HFModel, load_hf, load_hf_stack, save_hf
 from npi_jax.models.language_model import LanguageModel, Params, make_model
@@ -15,6 +15,7 @@ __all__ = [
     "Model",
     "ModelConfig",
     "Params",
+    "Remat",
     "TransformerConfig",
     "load_hf",
     "load_hf_stack",

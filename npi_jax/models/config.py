@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 ComputeDtype = Literal["float32", "bfloat16"]
+Remat = Literal["none", "blocks", "products"]
 Initialization = Literal["gulordava", "scaled"]
 _BOOLEANS = ("tie", "gated", "attention_bias", "mlp_bias", "output_bias", "parallel")
 _CHOICES: dict[str, tuple[object, ...]] = {

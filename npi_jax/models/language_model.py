@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from npi_jax.models.config import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
+from npi_jax.models.config import CustomConfig, LSTMConfig, ModelConfig, Remat, TransformerConfig
 from npi_jax.models.custom import Model, load_custom
 from npi_jax.models.lstm import LSTM
 from npi_jax.models.numerics import matmul
@@ -96,20 +96,20 @@ class LanguageModel:
         return jax.tree_util.tree_map_with_path(lambda path, _: self.group(path), params)
 
 
-def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False) -> Model:
+def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False, remat: Remat = "none") -> Model:
     """The language model that ``config`` describes, over ``vocab_size`` tokens.
 
     It is a `LanguageModel` unless the config names a factory of the user's own. With ``plain`` it holds no
     derivative rules of its own, as forward-mode differentiation (`jax.jvp`) needs it; parameters and values are
-    the same either way.
+    the same either way. ``remat`` is that of `TrainConfig`.
     """
     if vocab_size < 1:
         raise ValueError(f"vocab_size is {vocab_size}; a model needs at least one token")
     match config:
         case LSTMConfig():
-            return LanguageModel(config, vocab_size, LSTM(config, vocab_size, plain))
+            return LanguageModel(config, vocab_size, LSTM(config, vocab_size, plain, remat))
         case TransformerConfig():
-            return LanguageModel(config, vocab_size, Transformer(config, vocab_size))
+            return LanguageModel(config, vocab_size, Transformer(config, vocab_size, remat))
         case CustomConfig():
             return load_custom(config, vocab_size)
         case _:

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from npi_jax.models.config import LSTMConfig
-from npi_jax.models.numerics import dropout, site_key
+from npi_jax.models.config import LSTMConfig, Remat
+from npi_jax.models.numerics import dropout, rematerialized, site_key
 from npi_jax.models.recurrence import lstm_layer
 
 
@@ -75,6 +75,7 @@ class LSTM(nn.Module):
     config: LSTMConfig
     vocab_size: int
     plain: bool = False
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(
@@ -98,7 +99,8 @@ class LSTM(nn.Module):
 
         starts = positions.T == 0
         states = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate)
+        layer = rematerialized(LSTMLayer, self.remat)
         for index in range(config.layers):
-            states = LSTMLayer(config, self.plain, name=f"recurrent_{index}")(states, starts)
+            states = layer(config, self.plain, name=f"recurrent_{index}")(states, starts)
             states = dropout(states, site_key(dropout_key, index + 1), dropout_rate)
         return states.swapaxes(0, 1)

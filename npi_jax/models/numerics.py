@@ -1,10 +1,20 @@
 """Small numerical pieces that every model uses: mixed-precision products, dropout, varying axes."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from npi_jax.models.config import ComputeDtype
+from npi_jax.models.config import ComputeDtype, Remat
+
+
+def rematerialized(block: type[nn.Module], remat: Remat) -> type[nn.Module]:
+    """The module `block`, whose backward pass computes anew what `TrainConfig.remat` says; values do not change."""
+    if remat == "none":
+        return block
+    kept = {"blocks": None, "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
+    remade: type[nn.Module] = nn.remat(block, policy=kept[remat])
+    return remade
 
 
 def matmul(

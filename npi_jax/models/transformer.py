@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from npi_jax.models.config import TransformerConfig
-from npi_jax.models.numerics import dropout, matmul, site_key
+from npi_jax.models.config import Remat, TransformerConfig
+from npi_jax.models.numerics import dropout, matmul, rematerialized, site_key
 
 SITES_PER_BLOCK = 3
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -149,6 +149,7 @@ class Transformer(nn.Module):
 
     config: TransformerConfig
     vocab_size: int
+    remat: Remat = "none"
 
     @nn.compact
     def __call__(
@@ -176,9 +177,10 @@ class Transformer(nn.Module):
         else:
             angles = rotation(config, positions)
         stream = dropout(stream, site_key(dropout_key, 0), dropout_rate)
+        block = rematerialized(Block, self.remat)
         for index in range(config.layers):
             sites = range(1 + SITES_PER_BLOCK * index, 1 + SITES_PER_BLOCK * (index + 1))
             keys = tuple(site_key(dropout_key, site) for site in sites)
-            stream = Block(config, name=f"blocks_{index}")(stream, mask, angles, keys, dropout_rate)
+            stream = block(config, name=f"blocks_{index}")(stream, mask, angles, keys, dropout_rate)
         normed: Array = _norm(config, "output_norm")(stream)
         return normed

@@ -5,17 +5,20 @@ import os
 import jax
 
 
-def use_all_cpu_devices() -> None:
+def use_all_cpu_devices(processes_here: int = 1) -> None:
     """Give the CPU backend one device a core, so that members spread over cores; call before any computation.
 
-    What the user has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) stays as it is: set it in a container whose
-    share of the processors is smaller than what the machine has.
+    Processes that share a machine share its cores evenly, unless each was bound to cores of its own. What the user
+    has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) stays as it is: set it in a container whose share of the
+    processors is smaller than what the machine has.
     """
     told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
         # Only Linux knows which cores a process may use.
         allowed = getattr(os, "sched_getaffinity", None)
-        jax.config.update("jax_num_cpu_devices", len(allowed(0)) if allowed else os.cpu_count() or 1)
+        cores, there = len(allowed(0)) if allowed else os.cpu_count() or 1, os.cpu_count() or 1
+        share = cores // processes_here if cores == there else cores
+        jax.config.update("jax_num_cpu_devices", max(1, share))
 
 
 def compiler_options(platform: str) -> dict[str, bool]:

@@ -1,12 +1,13 @@
 """The ensemble: all members of an experiment on a mesh, with their compiled calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from npi_jax.config import Config, Member
@@ -14,7 +15,8 @@ from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
-from npi_jax.training.mesh import MEMBERS, SHARED, fetch, map_members, pad_members, padded_size, put
+from npi_jax.training.data_axis import DataAxis
+from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, pad_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
 from npi_jax.training.step import (
     MemberState,
@@ -27,6 +29,8 @@ from npi_jax.training.step import (
 from npi_jax.training.task_gradients import TaskGradients
 
 VALID_CHUNK_ROWS = 32
+ROWS = P("ens", None, "data")
+"""Sharding of row numbers [places, steps, rows]: every device along ``data`` reads its share of a batch."""
 
 
 class Ensemble:
@@ -47,19 +51,17 @@ class Ensemble:
         self.size = len(self.members)
         self.places = padded_size(self.size, mesh)
         self._padded: Sequence[Member] = self.members + (self.members[-1],) * (self.places - self.size)
-        mapping = config.mesh.mapping
-        self.init_call = map_members(init_member(model, config.train), mesh, [MEMBERS], mapping=mapping)
-        train_call = make_train_call(model, config.train, eos, data_parallel=mesh.shape["data"] > 1)
-        row_spec = P("ens", None, "data")
-        self.train_call = map_members(
-            train_call,
-            mesh,
-            [MEMBERS, MEMBERS, MEMBERS, row_spec, SHARED, SHARED, SHARED, SHARED],
-            mapping=mapping,
+        self.data = DataAxis(model, mesh.shape["data"], config.mesh.fsdp)
+        self._shapes = jax.eval_shape(init_member(DataAxis(model), config.train), jax.ShapeDtypeStruct((), jnp.uint32))
+        self.specs: MemberState = self.data.specs(self._shapes)
+        self.init_call = self._mapped(init_member(self.data, config.train), [MEMBERS], out_specs=self.specs)
+        self.train_call = self._mapped(
+            make_train_call(self.data, config.train, eos),
+            [self.specs, MEMBERS, MEMBERS, ROWS, SHARED, SHARED, SHARED, SHARED],
+            out_specs=(self.specs, MEMBERS),
             update_first=True,
         )
-        valid_call = make_valid_call(model, config.train, eos)
-        self.valid_call = map_members(valid_call, mesh, [MEMBERS, SHARED], mapping=mapping)
+        self.valid_call = self._of_params(make_valid_call(model, config.train, eos))
         self.seeds = put(np.array([m.seed for m in self._padded], np.uint32), mesh, MEMBERS)
         self.hyper = put(
             HyperParameters(
@@ -67,6 +69,22 @@ class Ensemble:
             ),
             mesh,
             MEMBERS,
+        )
+
+    def _mapped(self, fn: Callable[..., Any], in_specs: Sequence[Any], **options: Any) -> Any:
+        return map_members(fn, self.mesh, in_specs, mapping=self.config.mesh.mapping, **options)
+
+    def _of_params(self, fn: Callable[[Any, Any], Any]) -> Any:
+        """A call of whole parameters and shared arrays, for parameters as they lie on the devices."""
+        shapes = self._shapes.params
+        return self._mapped(
+            lambda shares, arrays: fn(self.data.whole(shares, shapes), arrays), [self.specs.params, SHARED]
+        )
+
+    def _of_state(self, fn: Callable[[Any, Any], Any]) -> Any:
+        """The same for a call that looks at the optimizer too."""
+        return self._mapped(
+            lambda shares, arrays: fn(self.data.whole(shares, self._shapes), arrays), [self.specs, SHARED]
         )
 
     def load(
@@ -85,20 +103,14 @@ class Ensemble:
         self._pool = put(Pool(pool.tokens, pool.used), self.mesh, SHARED)
         self._valid = put(_chunks(valid), self.mesh, SHARED)
         self._scorers = {
-            name: (
-                map_members(scorer.apply, self.mesh, [MEMBERS, SHARED], mapping=self.config.mesh.mapping),
-                put(scorer.arrays, self.mesh, SHARED),
-            )
+            name: (self._of_params(scorer.apply), put(scorer.arrays, self.mesh, SHARED))
             for name, scorer in scorers.items()
         }
         self._gradients = {}
         if gradients is not None:
             arrays = put(jax.tree.map(np.asarray, gradients.arrays), self.mesh, SHARED)
             calls = {"checkpoint": gradients.at_checkpoint, "end": gradients.at_end}
-            self._gradients = {
-                when: (map_members(call, self.mesh, [MEMBERS, SHARED], mapping=self.config.mesh.mapping), arrays)
-                for when, call in calls.items()
-            }
+            self._gradients = {when: (self._of_state(call), arrays) for when, call in calls.items()}
 
     def init(self) -> MemberState:
         """The members' states before the first step: a pure function of their seeds."""
@@ -107,9 +119,8 @@ class Ensemble:
 
     def compile(self, state: MemberState) -> None:
         """Compile every call for states like `state`, side by side; later calls only run."""
-        rows = np.zeros((self.places, self.config.train.steps_per_call, self.config.train.batch_size), np.int32)
         scalars = (np.int32(0), np.int32(1), np.bool_(True))
-        train_arguments = (state, self.hyper, self.seeds, self._placed(rows), self._pool, *scalars)
+        train_arguments = (state, self.hyper, self.seeds, self._placed_rows(0, 0), self._pool, *scalars)
         jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
         jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
         jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
@@ -119,29 +130,41 @@ class Ensemble:
         self._scorers = {name: (next(compiled), arrays) for name, (_, arrays) in self._scorers.items()}
         self._gradients = {when: (next(compiled), arrays) for when, (_, arrays) in self._gradients.items()}
 
-    def _placed(self, rows: np.ndarray) -> jax.Array:
-        placed: jax.Array = put(rows, self.mesh, P("ens", None, "data"))
-        return placed
-
-    def rows(self, first_step: int, n_steps: int) -> np.ndarray:
+    def rows(self, first_step: int, n_steps: int, places: slice = slice(None)) -> np.ndarray:
         """Pool rows int32 [places, steps_per_call, batch] of the next steps; what lies beyond them is 0."""
         train = self.config.train
-        rows = np.zeros((self.places, train.steps_per_call, train.batch_size), np.int32)
-        for member, (spec, variant, order) in enumerate(zip(self._padded, self._variants, self._orders, strict=True)):
+        chosen = range(self.places)[places]
+        rows = np.zeros((len(chosen), train.steps_per_call, train.batch_size), np.int32)
+        for row, place in enumerate(chosen):
+            spec, variant, order = self._padded[place], self._variants[place], self._orders[place]
             for index in range(n_steps):
-                rows[member, index] = variant.batch(order, spec.seed, first_step + index)
+                rows[row, index] = variant.batch(order, spec.seed, first_step + index)
         return rows
+
+    def _placed_rows(self, first_step: int, n_steps: int) -> jax.Array:
+        """The rows on the mesh; a process looks up those of its own members alone."""
+        train, found = self.config.train, {}
+
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None
+            places = index[0]
+            key = places.start, places.stop
+            if key not in found:
+                found[key] = self.rows(first_step, n_steps, places)
+            return found[key][:, :, index[2]]
+
+        shape = (self.places, train.steps_per_call, train.batch_size)
+        return jax.make_array_from_callback(shape, NamedSharding(self.mesh, ROWS), part)
 
     def train(
         self, state: MemberState, first_step: int, n_steps: int, *, restart: bool
     ) -> tuple[MemberState, Progress]:
         """Start `n_steps` steps of all members (at most `steps_per_call`); does not wait for them."""
-        rows = self._placed(self.rows(first_step, n_steps))
+        rows = self._placed_rows(first_step, n_steps)
         scalars = (np.int32(first_step), np.int32(n_steps), np.bool_(restart))
-        result: tuple[MemberState, Progress] = self.train_call(
-            state, self.hyper, self.seeds, rows, self._pool, *scalars
-        )
-        return result
+        state, progress = self.train_call(state, self.hyper, self.seeds, rows, self._pool, *scalars)
+        # Exchanged at once, not when it is read: by then the next call would stand before it.
+        return state, everywhere(progress)
 
     def valid_loss(self, state: MemberState) -> jax.Array:
         """Validation loss of each place, nats a token; does not wait."""

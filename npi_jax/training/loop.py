@@ -3,8 +3,10 @@
 import json
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import polars as pl
 
 from npi_jax.config import Config
 from npi_jax.errors import UserError
@@ -17,6 +19,7 @@ from npi_jax.training.checkpoints import Checkpoints, scheduled_steps
 from npi_jax.training.display import Display
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import make_mesh
+from npi_jax.training.processes import AgreedStop, is_first, of_first, together
 from npi_jax.training.records import ScoreTables, members_table, metrics_table
 from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
@@ -65,7 +68,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config, prepared = self.config, self.prepared
-        self.model = make_model(config.model, prepared.tokenizer.vocab_size)
+        self.model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
         self.scorers = self._make_scorers()
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
         self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh)
@@ -112,21 +115,27 @@ class Trainer:
     def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
         """The latest checkpoint all of whose tables are there, or the beginning."""
         state = self.ensemble.init()
+        # File systems show new files to different machines at different times: one process looks.
+        if not (step := of_first(self._last_whole_step(checkpoints))):
+            return 0, state
+        self.display.say(f"resuming at step {step}")
+        return step, self.ensemble.fill(checkpoints.restore(step, self.ensemble.strip(state)))
+
+    def _last_whole_step(self, checkpoints: Checkpoints) -> int:
+        """The latest checkpoint all of whose tables are there; 0 if there is none."""
         folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
         written = set.intersection(*(set(self.run.steps(folder)) for folder in folders))
-        for step in reversed(checkpoints.steps()):
-            if all(earlier in written for earlier in self.schedule if earlier <= step):
-                self.display.say(f"resuming at step {step}")
-                return step, self.ensemble.fill(checkpoints.restore(step, self.ensemble.strip(state)))
-        return 0, state
+        steps = (s for s in checkpoints.steps() if all(e in written for e in self.schedule if e <= s))
+        return max(steps, default=0)
 
     def _loop(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         late: tuple[int, Progress] | None = None
+        asked = AgreedStop(self.stop, self.ensemble.mesh)
         recorded = step in self.schedule
         self._since = time.monotonic()
         for target in (scheduled for scheduled in self.schedule if scheduled > step):
             while step < target:
-                if self.stop.requested:
+                if asked():
                     self._stop(step, state, late, checkpoints)
                 n_steps = min(self.config.train.steps_per_call, target - step)
                 state, progress = self.ensemble.train(state, step, n_steps, restart=recorded)
@@ -179,22 +188,30 @@ class Trainer:
         pending = self.ensemble.valid_loss(state), self.ensemble.score(state)
         valid_loss, scores = self.ensemble.fetch(pending)
         metrics = metrics_table(step, progress and self.ensemble.fetch(progress), valid_loss)
+        scored = time.monotonic()
+        gradients = self._compare_gradients(step, state)
+        with together(f"write the tables of step {step}"):
+            if is_first():
+                self._write(step, scores, metrics, gradients, valid_loss)
+        self.seconds.score += scored - started
+        self.seconds.gradients += time.monotonic() - scored
+        if is_first():
+            self._log(step)
+
+    def _write(
+        self, step: int, scores: Any, metrics: pl.DataFrame, gradients: dict[str, np.ndarray], valid_loss: np.ndarray
+    ) -> None:
         write_table(self.run.path / f"scores/{step}.parquet", self._tables.table(step, scores))
         write_table(self.run.path / f"metrics/{step}.parquet", metrics)
-        self.seconds.score += time.monotonic() - started
-        self._record_gradients(step, state)
+        if self.gradients is not None:
+            self.gradients.write(self.run.path / f"gradients/{step}.npz", gradients, step=step)
         self._write_members(step, metrics["skipped_updates"].to_numpy(), valid_loss)
-        self._log(step)
 
-    def _record_gradients(self, step: int, state: MemberState) -> None:
-        """Compare the tasks' gradients of all members and write them."""
-        if self.gradients is None:
-            return
-        started = time.monotonic()
+    def _compare_gradients(self, step: int, state: MemberState) -> dict[str, np.ndarray]:
+        """The comparisons of the tasks' gradients of all members; empty if none are made."""
         end = step == self.config.train.steps
-        values = self.ensemble.fetch(self.ensemble.gradients(state, end=end))
-        self.gradients.write(self.run.path / f"gradients/{step}.npz", values, step=step)
-        self.seconds.gradients += time.monotonic() - started
+        found: dict[str, np.ndarray] = self.ensemble.fetch(self.ensemble.gradients(state, end=end))
+        return found
 
     def _write_members(self, step: int, skipped: np.ndarray, valid_loss: np.ndarray) -> None:
         """Mark members whose latest updates were not finite, or that are far worse than guessing."""

@@ -1,7 +1,7 @@
 """The mesh, and the one place where a function of one member becomes a function of the ensemble."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import jax
@@ -31,12 +31,21 @@ def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | N
         UserError: if there are too few devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    if not ens:
+    if not ens and jax.process_count() > 1:
+        # Every process must have work to do; members fill the places up.
+        ens = max(1, len(devices) // data)
+    elif not ens:
         per_device = -(-n_members // max(1, len(devices) // data))
         # No more devices than that many members each need: fewer places stay unfilled.
         ens = -(-n_members // per_device)
     if ens * data > len(devices):
         raise UserError(f"mesh.ens={ens} x mesh.data={data} needs {ens * data} devices; there are {len(devices)}")
+    idle = {device.process_index for device in devices} - {d.process_index for d in devices[: ens * data]}
+    if idle:
+        raise UserError(
+            f"mesh.ens={ens} x mesh.data={data} takes {ens * data} of {len(devices)} devices and leaves process "
+            f"{min(idle)} without one; start fewer processes, or leave mesh.ens at 0"
+        )
     grid = np.array(devices[: ens * data]).reshape(ens, data)
     return Mesh(grid, ("ens", "data"), axis_types=(AxisType.Auto, AxisType.Auto))
 
@@ -50,8 +59,9 @@ def padded_size(n_members: int, mesh: Mesh) -> int:
 def map_members(
     fn: Callable[..., Any],
     mesh: Mesh,
-    in_specs: Sequence[P],
+    in_specs: Sequence[Any],
     *,
+    out_specs: Any = MEMBERS,
     mapping: Mapping = "auto",
     update_first: bool = False,
 ) -> Any:
@@ -65,7 +75,8 @@ def map_members(
         fn: takes and returns pytrees of one member. May use the axis name ``data``.
         mesh: from `make_mesh`.
         in_specs: for each argument `MEMBERS` (leading axis: member), `SHARED`, or a longer spec that begins with
-            ``ens`` and says which axis is split over ``data``.
+            ``ens`` and says which axis is split over ``data``; or a pytree of such.
+        out_specs: the same for the result.
         mapping: how the members of a device are run.
         update_first: `fn` returns its first argument anew and something else; the memory of the old one is
             taken over, member by member, so that the ensemble's state is held only once.
@@ -76,12 +87,12 @@ def map_members(
     platform = mesh.devices.flat[0].platform
     if mapping == "auto":
         mapping = "map" if platform == "cpu" else "vmap"
-    own = [bool(spec) and spec[0] == "ens" for spec in in_specs]
+    own = [bool(first := jax.tree.leaves(spec)[0]) and first[0] == "ens" for spec in in_specs]
     if mapping == "vmap":
         local = jax.vmap(fn, [0 if is_own else None for is_own in own])
     else:
         local = partial(_in_turn, fn, own, update_first)
-    sharded = jax.shard_map(local, mesh=mesh, in_specs=tuple(in_specs), out_specs=MEMBERS, check_vma=False)
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
     donated = (0,) if update_first else ()
     return jax.jit(sharded, donate_argnums=donated, compiler_options=compiler_options(platform))
 
@@ -119,14 +130,46 @@ def pad_members(tree: Any, places: int) -> Any:
 
 
 def put(tree: Any, mesh: Mesh, spec: P) -> Any:
-    """Place host arrays on the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    """Place host arrays, which every process has whole, on the mesh."""
+    sharding = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def place(leaf: Any) -> jax.Array:
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(place, tree)
+
+
+def everywhere(tree: Any) -> Any:
+    """Arrays that every process can read; with several processes an exchange, which does not wait."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf if leaf.is_fully_replicated else _copies(leaf.sharding.mesh)(leaf), tree)
+
+
+@cache
+def _copies(mesh: Mesh) -> Any:
+    """The call that gives every device of a mesh all of an array."""
+    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, SHARED))
 
 
 def fetch(tree: Any) -> Any:
-    """Bring arrays to the host as NumPy, from all processes."""
-    if jax.process_count() == 1:
-        return jax.tree.map(np.asarray, tree)
-    from jax.experimental import multihost_utils  # noqa: PLC0415
+    """Bring arrays to the host as NumPy, from all processes; all of them must call it."""
+    return jax.tree.map(np.asarray, everywhere(tree))
 
-    return multihost_utils.process_allgather(tree, tiled=True)
+
+def any_process(flag: bool, mesh: Mesh) -> jax.Array | np.bool_:
+    """Whether the flag is set in any process; of several processes an array that says so later, without waiting."""
+    if jax.process_count() == 1:
+        return np.bool_(flag)
+    every = NamedSharding(mesh, P(mesh.axis_names))
+    flags = jax.make_array_from_callback((mesh.size,), every, lambda _: np.array([flag]))
+    result: jax.Array = _any(mesh)(flags)
+    return result
+
+
+@cache
+def _any(mesh: Mesh) -> Any:
+    return jax.jit(jnp.any, out_shardings=NamedSharding(mesh, SHARED))

@@ -37,28 +37,63 @@ def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Arr
     return jnp.asarray(ramp * after(jnp.maximum(0, step - config.warmup)), jnp.float32)
 
 
-def make_optimizer(config: TrainConfig, hyper: HyperParameters, step: Int[Array, ""]) -> optax.GradientTransformation:
-    """The optimizer as it is at `step`: clipping, the update rule, decay, learning rate.
+class OptimizerState(NamedTuple):
+    """What the optimizer of one member carries from step to step.
 
-    An update that is not finite is left out and counted (`optax.apply_if_finite`); it never ends the training
-    of other members. The state's structure does not depend on `hyper` or `step`, which may be traced.
+    Attributes:
+        skipped: updates left out so far, because they were not finite; int32.
+        rule: the state of the update rule, as Optax defines it.
     """
-    rate = hyper.learning_rate * learning_rate_factor(config, step)
-    rule = {
+
+    skipped: Int[Array, "..."]
+    rule: Any
+
+
+def update_rule(config: TrainConfig, hyper: HyperParameters) -> optax.GradientTransformation:
+    """The update rule, before the learning rate; the structure of its state does not depend on `hyper`."""
+    return {
         "sgd": optax.identity(),
         "adam": optax.scale_by_adam(b2=ADAM_DECAY),
         "adamw": optax.chain(optax.scale_by_adam(b2=ADAM_DECAY), optax.add_decayed_weights(hyper.weight_decay)),
     }[config.optimizer]
-    clip = optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()
-    return optax.apply_if_finite(optax.chain(clip, rule, optax.scale(-rate)), max_consecutive_errors=2**31 - 2)
 
 
-def skipped_updates(opt_state: optax.ApplyIfFiniteState) -> jax.Array:
-    """How many updates were left out so far; int32."""
-    return opt_state.total_notfinite
+def init_optimizer(config: TrainConfig, params: Any) -> OptimizerState:
+    """The state before the first step."""
+    zero = jnp.zeros((), jnp.float32)
+    return OptimizerState(jnp.zeros((), jnp.int32), update_rule(config, HyperParameters(zero, zero, zero)).init(params))
 
 
-def second_moment(opt_state: optax.ApplyIfFiniteState) -> Any:
+def update_params(
+    config: TrainConfig,
+    hyper: HyperParameters,
+    step: Int[Array, ""],
+    gradient: Any,
+    norm: Float[Array, ""],
+    state: OptimizerState,
+    params: Any,
+) -> tuple[Any, OptimizerState]:
+    """Parameters and state after step `step`: clipping, the update rule, decay, learning rate.
+
+    Where the norm of the gradient is not finite nothing changes but the count of what was left out; it never ends
+    the training of other members. The norm is an argument because a gradient may lie on several devices.
+
+    Args:
+        gradient, params: pytrees of one member, or of this device's share of it.
+        norm: the Euclidean norm of the whole gradient.
+    """
+    finite = jnp.isfinite(norm)
+    # As `optax.clip_by_global_norm`; what is multiplied in here costs no pass over memory of its own.
+    scale = jnp.where(norm < config.clip, 1.0, config.clip / norm) if config.clip else jnp.ones(())
+    rate = hyper.learning_rate * learning_rate_factor(config, step)
+    clipped = jax.tree.map(lambda leaf: leaf * scale, gradient) if config.clip else gradient
+    updates, rule = update_rule(config, hyper).update(clipped, state.rule, params)
+    moved = jax.tree.map(lambda leaf, update: leaf - rate * update, params, updates)
+    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (moved, rule), (params, state.rule))
+    return kept[0], OptimizerState(state.skipped + ~finite, kept[1])
+
+
+def second_moment(opt_state: OptimizerState) -> Any:
     """Adam's running mean of squared gradients, without its bias towards 0, like the parameters; None for sgd.
 
     Kingma and Ba (2015), algorithm 1: v over 1 - beta2 ** t. Before the first step it is 0.

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, UInt
 
 from npi_jax.config import TrainConfig
 from npi_jax.models import Model
+from npi_jax.training.data_axis import NAME, DataAxis
 from npi_jax.training.loss import cross_entropy
-from npi_jax.training.optimizer import HyperParameters, make_optimizer, skipped_updates
+from npi_jax.training.optimizer import HyperParameters, init_optimizer, update_params
 
 INIT_STREAM, DROPOUT_STREAM = 0, 1
 
@@ -75,14 +75,13 @@ def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
     return Batch(tokens, targets, segment_ids, positions, mask.astype(jnp.float32))
 
 
-def init_member(model: Model, config: TrainConfig) -> Callable[[Any], MemberState]:
-    """A function from a seed to the member's state before the first step."""
+def init_member(data: DataAxis, config: TrainConfig) -> Callable[[Any], MemberState]:
+    """A function from a seed to the member's state before the first step; of a split member, this device's share."""
 
     def init(seed: UInt[Array, ""]) -> MemberState:
-        params = model.init(member_key(seed, INIT_STREAM))
-        hyper = HyperParameters(*(jnp.zeros((), jnp.float32),) * 3)
-        opt_state = make_optimizer(config, hyper, jnp.zeros((), jnp.int32)).init(params)
-        return MemberState(params, opt_state, jnp.zeros((), jnp.float32), jnp.zeros((), jnp.float32))
+        params = data.own(data.model.init(member_key(seed, INIT_STREAM)))
+        zero = jnp.zeros((), jnp.float32)
+        return MemberState(params, init_optimizer(config, params), zero, zero)
 
     return init
 
@@ -117,7 +116,7 @@ def batch_loss(
 
 
 def train_step(
-    model: Model,
+    data: DataAxis,
     config: TrainConfig,
     eos: int,
     state: MemberState,
@@ -126,24 +125,23 @@ def train_step(
     step: Int[Array, ""],
     rows: Int[Array, " rows"],
     pool: Pool,
-    data_parallel: bool,
 ) -> MemberState:
     """One optimizer step of one member on the mean loss over the batch's tokens.
 
     Args:
+        data: the member's model, and the devices that share its batch.
         rows: the pool rows of this device's share of the batch.
-        data_parallel: whether the batch is split over the mesh axis ``data``; gradients are then summed over it.
     """
     key = jax.random.fold_in(member_key(seed, DROPOUT_STREAM), step) if any(config.dropout) else None
-    if key is not None and data_parallel:
-        key = jax.random.fold_in(key, jax.lax.axis_index("data"))
+    if key is not None and data.size > 1:
+        key = jax.random.fold_in(key, jax.lax.axis_index(NAME))
 
     def micro_batch(index: Array, part: Array) -> tuple[Array, Array, Any]:
         batch = read_rows(pool, part, eos)
         loss, gradient = jax.value_and_grad(
             lambda params: batch_loss(
-                model,
-                params,
+                data.model,
+                data.whole_params(params),
                 batch,
                 chunk=config.loss_chunk,
                 dropout_key=None if key is None else jax.random.fold_in(key, index),
@@ -152,12 +150,10 @@ def train_step(
         )(state.params)
         return loss, batch.mask.sum(), gradient
 
-    loss, tokens, gradient = _accumulate(micro_batch, rows, config.accumulate)
-    if data_parallel:
-        loss, tokens, gradient = jax.lax.psum((loss, tokens, gradient), "data")
+    loss, tokens, gradient = data.sum(*_accumulate(micro_batch, rows, config.accumulate))
     gradient = jax.tree.map(lambda leaf: leaf / tokens, gradient)
-    updates, opt_state = make_optimizer(config, hyper, step).update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    norm = data.norm(gradient)
+    params, opt_state = update_params(config, hyper, step, gradient, norm, state.opt_state, state.params)
     return MemberState(params, opt_state, state.loss_sum + loss / tokens, state.loss_steps + 1)
 
 
@@ -175,9 +171,7 @@ def _accumulate(micro_batch: Callable[[Array, Array], Any], rows: Array, parts: 
     return jax.lax.scan(add, total, (jnp.arange(parts), split))[0]
 
 
-def make_train_call(
-    model: Model, config: TrainConfig, eos: int, *, data_parallel: bool
-) -> Callable[..., tuple[MemberState, Progress]]:
+def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[..., tuple[MemberState, Progress]]:
     """Several steps of one member as one function of arrays.
 
     The function takes ``(state, hyper, seed, rows [steps_per_call, rows], pool, first_step, n_steps, restart)``:
@@ -200,12 +194,10 @@ def make_train_call(
         )
 
         def body(index: Array, state: MemberState) -> MemberState:
-            return train_step(
-                model, config, eos, state, hyper, seed, first_step + index, rows[index], pool, data_parallel
-            )
+            return train_step(data, config, eos, state, hyper, seed, first_step + index, rows[index], pool)
 
         state = jax.lax.fori_loop(0, n_steps, body, state)
-        return state, Progress(state.loss_sum, state.loss_steps, skipped_updates(state.opt_state))
+        return state, Progress(state.loss_sum, state.loss_steps, state.opt_state.skipped)
 
     return call
 

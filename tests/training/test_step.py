@@ -8,6 +8,7 @@ import pytest
 
 from npi_jax.config import TrainConfig
 from npi_jax.models import LSTMConfig, make_model
+from npi_jax.training.data_axis import DataAxis
 from npi_jax.training.loss import cross_entropy_reference
 from npi_jax.training.optimizer import HyperParameters
 from npi_jax.training.step import (
@@ -21,6 +22,7 @@ from npi_jax.training.step import (
 EOS, VOCABULARY = 0, 12
 CONFIG = TrainConfig(steps=20, batch_size=4, row_length=8, optimizer="sgd", clip=0.0, steps_per_call=5)
 MODEL = make_model(LSTMConfig(embedding=6, hidden=6, layers=1), VOCABULARY)
+DATA = DataAxis(MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,8 @@ def hyper(rate: float = 0.5, dropout: float = 0.0) -> HyperParameters:
 
 
 def run(pool: Pool, *, config: TrainConfig = CONFIG, steps: int = 3, seed: int = 1, calls=None, rate=0.5):
-    call = jax.jit(make_train_call(MODEL, config, EOS, data_parallel=False))
-    state = jax.jit(init_member(MODEL, config))(jnp.uint32(seed))
+    call = jax.jit(make_train_call(DATA, config, EOS))
+    state = jax.jit(init_member(DATA, config))(jnp.uint32(seed))
     rows = np.random.default_rng(1).integers(0, 10, (steps, config.batch_size)).astype(np.int32)
     first = 0
     for n_steps in calls or [steps]:
@@ -66,7 +68,7 @@ def test_rows_are_read_with_their_segments(pool):
 
 def test_a_step_is_gradient_descent_on_the_mean_loss(pool):
     state, progress, rows = run(pool, steps=1)
-    start = jax.jit(init_member(MODEL, CONFIG))(jnp.uint32(1))
+    start = jax.jit(init_member(DATA, CONFIG))(jnp.uint32(1))
 
     def loss(params):
         batch = read_rows(pool, jnp.asarray(rows[0]), EOS)
@@ -96,8 +98,8 @@ def test_how_steps_are_split_into_calls_changes_no_bit(pool, dropout):
 
 def test_dropout_is_drawn_anew_for_each_step_and_each_seed(pool):
     config = dataclasses.replace(CONFIG, dropout=(0.5,))
-    call = jax.jit(make_train_call(MODEL, config, EOS, data_parallel=False))
-    state = jax.jit(init_member(MODEL, config))(jnp.uint32(1))
+    call = jax.jit(make_train_call(DATA, config, EOS))
+    state = jax.jit(init_member(DATA, config))(jnp.uint32(1))
     rows = np.zeros((5, 4), np.int32)
 
     def after_one_step(seed: int, step: int) -> np.ndarray:
@@ -124,9 +126,9 @@ def test_the_running_loss_is_summed_until_restarted(pool):
 
 
 def test_gradients_that_are_not_finite_are_skipped_and_counted(pool):
-    state = jax.jit(init_member(MODEL, CONFIG))(jnp.uint32(1))
+    state = jax.jit(init_member(DATA, CONFIG))(jnp.uint32(1))
     broken = state.params | {"output_bias": jnp.full(VOCABULARY, jnp.nan)}
-    call = jax.jit(make_train_call(MODEL, CONFIG, EOS, data_parallel=False))
+    call = jax.jit(make_train_call(DATA, CONFIG, EOS))
     rows = np.zeros((5, 4), np.int32)
     after, progress = call(state._replace(params=broken), hyper(), jnp.uint32(1), rows, pool, 0, 5, True)
     assert int(progress.skipped_updates) == 5
@@ -134,7 +136,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(pool):
 
 
 def test_validation_loss_is_the_mean_over_real_tokens(pool):
-    params = jax.jit(init_member(MODEL, CONFIG))(jnp.uint32(1)).params
+    params = jax.jit(init_member(DATA, CONFIG))(jnp.uint32(1)).params
     chunks = Pool(pool.tokens.reshape(2, 5, 9), pool.used.reshape(2, 5))
     got = jax.jit(make_valid_call(MODEL, CONFIG, EOS))(params, chunks)
     batch = read_rows(pool, jnp.arange(10), EOS)
