@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   npi-jax run --config my.py                            your own experiment; the same command resumes it
   npi-jax prepare --config english                      only build the corpus and show what each variant changes
   npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
+  npi-jax plan --config weber2021 --topology v5e:4x4 --fit --price 1.2
   npi-jax plan --power --effect 0.5 --run runs/pilot    how many seeds it takes to find an effect (nats)
   npi-jax report runs/quickstart                        make tables and report anew
   npi-jax report runs/lstm runs/transformer             two runs side by side
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         ("run", "prepare, train (or go on training), analyze and report"),
         ("train", "the same without analysis and report"),
         ("prepare", "build the corpus and its variants, and show what each changes"),
-        ("plan", "compile the training step from shapes and print parameters, memory and tokens a step"),
+        ("plan", "compile the training step from shapes and print memory, exchanges, hours and checkpoints"),
     ):
         command = commands.add_parser(
             name,
@@ -68,6 +69,7 @@ def parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--config", required=name != "plan", help="a preset's name, or a config file")
         if name == "plan":
+            _add_devices(command)
             _add_power(command)
     text = "make tables and report of a run directory anew, or compare two that have theirs"
     report = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
@@ -79,6 +81,27 @@ def parser() -> argparse.ArgumentParser:
     add_audit(commands)
     commands.add_parser("presets", help="list the presets with what each is for")
     return main
+
+
+def _add_devices(plan: argparse.ArgumentParser) -> None:
+    group = plan.add_argument_group(
+        "what it would take", "for --config: compiled for this machine unless told otherwise"
+    )
+    group.add_argument("--topology", help="a TPU slice, such as v5e:4x4; needs npi-jax[topology], and no TPU")
+    group.add_argument("--fit", action="store_true", help="look for an arrangement that fits the devices' memory")
+    group.add_argument("--memory", type=_positive, metavar="GIB", help="memory of a device (default: of its kind)")
+    group.add_argument("--peak", type=_positive, metavar="TFLOPS", help="peak of a device (default: of its kind)")
+    group.add_argument(
+        "--utilization", type=_positive, default=0.3, help="share of the peak that is reached (default: 0.3)"
+    )
+    group.add_argument("--price", type=_positive, help="of a device for an hour, in any currency")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
 
 
 def _add_power(plan: argparse.ArgumentParser) -> None:
@@ -187,9 +210,9 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
         case "prepare":
             experiment.prepare_experiment(config, console)
         case "plan":
-            from npi_jax.plan import print_plan  # noqa: PLC0415
+            from npi_jax.plan_command import plan  # noqa: PLC0415
 
-            print_plan(config, console)
+            plan(arguments, config, console)
     return 0
 
 

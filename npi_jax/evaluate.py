@@ -25,6 +25,7 @@ from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictio
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
 from npi_jax.training.checkpoints import Checkpoints
+from npi_jax.training.checksum import member_checksum
 from npi_jax.training.data_axis import DataAxis
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, pad_members, padded_size, put
 from npi_jax.training.step import init_member
@@ -133,11 +134,19 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
         seeds = jax.ShapeDtypeStruct((len(config.members),), np.uint32)
         like = jax.eval_shape(jax.vmap(init_member(DataAxis(model), config.train)), seeds)
         for step in wanted:
-            params = checkpoints.restore(step, like).params
+            params = _verified(checkpoints, step, like).params
             names = [{"model": str(path), "member": m, **_names(config, m), "step": step} for m in chosen]
             yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
 
     return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config)
+
+
+def _verified(checkpoints: Checkpoints, step: int, like: Any) -> Any:
+    """A checkpoint's members on the host, compared with what was written."""
+    size = jax.tree.leaves(like)[0].shape[0]
+    state = jax.tree.map(lambda leaf: leaf[:size], checkpoints.restore(step, like))
+    checkpoints.verify(step, np.asarray(jax.jit(jax.vmap(member_checksum))(state)))
+    return state
 
 
 def _names(config: Config, member: int) -> dict[str, Any]:

@@ -7,8 +7,16 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from jaxtyping import UInt
 
 from npi_jax.config import CheckpointConfig
+from npi_jax.errors import UserError
+
+_CHECKSUMS = "member_checksums"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written, or is damaged."""
 
 
 def scheduled_steps(steps: int, every: int) -> list[int]:
@@ -19,6 +27,8 @@ def scheduled_steps(steps: int, every: int) -> list[int]:
 
 class Checkpoints:
     """Training states on disk; only whole ones are ever seen (Orbax writes beside and renames).
+
+    With several processes all of them make one, on a file system that they share, and call the same functions.
 
     Args:
         directory: the run's ``checkpoints`` folder.
@@ -35,29 +45,120 @@ class Checkpoints:
             create=not read_only,
             save_interval_steps=0 if read_only else 1,
         )
+        self.directory = directory.absolute()
+        self._damaged: set[int] = set()
+        self._saved = 0
         before = logging.get_verbosity()
         if read_only:
             # Orbax warns that it was asked for just this.
             logging.set_verbosity(logging.ERROR)
-        self._manager = ocp.CheckpointManager(directory.absolute(), options=options)
+        self._manager = ocp.CheckpointManager(self.directory, options=options)
         logging.set_verbosity(before)
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint."""
         return sorted(self._manager.all_steps())
 
-    def save(self, step: int, state: Any) -> None:
-        """Begin to write a checkpoint; errors of an earlier write are raised here."""
-        self._manager.check_for_errors()
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+    def save(self, step: int, state: Any, checksums: UInt[np.ndarray, "members words"]) -> None:
+        """Begin to write a checkpoint.
+
+        Args:
+            step: its step.
+            state: stacked arrays with a leading axis of members or places, the same tree in all processes.
+            checksums: of every member (`npi_jax.training.checksum`).
+
+        Raises:
+            CheckpointError: if an earlier one could not be written, as where the disk is full.
+        """
+        try:
+            if step in self._damaged:
+                self._manager.delete(step)
+                self._damaged.remove(step)
+            if step in self._manager.all_steps():
+                return
+            about = {_CHECKSUMS: checksums.tolist()}
+            self._manager.save(step, args=ocp.args.StandardSave(state), custom_metadata=about, force=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._not_written(error) from error
+        self._saved = step
+
+    def wait(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            CheckpointError: if something could not be.
+        """
+        try:
+            # Orbax tells of a full disk here, and nowhere before.
+            self._manager.wait_until_finished()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"{self.directory / str(self._saved)}: the checkpoint could not be written ({_first_line(error)}). Make "
+            "room or mend the file system; the same command then goes on from the checkpoint before it"
+        )
 
     def restore(self, step: int, like: Any) -> Any:
-        """Read a checkpoint into host arrays with the structure, shapes and dtypes of `like`."""
-        abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-        return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        """Read a checkpoint.
+
+        Args:
+            step: its step.
+            like: arrays or their shapes. Where a shape has a sharding, what is read lies on those devices, the
+                leading axis cut off or filled up with zeros to the length wanted; otherwise it is NumPy on the host,
+                with as many places as were saved.
+
+        Raises:
+            CheckpointError: if it cannot be read, or its arrays are not those of `like`.
+        """
+        leaves = jax.tree.leaves(like)
+        sharded = all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is not None for leaf in leaves)
+        try:
+            if sharded:
+                found = self._manager.restore(step, args=ocp.args.StandardRestore(like, strict=False))
+            else:
+                abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+                found = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise self.damage(step, f"cannot be read ({_first_line(error)})") from error
+        for wanted, got in zip(leaves, jax.tree.leaves(found), strict=True):
+            # Orbax gives arrays of other shapes as they are.
+            if wanted.shape[1:] != got.shape[1:] or wanted.dtype != got.dtype:
+                raise self.damage(
+                    step, f"holds {got.dtype}{got.shape[1:]} in place of {wanted.dtype}{wanted.shape[1:]}"
+                )
+        return found
+
+    def verify(self, step: int, checksums: UInt[np.ndarray, "members words"]) -> None:
+        """Compare what was read with what was written.
+
+        Args:
+            step: of the checkpoint.
+            checksums: of every member that was read.
+
+        Raises:
+            CheckpointError: naming the members that differ.
+        """
+        stored = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUMS)
+        if stored is None:
+            raise self.damage(step, "has lost the checksums of its members")
+        wanted = np.array(stored, np.uint32)
+        if wanted.shape != checksums.shape:
+            raise self.damage(step, f"holds {len(wanted)} members; {len(checksums)} are wanted")
+        if len(differ := np.flatnonzero((wanted != checksums).any(axis=1))):
+            raise self.damage(step, f"is damaged: not what was written for member {', '.join(map(str, differ))}")
+
+    def damage(self, step: int, what: str) -> CheckpointError:
+        """The error that says so; the checkpoint will be written anew when training comes by."""
+        self._damaged.add(step)
+        return CheckpointError(f"{self.directory / str(step)} {what}")
 
     def close(self) -> None:
-        """Wait until everything is written."""
-        self._manager.wait_until_finished()
+        """Wait until everything is written, and let go."""
+        self.wait()
         self._manager.close()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

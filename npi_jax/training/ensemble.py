@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import UInt
 
 from npi_jax.config import Config, Member
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
+from npi_jax.training.checksum import member_checksum
 from npi_jax.training.data_axis import DataAxis
-from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, pad_members, padded_size, put
+from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
 from npi_jax.training.step import (
     MemberState,
@@ -52,8 +54,8 @@ class Ensemble:
         self.places = padded_size(self.size, mesh)
         self._padded: Sequence[Member] = self.members + (self.members[-1],) * (self.places - self.size)
         self.data = DataAxis(model, mesh.shape["data"], config.mesh.fsdp)
-        self._shapes = jax.eval_shape(init_member(DataAxis(model), config.train), jax.ShapeDtypeStruct((), jnp.uint32))
-        self.specs: MemberState = self.data.specs(self._shapes)
+        self.shapes = jax.eval_shape(init_member(DataAxis(model), config.train), jax.ShapeDtypeStruct((), jnp.uint32))
+        self.specs: MemberState = self.data.specs(self.shapes)
         self.init_call = self._mapped(init_member(self.data, config.train), [MEMBERS], out_specs=self.specs)
         self.train_call = self._mapped(
             make_train_call(self.data, config.train, eos),
@@ -62,13 +64,10 @@ class Ensemble:
             update_first=True,
         )
         self.valid_call = self._of_params(make_valid_call(model, config.train, eos))
-        self.seeds = put(np.array([m.seed for m in self._padded], np.uint32), mesh, MEMBERS)
-        self.hyper = put(
-            HyperParameters(
-                *(np.array([getattr(m, field) for m in self._padded], np.float32) for field in HyperParameters._fields)
-            ),
-            mesh,
-            MEMBERS,
+        self._checksum_call = self._of_state(lambda state, _: member_checksum(state))
+        self.seeds = np.array([m.seed for m in self._padded], np.uint32)
+        self.hyper = HyperParameters(
+            *(np.array([getattr(m, field) for m in self._padded], np.float32) for field in HyperParameters._fields)
         )
 
     def _mapped(self, fn: Callable[..., Any], in_specs: Sequence[Any], **options: Any) -> Any:
@@ -76,7 +75,7 @@ class Ensemble:
 
     def _of_params(self, fn: Callable[[Any, Any], Any]) -> Any:
         """A call of whole parameters and shared arrays, for parameters as they lie on the devices."""
-        shapes = self._shapes.params
+        shapes = self.shapes.params
         return self._mapped(
             lambda shares, arrays: fn(self.data.whole(shares, shapes), arrays), [self.specs.params, SHARED]
         )
@@ -84,7 +83,7 @@ class Ensemble:
     def _of_state(self, fn: Callable[[Any, Any], Any]) -> Any:
         """The same for a call that looks at the optimizer too."""
         return self._mapped(
-            lambda shares, arrays: fn(self.data.whole(shares, self._shapes), arrays), [self.specs, SHARED]
+            lambda shares, arrays: fn(self.data.whole(shares, self.shapes), arrays), [self.specs, SHARED]
         )
 
     def load(
@@ -100,6 +99,7 @@ class Ensemble:
         place = {str(variant.intervention): index for index, variant in enumerate(variants)}
         self._variants = [variants[place[member.variant]] for member in self._padded]
         self._orders = [orders[place[member.variant]] for member in self._padded]
+        self._seeds, self._hyper = put((self.seeds, self.hyper), self.mesh, MEMBERS)
         self._pool = put(Pool(pool.tokens, pool.used), self.mesh, SHARED)
         self._valid = put(_chunks(valid), self.mesh, SHARED)
         self._scorers = {
@@ -114,13 +114,13 @@ class Ensemble:
 
     def init(self) -> MemberState:
         """The members' states before the first step: a pure function of their seeds."""
-        state: MemberState = self.init_call(self.seeds)
+        state: MemberState = self.init_call(self._seeds)
         return state
 
     def compile(self, state: MemberState) -> None:
         """Compile every call for states like `state`, side by side; later calls only run."""
         scalars = (np.int32(0), np.int32(1), np.bool_(True))
-        train_arguments = (state, self.hyper, self.seeds, self._placed_rows(0, 0), self._pool, *scalars)
+        train_arguments = (state, self._hyper, self._seeds, self._placed_rows(0, 0), self._pool, *scalars)
         jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
         jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
         jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
@@ -162,7 +162,7 @@ class Ensemble:
         """Start `n_steps` steps of all members (at most `steps_per_call`); does not wait for them."""
         rows = self._placed_rows(first_step, n_steps)
         scalars = (np.int32(first_step), np.int32(n_steps), np.bool_(restart))
-        state, progress = self.train_call(state, self.hyper, self.seeds, rows, self._pool, *scalars)
+        state, progress = self.train_call(state, self._hyper, self._seeds, rows, self._pool, *scalars)
         # Exchanged at once, not when it is read: by then the next call would stand before it.
         return state, everywhere(progress)
 
@@ -183,14 +183,21 @@ class Ensemble:
                 found |= call(state, arrays)
         return found
 
-    def strip(self, state: MemberState) -> MemberState:
-        """The state of the members alone, as checkpoints hold it: it does not depend on the devices."""
-        return jax.tree.map(lambda leaf: leaf[: self.size], state) if self.places > self.size else state
+    @property
+    def state_shapes(self) -> MemberState:
+        """The state as shapes, each with its place on the mesh."""
+        return jax.tree.map(
+            lambda leaf, spec: jax.ShapeDtypeStruct(
+                (self.places, *leaf.shape), leaf.dtype, sharding=NamedSharding(self.mesh, spec)
+            ),
+            self.shapes,
+            self.specs,
+        )
 
-    def fill(self, state: MemberState) -> MemberState:
-        """A stripped state (host arrays) back on the mesh, the places filled up with copies of the last member."""
-        placed: MemberState = put(pad_members(state, self.places - self.size), self.mesh, MEMBERS)
-        return placed
+    def checksums(self, state: MemberState) -> UInt[np.ndarray, "members words"]:
+        """Of every member's state: the same on all devices that it may lie on."""
+        found: np.ndarray = self.fetch(self._checksum_call(state, np.int32(0)))
+        return found
 
     def fetch(self, tree: Any) -> Any:
         """Per-member results on the host, without the filled-up places."""

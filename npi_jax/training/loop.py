@@ -13,13 +13,13 @@ from npi_jax.errors import UserError
 from npi_jax.files import write_table
 from npi_jax.models import make_model
 from npi_jax.prepare import Prepared
-from npi_jax.run import Run
+from npi_jax.run import Run, RunError
 from npi_jax.scoring import Scorer, make_scorer
-from npi_jax.training.checkpoints import Checkpoints, scheduled_steps
+from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps
 from npi_jax.training.display import Display
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import make_mesh
-from npi_jax.training.processes import AgreedStop, is_first, of_first, together
+from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
 from npi_jax.training.records import ScoreTables, members_table, metrics_table
 from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
@@ -114,19 +114,34 @@ class Trainer:
 
     def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
         """The latest checkpoint all of whose tables are there, or the beginning."""
-        state = self.ensemble.init()
+        failure: UserError | None = None
+        before: int | None = None
         # File systems show new files to different machines at different times: one process looks.
-        if not (step := of_first(self._last_whole_step(checkpoints))):
-            return 0, state
-        self.display.say(f"resuming at step {step}")
-        return step, self.ensemble.fill(checkpoints.restore(step, self.ensemble.strip(state)))
+        while step := of_first(self._last_whole_step(checkpoints, before)):
+            try:
+                with together(f"read the checkpoint of step {step}"):
+                    state = checkpoints.restore(step, self.ensemble.state_shapes)
+                found = self.ensemble.checksums(state)
+                with together(f"verify the checkpoint of step {step}"):
+                    checkpoints.verify(step, found)
+            except (CheckpointError, OtherProcessError) as error:
+                self.display.say(f"{error}; trying the one before")
+                failure, before = error, step
+            else:
+                self.display.say(f"resuming at step {step}")
+                return step, state
+        if failure is not None:
+            raise CheckpointError(
+                f"{failure}. No checkpoint is left to go on from; to begin anew, remove {self.run.path / 'checkpoints'}"
+            )
+        return 0, self.ensemble.init()
 
-    def _last_whole_step(self, checkpoints: Checkpoints) -> int:
-        """The latest checkpoint all of whose tables are there; 0 if there is none."""
+    def _last_whole_step(self, checkpoints: Checkpoints, before: int | None) -> int:
+        """The latest checkpoint (before a step, if given) all of whose tables are there; 0 if there is none."""
         folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
         written = set.intersection(*(set(self.run.steps(folder)) for folder in folders))
-        steps = (s for s in checkpoints.steps() if all(e in written for e in self.schedule if e <= s))
-        return max(steps, default=0)
+        steps = [step for step in checkpoints.steps() if before is None or step < before]
+        return max((step for step in steps if all(e in written for e in self.schedule if e <= step)), default=0)
 
     def _loop(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         late: tuple[int, Progress] | None = None
@@ -157,13 +172,14 @@ class Trainer:
         if late is not None:
             self._show(*late)
             self.seconds.train += time.monotonic() - self._since
-        checkpoints.save(step, self.ensemble.strip(state))
+        checkpoints.save(step, state, self.ensemble.checksums(state))
+        checkpoints.wait()
         raise Stopped(step)
 
     def _save(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         started = time.monotonic()
         if step % self._save_every == 0 or step == self.config.train.steps:
-            checkpoints.save(step, self.ensemble.strip(state))
+            checkpoints.save(step, state, self.ensemble.checksums(state))
         self.seconds.save += time.monotonic() - started
 
     @property
@@ -192,11 +208,17 @@ class Trainer:
         gradients = self._compare_gradients(step, state)
         with together(f"write the tables of step {step}"):
             if is_first():
+                self._check_directory()
                 self._write(step, scores, metrics, gradients, valid_loss)
         self.seconds.score += scored - started
         self.seconds.gradients += time.monotonic() - scored
         if is_first():
             self._log(step)
+
+    def _check_directory(self) -> None:
+        """Refuse to write to a directory that is gone: it would be made anew, with a part of the run in it."""
+        if not (self.run.path / "config.json").exists():
+            raise RunError(f"{self.run.path} is gone: it was removed or unmounted while the run went on")
 
     def _write(
         self, step: int, scores: Any, metrics: pl.DataFrame, gradients: dict[str, np.ndarray], valid_loss: np.ndarray

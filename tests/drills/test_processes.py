@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 from tiny import tiny_values
 
@@ -80,10 +81,9 @@ def parameters(run_dir: Path) -> dict[str, bytes]:
     model = make_model(config.model, vocabulary)
     ensemble = Ensemble(config, model, 0, make_mesh(0, 1, n_members=len(config.members)))
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoints)
-    state = checkpoints.restore(config.train.steps, ensemble.init())
+    state = checkpoints.restore(config.train.steps, ensemble.state_shapes)
+    checkpoints.verify(config.train.steps, ensemble.checksums(state))
     checkpoints.close()
-    import jax  # noqa: PLC0415
-
     return {
         jax.tree_util.keystr(path): leaf.tobytes() for path, leaf in jax.tree.leaves_with_path(ensemble.fetch(state))
     }

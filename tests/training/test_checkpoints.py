@@ -1,9 +1,12 @@
-import jax.numpy as jnp
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
 from npi_jax.config import CheckpointConfig
-from npi_jax.training.checkpoints import Checkpoints, scheduled_steps
+from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps
+from npi_jax.training.checksum import member_checksum
 
 
 @pytest.mark.parametrize(
@@ -20,27 +23,93 @@ def test_checkpoints_are_dense_early(steps, every, expected):
     assert scheduled_steps(steps, every) == expected
 
 
-def test_states_come_back_and_old_ones_go(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "c", CheckpointConfig(keep=2, keep_period=10))
-    states = {step: {"w": jnp.full(3, float(step)), "n": jnp.int32(step)} for step in (10, 11, 12, 13)}
-    for step, state in states.items():
-        checkpoints.save(step, state)
+STATE = {"n": np.int32([5, 6, 7]), "w": np.arange(3 * 2000, dtype=np.float32).reshape(3, 2000)}
+
+
+def checksums(state) -> np.ndarray:
+    return np.asarray(jax.vmap(member_checksum)(state))
+
+
+def saved(folder: Path, *steps: int, **policy) -> Checkpoints:
+    checkpoints = Checkpoints(folder, CheckpointConfig(**policy))
+    for step in steps:
+        state = {**STATE, "w": STATE["w"] + step}
+        checkpoints.save(step, state, checksums(state))
     checkpoints.close()
-    reopened = Checkpoints(tmp_path / "c", CheckpointConfig(keep=2, keep_period=10))
+    return Checkpoints(folder, CheckpointConfig(**policy))
+
+
+def test_states_come_back_and_old_ones_go(tmp_path):
+    reopened = saved(tmp_path / "c", 10, 11, 12, 13, keep=2, keep_period=10)
     assert reopened.steps() == [10, 12, 13]
-    restored = reopened.restore(13, states[10])
-    np.testing.assert_array_equal(restored["w"], states[13]["w"])
-    assert int(restored["n"]) == 13
+    restored = reopened.restore(13, STATE)
+    np.testing.assert_array_equal(restored["w"], STATE["w"] + 13)
+    np.testing.assert_array_equal(restored["n"], STATE["n"])
+    reopened.verify(13, checksums(restored))
     reopened.close()
 
 
 def test_a_half_written_checkpoint_is_not_seen(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "c", CheckpointConfig())
-    checkpoints.save(1, {"w": jnp.ones(3)})
-    checkpoints.close()
+    saved(tmp_path / "c", 1).close()
     half = tmp_path / "c" / "2.orbax-checkpoint-tmp"
     half.mkdir()
     (half / "data").write_text("half")
     again = Checkpoints(tmp_path / "c", CheckpointConfig())
     assert again.steps() == [1]
     again.close()
+
+
+def biggest(folder: Path) -> Path:
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+def test_every_flipped_bit_of_the_arrays_is_found(tmp_path):
+    checkpoints = saved(tmp_path / "c", 4)
+    file = biggest(tmp_path / "c" / "4")
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    found = []
+    for place in rng.integers(len(whole), size=12):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(damaged)
+        try:
+            checkpoints.verify(4, checksums(checkpoints.restore(4, STATE)))
+        except CheckpointError as error:
+            found.append(str(error))
+        else:
+            # Compressed files have a few bits that nothing depends on.
+            np.testing.assert_array_equal(checkpoints.restore(4, STATE)["w"], STATE["w"] + 4)
+    assert len(found) > 8
+    assert all(str(tmp_path / "c" / "4") in message for message in found)
+    checkpoints.close()
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5])
+def test_a_truncated_file_is_an_error_that_names_the_checkpoint(tmp_path, keep):
+    checkpoints = saved(tmp_path / "c", 3, 4)
+    file = biggest(tmp_path / "c" / "4")
+    file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
+    with pytest.raises(CheckpointError, match=r"c/4 cannot be read"):
+        checkpoints.restore(4, STATE)
+    checkpoints.verify(3, checksums(checkpoints.restore(3, STATE)))
+    checkpoints.close()
+
+
+def test_a_damaged_checkpoint_is_written_anew(tmp_path):
+    checkpoints = saved(tmp_path / "c", 4)
+    with pytest.raises(CheckpointError, match="not what was written for member 1"):
+        checkpoints.verify(4, checksums(STATE | {"w": STATE["w"] + [[4], [5], [4]]}))
+    checkpoints.save(4, STATE, checksums(STATE))
+    checkpoints.wait()
+    np.testing.assert_array_equal(checkpoints.restore(4, STATE)["w"], STATE["w"])
+    checkpoints.close()
+
+
+def test_what_is_not_there_or_differs_is_an_error(tmp_path):
+    checkpoints = saved(tmp_path / "c", 4)
+    with pytest.raises(CheckpointError, match=r"holds float32\(2000,\) in place of float32\(1000,\)"):
+        checkpoints.restore(4, STATE | {"w": STATE["w"][:, :1000]})
+    with pytest.raises(CheckpointError, match="c/4 holds 3 members; 2 are wanted"):
+        checkpoints.verify(4, checksums(STATE)[:2])
+    checkpoints.close()

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config import make_config
+from npi_jax.config import CheckpointConfig, make_config
 from npi_jax.models import make_model
 from npi_jax.prepare import Prepared, prepare
+from npi_jax.training.checkpoints import Checkpoints
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import MEMBERS, make_mesh, put
+from npi_jax.training.mesh import make_mesh
 
 STEPS = 5
 TRANSFORMER = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2, "mlp": 16}
@@ -23,7 +24,7 @@ def prepared() -> Prepared:
 
 
 def ensemble(prepared: Prepared, *, ens: int = 1, data: int = 1, members=None, **changes) -> Ensemble:
-    config = make_config(tiny_values(train__dropout=(0.2,), train__steps_per_call=STEPS, **changes))
+    config = make_config(tiny_values(**{"train__dropout": (0.2,), "train__steps_per_call": STEPS} | changes))
     model = make_model(config.model, prepared.tokenizer.vocab_size)
     mesh = make_mesh(ens, data, n_members=len(config.members))
     made = Ensemble(config, model, prepared.tokenizer.eos, mesh)
@@ -37,8 +38,8 @@ def reordered(made: Ensemble, order: list[int]) -> Ensemble:
     """The same program over other members (as many of them)."""
     made = copy.copy(made)
     made._padded = [made._padded[index] for index in order]
-    made.seeds = put(np.asarray(made.seeds)[order], made.mesh, MEMBERS)
-    made.hyper = put(jax.tree.map(lambda leaf: np.asarray(leaf)[order], made.hyper), made.mesh, MEMBERS)
+    made.seeds = made.seeds[order]
+    made.hyper = jax.tree.map(lambda leaf: leaf[order], made.hyper)
     return made
 
 
@@ -100,6 +101,43 @@ def test_two_devices_equal_one_numerically(prepared, ens, data):
 NO_DROPOUT = {"train": {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": STEPS, "dropout": 0.0}}
 
 
+FSDP = {"data": 2, "fsdp": True}
+WIDE = {"kind": "lstm", "embedding": 32, "hidden": 32, "layers": 1}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("model", [WIDE, {**TRANSFORMER, "width": 32}], ids=["lstm", "transformer"])
+def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimizer):
+    changes = {"train": NO_DROPOUT["train"] | {"optimizer": optimizer, "accumulate": 2, "clip": 0.3}, "model": model}
+    whole = ensemble(prepared, **changes)
+    split = ensemble(prepared, data=2, mesh=FSDP, **changes)
+    states = [made.train(made.init(), 0, STEPS, restart=True)[0] for made in (whole, split)]
+    for a, b in zip(*(jax.tree.leaves(state) for state in states), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-5)
+    np.testing.assert_allclose(whole.valid_loss(states[0]), split.valid_loss(states[1]), rtol=1e-5)
+    # Each device holds half of what is large.
+    kernel = max(jax.tree.leaves(states[1].params), key=lambda leaf: leaf.size)
+    assert {shard.data.size for shard in kernel.addressable_shards} == {kernel.size // 2}
+
+
+def test_a_split_member_of_nans_is_skipped_on_all_its_devices(prepared):
+    made = ensemble(prepared, data=2, mesh=FSDP, model=WIDE, **NO_DROPOUT)
+    state = made.init()
+    broken = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), state.params)
+    after, progress = made.train(state._replace(params=broken), 0, STEPS, restart=True)
+    assert np.asarray(progress.skipped_updates).tolist() == [0, STEPS, 0, 0]
+    assert all(np.isfinite(leaf[np.array([0, 2, 3])]).all() for leaf in jax.tree.leaves(after.params))
+
+
+@pytest.mark.parametrize("remat", ["blocks", "products"])
+@pytest.mark.parametrize("model", [WIDE, TRANSFORMER], ids=["lstm", "transformer"])
+def test_what_is_computed_anew_changes_nothing_but_rounding(prepared, model, remat):
+    plain = trained(ensemble(prepared, model=model))
+    again = trained(ensemble(prepared, model=model, train__remat=remat))
+    for a, b in zip(plain, again, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
 def test_gradients_are_summed_over_data_devices_in_one_exchange(prepared):
     made = ensemble(prepared, data=2, **NO_DROPOUT)
     state = made.init()
@@ -116,15 +154,21 @@ def test_members_exchange_nothing(prepared):
         assert collective not in text
 
 
-def test_a_state_can_go_to_other_devices(prepared):
+def test_a_state_can_go_to_other_devices(prepared, tmp_path):
+    split = ensemble(prepared, data=2, mesh=FSDP, variants=("full",), seeds=(0, 1, 2))
     two = ensemble(prepared, ens=2, variants=("full",), seeds=(0, 1, 2))
     one = ensemble(prepared, ens=1, variants=("full",), seeds=(0, 1, 2))
     state, _ = two.train(two.init(), 0, STEPS, restart=True)
-    stripped = jax.tree.map(np.asarray, two.strip(state))
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(stripped)} == {3}
-    for a, b in zip(jax.tree.leaves(one.fill(stripped)), jax.tree.leaves(stripped), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(two.fill(stripped))} == {4}
+    checkpoints = Checkpoints(tmp_path / "c", CheckpointConfig())
+    checkpoints.save(STEPS, state, two.checksums(state))
+    checkpoints.wait()
+    for made, places in ((one, 3), (two, 4), (split, 3)):
+        found = checkpoints.restore(STEPS, made.state_shapes)
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(found)} == {places}
+        checkpoints.verify(STEPS, made.checksums(found))
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
+            np.testing.assert_array_equal(a[:3], b[:3])
+    checkpoints.close()
 
 
 def test_an_uneven_ensemble_is_padded_and_the_padding_never_shows(prepared):

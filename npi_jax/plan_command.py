@@ -1,0 +1,43 @@
+"""``npi-jax plan --config``: what an experiment would take, here or on a TPU slice."""
+
+import argparse
+
+import jax
+from rich.console import Console
+
+from npi_jax.config import Config
+from npi_jax.planning import fit_plan, make_plan, print_plan
+from npi_jax.planning.chips import GIB, topology_devices
+from npi_jax.planning.fit import describe, members_that_fit
+
+
+def plan(arguments: argparse.Namespace, config: Config, console: Console) -> None:
+    """Make and print the plan that the command line asks for.
+
+    Raises:
+        UserError: if nothing fits, a topology is unknown, or the compiled step lets members depend on one another.
+    """
+    if arguments.topology is not None:
+        # Only the compiler of the TPU is wanted; nothing is to look for chips.
+        jax.config.update("jax_platforms", "cpu")
+        # What is compiled from afar cannot be read back.
+        jax.config.update("jax_enable_compilation_cache", False)
+    devices = None if arguments.topology is None else topology_devices(arguments.topology)
+    memory = None if arguments.memory is None else int(arguments.memory * GIB)
+
+    def said(line: str) -> None:
+        console.print(line, highlight=False, markup=False)
+
+    if arguments.fit:
+        made = fit_plan(config, devices, said, memory=memory)
+        said(f"chosen: {describe(made.config)}")
+    else:
+        made = make_plan(config, devices, memory=memory)
+    print_plan(
+        made,
+        console,
+        members_that_fit=members_that_fit(made, devices),
+        peak=None if arguments.peak is None else arguments.peak * 1e12,
+        utilization=arguments.utilization,
+        price=arguments.price,
+    )

@@ -1,0 +1,84 @@
+"""The devices that a plan is made for: those of this machine, or a TPU topology that is compiled for from afar."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from npi_jax.errors import UserError
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Chip:
+    """What is known of a kind of device.
+
+    Attributes:
+        memory: bytes that programs can use.
+        peak: floating-point operations a second in bfloat16, with sums in float32; None if not known.
+    """
+
+    memory: int
+    peak: float | None
+
+
+CHIPS = {
+    "TPU v4": Chip(32 * GIB, 275e12),
+    "TPU v5 lite": Chip(16 * GIB, 197e12),
+    "TPU v5": Chip(95 * GIB, 459e12),
+    "TPU v6 lite": Chip(32 * GIB, 918e12),
+    "NVIDIA A100-SXM4-40GB": Chip(40 * GIB, 312e12),
+    "NVIDIA A100-SXM4-80GB": Chip(80 * GIB, 312e12),
+    "NVIDIA H100 80GB HBM3": Chip(80 * GIB, 989e12),
+    "NVIDIA H200": Chip(141 * GIB, 989e12),
+}
+"""By JAX's name of the kind. Memory and peaks as the makers state them: the system pages of the Cloud TPU documentation
+(v4, v5e = "v5 lite", v5p = "v5", v6e = "v6 lite"), the data sheets of A100, H100 and H200 (dense)."""
+
+
+def topology_devices(name: str) -> Sequence[Any]:
+    """The devices of a TPU topology, which programs can be compiled for but not run on.
+
+    Args:
+        name: generation and shape, such as ``v5e:4x4``.
+
+    Raises:
+        UserError: if libtpu is not installed, or there is no such topology.
+    """
+    # Without these libtpu asks the metadata server of a cloud machine, and complains that it has no hosts.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
+    from jax.experimental import topologies  # noqa: PLC0415
+
+    try:
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        said = str(error).strip().splitlines()[0]
+        if "libtpu" in said.lower() or "plugin" in said.lower():
+            raise UserError(
+                f"--topology {name} compiles with libtpu, which is not installed: pip install 'npi-jax[topology]'"
+            ) from error
+        raise UserError(
+            f"--topology {name}: {said}. Valid are such as v5e:4x4, v5e:16x16, v4:2x2x4, v5p:2x2x2, v6e:4x4"
+        ) from error
+    devices: Sequence[Any] = topology.devices
+    return devices
+
+
+def chip_of(device: Any, memory: int | None = None) -> Chip | None:
+    """What is known of a device; its memory as given, or as it says itself where it does."""
+    known = CHIPS.get(device.device_kind)
+    if memory is not None:
+        return Chip(memory, None if known is None else known.peak)
+    try:
+        stated = (device.memory_stats() or {}).get("bytes_limit")
+    except jax.errors.JaxRuntimeError:
+        # The devices of a topology are nowhere.
+        stated = None
+    if known is None or stated is None:
+        return known
+    return Chip(stated, known.peak)

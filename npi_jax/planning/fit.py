@@ -1,0 +1,110 @@
+"""Choosing how an experiment lies on given devices, so that it fits their memory."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+
+from npi_jax.config import Config
+from npi_jax.errors import UserError
+from npi_jax.models import CustomConfig
+from npi_jax.planning.chips import GIB
+from npi_jax.planning.plan import Plan, make_plan
+
+MOST_MICRO_BATCHES = 8
+
+
+def arrangements(config: Config, n_devices: int) -> Iterator[Config]:
+    """The experiment in every arrangement that is considered, the fastest first.
+
+    Memory is bought with ever more time: members of a device in turn instead of at once, micro-batches, the
+    forward pass computed anew, and at last each member split over more devices. Members and batches stay as they
+    are, and so do results but for rounding (and the draws of dropout).
+    """
+    data = config.mesh.data
+    while data <= n_devices and not (config.train.batch_size % data):
+        split = config.mesh.fsdp or data > config.mesh.data
+        for mapping, accumulate, remat in _within_a_device(config, data):
+            mesh = dataclasses.replace(config.mesh, ens=0, data=data, fsdp=split, mapping=mapping)
+            train = dataclasses.replace(config.train, accumulate=accumulate, remat=remat)
+            yield dataclasses.replace(config, mesh=mesh, train=train)
+        data *= 2
+
+
+def _within_a_device(config: Config, data: int) -> Iterator[tuple[Any, int, Any]]:
+    train = config.train
+    yield config.mesh.mapping, train.accumulate, train.remat
+    splits = [
+        parts
+        for parts in (1, 2, 4, MOST_MICRO_BATCHES)
+        if parts >= train.accumulate and train.batch_size % (parts * data) == 0
+    ]
+    forgetful = () if isinstance(config.model, CustomConfig) or train.remat != "none" else ("blocks",)
+    for remat in (train.remat, *forgetful):
+        for parts in splits:
+            yield "map", parts, remat
+
+
+def fit_plan(
+    config: Config, devices: Sequence[Any] | None, say: Callable[[str], None], *, memory: int | None = None
+) -> Plan:
+    """The first of the `arrangements` that fits the devices' memory.
+
+    Args:
+        config: the experiment.
+        devices: those to compile for; by default this machine's.
+        say: gets a line about each arrangement that was compiled.
+        memory: as for `make_plan`.
+
+    Raises:
+        UserError: if none fits, or the memory of the devices is not known.
+    """
+    n_devices = len(jax.devices() if devices is None else devices)
+    smallest: Plan | None = None
+    for candidate in arrangements(config, n_devices):
+        plan = make_plan(candidate, devices, memory=memory)
+        if plan.chip is None:
+            raise UserError(f"--fit: the memory of a {plan.device_kind} is not known; give --memory GIB")
+        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {plan.chip.memory / GIB:.0f} GiB a device")
+        if plan.fits:
+            return plan
+        if smallest is None or plan.bytes_in_all < smallest.bytes_in_all:
+            smallest = plan
+    assert smallest is not None
+    raise UserError(
+        f"--fit: nothing fits {n_devices} devices; the least is {smallest.bytes_in_all / GIB:.2f} GiB a device "
+        f"({describe(smallest.config)}). Use more devices, a smaller train.batch_size or fewer members"
+    )
+
+
+def describe(config: Config) -> str:
+    """The fields that `fit_plan` chooses, as overrides of the command line."""
+    mesh, train = config.mesh, config.train
+    fields: dict[str, object] = {"mesh.data": mesh.data, "mesh.fsdp": mesh.fsdp, "mesh.mapping": mesh.mapping}
+    fields |= {"train.accumulate": train.accumulate, "train.remat": train.remat}
+    return " ".join(f"--config.{name}={value}" for name, value in fields.items())
+
+
+def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
+    """How many members fit a device (or a group along ``data``), from programs for one and for two; None if unknown."""
+    if plan.chip is None:
+        return None
+    one, two = (make_plan(_with_members(plan, each), devices, memory=plan.chip.memory).bytes_in_all for each in (1, 2))
+    return max(0, 1 + (plan.chip.memory - one) // max(1, two - one))
+
+
+def _with_members(plan: Plan, each: int) -> Config:
+    """The experiment with so many members a device."""
+    config = plan.config
+    train = config.train
+    single = {name: getattr(train, name)[:1] for name in ("learning_rate", "weight_decay", "dropout")}
+    return dataclasses.replace(
+        config,
+        sweep=(),
+        # Two variants, if there are several: their rows are counted.
+        variants=config.variants[:2],
+        seeds=tuple(range(-(-each * plan.mesh["ens"] // len(config.variants[:2])))),
+        train=dataclasses.replace(train, **single),
+        mesh=dataclasses.replace(config.mesh, ens=plan.mesh["ens"]),
+    )

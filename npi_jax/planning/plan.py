@@ -1,0 +1,204 @@
+"""What an experiment would take: its real training step, compiled from shapes alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from npi_jax.config import Config, ConfigError
+from npi_jax.corpus.pipeline import sentences_of
+from npi_jax.errors import UserError
+from npi_jax.models import make_model
+from npi_jax.models.flops import train_flops
+from npi_jax.planning.chips import Chip, chip_of
+from npi_jax.planning.collectives import Collective, collectives
+from npi_jax.prepare import make_pipeline, make_tokenizer, texts
+from npi_jax.training.checkpoints import scheduled_steps
+from npi_jax.training.ensemble import ROWS, Ensemble
+from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh
+from npi_jax.training.step import Pool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cost of an experiment on some devices.
+
+    Attributes:
+        config: the experiment, with whatever was chosen for it.
+        parameters: of one member.
+        members, places: in the ensemble, and what they fill up to on the devices.
+        device_kind, devices: which devices, and how many the mesh takes.
+        mesh: devices by axis.
+        chip: what is known of the devices.
+        bytes_per_device: by kind: parameters, optimizer state, corpus rows, scratch memory of the compiled call.
+        exchanges: between devices, in one call of the training step.
+        tokens_per_step: of one member.
+        flops_per_step: of all members, in matrix products (`npi_jax.models.flops`).
+        tokens: that one member is trained on in all (positions; a few percent are padding).
+        scored: the steps at which members are scored.
+        saved: the steps at which a checkpoint is written.
+        checkpoint_bytes: of one checkpoint on disk, all members, uncompressed.
+    """
+
+    config: Config
+    parameters: int
+    members: int
+    places: int
+    device_kind: str
+    devices: int
+    mesh: dict[str, int]
+    chip: Chip | None
+    bytes_per_device: dict[str, int]
+    exchanges: list[Collective]
+    tokens_per_step: int
+    flops_per_step: float
+    tokens: int
+    scored: list[int]
+    saved: list[int]
+    checkpoint_bytes: int
+
+    @property
+    def members_per_device(self) -> int:
+        """Members that share a device (or, along ``data``, a group of devices)."""
+        return self.places // self.mesh["ens"]
+
+    @property
+    def bytes_in_all(self) -> int:
+        """Memory that a device needs."""
+        return sum(self.bytes_per_device.values())
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether a device has that much; None if its memory is not known."""
+        return None if self.chip is None else self.bytes_in_all <= self.chip.memory
+
+    @property
+    def kept_checkpoints(self) -> int:
+        """Most checkpoints that are on disk at once: those kept, those kept for good, the one being written."""
+        policy = self.config.checkpoints
+        lasting = sum(step % policy.keep_period == 0 for step in self.saved) if policy.keep_period else 0
+        return min(len(self.saved), policy.keep + lasting + 1)
+
+    def hours(self, peak: float, utilization: float) -> float:
+        """Hours of training, without scoring, at a share of the devices' peak (operations a second, each)."""
+        return self.config.train.steps * self.flops_per_step / (self.devices * peak * utilization) / 3600
+
+
+def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None) -> Plan:
+    """Compile the training call from shapes; no text is read (but the grammar's), no parameter made.
+
+    Args:
+        config: the experiment.
+        devices: those to compile for; by default this machine's.
+        memory: bytes that programs can use on one of them; by default what is known of their kind.
+
+    Raises:
+        ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
+        UserError: if the compiled program exchanges anything between members.
+    """
+    vocabulary, rows = _sizes(config)
+    model = make_model(config.model, vocabulary, remat=config.train.remat)
+    mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members), devices=devices)
+    ensemble = Ensemble(config, model, 0, mesh)
+    arguments = call_shapes(ensemble, vocabulary, rows)
+    compiled = ensemble.train_call.lower(*arguments).compile()
+    state, pool = arguments[0], arguments[4]
+    scratch = compiled.memory_analysis().temp_size_in_bytes
+    train = config.train
+    every = config.checkpoints.every or config.score.every
+    scored = scheduled_steps(train.steps, config.score.every)
+    one = jax.eval_shape(model.init, jax.random.key(0))
+    tokens = train.batch_size * train.row_length
+    flops = train_flops(config.model, vocabulary, train.row_length, parameters=_elements(one))
+    return Plan(
+        config=config,
+        parameters=_elements(one),
+        members=ensemble.size,
+        places=ensemble.places,
+        device_kind=mesh.devices.flat[0].device_kind,
+        devices=mesh.size,
+        mesh=dict(mesh.shape),
+        chip=chip_of(mesh.devices.flat[0], memory),
+        bytes_per_device={
+            "parameters": _device_bytes(state.params),
+            "optimizer state": _device_bytes(state.opt_state),
+            "corpus rows": _device_bytes(pool),
+            "scratch of a call": int(scratch),
+        },
+        exchanges=_allowed(collectives(compiled.as_text(), mesh)),
+        tokens_per_step=tokens,
+        flops_per_step=float(flops * tokens * ensemble.size),
+        tokens=train.steps * tokens,
+        scored=scored,
+        saved=[step for step in scored if step and (step % every == 0 or step == train.steps)],
+        checkpoint_bytes=_bytes(state) // ensemble.places * ensemble.size,
+    )
+
+
+def _allowed(found: list[Collective]) -> list[Collective]:
+    """What is exchanged, unless it is between members."""
+    for exchange in found:
+        if "ens" in exchange.axes:
+            raise UserError(
+                f"the compiled step exchanges {exchange.bytes:,} bytes between members ({exchange.kind} along "
+                f"{' and '.join(exchange.axes)}); members must not depend on one another. A model of your own must not "
+                "use the axis `ens`; otherwise this is a bug of npi_jax"
+            )
+    return found
+
+
+def _sizes(config: Config) -> tuple[int, int]:
+    """Entries in the vocabulary and rows of the corpus, without reading text."""
+    size, tokens = config.tokenizer.size, config.corpus.planned_tokens
+    if config.corpus.source == "grammar" and None in (size, tokens):
+        # The grammar writes its text in a second: no need to be told.
+        pipeline = make_pipeline(config.corpus, lambda _: None)
+        train, _ = texts(config.corpus, pipeline)
+        size = make_tokenizer(config, train, pipeline).vocab_size
+        tokens = sum(sentence.count(" ") + 2 for sentence in sentences_of(train.text))
+    if size is None:
+        raise ConfigError("plan reads no text, so the vocabulary must be known beforehand: set tokenizer.size")
+    if tokens is None:
+        raise ConfigError("plan reads no text: set corpus.planned_tokens to the tokens of the training text")
+    return size, -(-tokens // config.train.row_length)
+
+
+def call_shapes(ensemble: Ensemble, vocabulary: int, rows: int) -> tuple[Any, ...]:
+    """The training call's arguments as shapes; half of the rows are taken to change in some variant."""
+    config, mesh = ensemble.config, ensemble.mesh
+    train = config.train
+    seeds, hyper = _sharded((ensemble.seeds, ensemble.hyper), mesh, MEMBERS)
+    state = ensemble.state_shapes
+    pool_rows = rows if len(config.variants) == 1 else rows + rows // 2
+    token = np.uint16 if vocabulary <= 1 << 16 else np.uint32
+    pool = Pool(
+        jax.ShapeDtypeStruct((pool_rows, train.row_length + 1), token),  # type: ignore[arg-type]
+        jax.ShapeDtypeStruct((pool_rows,), jnp.int32),  # type: ignore[arg-type]
+    )
+    index = jax.ShapeDtypeStruct((ensemble.places, train.steps_per_call, train.batch_size), jnp.int32)
+    scalars = _sharded((np.int32(0), np.int32(1), np.bool_(True)), mesh, SHARED)
+    return (state, hyper, seeds, _sharded(index, mesh, ROWS), _sharded(pool, mesh, SHARED), *scalars)
+
+
+def _sharded(tree: Any, mesh: Mesh, spec: P) -> Any:
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+
+def _elements(tree: Any) -> int:
+    return int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree)))
+
+
+def _bytes(tree: Any) -> int:
+    return int(sum(np.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)))
+
+
+def _device_bytes(tree: Any) -> int:
+    """Bytes of sharded arrays on one device."""
+    shares = ((np.prod(leaf.sharding.shard_shape(leaf.shape)), leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree))
+    return int(sum(elements * size for elements, size in shares))
