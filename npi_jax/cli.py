@@ -1,4 +1,4 @@
-"""The command line: ``npi-jax run | train | prepare | plan | report | score | export | annotate | audit | presets``."""
+"""The command line: ``npi-jax run | train | prepare | bench | plan | report | score | export | ...``."""
 
 import argparse
 import os
@@ -18,6 +18,7 @@ EXAMPLES = """examples:
   npi-jax run --config my.py                            your own experiment; the same command resumes it
   npi-jax prepare --config english                      only build the corpus and show what each variant changes
   npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
+  npi-jax bench --config quickstart                     find out how members are best run on these devices
   npi-jax plan --config weber2021 --topology v5e:4x4 --fit --price 1.2
   npi-jax plan --power --effect 0.5 --run runs/pilot    how many seeds it takes to find an effect (nats)
   npi-jax report runs/quickstart                        make tables and report anew
@@ -56,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
         ("run", "prepare, train (or go on training), analyze and report"),
         ("train", "the same without analysis and report"),
         ("prepare", "build the corpus and its variants, and show what each changes"),
+        ("bench", "measure how members are best run on these devices, and keep the choice for run and train"),
         ("plan", "compile the training step from shapes and print memory, exchanges, hours and checkpoints"),
     ):
         command = commands.add_parser(
@@ -68,6 +70,16 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         command.add_argument("--config", required=name != "plan", help="a preset's name, or a config file")
+        if name in ("run", "train"):
+            command.add_argument(
+                "--profile",
+                type=_steps,
+                default=range(0),
+                metavar="START:STOP",
+                help="write XLA's trace of these steps to the run directory's profile folder",
+            )
+        if name == "bench":
+            command.add_argument("--seconds", type=_positive, default=1.0, help="length of one timing (default: 1)")
         if name == "plan":
             _add_devices(command)
             _add_power(command)
@@ -95,6 +107,13 @@ def _add_devices(plan: argparse.ArgumentParser) -> None:
         "--utilization", type=_positive, default=0.3, help="share of the peak that is reached (default: 0.3)"
     )
     group.add_argument("--price", type=_positive, help="of a device for an hour, in any currency")
+
+
+def _steps(text: str) -> range:
+    first, colon, last = text.partition(":")
+    if not colon or not first.isdigit() or not last.isdigit() or int(first) >= int(last):
+        raise argparse.ArgumentTypeError(f"{text!r}: write START:STOP, two steps, such as 100:120")
+    return range(int(first), int(last))
 
 
 def _positive(text: str) -> float:
@@ -209,6 +228,10 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
     match arguments.command:
         case "prepare":
             experiment.prepare_experiment(config, console)
+        case "bench":
+            from npi_jax.bench_command import bench  # noqa: PLC0415
+
+            bench(config, console, arguments.seconds)
         case "plan":
             from npi_jax.plan_command import plan  # noqa: PLC0415
 
@@ -227,7 +250,7 @@ def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
     join(launch, lambda line: print(line, file=sys.stderr, flush=True))
     # What all would say the first one says.
     console.quiet = not is_first()
-    experiment.run_experiment(config, console, analyze=arguments.command == "run")
+    experiment.run_experiment(config, console, analyze=arguments.command == "run", profile=arguments.profile)
     return 0
 
 

@@ -129,7 +129,7 @@ class TrainConfig:
         warmup: steps over which the learning rate rises from 0.
         clip: largest norm of a member's gradient; 0 for no clipping.
         accumulate: micro-batches that a step's rows are taken in.
-        steps_per_call: steps in one call of the compiled program.
+        steps_per_call: steps in one call of the compiled program; 0 for what ``npi-jax bench`` found, otherwise 50.
         loss_chunk: rows of logits held at a time.
         remat: what the forward pass forgets and the backward pass computes anew, to save memory: ``none``,
             ``blocks`` (all within a block or layer), or ``products`` (all but the products of matrices).
@@ -146,7 +146,7 @@ class TrainConfig:
     warmup: Annotated[int, Field(ge=0)] = 0
     clip: NonNegative = 1.0
     accumulate: Count = 1
-    steps_per_call: Count = 50
+    steps_per_call: Annotated[int, Field(ge=0)] = 0
     loss_chunk: Count = 256
     remat: Remat = "none"
 
@@ -260,8 +260,8 @@ class MeshConfig:
         ens: devices that members are spread over; 0 for as many as there are.
         data: devices that share one member's batch.
         fsdp: whether those devices also share its parameters and optimizer state, for members too large for one.
-        mapping: how the members of one device are run: ``map`` in turn, ``vmap`` at once, ``auto`` in turn on
-            CPU and at once elsewhere.
+        mapping: how the members of one device are run: ``map`` in turn, ``vmap`` at once; ``auto`` for what
+            ``npi-jax bench`` found, otherwise in turn on CPU and at once elsewhere.
     """
 
     ens: Annotated[int, Field(ge=0)] = 0
@@ -272,6 +272,22 @@ class MeshConfig:
     def __post_init__(self) -> None:
         if self.fsdp and self.data == 1:
             raise ValueError("fsdp=True splits a member over the devices along data; set data to at least 2")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class MonitorConfig:
+    """How a run is watched; changes nothing of its results.
+
+    Attributes:
+        sinks: where its numbers go besides ``log.jsonl``: ``tensorboard``, ``wandb`` (each an extra to be installed).
+        project: of Weights & Biases.
+        watchdog: seconds without a finished call, score or checkpoint after which a process is taken to hang: it
+            writes the stacks of its threads and ends; 0 for never.
+    """
+
+    sinks: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    project: str = "npi_jax"
+    watchdog: Annotated[int, Field(ge=0)] = 3600
 
 
 @dataclass(frozen=True)
@@ -322,6 +338,7 @@ class Config:
     gradients: GradientConfig = dataclasses.field(default_factory=GradientConfig)
     checkpoints: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    monitor: MonitorConfig = dataclasses.field(default_factory=MonitorConfig)
 
     def __post_init__(self) -> None:
         for field, values in (("variants", self.variants), ("seeds", self.seeds)):

@@ -1,5 +1,6 @@
 """One experiment from configuration to report: what ``npi-jax run`` does, as functions."""
 
+import dataclasses
 import importlib.metadata
 import os
 import platform
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -29,13 +30,16 @@ from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.report.tables import SHORT
 from npi_jax.run import Run, RunError, claim_run
+from npi_jax.training.arrangement import arrange
 from npi_jax.training.devices import use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
-from npi_jax.training.processes import differing, is_first, together
+from npi_jax.training.processes import differing, is_first, of_first, together
 from npi_jax.training.stopping import StopRequest
 
-SHARED_SECONDS = 60.0
+SHARED_SECONDS = 60
+"""How long a file system may take to show one machine what another wrote; NPI_SHARED_TIMEOUT changes it."""
+
 PACKAGES = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "polars", "tokenizers")
 
 
@@ -64,8 +68,14 @@ def set_up_jax(processes_here: int = 1) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run_experiment(config: Config, console: Console, *, analyze: bool = True) -> Run:
+def run_experiment(config: Config, console: Console, *, analyze: bool = True, profile: range = range(0)) -> Run:
     """Prepare, train (or go on training), analyze and report.
+
+    Args:
+        config: the experiment.
+        console: where to report.
+        analyze: whether tables and report are made.
+        profile: steps to trace, see `Trainer`.
 
     Raises:
         RunError: if the run directory is in use or belongs to something else.
@@ -75,7 +85,7 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True) ->
     with claim_together(run_directory(config), config) as run:
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False)
         try:
-            trained = _train(run, config, console)
+            trained = _train(run, config, console, profile)
             with together("analyze the run"):
                 if analyze and is_first():
                     _analyze(run, console, trained=trained)
@@ -110,7 +120,7 @@ def claim_together(path: Path, config: Config) -> Iterator[Run]:
 
 def _wait_for(path: Path) -> None:
     """Give a shared file system some time to show a file that another machine wrote."""
-    until = time.monotonic() + SHARED_SECONDS
+    until = time.monotonic() + float(os.environ.get("NPI_SHARED_TIMEOUT", SHARED_SECONDS))
     while not path.exists():
         if time.monotonic() > until:
             raise RunError(
@@ -255,7 +265,7 @@ def _check_alike(prepared: Prepared) -> None:
             raise RunError(f"{name} of process {others[0]} differs from that of process 0: give all the same files")
 
 
-def _train(run: Run, config: Config, console: Console) -> bool:
+def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
     """Train what is left to train; returns whether there was anything."""
     prepared = _prepare(run, config, console)
     with together("make the 5-gram baseline"):
@@ -264,8 +274,9 @@ def _train(run: Run, config: Config, console: Console) -> bool:
     variants = [member.variant for member in config.members]
     # Signals are kept back only where there is a state to save.
     with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
+        config = _arranged(run, config, prepared, console)
         with together("set training up"):
-            trainer = Trainer(run, config, prepared, display, stop)
+            trainer = Trainer(run, config, prepared, display, stop, profile)
             if is_first():
                 description = _describe(config, prepared, trainer)
                 _warn_of_changes(run, description, console)
@@ -277,6 +288,20 @@ def _train(run: Run, config: Config, console: Console) -> bool:
                 _add_seconds(run, vars(trainer.seconds))
                 run.update_manifest(tokens_per_second=trainer.tokens_per_second)
         return trainer.tokens_per_second > 0
+
+
+def _arranged(run: Run, config: Config, prepared: Prepared, console: Console) -> Config:
+    """The configuration with what it leaves open as the first process would have it; kept with the run."""
+    with together("choose how members are run"):
+        chosen = arrange(config, prepared.tokenizer.vocab_size, run.manifest.get("arrangement"))
+        if is_first():
+            run.update_manifest(arrangement=dataclasses.asdict(chosen))
+    mappings: tuple[Literal["map", "vmap"], ...] = ("map", "vmap")
+    mapping = mappings[of_first(mappings.index(chosen.mapping))]
+    chosen = dataclasses.replace(chosen, mapping=mapping, steps_per_call=of_first(chosen.steps_per_call))
+    if chosen.source not in ("config", "default"):
+        console.print(f"members: {mapping}, {chosen.steps_per_call} steps a call ({chosen.source})", highlight=False)
+    return chosen.applied(config)
 
 
 def _write_ngrams(run: Run, config: Config, prepared: Prepared, console: Console) -> None:

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from npi_jax.config import Config
 from npi_jax.planning import fit_plan, make_plan, print_plan
-from npi_jax.planning.chips import GIB, topology_devices
 from npi_jax.planning.fit import describe, members_that_fit
+from npi_jax.training.chips import GIB, topology_devices
 
 
 def plan(arguments: argparse.Namespace, config: Config, console: Console) -> None:

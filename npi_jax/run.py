@@ -11,8 +11,9 @@ RUN/
                          done to which sentence of the corpus (donor: the sentence that stands there now)
   examples.parquet       variant, action, slot, before, after: some of them as text
   tokenizer/             the vocabulary
-  log.jsonl              one line a checkpoint: step, seconds by kind, tokens trained on (clock times are here and
-                         in the manifest, nowhere else)
+  log.jsonl              one line a checkpoint: step, time, tokens, tokens_per_second, mfu (where the devices' peak is
+                         known), seconds/KIND, losses and accuracies by variant and by member (clock times are here
+                         and in the manifest, nowhere else)
   metrics/STEP.parquet   member, step, train_loss, valid_loss, skipped_updates
   scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, spec, delta, good, bad, correct,
                          n_good, n_bad
@@ -223,7 +224,7 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
         lock.release()
 
 
-_NO_MATTER = ("corpus.processes", "corpus.cache")
+_NO_MATTER = ("corpus.processes", "corpus.cache", "monitor.sinks", "monitor.project", "monitor.watchdog", "monitor")
 """Fields that say how a run is made, not what is in it."""
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import jax
 
-from npi_jax.config import Config
+from npi_jax.config import Config, SweepMember
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
-from npi_jax.planning.chips import GIB
 from npi_jax.planning.plan import Plan, make_plan
+from npi_jax.training.chips import GIB
 
 MOST_MICRO_BATCHES = 8
 
@@ -87,24 +87,27 @@ def describe(config: Config) -> str:
 
 
 def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
-    """How many members fit a device (or a group along ``data``), from programs for one and for two; None if unknown."""
+    """About how many members fit a device (or a group along ``data``); None if its memory is not known.
+
+    What a member takes is the difference between the plan and another of fewer (or more) members a device.
+    """
     if plan.chip is None:
         return None
-    one, two = (make_plan(_with_members(plan, each), devices, memory=plan.chip.memory).bytes_in_all for each in (1, 2))
-    return max(0, 1 + (plan.chip.memory - one) // max(1, two - one))
+    each = plan.members_per_device
+    other = each - 1 if each > 1 else 2
+    measured = make_plan(_with_members(plan, other), devices, memory=plan.chip.memory).bytes_in_all
+    of_one = (plan.bytes_in_all - measured) // (each - other)
+    if of_one <= 0:
+        return None
+    return max(0, each + (plan.chip.memory - plan.bytes_in_all) // of_one)
 
 
 def _with_members(plan: Plan, each: int) -> Config:
-    """The experiment with so many members a device."""
+    """The experiment with so many members a device; which they are does not matter."""
     config = plan.config
-    train = config.train
-    single = {name: getattr(train, name)[:1] for name in ("learning_rate", "weight_decay", "dropout")}
-    return dataclasses.replace(
-        config,
-        sweep=(),
-        # Two variants, if there are several: their rows are counted.
-        variants=config.variants[:2],
-        seeds=tuple(range(-(-each * plan.mesh["ens"] // len(config.variants[:2])))),
-        train=dataclasses.replace(train, **single),
-        mesh=dataclasses.replace(config.mesh, ens=plan.mesh["ens"]),
-    )
+    # Two variants, if there are several: their rows are counted.
+    variants = config.variants[:2]
+    members = tuple(SweepMember(variants[n % len(variants)], n) for n in range(each * plan.mesh["ens"]))
+    used = variants[: len(members)]
+    mesh = dataclasses.replace(config.mesh, ens=plan.mesh["ens"])
+    return dataclasses.replace(config, sweep=members, variants=used, seeds=tuple(range(len(members))), mesh=mesh)

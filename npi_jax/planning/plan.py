@@ -1,5 +1,6 @@
 """What an experiment would take: its real training step, compiled from shapes alone."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,12 @@ from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
-from npi_jax.planning.chips import Chip, chip_of
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.prepare import make_pipeline, make_tokenizer, texts
+from npi_jax.training.arrangement import STEPS_PER_CALL
 from npi_jax.training.checkpoints import scheduled_steps
-from npi_jax.training.ensemble import ROWS, Ensemble
+from npi_jax.training.chips import Chip, chip_of
+from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh
 from npi_jax.training.step import Pool
 
@@ -101,7 +103,10 @@ def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: i
         ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
         UserError: if the compiled program exchanges anything between members.
     """
-    vocabulary, rows = _sizes(config)
+    vocabulary, rows = sizes(config)
+    # What a benchmark would choose is no matter of memory but for the rows of a call.
+    steps_per_call = config.train.steps_per_call or STEPS_PER_CALL
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps_per_call=steps_per_call))
     model = make_model(config.model, vocabulary, remat=config.train.remat)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members), devices=devices)
     ensemble = Ensemble(config, model, 0, mesh)
@@ -152,8 +157,12 @@ def _allowed(found: list[Collective]) -> list[Collective]:
     return found
 
 
-def _sizes(config: Config) -> tuple[int, int]:
-    """Entries in the vocabulary and rows of the corpus, without reading text."""
+def sizes(config: Config) -> tuple[int, int]:
+    """Entries in the vocabulary and rows of the corpus, without reading text.
+
+    Raises:
+        ConfigError: if the configuration does not say.
+    """
     size, tokens = config.tokenizer.size, config.corpus.planned_tokens
     if config.corpus.source == "grammar" and None in (size, tokens):
         # The grammar writes its text in a second: no need to be told.
@@ -162,9 +171,9 @@ def _sizes(config: Config) -> tuple[int, int]:
         size = make_tokenizer(config, train, pipeline).vocab_size
         tokens = sum(sentence.count(" ") + 2 for sentence in sentences_of(train.text))
     if size is None:
-        raise ConfigError("plan reads no text, so the vocabulary must be known beforehand: set tokenizer.size")
+        raise ConfigError("no text is read here, so the vocabulary must be known beforehand: set tokenizer.size")
     if tokens is None:
-        raise ConfigError("plan reads no text: set corpus.planned_tokens to the tokens of the training text")
+        raise ConfigError("no text is read here: set corpus.planned_tokens to the tokens of the training text")
     return size, -(-tokens // config.train.row_length)
 
 
@@ -182,7 +191,7 @@ def call_shapes(ensemble: Ensemble, vocabulary: int, rows: int) -> tuple[Any, ..
     )
     index = jax.ShapeDtypeStruct((ensemble.places, train.steps_per_call, train.batch_size), jnp.int32)
     scalars = _sharded((np.int32(0), np.int32(1), np.bool_(True)), mesh, SHARED)
-    return (state, hyper, seeds, _sharded(index, mesh, ROWS), _sharded(pool, mesh, SHARED), *scalars)
+    return (state, hyper, seeds, _sharded(index, mesh, ensemble.row_spec), _sharded(pool, mesh, SHARED), *scalars)
 
 
 def _sharded(tree: Any, mesh: Mesh, spec: P) -> Any:

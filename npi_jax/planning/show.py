@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from npi_jax.planning.chips import GIB
 from npi_jax.planning.collectives import Collective
 from npi_jax.planning.plan import Plan
+from npi_jax.training.chips import GIB
 
 
 def print_plan(

@@ -31,8 +31,6 @@ from npi_jax.training.step import (
 from npi_jax.training.task_gradients import TaskGradients
 
 VALID_CHUNK_ROWS = 32
-ROWS = P("ens", None, "data")
-"""Sharding of row numbers [places, steps, rows]: every device along ``data`` reads its share of a batch."""
 
 
 class Ensemble:
@@ -47,6 +45,9 @@ class Ensemble:
         mesh: from `make_mesh`.
     """
 
+    row_spec = P("ens", None, "data")
+    """Sharding of row numbers [places, steps, rows]: every device along ``data`` reads its share of a batch."""
+
     def __init__(self, config: Config, model: Model, eos: int, mesh: Mesh):
         self.config, self.model, self.mesh = config, model, mesh
         self.members = config.members
@@ -59,7 +60,7 @@ class Ensemble:
         self.init_call = self._mapped(init_member(self.data, config.train), [MEMBERS], out_specs=self.specs)
         self.train_call = self._mapped(
             make_train_call(self.data, config.train, eos),
-            [self.specs, MEMBERS, MEMBERS, ROWS, SHARED, SHARED, SHARED, SHARED],
+            [self.specs, MEMBERS, MEMBERS, self.row_spec, SHARED, SHARED, SHARED, SHARED],
             out_specs=(self.specs, MEMBERS),
             update_first=True,
         )
@@ -124,11 +125,13 @@ class Ensemble:
         jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
         jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
         jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
+        jobs += [(self._checksum_call, (state, np.int32(0)))]
         with ThreadPoolExecutor() as threads:
             compiled = iter(list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs)))
         self.train_call, self.valid_call = next(compiled), next(compiled)
         self._scorers = {name: (next(compiled), arrays) for name, (_, arrays) in self._scorers.items()}
         self._gradients = {when: (next(compiled), arrays) for when, (_, arrays) in self._gradients.items()}
+        self._checksum_call = next(compiled)
 
     def rows(self, first_step: int, n_steps: int, places: slice = slice(None)) -> np.ndarray:
         """Pool rows int32 [places, steps_per_call, batch] of the next steps; what lies beyond them is 0."""
@@ -154,7 +157,7 @@ class Ensemble:
             return found[key][:, :, index[2]]
 
         shape = (self.places, train.steps_per_call, train.batch_size)
-        return jax.make_array_from_callback(shape, NamedSharding(self.mesh, ROWS), part)
+        return jax.make_array_from_callback(shape, NamedSharding(self.mesh, self.row_spec), part)
 
     def train(
         self, state: MemberState, first_step: int, n_steps: int, *, restart: bool

@@ -1,10 +1,12 @@
 """The training loop: calls, checkpoints, scores, resuming and stopping."""
 
-import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import numpy as np
 import polars as pl
 
@@ -12,18 +14,23 @@ from npi_jax.config import Config
 from npi_jax.errors import UserError
 from npi_jax.files import write_table
 from npi_jax.models import make_model
+from npi_jax.models.flops import train_flops
 from npi_jax.prepare import Prepared
 from npi_jax.run import Run, RunError
 from npi_jax.scoring import Scorer, make_scorer
 from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps
+from npi_jax.training.chips import peak_flops
 from npi_jax.training.display import Display
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import make_mesh
 from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
-from npi_jax.training.records import ScoreTables, members_table, metrics_table
+from npi_jax.training.profiler import Profiler
+from npi_jax.training.records import ScoreTables, members_table, metrics_table, summary
+from npi_jax.training.sinks import Sink, open_sinks
 from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
 from npi_jax.training.task_gradients import make_task_gradients
+from npi_jax.training.watchdog import Watchdog
 
 DIVERGED_FACTOR = 2.0
 """A member has diverged whose validation loss is this many times that of a uniform guess."""
@@ -54,6 +61,7 @@ class Trainer:
         prepared: its data.
         display: shows progress.
         stop: says when to save and end.
+        profile: steps of which XLA's trace is written, as whole calls, to the run directory's ``profile`` folder.
     """
 
     run: Run
@@ -61,6 +69,7 @@ class Trainer:
     prepared: Prepared
     display: Display
     stop: StopRequest
+    profile: range = range(0)
     seconds: Seconds = field(default_factory=Seconds)
     _tokens: int = 0
     _shown: int = 0
@@ -80,6 +89,14 @@ class Trainer:
         every = config.score.every
         self.schedule = scheduled_steps(config.train.steps, every)
         self._save_every = config.checkpoints.every or every
+        self._watchdog = Watchdog(config.monitor.watchdog)
+        self._profiler = Profiler(self.run.path / "profile", self.profile)
+        self._sinks: list[Sink] = []
+        self._peak = peak_flops(mesh)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.ensemble.shapes.params))
+        self._token_flops = train_flops(
+            config.model, prepared.tokenizer.vocab_size, config.train.row_length, parameters=parameters
+        )
 
     def _make_scorers(self) -> dict[str, Scorer]:
         scorers = {}
@@ -106,11 +123,25 @@ class Trainer:
             started = time.monotonic()
             self.ensemble.compile(state)
             self.seconds.compile += time.monotonic() - started
-            if step == 0:
-                self._record(0, state, None)
-            self._loop(step, state, checkpoints)
+            with self._opened_sinks(), self._watchdog, self._profiler:
+                if step == 0:
+                    self._record(0, state, None)
+                self._loop(step, state, checkpoints)
         finally:
             checkpoints.close()
+
+    @contextmanager
+    def _opened_sinks(self) -> Iterator[None]:
+        """The first process writes to the sinks."""
+        with together("open the sinks"):
+            monitor = self.config.monitor
+            if is_first():
+                self._sinks = open_sinks(self.run.path, monitor.sinks, monitor.project, self.config.to_dict())
+        try:
+            yield
+        finally:
+            for sink in self._sinks:
+                sink.close()
 
     def _resume(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
         """The latest checkpoint all of whose tables are there, or the beginning."""
@@ -153,7 +184,9 @@ class Trainer:
                 if asked():
                     self._stop(step, state, late, checkpoints)
                 n_steps = min(self.config.train.steps_per_call, target - step)
+                self._profiler.before(step, n_steps, state)
                 state, progress = self.ensemble.train(state, step, n_steps, restart=recorded)
+                self._watchdog.beat()
                 recorded = False
                 if late is not None:
                     self._show(*late)
@@ -164,7 +197,9 @@ class Trainer:
             self.seconds.train += time.monotonic() - self._since
             self._record(step, state, late[1])
             recorded, late = True, None
+            self._watchdog.beat()
             self._save(step, state, checkpoints)
+            self._watchdog.beat()
             self._since = time.monotonic()
 
     def _stop(self, step: int, state: MemberState, late: tuple[int, Progress] | None, checkpoints: Checkpoints) -> None:
@@ -212,8 +247,6 @@ class Trainer:
                 self._write(step, scores, metrics, gradients, valid_loss)
         self.seconds.score += scored - started
         self.seconds.gradients += time.monotonic() - scored
-        if is_first():
-            self._log(step)
 
     def _check_directory(self) -> None:
         """Refuse to write to a directory that is gone: it would be made anew, with a part of the run in it."""
@@ -223,10 +256,14 @@ class Trainer:
     def _write(
         self, step: int, scores: Any, metrics: pl.DataFrame, gradients: dict[str, np.ndarray], valid_loss: np.ndarray
     ) -> None:
-        write_table(self.run.path / f"scores/{step}.parquet", self._tables.table(step, scores))
+        table = self._tables.table(step, scores)
+        write_table(self.run.path / f"scores/{step}.parquet", table)
         write_table(self.run.path / f"metrics/{step}.parquet", metrics)
         if self.gradients is not None:
             self.gradients.write(self.run.path / f"gradients/{step}.npz", gradients, step=step)
+        values = summary(self.ensemble.members, metrics, table)
+        for sink in self._sinks:
+            sink.write(step, {**self._pace(), **values})
         self._write_members(step, metrics["skipped_updates"].to_numpy(), valid_loss)
 
     def _compare_gradients(self, step: int, state: MemberState) -> dict[str, np.ndarray]:
@@ -251,7 +288,9 @@ class Trainer:
                 f"all {len(diverged)} members diverged {since}; lower train.learning_rate or set train.clip"
             )
 
-    def _log(self, step: int) -> None:
-        line = {"step": step, "time": time.time(), **vars(self.seconds), "tokens": self._tokens}
-        with (self.run.path / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+    def _pace(self) -> dict[str, float]:
+        """How fast training is, and where this process's seconds went."""
+        rate = self.tokens_per_second
+        used = {} if self._peak is None else {"mfu": rate * self._token_flops / self._peak}
+        seconds = {f"seconds/{kind}": value for kind, value in vars(self.seconds).items()}
+        return {"tokens": float(self._tokens), "tokens_per_second": rate, **used, **seconds}

@@ -22,7 +22,7 @@ def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | N
     """A mesh of axes ``ens`` (members) and ``data`` (rows of a member's batch).
 
     Args:
-        ens: devices along ``ens``; 0 for as many as there are, but no more than `n_members`.
+        ens: devices along ``ens``; 0 for as many as there are, but in a single process no more than `n_members`.
         data: devices along ``data``.
         n_members: size of the ensemble.
         devices: by default all of `jax.devices()`.
@@ -31,7 +31,7 @@ def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | N
         UserError: if there are too few devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    if not ens and jax.process_count() > 1:
+    if not ens and len({device.process_index for device in devices}) > 1:
         # Every process must have work to do; members fill the places up.
         ens = max(1, len(devices) // data)
     elif not ens:

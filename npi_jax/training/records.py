@@ -60,6 +60,38 @@ class ScoreTables:
         return filled.filter(pl.col("n_good") >= 0)
 
 
+def summary(members: Sequence[Member], metrics: pl.DataFrame, scores: pl.DataFrame) -> dict[str, float]:
+    """A checkpoint in a few numbers, for whoever watches the run: of each variant (its mean) and of each member.
+
+    Args:
+        members: the ensemble's.
+        metrics: from `metrics_table`.
+        scores: from `ScoreTables.table`; counted are critical regions, or whole sentences in suites without.
+
+    Returns:
+        ``train_loss``, ``valid_loss`` (nats a token) and the ``accuracy`` of each suite, as ``valid_loss/VARIANT`` and
+        ``member_N/valid_loss``.
+    """
+    names = pl.DataFrame({"member": range(len(members)), "variant": [m.variant for m in members]})
+    names = names.with_columns(pl.col("member").cast(pl.Int32))
+    critical = scores.filter((pl.col("region") == "critical") | ~(pl.col("region") == "critical").any().over("suite"))
+    accuracy = critical.group_by("member", "suite", maintain_order=True).agg(
+        pl.col("correct").mean().cast(pl.Float64).alias("value")
+    )
+    losses = metrics.unpivot(["train_loss", "valid_loss"], index="member", variable_name="name", value_name="value")
+    rows = pl.concat(
+        [
+            losses.drop_nulls().select("member", "name", "value"),
+            accuracy.select(
+                "member", pl.format("accuracy/{}", "suite").alias("name"), pl.col("value").cast(pl.Float64)
+            ),
+        ]
+    ).join(names, on="member", how="left", maintain_order="left")
+    of_variants = rows.group_by("name", "variant", maintain_order=True).agg(pl.col("value").mean())
+    found = {f"{name}/{variant}": value for name, variant, value in of_variants.iter_rows()}
+    return found | {f"member_{m}/{name}": value for m, name, value, _ in rows.iter_rows()}
+
+
 def members_table(members: Sequence[Member], skipped: np.ndarray, diverged: np.ndarray) -> pl.DataFrame:
     """One row a member, with how it fared."""
     frame = pl.DataFrame([vars(member) for member in members])

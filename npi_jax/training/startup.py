@@ -14,6 +14,8 @@ environment:
 
 import os
 import socket
+import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,7 +159,8 @@ def join(launch: Launch, say: Callable[[str], None]) -> None:
         say: gets a line before and after, in every process: which of them it is, and on which host.
 
     Raises:
-        StartError: if another process did not come in time, with the places to look.
+        StartError: if JAX could not begin. Where another process does not come in time, this one ends with exit
+            status 1 after saying where to look.
     """
     if launch.how == "alone":
         return
@@ -166,6 +169,9 @@ def join(launch: Launch, say: Callable[[str], None]) -> None:
     name = "this process" if launch.process is None else f"process {launch.process} of {launch.processes}"
     at = f" at {launch.coordinator}" if launch.coordinator else ""
     say(f"{name} on {here} ({launch.how}): waiting up to {seconds} s for the others{at}")
+    overdue = threading.Timer(seconds, _give_up, (f"{name} on {here}: {_remedy(launch, seconds)}",))
+    overdue.daemon = True
+    overdue.start()
     try:
         jax.distributed.initialize(
             coordinator_address=launch.coordinator,
@@ -174,12 +180,21 @@ def join(launch: Launch, say: Callable[[str], None]) -> None:
             local_device_ids=launch.local_devices,
             # With everything given there is nothing to detect, and a look around may find something else.
             cluster_detection_method="deactivate" if launch.coordinator else None,
-            initialization_timeout=seconds,
+            # JAX ends a process whose time is up without a word that would help: that is done here, and earlier.
+            initialization_timeout=seconds + 30,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise StartError(f"{name} on {here}: {_remedy(launch, seconds)}\n  JAX says: {_first_line(error)}") from error
+    finally:
+        overdue.cancel()
     say(f"process {jax.process_index()} of {jax.process_count()} on {here}: all are here")
+
+
+def _give_up(message: str) -> None:
+    """End the process from a thread; the main one waits in code that no exception reaches."""
+    print(f"npi-jax: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _remedy(launch: Launch, seconds: int) -> str:

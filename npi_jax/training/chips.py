@@ -1,11 +1,13 @@
 """The devices that a plan is made for: those of this machine, or a TPU topology that is compiled for from afar."""
 
+import importlib.util
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from npi_jax.errors import UserError
 
@@ -48,20 +50,22 @@ def topology_devices(name: str) -> Sequence[Any]:
     Raises:
         UserError: if libtpu is not installed, or there is no such topology.
     """
-    # Without these libtpu asks the metadata server of a cloud machine, and complains that it has no hosts.
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            f"--topology {name} compiles with libtpu, which is not installed: pip install 'npi-jax[topology]'"
+        )
+    # Without these libtpu asks the metadata server of a cloud machine, complains that it has no hosts, and lets no
+    # two programs compile at a time.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     from jax.experimental import topologies  # noqa: PLC0415
 
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         said = str(error).strip().splitlines()[0]
-        if "libtpu" in said.lower() or "plugin" in said.lower():
-            raise UserError(
-                f"--topology {name} compiles with libtpu, which is not installed: pip install 'npi-jax[topology]'"
-            ) from error
         raise UserError(
             f"--topology {name}: {said}. Valid are such as v5e:4x4, v5e:16x16, v4:2x2x4, v5p:2x2x2, v6e:4x4"
         ) from error
@@ -82,3 +86,9 @@ def chip_of(device: Any, memory: int | None = None) -> Chip | None:
     if known is None or stated is None:
         return known
     return Chip(stated, known.peak)
+
+
+def peak_flops(mesh: Mesh) -> float | None:
+    """Operations a second of all devices of a mesh at their peak; None if it is not known."""
+    chip = chip_of(mesh.devices.flat[0])
+    return None if chip is None or chip.peak is None else chip.peak * mesh.size

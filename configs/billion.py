@@ -1,0 +1,59 @@
+"""Sixteen transformers of a billion parameters, for one TPU v5e pod: what lies beyond one device's memory.
+
+    npi-jax plan --config billion --topology v5e:16x16
+    npi-jax run --config billion --config.corpus.paths="('corpus/train/*.txt',)" \
+        --config.corpus.valid_paths="('corpus/valid.txt',)"
+
+Every member lies on 16 chips, which share its rows, parameters and optimizer state (``mesh.fsdp``); nothing passes
+between members. Products are bfloat16, parameters and sums float32, and blocks are computed anew in the backward
+pass. The plan compiles the training step without a TPU, in about two minutes, and states memory, exchanges and hours.
+Expected result: none yet; this was planned, not run.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.name = "billion"
+    config.variants = ("full", "no_npi")
+    config.seeds = tuple(range(8))
+    config.corpus = ConfigDict(
+        {
+            "source": "text",
+            "paths": ("corpus/train/*.txt",),
+            "valid_paths": ("corpus/valid.txt",),
+            "planned_tokens": 1_000_000_000,
+        }
+    )
+    config.tokenizer = ConfigDict({"kind": "bpe", "size": 32_768})
+    config.model = ConfigDict(
+        {
+            "kind": "transformer",
+            "width": 2048,
+            "layers": 18,
+            "heads": 16,
+            "mlp": 5632,
+            "compute_dtype": "bfloat16",
+        }
+    )
+    config.train = ConfigDict(
+        {
+            "steps": 20_000,
+            "batch_size": 64,
+            "row_length": 1024,
+            "optimizer": "adamw",
+            "learning_rate": 0.0004,
+            "weight_decay": 0.1,
+            "schedule": "cosine",
+            "warmup": 1000,
+            "steps_per_call": 10,
+            "loss_chunk": 1024,
+            "remat": "blocks",
+        }
+    )
+    config.mesh = ConfigDict({"ens": 16, "data": 16, "fsdp": True})
+    config.score = ConfigDict({"every": 1000, "ngram": False, "suites": {"grammar": {}}})
+    config.gradients = ConfigDict({"enabled": False})
+    config.checkpoints = ConfigDict({"every": 1000, "keep": 2})
+    return config

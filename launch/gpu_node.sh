@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Train on all GPUs of one machine (or on its processor cores, where it has no GPU).
+#
+#   launch/gpu_node.sh [--processes N] [--gpus 0,1,2,3] [--deterministic] [--dry-run] -- run --config quickstart
+#
+#   --processes N     one process for every GPU instead of one for all (default 1); they find one another through
+#                     NPI_COORDINATOR on this machine
+#   --gpus LIST       the GPUs to use (default: all); two runs side by side take a list each
+#   --deterministic   the same bits at every run, at some cost in speed (a flag of XLA)
+#   --dry-run         print the commands instead
+#
+# SIGTERM and ctrl-C are passed on; exit status 42 means that the state is saved and the same command goes on.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+PROCESSES=1 GPUS="" DETERMINISTIC=""
+while (($#)); do
+  case $1 in
+    --processes) PROCESSES=$2; shift 2 ;;
+    --gpus) GPUS=$2; shift 2 ;;
+    --deterministic) DETERMINISTIC=1; shift ;;
+    --dry-run) DRY_RUN=1; shift ;;
+    --help | -h) usage; exit 0 ;;
+    --) shift; break ;;
+    *) die "unknown option $1 (--help lists them)" ;;
+  esac
+done
+(($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config quickstart"
+[[ $PROCESSES =~ ^[1-9][0-9]*$ ]] || die "--processes $PROCESSES: a number above 0 is wanted"
+
+settings=("NCCL_DEBUG=${NCCL_DEBUG:-WARN}" "XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-.9}")
+[[ -z $GPUS ]] || settings+=("CUDA_VISIBLE_DEVICES=$GPUS")
+[[ -z $DETERMINISTIC ]] || settings+=("XLA_FLAGS=${XLA_FLAGS:+$XLA_FLAGS }--xla_gpu_deterministic_ops=true")
+
+if ((PROCESSES == 1)); then
+  [[ -n $DRY_RUN ]] || exec env "${settings[@]}" npi-jax "$@"
+  run env "${settings[@]}" npi-jax "$@"
+  exit
+fi
+
+PORT=${NPI_PORT:-29400}
+settings+=("NPI_COORDINATOR=127.0.0.1:$PORT" "NPI_NUM_PROCESSES=$PROCESSES")
+pids=()
+# Set before any is started: a signal that comes in between would reach none.
+trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT
+for ((i = 0; i < PROCESSES; i++)); do
+  command=(env "${settings[@]}" "NPI_PROCESS_ID=$i" "JAX_LOCAL_DEVICE_IDS=$i" npi-jax "$@")
+  if [[ -n $DRY_RUN ]]; then
+    run "${command[@]}"
+  else
+    "${command[@]}" &
+    pids+=($!)
+  fi
+done
+status=0
+for pid in "${pids[@]}"; do
+  code=0
+  # A signal ends `wait` before the process has ended.
+  while wait "$pid" || code=$?; kill -0 "$pid" 2>/dev/null; do :; done
+  ((code == 0)) || status=$code
+done
+exit "$status"

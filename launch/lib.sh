@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# What the launch scripts share; sourced, not run.
+set -euo pipefail
+
+DRY_RUN=""
+
+die() {
+  echo "${0##*/}: $*" >&2
+  exit 2
+}
+
+# Run a command, or with --dry-run print the very array that would be run, quoted so that a shell reads it back.
+run() {
+  if [[ -n $DRY_RUN ]]; then
+    local words
+    printf -v words '%q ' "$@"
+    echo "${words% }"
+  else
+    "$@"
+  fi
+}
+
+# The comment at the head of the script that calls.
+usage() {
+  awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
+}
+
+need() {
+  local name
+  for name in "$@"; do
+    [[ -n ${!name:-} ]] || die "--${name,,} is missing (--help says more)"
+  done
+}
+
+# One string that a remote shell splits into the arguments again.
+quoted() {
+  local words
+  printf -v words '%q ' "$@"
+  echo "${words% }"
+}

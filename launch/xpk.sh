@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Train on a GKE cluster through XPK.
+#
+#   launch/xpk.sh --cluster C --zone Z --project P --name WORKLOAD --type v5litepod-16 --image IMAGE [OPTIONS] \
+#       -- run --config weber2021 --config.run_dir=/runs/weber2021
+#
+#   --slices N        slices of that type (default 1)
+#   --priority P      of the workload (default medium)
+#   --spot            on spot capacity
+#   --restarts N      how often it is started again after pre-emption (default 50)
+#   --grace SECONDS   between SIGTERM and the end; a checkpoint must fit in (default 300)
+#   --dry-run         print the command instead
+#
+# IMAGE is built from launch/Dockerfile with --build-arg PLATFORM=tpu; its entry point is npi-jax. The run directory
+# must be on a volume that all pods mount.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+CLUSTER="" ZONE="" PROJECT="" NAME="" TYPE="" IMAGE="" SLICES=1 PRIORITY=medium SPOT="" RESTARTS=50 GRACE=300
+while (($#)); do
+  case $1 in
+    --cluster) CLUSTER=$2; shift 2 ;;
+    --zone) ZONE=$2; shift 2 ;;
+    --project) PROJECT=$2; shift 2 ;;
+    --name) NAME=$2; shift 2 ;;
+    --type) TYPE=$2; shift 2 ;;
+    --image) IMAGE=$2; shift 2 ;;
+    --slices) SLICES=$2; shift 2 ;;
+    --priority) PRIORITY=$2; shift 2 ;;
+    --restarts) RESTARTS=$2; shift 2 ;;
+    --grace) GRACE=$2; shift 2 ;;
+    --spot) SPOT=1; shift ;;
+    --dry-run) DRY_RUN=1; shift ;;
+    --help | -h) usage; exit 0 ;;
+    --) shift; break ;;
+    *) die "unknown option $1 (--help lists them)" ;;
+  esac
+done
+need CLUSTER ZONE PROJECT NAME TYPE IMAGE
+(($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config weber2021"
+
+command=(
+  xpk workload create "--cluster=$CLUSTER" "--zone=$ZONE" "--project=$PROJECT" "--workload=$NAME" "--tpu-type=$TYPE"
+  "--num-slices=$SLICES" "--docker-image=$IMAGE" "--priority=$PRIORITY" "--max-restarts=$RESTARTS"
+  "--termination-grace-period-seconds=$GRACE"
+)
+[[ -z $SPOT ]] || command+=(--spot)
+# A shell that becomes npi-jax: one that waited for it would keep SIGTERM to itself.
+run "${command[@]}" "--command=exec npi-jax $(quoted "$@")"

@@ -1,0 +1,110 @@
+"""Where the numbers of a run go while it runs: JSON lines always, TensorBoard and Weights & Biases if asked."""
+
+import hashlib
+import importlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from npi_jax.errors import UserError
+
+SinkName = Literal["tensorboard", "wandb"]
+Values = Mapping[str, float]
+"""Names with slashes to numbers."""
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes the numbers of one step after another."""
+
+    def write(self, step: int, values: Values) -> None:
+        """Numbers at a step."""
+
+    def close(self) -> None:
+        """Everything is to be on its way."""
+
+
+class JsonLines:
+    """One line a step in a file that is only ever added to; a line that was cut off is ended first."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        if path.exists() and (text := path.read_bytes()) and not text.endswith(b"\n"):
+            with path.open("ab") as file:
+                file.write(b"\n")
+
+    def write(self, step: int, values: Values) -> None:
+        """Add a line: step, time (seconds since 1970), values."""
+        with self._path.open("a", encoding="utf-8") as file:
+            # JSON has no word for what is not a number, such as the loss of a member that diverged.
+            finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+            file.write(json.dumps({"step": step, "time": time.time(), **finite}) + "\n")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class TensorBoard:
+    """Event files in RUN/tensorboard, written without TensorFlow."""
+
+    def __init__(self, folder: Path):
+        self._writer = _module("tensorboardX", "tensorboard").SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, step: int, values: Values) -> None:
+        """One scalar a value."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases; a run directory that is resumed goes on with its own."""
+
+    def __init__(self, folder: Path, project: str, config: Mapping[str, Any]):
+        wandb = _module("wandb", "wandb")
+        key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        self._run = wandb.init(
+            project=project, name=folder.name, id=key, resume="allow", dir=str(folder), config=dict(config)
+        )
+
+    def write(self, step: int, values: Values) -> None:
+        """All values of a step at once."""
+        self._run.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Send what is left."""
+        self._run.finish()
+
+
+def open_sinks(folder: Path, names: Sequence[SinkName], project: str, config: Mapping[str, Any]) -> list[Sink]:
+    """The sinks of a run.
+
+    Args:
+        folder: the run directory.
+        names: besides JSON lines.
+        project: of Weights & Biases.
+        config: the configuration as plain values.
+
+    Raises:
+        UserError: if what a sink needs is not installed, with the command that does.
+    """
+    make: dict[SinkName, Callable[[], Sink]] = {
+        "tensorboard": lambda: TensorBoard(folder),
+        "wandb": lambda: WeightsAndBiases(folder, project, config),
+    }
+    return [JsonLines(folder / "log.jsonl"), *(make[name]() for name in names)]
+
+
+def _module(name: str, extra: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(f"monitor.sinks has {extra!r}, which needs {name}: pip install 'npi-jax[{extra}]'") from error

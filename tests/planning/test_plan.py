@@ -1,0 +1,170 @@
+import io
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from tiny import tiny_values
+
+from npi_jax.config import ConfigError, make_config
+from npi_jax.errors import UserError
+from npi_jax.models import LSTMConfig, TransformerConfig
+from npi_jax.models.flops import forward_flops, train_flops
+from npi_jax.planning import fit_plan, make_plan, print_plan
+from npi_jax.planning.collectives import Collective, collectives
+from npi_jax.planning.fit import members_that_fit
+from npi_jax.training.chips import GIB
+from npi_jax.training.mesh import make_mesh
+
+PLANNED = {"tokenizer__size": 100, "corpus__planned_tokens": 3200}
+SPLIT = {"data": 2}
+PARAMETERS = 100 * 8 + 8 * 32 + 8 * 32 + 32 + 8 * 100 + 100
+
+
+def test_the_plan_counts_what_there_will_be():
+    plan = make_plan(make_config(tiny_values(**PLANNED)))
+    assert plan.parameters == PARAMETERS
+    assert (plan.members, plan.members_per_device) == (4, 2)
+    assert plan.bytes_per_device["parameters"] == 2 * 4 * PARAMETERS
+    # Adam keeps two moments of each parameter.
+    assert 2 < plan.bytes_per_device["optimizer state"] / plan.bytes_per_device["parameters"] < 2.1
+    assert plan.bytes_per_device["corpus rows"] == 150 * (33 * 2 + 4)
+    assert plan.tokens_per_step == 8 * 32
+    assert plan.flops_per_step == 4 * 8 * 32 * 3 * 2 * (4 * 8 * 16 + 8 * 100)
+    assert plan.tokens == 10 * 8 * 32
+    assert plan.scored == [0, 1, 2, 4, 8, 10]
+    assert plan.saved == [4, 8, 10]
+    assert plan.checkpoint_bytes > 4 * 3 * 4 * PARAMETERS
+    assert plan.kept_checkpoints == 3
+    assert plan.exchanges == []
+    assert plan.hours(1e9, 0.5) == pytest.approx(10 * plan.flops_per_step / (2 * 1e9 * 0.5) / 3600)
+
+
+def test_devices_that_share_a_batch_exchange_gradients_once():
+    plan = make_plan(make_config(tiny_values(mesh=SPLIT, **PLANNED)))
+    assert [(one.kind, one.axes) for one in plan.exchanges] == [("all-reduce", ("data",))]
+    assert plan.exchanges[0].bytes >= 4 * PARAMETERS
+
+
+def test_split_members_take_half_of_a_device():
+    wide = {"kind": "lstm", "embedding": 64, "hidden": 64, "layers": 1}
+    whole, split = (
+        make_plan(make_config(tiny_values(mesh=mesh, model=wide, **PLANNED)))
+        for mesh in (SPLIT, {**SPLIT, "fsdp": True})
+    )
+    assert split.bytes_per_device["parameters"] == pytest.approx(whole.bytes_per_device["parameters"] / 2, rel=0.02)
+    assert {one.axes for one in split.exchanges} == {("data",)}
+    assert split.checkpoint_bytes == whole.checkpoint_bytes
+
+
+def printed(plan, **options) -> str:
+    stream = io.StringIO()
+    print_plan(plan, Console(file=stream, width=140), **{"utilization": 0.5, **options})
+    return stream.getvalue()
+
+
+def test_the_plan_is_printed():
+    shown = printed(make_plan(make_config(tiny_values(**PLANNED))), peak=1e9, price=2.0)
+    for line in ("bytes per device: parameters", "tokens per step, all members", "exchanges along ens", "device hours"):
+        assert line in shown
+    assert "6 (steps 0, 1, 2, 4, 8, 10)" in shown
+    assert "at 2 a device and hour" in shown
+    assert "unknown: give --peak" in printed(make_plan(make_config(tiny_values(**PLANNED))))
+
+
+def test_what_does_not_fit_is_said():
+    plan = make_plan(make_config(tiny_values(**PLANNED)), memory=1000)
+    assert not plan.fits
+    assert "DOES NOT FIT (--fit looks for an arrangement that does)" in printed(plan)
+
+
+def test_members_that_fit_are_counted():
+    config = make_config(tiny_values(**PLANNED))
+    ten = make_plan(make_config(tiny_values(seeds=tuple(range(10)), **PLANNED)))
+    assert ten.members_per_device == 10
+    assert members_that_fit(make_plan(config, memory=ten.bytes_in_all), None) == pytest.approx(10, abs=1)
+    assert members_that_fit(make_plan(config), None) is None
+
+
+BIG = {
+    "train__row_length": 64,
+    "train__batch_size": 32,
+    "train__steps_per_call": 2,
+    "mesh__mapping": "vmap",
+    "model": {"kind": "transformer", "width": 64, "layers": 3, "heads": 2, "mlp": 128},
+    **PLANNED,
+}
+
+
+def test_fitting_takes_the_first_arrangement_that_is_small_enough():
+    config = make_config(tiny_values(**BIG))
+    need = make_plan(config).bytes_in_all
+    lines: list[str] = []
+    assert fit_plan(config, None, lines.append, memory=need).config.mesh.mapping == "vmap"
+    assert len(lines) == 1
+    fitted = fit_plan(config, None, lines.append, memory=int(0.45 * need))
+    assert fitted.fits
+    assert (fitted.config.mesh.mapping, fitted.bytes_in_all < 0.45 * need) == ("map", True)
+    assert "--config.mesh.mapping=map" in lines[-1]
+    with pytest.raises(UserError, match="nothing fits 2 devices; the least is"):
+        fit_plan(config, None, lines.append, memory=1000)
+    with pytest.raises(UserError, match="the memory of a cpu is not known; give --memory"):
+        fit_plan(config, None, lines.append)
+
+
+def test_what_is_not_known_is_asked_for():
+    files = {"corpus": {"source": "text", "paths": ("a",), "valid_paths": ("b",)}}
+    with pytest.raises(ConfigError, match=r"set tokenizer.size"):
+        make_plan(make_config(tiny_values(**files)))
+    with pytest.raises(ConfigError, match=r"set corpus.planned_tokens"):
+        make_plan(make_config(tiny_values(tokenizer__size=100, **files)))
+
+
+def test_the_grammar_need_not_be_described():
+    plan = make_plan(make_config(tiny_values()))
+    assert plan.parameters > 300 * 16
+
+
+def test_operations_are_counted_as_published():
+    # PaLM, appendix B: 6 N + 12 L H Q T for a token, N without embeddings.
+    config = TransformerConfig(width=256, layers=4, heads=4, mlp=1024, gated=False)
+    weights = 4 * (4 * 256**2 + 2 * 256 * 1024) + 256 * 1000
+    assert train_flops(config, 1000, 128) == 6 * weights + 12 * 4 * 256 * 128
+    lstm = LSTMConfig(650, 650, 2)
+    assert forward_flops(lstm, 50_000, 35) == 2 * (2 * 4 * 650 * 1300 + 650 * 50_000)
+
+
+PROGRAM = """
+  %a = f32[4,8]{1,0} all-reduce(%x), channel_id=1, replica_groups={{0,1},{2,3}}, use_global_device_ids=true
+  %b = (f32[2]{0}, bf16[3]{0}) all-reduce-start(%x, %y), replica_groups=[2,2]<=[4]
+  %c = f32[8]{0} all-gather(%x), replica_groups=[2,2]<=[2,2]T(1,0), dimensions={0}
+  %d = f32[8]{0} collective-permute(%x), source_target_pairs={{0,3},{3,0}}
+  %e = pred[] all-reduce(%p), replica_groups={}
+  %f = f32[4,8]{1,0} all-reduce-done(%b)
+"""
+
+
+def test_exchanges_are_read_with_the_axes_they_run_along():
+    mesh = make_mesh(2, 2, n_members=2, devices=jax.devices() * 2)
+    assert collectives(PROGRAM, mesh) == [
+        Collective("all-reduce", ("data",), 128),
+        Collective("all-reduce", ("data",), 8 + 6),
+        Collective("all-gather", ("ens",), 32),
+        Collective("collective-permute", ("ens", "data"), 32),
+        Collective("all-reduce", ("ens", "data"), 1),
+    ]
+    with pytest.raises(ValueError, match="not said in a known form"):
+        collectives("%a = f32[4]{0} all-reduce(%x), replica_groups=@mesh", mesh)
+
+
+def test_a_step_that_lets_members_depend_on_one_another_is_refused(monkeypatch):
+    def coupled(text, mesh):
+        return [Collective("all-reduce", ("ens",), 4)]
+
+    monkeypatch.setattr("npi_jax.planning.plan.collectives", coupled)
+    with pytest.raises(UserError, match=r"exchanges 4 bytes between members \(all-reduce along ens\)"):
+        make_plan(make_config(tiny_values(**PLANNED)))
+
+
+def test_gib_is_binary():
+    assert np.log2(GIB) == 30

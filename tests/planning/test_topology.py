@@ -1,0 +1,53 @@
+"""Programs for TPU slices, compiled without one. UPDATE_GOLDEN=1 writes the plans anew."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed"),
+]
+
+COMMANDS = {
+    "v5e-16": ["--config", "quickstart", "--topology", "v5e:4x4", "--price", "1.2"],
+    "v5e-16_data": ["--config", "quickstart", "--topology", "v5e:4x4", "--config.mesh.data=2"],
+    "v5e-256": ["--config", "jumelet2021:tiny", "--topology", "v5e:16x16", "--config.mesh.data=4"],
+    "v5e-256_fsdp": [
+        *("--config", "jumelet2021:tiny", "--topology", "v5e:16x16"),
+        *("--config.mesh.data=4", "--config.mesh.fsdp=True"),
+    ],
+    "v5e-16_fit": ["--config", "quickstart", "--topology", "v5e:4x4", "--fit"],
+}
+
+
+def plan(arguments: list[str], status: int = 0) -> str:
+    command = [sys.executable, "-m", "npi_jax.cli", "plan", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    assert result.returncode == status, result.stdout + result.stderr
+    return result.stdout if status == 0 else result.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_plans_for_slices_are_as_they_were(name):
+    shown = plan(COMMANDS[name])
+    lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in shown.splitlines() if "│" in line}
+    assert lines["exchanges along ens"] == "none"
+    if name.endswith("_data"):
+        assert lines["exchanges along data"].startswith("1 x all-reduce")
+    golden = GOLDENS / f"{name}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(shown, encoding="utf-8")
+    assert golden.read_text(encoding="utf-8") == shown
+
+
+def test_a_topology_that_is_none_is_refused():
+    assert "--topology v5e:3x5x7: " in plan(["--config", "quickstart", "--topology", "v5e:3x5x7"], status=1)
+    assert "Valid are such as v5e:4x4" in plan(["--config", "quickstart", "--topology", "v9:2x2"], status=1)
