@@ -1,5 +1,6 @@
 """Files that are whole or absent: everything the project writes goes through here."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -61,6 +62,12 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Write a Parquet table atomically."""
     with atomic_path(path) as temporary:
         frame.write_parquet(temporary, compression="zstd")
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -23,6 +23,7 @@ RUN/
   gradients/STEP.npz     groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
                          ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
                          item_name, lookahead, parameter_norm (docs/alignment.md)
+  {metrics,scores,gradients}/checksums.json  sha256 of each of these files, verified when it is read
   checkpoints/STEP/      Orbax: parameters and optimizer state of all members
   tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
                          n_items
@@ -71,8 +72,9 @@ import filelock
 import polars as pl
 
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, read_table, write_json
+from npi_jax.files import file_digest, read_json, read_table, write_json
 
+_SUMS = "checksums.json"
 _NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
 _OF_GRADIENTS = (
     *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
@@ -161,6 +163,38 @@ class Run:
         """The steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""
         return sorted(int(path.stem) for path in (self.path / folder).glob("[0-9]*.*") if path.stem.isdigit())
 
+    def whole_steps(self, folder: str) -> list[int]:
+        """Those of the steps whose file holds what was written."""
+        sums = self._sums(folder)
+        found = []
+        for step in self.steps(folder):
+            (file,) = (path for path in (self.path / folder).glob(f"{step}.*") if path.stem.isdigit())
+            if sums.get(file.name) == file_digest(file):
+                found.append(step)
+        return found
+
+    def note_written(self, path: Path) -> None:
+        """Keep the checksum of a step's file, so that damage to it is found."""
+        write_json(path.parent / _SUMS, {**self._sums(path.parent.name), path.name: file_digest(path)})
+
+    def _sums(self, folder: str) -> dict[str, str]:
+        path = self.path / folder / _SUMS
+        sums: dict[str, str] = read_json(path) if path.exists() else {}
+        return sums
+
+    def check_written(self, path: Path) -> None:
+        """Refuse a step's file that is damaged.
+
+        Raises:
+            RunError: naming it.
+        """
+        wanted = self._sums(path.parent.name).get(path.name)
+        if wanted is not None and wanted != file_digest(path):
+            raise RunError(
+                f"{path} is damaged: its content is not what was written ({path.parent / _SUMS}). The command that "
+                "trained goes back to the checkpoint before it and writes it anew"
+            )
+
     def _steps(self, folder: str) -> pl.DataFrame:
         steps = self.steps(folder)
         if not steps:
@@ -175,6 +209,7 @@ class Run:
         path = self.path / name
         if not path.exists():
             raise RunError(f"{path} does not exist; the run has not come that far (npi-jax run continues it)")
+        self.check_written(path)
         return read_table(path)
 
 

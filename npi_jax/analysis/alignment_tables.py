@@ -13,6 +13,7 @@ from npi_jax.analysis.alignment import Alignment, align, sign_conflict
 from npi_jax.analysis.alignment_means import MEAN_SCHEMA, mean_table
 from npi_jax.analysis.grams import ALL, Grams, load_grams
 from npi_jax.errors import UserError
+from npi_jax.run import Run
 
 DIVERGED: Final = "diverged"
 
@@ -89,6 +90,7 @@ def alignment_tables(
     members = members.sort("member")
     found: dict[str, list[pl.DataFrame]] = {name: [] for name in _SCHEMAS}
     for path in sorted(folder.glob("*.npz"), key=_step):
+        Run(Path(run_path)).check_written(path)
         part = _Part(_step(path), load_grams(path).with_sums().ordered(tasks), members)
         if len(part.grams.gram) != len(members):
             raise UserError(f"{path}: gram is of {len(part.grams.gram)} members, the run has {len(members)}")

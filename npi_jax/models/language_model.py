@@ -109,7 +109,7 @@ def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False, rem
         case LSTMConfig():
             return LanguageModel(config, vocab_size, LSTM(config, vocab_size, plain, remat))
         case TransformerConfig():
-            return LanguageModel(config, vocab_size, Transformer(config, vocab_size, remat))
+            return LanguageModel(config, vocab_size, Transformer(config, vocab_size, plain, remat))
         case CustomConfig():
             return load_custom(config, vocab_size)
         case _:

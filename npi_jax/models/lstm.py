@@ -3,10 +3,10 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from npi_jax.models.config import LSTMConfig, Remat
-from npi_jax.models.numerics import dropout, rematerialized, site_key
+from npi_jax.models.numerics import dropout, project, rematerialized, site_key
 from npi_jax.models.recurrence import lstm_layer
 
 
@@ -50,17 +50,35 @@ class LSTMLayer(nn.Module):
     plain: bool
 
     @nn.compact
-    def __call__(self, inputs: Float[Array, "time batch features"], starts: Array) -> Float[Array, "time batch hidden"]:
-        """The layer's hidden states; arguments as those of `recurrence.lstm_layer`."""
-        hidden = self.config.hidden
+    def __call__(
+        self,
+        inputs: Float[Array, "*rows features"],
+        starts: Bool[Array, "time batch"],
+        words: Int[Array, "time batch"] | None = None,
+    ) -> Float[Array, "time batch hidden"]:
+        """The layer's hidden states.
+
+        Args:
+            inputs: [time, batch, features]; or one row a word, where ``words`` says which is read at each step.
+            starts: as those of `recurrence.lstm_layer`.
+            words: see there.
+        """
+        hidden, dtype = self.config.hidden, self.config.compute_dtype
         input_init, hidden_init, bias_init = _layer_initializers(self.config)
+        kernel = self.param("input_kernel", input_init, (inputs.shape[-1], 4 * hidden))
+        if words is None:
+            projected = project(inputs, kernel, dtype, plain=self.plain)
+        elif words.size < inputs.shape[0]:
+            projected = project(inputs[words], kernel, dtype, plain=self.plain)
+        else:
+            # Fewer words than steps: each is projected once.
+            projected = project(inputs, kernel, dtype, plain=self.plain)[words]
         return lstm_layer(
-            inputs,
-            self.param("input_kernel", input_init, (inputs.shape[-1], 4 * hidden)),
+            projected,
             self.param("hidden_kernel", hidden_init, (hidden, 4 * hidden)),
             self.param("bias", bias_init, (4 * hidden,)),
             starts,
-            compute_dtype=self.config.compute_dtype,
+            compute_dtype=dtype,
             plain=self.plain,
         )
 
@@ -98,9 +116,13 @@ class LSTM(nn.Module):
         self.param("output_bias", nn.initializers.zeros, (self.vocab_size,))
 
         starts = positions.T == 0
-        states = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate)
+        if dropout_key is None:
+            # What is read at a step depends on the word alone.
+            states, words = embedding, tokens.T
+        else:
+            states, words = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate), None
         layer = rematerialized(LSTMLayer, self.remat)
         for index in range(config.layers):
-            states = layer(config, self.plain, name=f"recurrent_{index}")(states, starts)
+            states = layer(config, self.plain, name=f"recurrent_{index}")(states, starts, words if index == 0 else None)
             states = dropout(states, site_key(dropout_key, index + 1), dropout_rate)
         return states.swapaxes(0, 1)

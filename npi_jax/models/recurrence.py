@@ -1,8 +1,9 @@
 """The LSTM recurrence over packed rows, with a backward pass of its own.
 
-One layer is one matrix product for the inputs of all steps, then a scan that multiplies the hidden state
-only. The backward scan emits the gradients of the gates and nothing else; the gradients of the weights are
-one product over all steps afterwards, where automatic differentiation would add up one product a step.
+The inputs of all steps are projected beforehand, in one product; the scan multiplies the hidden state only. The
+forward scan saves the slopes that the backward scan multiplies by, so that this has little left to compute: it
+emits the gradients of the gates and nothing else. The gradients of the weights are one product over all steps
+afterwards, where automatic differentiation would add up one product a step.
 """
 
 from functools import partial
@@ -12,16 +13,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from npi_jax.models.config import ComputeDtype
-from npi_jax.models.numerics import matmul, vary_alike
+from npi_jax.models.numerics import matmul, transposed, vary_alike
 
 State = tuple[Float[Array, "batch hidden"], Float[Array, "batch hidden"]]
 Operands = tuple[Array, ...]
-"""Inputs, input kernel, hidden kernel, bias, and [time, batch, 1]: 0 where the state is reset, else 1."""
+"""Projected inputs, hidden kernel, bias, and [time, batch, 1]: 0 where the state is reset, else 1."""
 
 
 def lstm_layer(
-    inputs: Float[Array, "time batch features"],
-    input_kernel: Float[Array, "features gates"],
+    projected: Float[Array, "time batch gates"],
     hidden_kernel: Float[Array, "hidden gates"],
     bias: Float[Array, " gates"],
     starts: Bool[Array, "time batch"],
@@ -31,12 +31,12 @@ def lstm_layer(
 ) -> Float[Array, "time batch hidden"]:
     """One LSTM layer; hidden and cell state are zero before every position where ``starts`` is True.
 
-    The gates lie in the order of PyTorch's ``nn.LSTM`` (input, forget, cell, output); ``bias`` stands for the
-    sum of its two. With ``plain`` the scan is left to automatic differentiation, which is slower in reverse
-    mode and the only way in forward mode.
+    ``projected`` are the inputs times the input kernel. The gates lie in the order of PyTorch's ``nn.LSTM`` (input,
+    forget, cell, output); ``bias`` stands for the sum of its two. With ``plain`` the scan is left to automatic
+    differentiation, which is slower in reverse mode and the only way in forward mode.
     """
     keep = 1.0 - starts.astype(jnp.float32)[..., None]
-    operands = vary_alike(inputs, input_kernel, hidden_kernel, bias, keep)
+    operands = vary_alike(projected, hidden_kernel, bias, keep)
     return _scan(operands, compute_dtype)[0] if plain else _layer(operands, compute_dtype)
 
 
@@ -46,26 +46,41 @@ def _activate(gates: Float[Array, "batch gates"]) -> Float[Array, "batch gates"]
     As ``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, all four are one pass over contiguous memory. On CPU this
     makes the forward scan about a third faster than four slices and their concatenation.
     """
-    is_cell = jnp.arange(4).repeat(gates.shape[-1] // 4) == 2
-    scale = jnp.where(is_cell, 1.0, 0.5).astype(gates.dtype)
+    scale = jnp.where(_is_cell(gates.shape[-1]), 1.0, 0.5).astype(gates.dtype)
     return jnp.tanh(gates * scale) * scale + (1.0 - scale)
 
 
-def _scan(operands: Operands, compute_dtype: ComputeDtype) -> tuple[Array, Array, Array]:
-    """Hidden states, cells and activated gates of all steps."""
-    inputs, input_kernel, hidden_kernel, bias, keep = operands
+def _is_cell(size: int) -> Bool[Array, " gates"]:
+    return jnp.arange(4).repeat(size // 4) == 2
 
-    def step(state: State, step_inputs: tuple[Array, Array]) -> tuple[State, tuple[Array, Array, Array]]:
+
+def _scan(operands: Operands, compute_dtype: ComputeDtype, *, slopes: bool = False) -> tuple[Array, ...]:
+    """Hidden states of all steps; with ``slopes`` also what the backward pass multiplies by.
+
+    These are the derivatives of what a gate does to the cell (for the output gate: to the hidden state) by the gate's
+    input, of the hidden state by the cell, and of the cell by the one before.
+    """
+    projected, hidden_kernel, bias, keep = operands
+    # Cast once, not once a step.
+    recurrent = hidden_kernel.astype(compute_dtype)
+
+    def step(state: State, step_inputs: tuple[Array, Array]) -> tuple[State, tuple[Array, ...]]:
         projected, kept = step_inputs
         hidden, cell = state
-        gates = _activate(projected + matmul(hidden * kept, hidden_kernel, compute_dtype))
+        gates = _activate(projected + bias + matmul(hidden * kept, recurrent, compute_dtype))
         enter, forget, candidate, output = jnp.split(gates, 4, axis=-1)
-        cell = forget * (cell * kept) + enter * candidate
-        hidden = output * jnp.tanh(cell)
-        return (hidden, cell), (hidden, cell, gates)
+        before = cell * kept
+        cell = forget * before + enter * candidate
+        squashed = jnp.tanh(cell)
+        hidden = output * squashed
+        if not slopes:
+            return (hidden, cell), (hidden,)
+        # sigmoid' = (1 - s) s and tanh' = (1 - t) (1 + t): one expression for all four.
+        of_activation = (1.0 - gates) * (gates + _is_cell(gates.shape[-1]))
+        of_gates = of_activation * jnp.concatenate([candidate, before, enter, squashed], axis=-1)
+        return (hidden, cell), (hidden, of_gates, output * (1.0 - squashed * squashed), forget * kept)
 
-    projected = matmul(inputs, input_kernel, compute_dtype) + bias
-    zeros, _ = vary_alike(jnp.zeros((inputs.shape[1], hidden_kernel.shape[0]), projected.dtype), projected)
+    zeros, _ = vary_alike(jnp.zeros((projected.shape[1], hidden_kernel.shape[0]), projected.dtype), projected)
     return jax.lax.scan(step, (zeros, zeros), (projected, keep))[1]
 
 
@@ -75,8 +90,9 @@ def _layer(operands: Operands, compute_dtype: ComputeDtype) -> Float[Array, "tim
 
 
 def _forward(operands: Operands, compute_dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
-    hidden, cells, gates = _scan(operands, compute_dtype)
-    return hidden, (*operands, hidden, cells, gates)
+    hidden, *slopes = _scan(operands, compute_dtype, slopes=True)
+    _, hidden_kernel, _, keep = operands
+    return hidden, (hidden_kernel, keep, hidden, *slopes)
 
 
 def _before(states: Float[Array, "time batch hidden"], keep: Float[Array, "time batch 1"]) -> Array:
@@ -87,39 +103,27 @@ def _before(states: Float[Array, "time batch hidden"], keep: Float[Array, "time 
 def _backward(
     compute_dtype: ComputeDtype, saved: tuple[Array, ...], cotangent: Float[Array, "time batch hidden"]
 ) -> tuple[Operands]:
-    inputs, input_kernel, hidden_kernel, _, keep, hidden, cells, gates = saved
-    transposed = hidden_kernel.T
+    hidden_kernel, keep, hidden, of_gates, of_cell, of_before = saved
+    back = transposed(hidden_kernel, compute_dtype)
 
     def step(state: State, step_inputs: tuple[Array, ...]) -> tuple[State, Array]:
         d_hidden, d_cell = state
-        gates, cell, cell_before, from_output, kept = step_inputs
-        enter, forget, candidate, output = jnp.split(gates, 4, axis=-1)
+        of_gates, of_cell, of_before, from_output, kept = step_inputs
         d_hidden = d_hidden + from_output
-        squashed = jnp.tanh(cell)
-        d_cell = d_cell + d_hidden * output * (1.0 - squashed * squashed)
-        d_gates = jnp.concatenate(
-            [
-                d_cell * candidate * enter * (1.0 - enter),
-                d_cell * cell_before * forget * (1.0 - forget),
-                d_cell * enter * (1.0 - candidate * candidate),
-                d_hidden * squashed * output * (1.0 - output),
-            ],
-            axis=-1,
-        )
-        return (matmul(d_gates, transposed, compute_dtype) * kept, d_cell * forget * kept), d_gates
+        d_cell = d_cell + d_hidden * of_cell
+        d_gates = jnp.concatenate([d_cell, d_cell, d_cell, d_hidden], axis=-1) * of_gates
+        return (matmul(d_gates, back, compute_dtype) * kept, d_cell * of_before), d_gates
 
     zeros = jnp.zeros_like(hidden[0])
     zeros, _ = vary_alike(zeros, cotangent)
-    steps = (gates, cells, _before(cells, keep), cotangent, keep)
+    steps = (of_gates, of_cell, of_before, cotangent, keep)
     _, d_gates = jax.lax.scan(step, (zeros, zeros), steps, reverse=True)
 
     # As plain matrices: with two contracted axes XLA would transpose the largest array here first.
     flat = d_gates.reshape(-1, d_gates.shape[-1])
-    d_inputs = matmul(flat, input_kernel.T, compute_dtype).reshape(inputs.shape)
-    d_kernels = (
-        matmul(rows.reshape(-1, rows.shape[-1]).T, flat, compute_dtype) for rows in (inputs, _before(hidden, keep))
-    )
-    return ((d_inputs, *d_kernels, flat.sum(axis=0), jnp.zeros_like(keep)),)
+    before = _before(hidden, keep).reshape(-1, hidden.shape[-1])
+    d_kernel = matmul(transposed(before, compute_dtype), flat, compute_dtype)
+    return ((d_gates, d_kernel, flat.sum(axis=0), jnp.zeros_like(keep)),)
 
 
 _layer.defvjp(_forward, _backward)

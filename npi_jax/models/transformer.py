@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from npi_jax.models.config import Remat, TransformerConfig
-from npi_jax.models.numerics import dropout, matmul, rematerialized, site_key
+from npi_jax.models.numerics import dropout, project, rematerialized, site_key
 
 SITES_PER_BLOCK = 3
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -82,10 +82,11 @@ class Block(nn.Module):
     """Attention and MLP, each on a normalized copy of the residual stream."""
 
     config: TransformerConfig
+    plain: bool = False
 
     def _project(self, name: str, values: Array, columns: int, size: float = 0.02, *, bias: bool = False) -> Array:
         kernel = self.param(f"{name}_kernel", _normal(size), (values.shape[-1], columns))
-        product = matmul(values, kernel, self.config.compute_dtype)
+        product = project(values, kernel, self.config.compute_dtype, plain=self.plain)
         return product + self.param(f"{name}_bias", nn.initializers.zeros, (columns,)) if bias else product
 
     def _attend(
@@ -149,6 +150,7 @@ class Transformer(nn.Module):
 
     config: TransformerConfig
     vocab_size: int
+    plain: bool = False
     remat: Remat = "none"
 
     @nn.compact
@@ -181,6 +183,6 @@ class Transformer(nn.Module):
         for index in range(config.layers):
             sites = range(1 + SITES_PER_BLOCK * index, 1 + SITES_PER_BLOCK * (index + 1))
             keys = tuple(site_key(dropout_key, site) for site in sites)
-            stream = block(config, name=f"blocks_{index}")(stream, mask, angles, keys, dropout_rate)
+            stream = block(config, self.plain, name=f"blocks_{index}")(stream, mask, angles, keys, dropout_rate)
         normed: Array = _norm(config, "output_norm")(stream)
         return normed

@@ -170,7 +170,7 @@ class Trainer:
     def _last_whole_step(self, checkpoints: Checkpoints, before: int | None) -> int:
         """The latest checkpoint (before a step, if given) all of whose tables are there; 0 if there is none."""
         folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
-        written = set.intersection(*(set(self.run.steps(folder)) for folder in folders))
+        written = set.intersection(*(set(self.run.whole_steps(folder)) for folder in folders))
         steps = [step for step in checkpoints.steps() if before is None or step < before]
         return max((step for step in steps if all(e in written for e in self.schedule if e <= step)), default=0)
 
@@ -257,10 +257,14 @@ class Trainer:
         self, step: int, scores: Any, metrics: pl.DataFrame, gradients: dict[str, np.ndarray], valid_loss: np.ndarray
     ) -> None:
         table = self._tables.table(step, scores)
-        write_table(self.run.path / f"scores/{step}.parquet", table)
-        write_table(self.run.path / f"metrics/{step}.parquet", metrics)
+        written = {self.run.path / f"scores/{step}.parquet": table, self.run.path / f"metrics/{step}.parquet": metrics}
+        for path, frame in written.items():
+            write_table(path, frame)
+            self.run.note_written(path)
         if self.gradients is not None:
-            self.gradients.write(self.run.path / f"gradients/{step}.npz", gradients, step=step)
+            path = self.run.path / f"gradients/{step}.npz"
+            self.gradients.write(path, gradients, step=step)
+            self.run.note_written(path)
         values = summary(self.ensemble.members, metrics, table)
         for sink in self._sinks:
             sink.write(step, {**self._pace(), **values})

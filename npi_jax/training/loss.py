@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from npi_jax.models.config import ComputeDtype
-from npi_jax.models.numerics import matmul, vary_alike
+from npi_jax.models.numerics import matmul, transposed, vary_alike
 
 
 def cross_entropy(
@@ -89,17 +89,20 @@ def _total(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype)
 def _forward(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
     hidden, weights, bias, targets, mask = operands
     tokens = jnp.arange(weights.shape[1], dtype=targets.dtype)
+    # Cast once, not once a chunk. In float32 the transposition is part of the product; outside it would be a copy.
+    operand = weights.astype(compute_dtype)
+    copied = None if compute_dtype == "float32" else transposed(weights, compute_dtype)
 
     def of_chunk(sums: tuple[Array, ...], rows: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
         total, d_weights, d_bias = sums
         hidden, targets, mask = rows
-        logits = matmul(hidden, weights, compute_dtype) + bias
+        logits = matmul(hidden, operand, compute_dtype) + bias
         chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
         normalizer, probabilities = _log_sum_exp(logits)
         d_logits = (probabilities - (tokens == targets[:, None])) * mask[:, None]
-        d_weights = d_weights + matmul(hidden.T, d_logits, compute_dtype)
+        d_weights = d_weights + matmul(transposed(hidden, compute_dtype), d_logits, compute_dtype)
         sums = (total + ((normalizer - chosen) * mask).sum(), d_weights, d_bias + d_logits.sum(axis=0))
-        return sums, matmul(d_logits, weights.T, compute_dtype)
+        return sums, matmul(d_logits, operand.T if copied is None else copied, compute_dtype)
 
     zeros = vary_alike(jnp.zeros((), jnp.float32), jnp.zeros(weights.shape), jnp.zeros(bias.shape), mask)[:3]
     rows = tuple(_in_chunks(array, chunk) for array in (hidden, targets, mask))

@@ -69,6 +69,7 @@ def update_params(
     hyper: HyperParameters,
     step: Int[Array, ""],
     gradient: Any,
+    scale: Float[Array, ""],
     norm: Float[Array, ""],
     state: OptimizerState,
     params: Any,
@@ -80,14 +81,17 @@ def update_params(
 
     Args:
         gradient, params: pytrees of one member, or of this device's share of it.
-        norm: the Euclidean norm of the whole gradient.
+        scale: what the gradient is multiplied by; here, and not before, because that would be one more pass over it.
+        norm: the Euclidean norm of the whole gradient, not yet multiplied.
     """
+    norm = norm * scale
     finite = jnp.isfinite(norm)
-    # As `optax.clip_by_global_norm`; what is multiplied in here costs no pass over memory of its own.
-    scale = jnp.where(norm < config.clip, 1.0, config.clip / norm) if config.clip else jnp.ones(())
+    if config.clip:
+        # As `optax.clip_by_global_norm`.
+        scale = scale * jnp.where(norm < config.clip, 1.0, config.clip / norm)
     rate = hyper.learning_rate * learning_rate_factor(config, step)
-    clipped = jax.tree.map(lambda leaf: leaf * scale, gradient) if config.clip else gradient
-    updates, rule = update_rule(config, hyper).update(clipped, state.rule, params)
+    scaled = jax.tree.map(lambda leaf: leaf * scale, gradient)
+    updates, rule = update_rule(config, hyper).update(scaled, state.rule, params)
     moved = jax.tree.map(lambda leaf, update: leaf - rate * update, params, updates)
     kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (moved, rule), (params, state.rule))
     return kept[0], OptimizerState(state.skipped + ~finite, kept[1])

@@ -151,9 +151,8 @@ def train_step(
         return loss, batch.mask.sum(), gradient
 
     loss, tokens, gradient = data.sum(*_accumulate(micro_batch, rows, config.accumulate))
-    gradient = jax.tree.map(lambda leaf: leaf / tokens, gradient)
     norm = data.norm(gradient)
-    params, opt_state = update_params(config, hyper, step, gradient, norm, state.opt_state, state.params)
+    params, opt_state = update_params(config, hyper, step, gradient, 1 / tokens, norm, state.opt_state, state.params)
     return MemberState(params, opt_state, state.loss_sum + loss / tokens, state.loss_steps + 1)
 
 

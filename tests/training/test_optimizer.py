@@ -30,7 +30,7 @@ def one_update(config: TrainConfig, gradient, hyper: HyperParameters, params=Non
     params = {"w": jnp.ones(3)} if params is None else params
     norm = jnp.linalg.norm(gradient)
     moved, state = update_params(
-        config, hyper, jnp.int32(0), {"w": gradient}, norm, init_optimizer(config, params), params
+        config, hyper, jnp.int32(0), {"w": gradient}, jnp.ones(()), norm, init_optimizer(config, params), params
     )
     return jax.tree.map(jnp.subtract, moved, params), state
 

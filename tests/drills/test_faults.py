@@ -1,0 +1,253 @@
+"""Faults of files and processes, real ones: full and read-only disks, damaged files, hanging workers, wrong clocks."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from runs import (
+    ROOT,
+    assert_same_run,
+    finish,
+    kill,
+    last_logged_step,
+    start,
+    start_together,
+    wait_until,
+    write_config,
+)
+from tiny import tiny_values
+
+pytestmark = pytest.mark.drill
+
+EVERY = 20
+VALUES = tiny_values(
+    train={"steps": 200, "batch_size": 32, "row_length": 32, "steps_per_call": 5, "dropout": 0.1},
+    model={"kind": "lstm", "embedding": 96, "hidden": 96, "layers": 1},
+    score__every=EVERY,
+    checkpoints={"every": EVERY, "keep": 3},
+)
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory) -> Path:
+    return write_config(tmp_path_factory.mktemp("config"), VALUES)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config_file, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    finish(start(config_file, run_dir))
+    return run_dir
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A file system of its own, of 2 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False, capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+
+
+# What is written first when room is short: text, checkpoints (4 MB here), tables.
+@pytest.mark.parametrize("size", ["300k", "2m", "6m", "12m"])
+def test_a_full_disk_ends_the_run_which_goes_on_when_there_is_room(config_file, uninterrupted, small_disk, size):
+    remount(small_disk, f"size={size}")
+    run_dir = small_disk / "run"
+    output = finish(start(config_file, run_dir), status=1)
+    assert "npi-jax: " in output, output
+    assert "No space left" in output or "RESOURCE_EXHAUSTED" in output or "checkpoint could not be written" in output
+    assert "Traceback" not in output
+    remount(small_disk, "size=100m")
+    finish(start(config_file, run_dir))
+    assert_same_run(uninterrupted, run_dir, VALUES)
+
+
+def test_a_full_cache_is_an_error_and_leaves_nothing_that_is_taken_for_whole(
+    config_file, uninterrupted, small_disk, tmp_path
+):
+    remount(small_disk, "size=200k")
+    environ = {"NPI_JAX_CACHE": str(small_disk / "cache")}
+    output = finish(start(config_file, tmp_path / "run", environ=environ), status=1)
+    assert "No space left" in output
+    assert "Traceback" not in output
+    remount(small_disk, "size=100m")
+    finish(start(config_file, tmp_path / "run", environ=environ))
+    assert_same_run(uninterrupted, tmp_path / "run", VALUES)
+
+
+def test_a_disk_that_turns_read_only_ends_the_run(config_file, uninterrupted, small_disk):
+    remount(small_disk, "size=100m")
+    run_dir = small_disk / "run"
+    process = start(config_file, run_dir)
+    wait_until(process, run_dir, 2 * EVERY)
+    remount(small_disk, "ro")
+    output = finish(process, status=1)
+    assert "Read-only file system" in output
+    assert "Read-only file system" in finish(start(config_file, run_dir), status=1)
+    remount(small_disk, "rw")
+    finish(start(config_file, run_dir))
+    assert_same_run(uninterrupted, run_dir, VALUES)
+
+
+def test_a_run_directory_that_is_removed_is_not_made_anew(config_file, tmp_path):
+    run_dir = tmp_path / "run"
+    process = start(config_file, run_dir)
+    wait_until(process, run_dir, 2 * EVERY)
+    shutil.rmtree(run_dir, ignore_errors=True)
+    assert f"{run_dir} is gone" in finish(process, status=1)
+    assert not (run_dir / "config.json").exists()
+    assert not list(run_dir.rglob("*.parquet"))
+
+
+def stopped(config_file: Path, run_dir: Path, step: int) -> None:
+    process = start(config_file, run_dir)
+    wait_until(process, run_dir, step)
+    process.terminate()
+    finish(process, status=42)
+
+
+def flip(file: Path, seed: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[random.Random(seed).randrange(len(content))] ^= 0x10
+    file.write_bytes(content)
+
+
+def biggest(folder: Path) -> Path:
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", [flip, lambda file, _: file.write_bytes(file.read_bytes()[:1000])])
+def test_instead_of_a_damaged_checkpoint_the_one_before_is_used(config_file, uninterrupted, tmp_path, damage):
+    run_dir = tmp_path / "run"
+    stopped(config_file, run_dir, 3 * EVERY)
+    steps = sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir() if path.name.isdigit())
+    damage(biggest(run_dir / "checkpoints" / str(steps[-1])), 1)
+    output = finish(start(config_file, run_dir))
+    assert f"checkpoints/{steps[-1]} " in output
+    assert f"trying the one before\nresuming at step {steps[-2]}" in output
+    assert_same_run(uninterrupted, run_dir, VALUES)
+
+
+def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(config_file, tmp_path):
+    run_dir = tmp_path / "run"
+    stopped(config_file, run_dir, 2 * EVERY)
+    for folder in (run_dir / "checkpoints").iterdir():
+        if folder.name.isdigit():
+            biggest(folder).write_bytes(b"")
+    output = finish(start(config_file, run_dir), status=1)
+    assert "No checkpoint is left to go on from; to begin anew, remove" in output
+
+
+def test_a_damaged_table_is_named_and_written_anew(config_file, uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    stopped(config_file, run_dir, 3 * EVERY)
+    table = run_dir / "scores" / f"{3 * EVERY}.parquet"
+    flip(table, 1)
+    report = [sys.executable, "-m", "npi_jax.cli", "report", str(run_dir)]
+    refused = subprocess.run(report, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert f"{table} is damaged" in refused.stderr
+    assert f"resuming at step {2 * EVERY}" in finish(start(config_file, run_dir))
+    assert_same_run(uninterrupted, run_dir, VALUES)
+
+
+def test_a_damaged_cache_is_named(config_file, tmp_path):
+    environ = {"NPI_JAX_CACHE": str(tmp_path / "cache")}
+    finish(start(config_file, tmp_path / "one", environ=environ, command="prepare"))
+    flip(max((tmp_path / "cache").rglob("tokens.bin"), key=lambda path: path.stat().st_size), 1)
+    output = finish(start(config_file, tmp_path / "two", environ=environ), status=1)
+    assert "its content has changed; delete the folder" in output
+
+
+def test_a_clock_that_was_set_back_changes_nothing(config_file, uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    stopped(config_file, run_dir, 3 * EVERY)
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(
+        "import time\nnow, now_ns = time.time, time.time_ns\n"
+        "time.time = lambda: now() - 86_400\ntime.time_ns = lambda: now_ns() - 86_400 * 10**9\n"
+    )
+    environ = {"PYTHONPATH": str(tmp_path / "clock")}
+    assert "resuming at step" in finish(start(config_file, run_dir, environ=environ))
+    assert_same_run(uninterrupted, run_dir, VALUES)
+
+
+def test_a_worker_that_hangs_is_seen_by_the_watchdog_of_the_other(config_file, tmp_path):
+    run_dir = tmp_path / "run"
+    first, second = start_together(config_file, [run_dir, run_dir], "--config.monitor.watchdog=15")
+    wait_until(first, run_dir, EVERY)
+    second.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    output = finish(first, status=1)
+    assert time.monotonic() - began < 40
+    assert "Timeout (0:00:15)!" in output
+    # The stacks say where: in the training loop.
+    assert "loop.py" in output
+    second.send_signal(signal.SIGCONT)
+    kill(second)
+    assert last_logged_step(run_dir) >= EVERY
+
+
+SAVES = """
+import sys
+import numpy as np, jax
+from pathlib import Path
+from npi_jax.config import CheckpointConfig
+from npi_jax.training.checkpoints import Checkpoints
+from npi_jax.training.checksum import member_checksum
+checkpoints = Checkpoints(Path(sys.argv[1]), CheckpointConfig(keep=3))
+first = max(checkpoints.steps(), default=0) + 1
+checksum = jax.jit(jax.vmap(member_checksum))
+print("ready", flush=True)
+for step in range(first, first + 1000):
+    state = {"w": np.full((2, 500_000), step, np.float32)}
+    checkpoints.save(step, state, np.asarray(checksum(state)))
+"""
+
+
+def test_killed_twenty_times_while_it_writes_checkpoints_every_one_that_is_seen_is_whole(tmp_path):
+    import jax  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+
+    from npi_jax.config import CheckpointConfig  # noqa: PLC0415
+    from npi_jax.training.checkpoints import Checkpoints  # noqa: PLC0415
+    from npi_jax.training.checksum import member_checksum  # noqa: PLC0415
+
+    rng, latest, seen = random.Random(0), 0, 0
+    for _ in range(20):
+        process = subprocess.Popen(
+            [sys.executable, "-c", SAVES, str(tmp_path / "c")], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.2 + rng.random())
+        kill(process)
+        checkpoints = Checkpoints(tmp_path / "c", CheckpointConfig(keep=3), read_only=True)
+        steps = checkpoints.steps()
+        for step in steps:
+            state = checkpoints.restore(step, {"w": np.zeros((2, 500_000), np.float32)})
+            assert (state["w"] == step).all()
+            checkpoints.verify(step, np.asarray(jax.vmap(member_checksum)(state)))
+            seen += 1
+        # What was whole once is never lost to a later kill.
+        assert max(steps, default=0) >= latest
+        latest = max(steps, default=0)
+        checkpoints.close()
+    assert seen > 20
