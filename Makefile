@@ -10,7 +10,7 @@ export NPI_JAX_DATA ?= $(abspath $(wildcard ../shared/data))
 help:
 	@echo "make quickstart  train the built-in experiment, print the results, write runs/quickstart/report/index.html"
 	@echo "make test        lint, type check and unit tests (a few minutes)"
-	@echo "make drills      slow checks: real processes killed and resumed, real text, the whole quickstart"
+	@echo "make drills      slow checks: real processes and disks, real text, Slurm where it is installed, programs for TPUs"
 	@echo "make parity      scores and checkpoints against minicons, lm-eval and transformers (installs them)"
 	@echo "make bench       training, scoring and gradients against PyTorch, minicons and plain backward passes"
 	@echo "make clean       remove the virtual environment and caches"
@@ -36,8 +36,14 @@ lint: $(VENV)/test.done
 test: lint
 	$(BIN)/python -m pytest -n 2
 
-drills: $(VENV)/test.done
+# The compiler for TPUs, which is large.
+$(VENV)/drills.done: $(VENV)/test.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,topology]'
+	touch $@
+
+drills: $(VENV)/drills.done
 	$(BIN)/python -m pytest -m drill
+	TEST_DEVICES=8 $(BIN)/python -m pytest -m eight_devices
 
 $(VENV)/parity.done: $(VENV)/test.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,parity]'

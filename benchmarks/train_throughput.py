@@ -1,13 +1,17 @@
-"""Training throughput of an ensemble of LSTMs against PyTorch's `nn.LSTM`, on CPU.
+"""Training throughput of an ensemble against PyTorch (`nn.LSTM`; a transformer with fused attention), on CPU.
 
-    python benchmarks/train_throughput.py [--size quickstart|english|large] [--scale 2,8,32]
+    python benchmarks/train_throughput.py [--size quickstart|english|large|transformer] [--dtype bfloat16]
+    python benchmarks/train_throughput.py --scale 1,2,8,64          the cost of a member by their number
+    python benchmarks/train_throughput.py --processes               two processes against one with two devices
+    python benchmarks/train_throughput.py --memory                  of one member with a vocabulary of 50,000
 
-Both sides take real training steps on the same model and batch: embedding, two LSTM layers, output layer,
-cross-entropy, clipping by the global norm, Adam. PyTorch has no ensembles, so it may train its members in
-whichever of two arrangements is faster: one process that uses all cores, or one single-threaded process a
-core, all running at once. A round times the arrangements one right after another, and what is printed is the
-median over rounds of the ratio within a round, because a shared machine drifts. Beside it stands the ratio of
-processor time for a token, which other programs on the machine disturb less.
+Both sides take real training steps on the same model and batch: embedding, layers, output layer, cross-entropy,
+clipping by the global norm, Adam. In bfloat16 PyTorch trains under autocast. PyTorch has no ensembles, so it may train
+its members in whichever of two arrangements is faster: one process that uses all cores, or one single-threaded process
+a core, all running at once. A round times the arrangements one right after another, and what is printed is the median
+over rounds of the ratio within a round, because a shared machine drifts. Beside it stands the ratio of processor time
+for a token, which other programs on the machine disturb less, and our share of this machine's limit, which is what a
+product of large float32 matrices reaches in the same round.
 
 Each side runs in processes of its own, which sleep while another is timed. PyTorch must be installed
 (`pip install npi-jax[torch]`).
@@ -16,8 +20,10 @@ Each side runs in processes of its own, which sleep while another is timed. PyTo
 # Libraries are imported by the process that uses them: neither side pays for the other's threads.
 # ruff: noqa: PLC0415
 import argparse
+import dataclasses
 import multiprocessing
 import os
+import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -36,6 +42,8 @@ class Size:
     rows: int = 32
     length: int = 48
     dropout: float = 0.0
+    heads: int = 0
+    dtype: str = "float32"
 
     @property
     def tokens(self) -> int:
@@ -47,40 +55,57 @@ SIZES = {
     "quickstart": Size(96, 250),
     "english": Size(256, 10_000),
     "large": Size(650, 10_000),
+    # In LLaMA's form; the MLP is four times as wide.
+    "transformer": Size(256, 10_000, layers=4, heads=4),
 }
 POOL_ROWS = 512
 SENTENCE = 10
 LOSS_CHUNK = 256
 CAPACITY = 256
+LIMIT_SIDE = 1536
 
 
-def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
-    """A function that takes a number of steps with all members and returns the seconds it took."""
+def model_config(size: Size) -> Any:
+    """Our model of this size."""
+    from npi_jax.models import LSTMConfig, TransformerConfig
+
+    if size.heads:
+        width = size.hidden
+        return TransformerConfig(width, size.layers, size.heads, 4 * width, compute_dtype=size.dtype)
+    return LSTMConfig(size.hidden, size.hidden, size.layers, compute_dtype=size.dtype)
+
+
+def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, int] | None = None) -> Callable:
+    """A function that takes a number of steps with all members and returns the seconds it took.
+
+    `together` makes it one of several processes: the address of the first, how many, and which.
+    """
     import jax
-    import jax.numpy as jnp
     import numpy as np
 
     from npi_jax.config import TrainConfig
-    from npi_jax.models import LSTMConfig, make_model
+    from npi_jax.models import make_model
     from npi_jax.training.data_axis import DataAxis
     from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, put
     from npi_jax.training.optimizer import HyperParameters
     from npi_jax.training.step import Pool, init_member, make_train_call
 
     jax.config.update("jax_num_cpu_devices", cores)
+    if together is not None:
+        jax.distributed.initialize(*together, cluster_detection_method="deactivate")
     train = TrainConfig(batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK)
-    model = make_model(LSTMConfig(size.hidden, size.hidden, size.layers), size.vocabulary)
+    model = make_model(model_config(size), size.vocabulary)
     data, mesh = DataAxis(model), make_mesh(0, 1, n_members=members)
     specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
     call = map_members(make_train_call(data, train, 0), mesh, specs, update_first=True)
     seeds = put(np.arange(members, dtype=np.uint32), mesh, MEMBERS)
     state = map_members(init_member(data, train), mesh, [MEMBERS])(seeds)
-    values = (jnp.full(members, value, jnp.float32) for value in (2e-3, 0.0, size.dropout))
+    values = (np.full(members, value, np.float32) for value in (2e-3, 0.0, size.dropout))
     hyper = put(HyperParameters(*values), mesh, MEMBERS)
     rng = np.random.default_rng(0)
     tokens = rng.integers(1, size.vocabulary, (POOL_ROWS, size.length + 1)).astype(np.uint16)
     tokens[:, ::SENTENCE] = 0
-    pool = put(Pool(jnp.asarray(tokens), jnp.full(POOL_ROWS, size.length)), mesh, SHARED)
+    pool = put(Pool(tokens, np.full(POOL_ROWS, size.length, np.int32)), mesh, SHARED)
     rows = rng.integers(0, POOL_ROWS, (members, CAPACITY, size.rows)).astype(np.int32)
     rows = put(rows, mesh, MEMBERS)
 
@@ -94,11 +119,74 @@ def jax_runner(size: Size, members: int, cores: int) -> Callable[[int], float]:
     return run
 
 
+def limit_runner(cores: int) -> Callable[[int], float]:
+    """The same for products of matrices, one a core at a time."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_num_cpu_devices", cores)
+    product = jax.jit(jnp.matmul)
+    ours = [
+        tuple(jax.device_put(jnp.ones((LIMIT_SIDE, LIMIT_SIDE)), device) for _ in range(2)) for device in jax.devices()
+    ]
+
+    def run(steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            jax.block_until_ready([product(*pair) for pair in ours])
+        return time.perf_counter() - start
+
+    return run
+
+
 def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], float]:
     """The same for `members` PyTorch models, trained in turn with `threads` threads."""
     import torch
 
     torch.set_num_threads(threads)
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            width = size.hidden
+            self.norms = torch.nn.ModuleList(torch.nn.RMSNorm(width) for _ in range(2))
+            self.qkv = torch.nn.Linear(width, 3 * width, bias=False)
+            self.mix = torch.nn.Linear(width, width, bias=False)
+            self.expand = torch.nn.Linear(width, 8 * width, bias=False)
+            self.contract = torch.nn.Linear(4 * width, width, bias=False)
+
+        def forward(self, stream: Any, cosine: Any, sine: Any) -> Any:
+            rows, length, width = stream.shape
+            parts = self.qkv(self.norms[0](stream)).view(rows, length, 3, size.heads, -1).permute(2, 0, 3, 1, 4)
+            query, key, value = parts
+            query, key = (rotate(part, cosine, sine) for part in (query, key))
+            mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+            stream = stream + self.mix(mixed.transpose(1, 2).reshape(rows, length, width))
+            gate, up = self.expand(self.norms[1](stream)).chunk(2, dim=-1)
+            return stream + self.contract(torch.nn.functional.silu(gate) * up)
+
+    def rotate(part: Any, cosine: Any, sine: Any) -> Any:
+        first, second = part.float().chunk(2, dim=-1)
+        return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(part.dtype)
+
+    class Transformer(torch.nn.Module):
+        """Without the mask that keeps our sentences apart: it has a little less to do."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(size.vocabulary, size.hidden)
+            self.blocks = torch.nn.ModuleList(Block() for _ in range(size.layers))
+            self.norm = torch.nn.RMSNorm(size.hidden)
+            self.output = torch.nn.Linear(size.hidden, size.vocabulary, bias=False)
+            half = size.hidden // size.heads // 2
+            angles = torch.arange(size.length)[:, None] * 10_000.0 ** (-torch.arange(half) / half)
+            self.angles = angles.cos(), angles.sin()
+
+        def forward(self, tokens: Any) -> Any:
+            stream = self.embedding(tokens.T)
+            for block in self.blocks:
+                stream = block(stream, *self.angles)
+            return self.output(self.norm(stream)).transpose(0, 1)
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:
@@ -111,7 +199,8 @@ def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], floa
         def forward(self, tokens: Any) -> Any:
             return self.output(self.drop(self.lstm(self.drop(self.embedding(tokens)))[0]))
 
-    models = [Model() for _ in range(members)]
+    models = [Transformer() if size.heads else Model() for _ in range(members)]
+    halved = size.dtype == "bfloat16"
     # The fused update is the fastest of PyTorch's three on CPU.
     optimizers = [torch.optim.Adam(model.parameters(), lr=2e-3, fused=True) for model in models]
     loss_function = torch.nn.CrossEntropyLoss()
@@ -123,8 +212,9 @@ def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], floa
             for _ in range(steps):
                 rows = pool[:, torch.randint(0, POOL_ROWS, (size.rows,))]
                 optimizer.zero_grad()
-                logits = model(rows[:-1])
-                loss = loss_function(logits.reshape(-1, size.vocabulary), rows[1:].reshape(-1))
+                with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+                    logits = model(rows[:-1])
+                    loss = loss_function(logits.reshape(-1, size.vocabulary), rows[1:].reshape(-1))
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -147,10 +237,10 @@ def serve(connection: Connection, make: Callable[..., Callable[[int], float]], a
 class Arrangement:
     """Processes that train members at the same time."""
 
-    def __init__(self, make: Callable[..., Callable[[int], float]], arguments: tuple, processes: int = 1):
+    def __init__(self, make: Callable[..., Callable[[int], float]], *of_processes: tuple):
         context = multiprocessing.get_context("spawn")
         self.connections: list[Connection] = []
-        for _ in range(processes):
+        for arguments in of_processes:
             here, there = context.Pipe()
             context.Process(target=serve, args=(there, make, arguments), daemon=True).start()
             self.connections.append(here)
@@ -184,8 +274,11 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
     arrangements = {
         "JAX": (Arrangement(jax_runner, (size, members, cores)), members),
         "PyTorch, all threads": (Arrangement(torch_runner, (size, 1, cores)), 1),
-        "PyTorch, a process a core": (Arrangement(torch_runner, (size, 1, 1), cores), cores),
+        "PyTorch, a process a core": (Arrangement(torch_runner, *[(size, 1, 1)] * cores), cores),
     }
+    limit = Arrangement(limit_runner, (cores,))
+    limit_steps = limit.steps_in(seconds / 3)
+    shares = []
     steps = {name: arrangement.steps_in(seconds) for name, (arrangement, _) in arrangements.items()}
     rates: dict[str, list[float]] = {name: [] for name in arrangements}
     costs: dict[str, list[float]] = {name: [] for name in arrangements}
@@ -196,6 +289,8 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
             rates[name].append(tokens / wall)
             costs[name].append(processor / tokens)
             time.sleep(0.1)
+        products = cores * limit_steps * 2 * LIMIT_SIDE**3 / limit.seconds(limit_steps)[0]
+        shares.append(rates["JAX"][-1] * flops(size) / products)
     for name in arrangements:
         rate, cost = statistics.median(rates[name]), statistics.median(costs[name])
         print(f"  {name:26} {rate:9,.0f} tokens/s, all members together; {cost * 1e6:6.1f} us of CPU a token")
@@ -203,8 +298,16 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
     print("  ratio JAX / best PyTorch  ", spread([a / max(b) for a, *b in zip(ours, *theirs, strict=True)]))
     ours, *theirs = costs.values()
     print("  the same, processor time  ", spread([min(b) / a for a, *b in zip(ours, *theirs, strict=True)]))
-    for arrangement, _ in arrangements.values():
+    print("  JAX, share of the limit   ", spread(shares))
+    for arrangement, _ in (*arrangements.values(), (limit, 0)):
         arrangement.close()
+
+
+def flops(size: Size) -> int:
+    """Operations of a token's training step, as `npi_jax.models.flops` counts them."""
+    from npi_jax.models.flops import train_flops
+
+    return train_flops(model_config(size), size.vocabulary, size.length)
 
 
 def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float) -> None:
@@ -225,22 +328,76 @@ def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float
         arrangements[count].close()
 
 
+def processes(size: Size, cores: int, rounds: int, seconds: float) -> None:
+    """Print the throughput of one process a core, that train together, against one process with all cores."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    one = Arrangement(jax_runner, (size, 2 * cores, cores))
+    several = Arrangement(jax_runner, *((size, 2 * cores, 1, (address, cores, number)) for number in range(cores)))
+    steps = one.steps_in(seconds)
+    ratios = [one.seconds(steps)[0] / several.seconds(steps)[0] for _ in range(rounds)]
+    print(f"  {cores} processes / one with {cores} devices", spread(ratios))
+    for arrangement in (one, several):
+        arrangement.close()
+
+
+def memory(size: Size) -> None:
+    """Print what one member's compiled training call needs, in units of its parameters."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from npi_jax.config import TrainConfig
+    from npi_jax.models import make_model
+    from npi_jax.training.data_axis import DataAxis
+    from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members
+    from npi_jax.training.optimizer import HyperParameters
+    from npi_jax.training.step import Pool, init_member, make_train_call
+
+    train = TrainConfig(batch_size=size.rows, row_length=size.length, loss_chunk=LOSS_CHUNK)
+    data = DataAxis(make_model(model_config(size), size.vocabulary))
+    mesh = make_mesh(1, 1, n_members=1)
+    specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
+    call = map_members(make_train_call(data, train, 0), mesh, specs, update_first=True)
+    state = jax.eval_shape(jax.vmap(init_member(data, train)), jax.ShapeDtypeStruct((1,), jnp.uint32))
+    hyper = HyperParameters(*[np.zeros(1, np.float32)] * 3)
+    pool = Pool(np.zeros((POOL_ROWS, size.length + 1), np.uint16), np.zeros(POOL_ROWS, np.int32))
+    rows = np.zeros((1, 1, size.rows), np.int32)
+    scalars = np.int32(0), np.int32(1), np.bool_(False)
+    compiled = call.lower(state, hyper, np.zeros(1, np.uint32), rows, pool, *scalars).compile()
+    parameters = sum(4 * leaf.size for leaf in jax.tree.leaves(state.params))
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    scratch = compiled.memory_analysis().temp_size_in_bytes
+    print(
+        f"  parameters {parameters / 1e6:.1f} MB; state {held / parameters:.2f} x, scratch {scratch / parameters:.2f} x"
+    )
+    print(f"  in all {(held + scratch) / parameters:.2f} x the parameters")
+
+
 def main() -> None:
     """Read the command line and print the comparisons asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, action="append", help="may be given several times")
     parser.add_argument("--members", type=int, default=0, help="members of the comparison; 0: one a core")
     parser.add_argument("--scale", default="", help="numbers of members to compare the costs of, as 2,8,32")
+    parser.add_argument("--processes", action="store_true", help="compare several processes with one")
+    parser.add_argument("--memory", action="store_true", help="of a member at LSTM 2 x 650, 50,000 words, 32 x 35")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="length of one timing")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
-    for name in options.size or ["quickstart", "english"]:
-        shape = SIZES[name]
-        size = Size(shape.hidden, shape.vocabulary, dropout=options.dropout)
+    if options.memory:
+        memory(dataclasses.replace(SIZES["large"], vocabulary=50_000, length=35, dtype=options.dtype))
+        return
+    for name in options.size or list(SIZES):
+        size = dataclasses.replace(SIZES[name], dropout=options.dropout, dtype=options.dtype)
         print(f"{name}: {size}, {options.cores} cores")
-        if options.scale:
+        if options.processes:
+            processes(size, options.cores, options.rounds, options.seconds)
+        elif options.scale:
             counts = [int(count) for count in options.scale.split(",")]
             scale(size, counts, options.cores, options.rounds, options.seconds)
         else:

@@ -31,10 +31,12 @@ from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.report.tables import SHORT
 from npi_jax.run import Run, RunError, claim_run
 from npi_jax.training.arrangement import arrange
+from npi_jax.training.chips import expect_no_chips
 from npi_jax.training.devices import use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
 from npi_jax.training.processes import differing, is_first, of_first, together
+from npi_jax.training.startup import has_tpu_chips
 from npi_jax.training.stopping import StopRequest
 
 SHARED_SECONDS = 60
@@ -54,6 +56,8 @@ def set_up_jax(processes_here: int = 1) -> None:
     Args:
         processes_here: how many processes share this machine's cores.
     """
+    if not has_tpu_chips():
+        expect_no_chips()
     use_all_cpu_devices(processes_here)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

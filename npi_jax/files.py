@@ -19,6 +19,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success flush it to disk and rename it to `path`.
 
     Where the body raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        UserError: naming `path`, where it cannot be written, as on a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -27,6 +30,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: cannot be written ({_first_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ import jax
 import pytest
 
 # Before any backend starts: several tests compare one device with two.
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "2")))
 jax.config.update("jax_enable_compilation_cache", False)
 
 

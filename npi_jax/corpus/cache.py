@@ -1,5 +1,6 @@
 """Prepared data under a hash of all that it was made from, whole or absent, made by one process at a time."""
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -56,10 +57,7 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
             say(f"another process is preparing {folder}; waiting for it")
             lock.acquire()
     except OSError as error:
-        raise UserError(
-            f"the cache {root} cannot be written ({error.strerror or error}); set NPI_JAX_CACHE or corpus.cache to a "
-            "folder that can"
-        ) from error
+        raise _unwritable(root, error) from error
     try:
         if folder.is_dir():
             return folder
@@ -70,11 +68,23 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
             make(temporary)
             (temporary / "key.json").write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
             temporary.rename(folder)
+        except OSError as error:
+            # Others are about the text that is read.
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise _unwritable(root, error) from error
+            raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     finally:
         lock.release()
     return folder
+
+
+def _unwritable(root: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the cache {root} cannot be written ({error.strerror or error}); make room, or set NPI_JAX_CACHE or "
+        "corpus.cache to a folder that can"
+    )
 
 
 def key_digest(key: Mapping[str, Any]) -> str:

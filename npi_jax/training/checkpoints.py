@@ -48,12 +48,9 @@ class Checkpoints:
         self.directory = directory.absolute()
         self._damaged: set[int] = set()
         self._saved = 0
-        before = logging.get_verbosity()
-        if read_only:
-            # Orbax warns that it was asked for just this.
-            logging.set_verbosity(logging.ERROR)
+        # What Orbax logs as an error it raises too, and its warning of a manager that only reads is no news.
+        logging.set_verbosity(logging.FATAL)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
-        logging.set_verbosity(before)
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint."""
@@ -120,7 +117,8 @@ class Checkpoints:
             else:
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
                 found = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except Exception as error:
+            # What comes of damage depends on where it is: Orbax raises nearly anything, even a bare Exception.
             raise self.damage(step, f"cannot be read ({_first_line(error)})") from error
         for wanted, got in zip(leaves, jax.tree.leaves(found), strict=True):
             # Orbax gives arrays of other shapes as they are.

@@ -41,6 +41,21 @@ CHIPS = {
 (v4, v5e = "v5 lite", v5p = "v5", v6e = "v6 lite"), the data sheets of A100, H100 and H200 (dense)."""
 
 
+def expect_no_chips() -> None:
+    """Tell libtpu, where it is installed, that this machine has no chips; before anything is computed.
+
+    Otherwise it asks the metadata server of a cloud machine, complains that it has no hosts, and lets no two programs
+    load it at a time.
+    """
+    for name, value in (
+        ("TPU_SKIP_MDS_QUERY", "1"),
+        ("TPU_WORKER_HOSTNAMES", "localhost"),
+        ("TPU_ACCELERATOR_TYPE", "v5litepod-16"),
+        ("ALLOW_MULTIPLE_LIBTPU_LOAD", "1"),
+    ):
+        os.environ.setdefault(name, value)
+
+
 def topology_devices(name: str) -> Sequence[Any]:
     """The devices of a TPU topology, which programs can be compiled for but not run on.
 
@@ -54,12 +69,7 @@ def topology_devices(name: str) -> Sequence[Any]:
         raise UserError(
             f"--topology {name} compiles with libtpu, which is not installed: pip install 'npi-jax[topology]'"
         )
-    # Without these libtpu asks the metadata server of a cloud machine, complains that it has no hosts, and lets no
-    # two programs compile at a time.
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-16")
-    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    expect_no_chips()
     from jax.experimental import topologies  # noqa: PLC0415
 
     try:
