@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 
 from npi_jax.config import TrainConfig
 
-ADAM_DECAY = 0.999
-"""Of the second moment, as in `optax.scale_by_adam`."""
+FIRST_DECAY, ADAM_DECAY, EPSILON = 0.9, 0.999, 1e-8
+"""Of Adam's first moment and second moment, and what is added to the root of the second: Optax's defaults."""
 
 
 class HyperParameters(NamedTuple):
@@ -42,26 +42,17 @@ class OptimizerState(NamedTuple):
 
     Attributes:
         skipped: updates left out so far, because they were not finite; int32.
-        rule: the state of the update rule, as Optax defines it.
+        moments: running means of gradients and of their squares (adam, adamw), or nothing (sgd).
     """
 
     skipped: Int[Array, "..."]
-    rule: Any
-
-
-def update_rule(config: TrainConfig, hyper: HyperParameters) -> optax.GradientTransformation:
-    """The update rule, before the learning rate; the structure of its state does not depend on `hyper`."""
-    return {
-        "sgd": optax.identity(),
-        "adam": optax.scale_by_adam(b2=ADAM_DECAY),
-        "adamw": optax.chain(optax.scale_by_adam(b2=ADAM_DECAY), optax.add_decayed_weights(hyper.weight_decay)),
-    }[config.optimizer]
+    moments: optax.ScaleByAdamState | optax.EmptyState
 
 
 def init_optimizer(config: TrainConfig, params: Any) -> OptimizerState:
     """The state before the first step."""
-    zero = jnp.zeros((), jnp.float32)
-    return OptimizerState(jnp.zeros((), jnp.int32), update_rule(config, HyperParameters(zero, zero, zero)).init(params))
+    rule = optax.identity() if config.optimizer == "sgd" else optax.scale_by_adam()
+    return OptimizerState(jnp.zeros((), jnp.int32), rule.init(params))
 
 
 def update_params(
@@ -76,6 +67,10 @@ def update_params(
 ) -> tuple[Any, OptimizerState]:
     """Parameters and state after step `step`: clipping, the update rule, decay, learning rate.
 
+    The rules are Optax's `scale_by_adam` and `add_decayed_weights` after `clip_by_global_norm`, written out: each
+    array that changes takes one pass and changes in place, while Optax's chain of transformations, and its branch on
+    whether an update is finite, would hold as much again as the parameters three times over.
+
     Where the norm of the gradient is not finite nothing changes but the count of what was left out; it never ends
     the training of other members. The norm is an argument because a gradient may lie on several devices.
 
@@ -87,14 +82,32 @@ def update_params(
     norm = norm * scale
     finite = jnp.isfinite(norm)
     if config.clip:
-        # As `optax.clip_by_global_norm`.
         scale = scale * jnp.where(norm < config.clip, 1.0, config.clip / norm)
     rate = hyper.learning_rate * learning_rate_factor(config, step)
-    scaled = jax.tree.map(lambda leaf: leaf * scale, gradient)
-    updates, rule = update_rule(config, hyper).update(scaled, state.rule, params)
-    moved = jax.tree.map(lambda leaf, update: leaf - rate * update, params, updates)
-    kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), (moved, rule), (params, state.rule))
-    return kept[0], OptimizerState(state.skipped + ~finite, kept[1])
+
+    def kept(new: Array, old: Array) -> Array:
+        return jnp.where(finite, new, old)
+
+    skipped = state.skipped + ~finite
+    moments = state.moments
+    if isinstance(moments, optax.EmptyState):
+        moved = jax.tree.map(lambda leaf, g: kept(leaf - rate * (g * scale), leaf), params, gradient)
+        return moved, OptimizerState(skipped, moments)
+    count = moments.count + finite
+    means = jax.tree.map(lambda m, g: kept(FIRST_DECAY * m + (1 - FIRST_DECAY) * (g * scale), m), moments.mu, gradient)
+    squares = jax.tree.map(
+        lambda v, g: kept(ADAM_DECAY * v + (1 - ADAM_DECAY) * jnp.square(g * scale), v), moments.nu, gradient
+    )
+    # The means are biased towards 0, their beginning (Kingma and Ba, 2015, section 3).
+    of_means, of_squares = (1 - decay ** jnp.maximum(count, 1) for decay in (FIRST_DECAY, ADAM_DECAY))
+    decay = hyper.weight_decay if config.optimizer == "adamw" else 0.0
+
+    def move(leaf: Array, mean: Array, square: Array) -> Array:
+        update = (mean / of_means) / (jnp.sqrt(square / of_squares) + EPSILON)
+        return kept(leaf - rate * (update + decay * leaf), leaf)
+
+    moved = jax.tree.map(move, params, means, squares)
+    return moved, OptimizerState(skipped, optax.ScaleByAdamState(count, means, squares))
 
 
 def second_moment(opt_state: OptimizerState) -> Any:
@@ -102,9 +115,8 @@ def second_moment(opt_state: OptimizerState) -> Any:
 
     Kingma and Ba (2015), algorithm 1: v over 1 - beta2 ** t. Before the first step it is 0.
     """
-    moments = optax.tree.get(opt_state, "nu")
-    if moments is None:
+    moments = opt_state.moments
+    if isinstance(moments, optax.EmptyState):
         return None
     # No update, no bias: the mean of nothing is 0 already.
-    steps = jnp.maximum(optax.tree.get_all_with_path(opt_state, "count")[0][1], 1)
-    return optax.tree.bias_correction(moments, ADAM_DECAY, steps)
+    return optax.tree.bias_correction(moments.nu, ADAM_DECAY, jnp.maximum(moments.count, 1))

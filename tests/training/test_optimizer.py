@@ -1,6 +1,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from npi_jax.config import TrainConfig
@@ -52,6 +53,32 @@ def test_adam_moves_by_the_learning_rate_and_adamw_decays():
     config = TrainConfig(optimizer="adamw", clip=0.0, weight_decay=(0.5,))
     updates, _ = one_update(config, jnp.array([2.0, -1.0, 5.0]), hyper(decay=0.5))
     np.testing.assert_allclose(updates["w"], [-0.15, 0.05, -0.15], rtol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("clip", [0.0, 0.7])
+def test_many_updates_are_those_of_optax(optimizer, clip):
+    config = TrainConfig(optimizer=optimizer, clip=clip, weight_decay=(0.3,) if optimizer == "adamw" else (0.0,))
+    rules = {
+        "sgd": [],
+        "adam": [optax.scale_by_adam()],
+        "adamw": [optax.scale_by_adam(), optax.add_decayed_weights(0.3)],
+    }[optimizer]
+    chain = optax.chain(*([optax.clip_by_global_norm(clip)] if clip else []), *rules, optax.scale(-0.1))
+    theirs = ours = {"w": jnp.arange(12.0).reshape(3, 4) / 7, "b": jnp.ones(3)}
+    their_state, our_state = chain.init(theirs), init_optimizer(config, ours)
+    rng = np.random.default_rng(0)
+    for step in range(30):
+        gradient = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), ours)
+        norm = optax.tree.norm(gradient)
+        ours, our_state = update_params(
+            config, hyper(decay=0.3), jnp.int32(step), gradient, jnp.float32(0.5), norm, our_state, ours
+        )
+        halved = jax.tree.map(lambda leaf: 0.5 * leaf, gradient)
+        updates, their_state = chain.update(halved, their_state, theirs)
+        theirs = optax.apply_updates(theirs, updates)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_an_update_that_is_not_finite_is_left_out_and_counted():
