@@ -33,7 +33,7 @@ def write_config(folder: Path, values: dict[str, Any]) -> Path:
 
 
 def start(
-    config_file: Path, run_dir: Path, *overrides: str, environ: dict[str, str] | None = None, command: str = "run"
+    config_file: Path, run_dir: Path, *overrides: str, environ: dict[str, str] | None = None, command: str = "train"
 ) -> subprocess.Popen[str]:
     """Start a run; its output is piped."""
     words = [sys.executable, "-m", "npi_jax.cli", command, "--config", str(config_file), f"--config.run_dir={run_dir}"]

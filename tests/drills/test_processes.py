@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+import runs
 from runs import (
     ROOT,
     assert_same_run,
@@ -16,13 +18,14 @@ from runs import (
     kill,
     last_logged_step,
     seconds_between_checkpoints,
-    start,
     wait_until,
     write_config,
 )
 from tiny import tiny_values
 
 pytestmark = pytest.mark.drill
+# The whole of it, with analysis and report.
+start = partial(runs.start, command="run")
 
 EVERY = 40
 VALUES = tiny_values(

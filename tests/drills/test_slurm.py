@@ -103,7 +103,7 @@ def test_a_job_of_two_tasks_is_stopped_goes_back_into_the_queue_and_ends_the_sam
     for name in ("whole", "stopped"):
         folder = folders[name] = tmp_path / name
         folder.mkdir()
-        job = submit(cluster, folder, "run", "--config", str(config_file), "--config.run_dir=run")
+        job = submit(cluster, folder, "train", "--config", str(config_file), "--config.run_dir=run")
         log = folder / "job.log"
         if name == "stopped":
             until(lambda folder=folder: last_logged_step(folder / "run") >= 60)

@@ -40,8 +40,8 @@ def uninterrupted(config_file, tmp_path_factory):
         assert f"process {number} of 2" in output
         assert "all are here" in output
     # What all would say the first one says.
-    assert "accuracy" in shown[0]
-    assert "accuracy" not in shown[1]
+    assert "step 240/240" in shown[0]
+    assert "step" not in shown[1]
     return run_dir
 
 
