@@ -15,8 +15,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PROCESSES=1 GPUS="" DETERMINISTIC=""
 while (($#)); do
   case $1 in
-    --processes) PROCESSES=$2; shift 2 ;;
-    --gpus) GPUS=$2; shift 2 ;;
+    --processes) PROCESSES=${2?"$1 needs a value"}; shift 2 ;;
+    --gpus) GPUS=${2?"$1 needs a value"}; shift 2 ;;
     --deterministic) DETERMINISTIC=1; shift ;;
     --dry-run) DRY_RUN=1; shift ;;
     --help | -h) usage; exit 0 ;;
@@ -53,9 +53,9 @@ for ((i = 0; i < PROCESSES; i++)); do
 done
 status=0
 for pid in "${pids[@]}"; do
-  code=0
   # A signal ends `wait` before the process has ended.
-  while wait "$pid" || code=$?; kill -0 "$pid" 2>/dev/null; do :; done
-  ((code == 0)) || status=$code
+  while code=0; wait "$pid" || code=$?; kill -0 "$pid" 2>/dev/null; do :; done
+  # 42 says that all have saved: any other failure goes before it.
+  if ((code != 0)) && { ((status == 0 || status == 42)); }; then status=$code; fi
 done
 exit "$status"

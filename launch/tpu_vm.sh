@@ -31,13 +31,13 @@ case $COMMAND in
 esac
 while (($#)); do
   case $1 in
-    --name) NAME=$2; shift 2 ;;
-    --zone) ZONE=$2; shift 2 ;;
-    --type) TYPE=$2; shift 2 ;;
-    --project) PROJECT=$2; shift 2 ;;
-    --runtime) RUNTIME=$2; shift 2 ;;
-    --bucket) BUCKET=$2; shift 2 ;;
-    --poll) POLL=$2; shift 2 ;;
+    --name) NAME=${2?"$1 needs a value"}; shift 2 ;;
+    --zone) ZONE=${2?"$1 needs a value"}; shift 2 ;;
+    --type) TYPE=${2?"$1 needs a value"}; shift 2 ;;
+    --project) PROJECT=${2?"$1 needs a value"}; shift 2 ;;
+    --runtime) RUNTIME=${2?"$1 needs a value"}; shift 2 ;;
+    --bucket) BUCKET=${2?"$1 needs a value"}; shift 2 ;;
+    --poll) POLL=${2?"$1 needs a value"}; shift 2 ;;
     --spot) SPOT=1; shift ;;
     --queued) QUEUED=1; shift ;;
     --dry-run) DRY_RUN=1; shift ;;
@@ -85,12 +85,13 @@ state() {
 # Until a queued resource is there.
 await() {
   if [[ -n $DRY_RUN ]]; then state; return; fi
-  local now
-  while now=$(state); do
+  local now missed=0
+  while true; do
+    if now=$(state); then missed=0; else now=unknown missed=$((missed + 1)); fi
     case $now in
-      ACTIVE) return ;;
-      FAILED | SUSPENDING | SUSPENDED) die "$NAME is $now; delete it, and create it again" ;;
-      *) echo "$NAME: $now"; sleep "$POLL" ;;
+      ACTIVE | READY) return ;;
+      FAILED | SUSPENDING | SUSPENDED | PREEMPTED | TERMINATED) die "$NAME is $now; delete it, and create it again" ;;
+      *) ((missed < 20)) || die "gcloud does not say what became of $NAME"; echo "$NAME: $now"; sleep "$POLL" ;;
     esac
   done
 }
@@ -101,11 +102,17 @@ on_all() {
 }
 
 install() {
-  local archive=npi_jax.tar.gz
-  run git -C "$(dirname "${BASH_SOURCE[0]}")/.." archive --format=tar.gz "--output=/tmp/$archive" HEAD
+  local archive=npi_jax.tar.gz folder=FOLDER
+  # A folder of our own: what lies in a common one under a known name, others could exchange.
+  if [[ -z $DRY_RUN ]]; then
+    folder=$(mktemp -d)
+    # shellcheck disable=SC2064
+    trap "rm -rf '$folder'" EXIT
+  fi
+  run git -C "$(dirname "${BASH_SOURCE[0]}")/.." archive --format=tar.gz "--output=$folder/$archive" HEAD
   # Keys are made on the first connection; made for all workers at once they would get in one another's way.
   run gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" --worker=0 --command=true
-  run gcloud compute tpus tpu-vm scp "/tmp/$archive" "$NAME:" "${where[@]}" --worker=all
+  run gcloud compute tpus tpu-vm scp "$folder/$archive" "$NAME:" "${where[@]}" --worker=all
   local mount=""
   [[ -z $BUCKET ]] || mount=" && mkdir -p ~/runs && (mountpoint -q ~/runs || gcsfuse --implicit-dirs $(quoted "$BUCKET") ~/runs)"
   # The workers' own Python is too old.
@@ -126,26 +133,39 @@ delete() {
   fi
 }
 
-is_there() {
+# Whether the slice is there, is gone for good, has never been, or is on its way.
+whereabouts() {
   local now
-  now=$(state 2>/dev/null) && [[ $now == ACTIVE || $now == READY ]]
+  if ! now=$(state 2>&1); then
+    if [[ $now == *NOT_FOUND* || $now == *"not found"* ]]; then echo absent; else echo unknown; fi
+    return
+  fi
+  case $now in
+    ACTIVE | READY) echo there ;;
+    FAILED | SUSPENDING | SUSPENDED | PREEMPTED | TERMINATED) echo gone ;;
+    *) echo coming ;;
+  esac
 }
 
 train() {
-  local status
+  local status where
   if [[ -n $DRY_RUN ]]; then create; install; run_all "$@"; return; fi
   while true; do
-    if ! is_there; then
-      delete 2>/dev/null || true
-      create
-      install
-    fi
+    where=$(whereabouts)
+    case $where in
+      gone) delete; create; install ;;
+      absent) create; install ;;
+      coming) await; install ;;
+      # A slice is never given back because gcloud did not answer.
+      unknown) echo "$NAME: gcloud does not answer"; sleep "$POLL"; continue ;;
+    esac
     status=0
     run_all "$@" || status=$?
     ((status != 0)) || return 0
-    # Asked to stop and saved, or out of reach: where the slice is gone it is made anew, otherwise it is an error.
-    if is_there && ((status != 42 && status != 255)); then return "$status"; fi
-    echo "$NAME: ended with status $status; going on from the last checkpoint"
+    where=$(whereabouts)
+    # Asked to stop and saved, or out of reach; anything else, on a slice that is there, is an error of the run.
+    if [[ $where == there ]] && ((status != 42 && status != 255)); then return "$status"; fi
+    echo "$NAME: ended with status $status ($where); going on from the last checkpoint"
     sleep "$POLL"
   done
 }

@@ -18,16 +18,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 CLUSTER="" ZONE="" PROJECT="" NAME="" TYPE="" IMAGE="" SLICES=1 PRIORITY=medium SPOT="" RESTARTS=50 GRACE=300
 while (($#)); do
   case $1 in
-    --cluster) CLUSTER=$2; shift 2 ;;
-    --zone) ZONE=$2; shift 2 ;;
-    --project) PROJECT=$2; shift 2 ;;
-    --name) NAME=$2; shift 2 ;;
-    --type) TYPE=$2; shift 2 ;;
-    --image) IMAGE=$2; shift 2 ;;
-    --slices) SLICES=$2; shift 2 ;;
-    --priority) PRIORITY=$2; shift 2 ;;
-    --restarts) RESTARTS=$2; shift 2 ;;
-    --grace) GRACE=$2; shift 2 ;;
+    --cluster) CLUSTER=${2?"$1 needs a value"}; shift 2 ;;
+    --zone) ZONE=${2?"$1 needs a value"}; shift 2 ;;
+    --project) PROJECT=${2?"$1 needs a value"}; shift 2 ;;
+    --name) NAME=${2?"$1 needs a value"}; shift 2 ;;
+    --type) TYPE=${2?"$1 needs a value"}; shift 2 ;;
+    --image) IMAGE=${2?"$1 needs a value"}; shift 2 ;;
+    --slices) SLICES=${2?"$1 needs a value"}; shift 2 ;;
+    --priority) PRIORITY=${2?"$1 needs a value"}; shift 2 ;;
+    --restarts) RESTARTS=${2?"$1 needs a value"}; shift 2 ;;
+    --grace) GRACE=${2?"$1 needs a value"}; shift 2 ;;
     --spot) SPOT=1; shift ;;
     --dry-run) DRY_RUN=1; shift ;;
     --help | -h) usage; exit 0 ;;

@@ -88,7 +88,30 @@ ACTIVE = "if 'describe' in sys.argv: print('ACTIVE')"
 )
 def test_what_is_printed_is_what_is_run(fakes, command):
     printed = [shlex.split(line) for line in bash(command.replace(" --name", " --dry-run --name", 1)).splitlines()]
-    assert fakes(gcloud=ACTIVE)(command) == printed
+    assert in_a_folder(fakes(gcloud=ACTIVE)(command)) == printed
+
+
+def in_a_folder(calls: list[list[str]]) -> list[list[str]]:
+    """What was run, with the folder of the archive, which is new each time, by the name that --dry-run gives it."""
+    return [[re.sub(r"/\S*/tmp\.\w+|/tmp/tmp\.\w+", "FOLDER", word) for word in call] for call in calls]
+
+
+NO_ANSWER = """
+state = os.environ["RECORD"] + ".asked"
+if "describe" in sys.argv:
+    if not os.path.exists(state):
+        open(state, "w").close()
+        print("connection reset", file=sys.stderr)
+        sys.exit(1)
+    print("ACTIVE")
+"""
+
+
+def test_a_slice_is_not_given_back_because_nobody_answers(fakes):
+    calls = fakes(gcloud=NO_ANSWER)(TPU.format("train") + " --queued -- run --config weber2021")
+    said = [" ".join(call) for call in calls]
+    assert not any("delete" in call or "create" in call for call in said)
+    assert any("npi-jax run" in call for call in said)
 
 
 def test_arguments_reach_the_workers_as_they_were_given(fakes):
@@ -103,6 +126,9 @@ seen = open(state).read() if os.path.exists(state) else ""
 def note(what):
     open(state, "a").write(what)
 if "describe" in sys.argv:
+    if "c" not in seen:
+        print("NOT_FOUND: no such resource", file=sys.stderr)
+        sys.exit(1)
     print("ACTIVE" if seen.count("c") > seen.count("p") else "SUSPENDED")
 elif "create" in sys.argv:
     note("c")
@@ -117,7 +143,7 @@ def test_a_slice_that_is_taken_away_is_made_anew_and_the_run_goes_on(fakes):
     calls = fakes(gcloud=PREEMPTED_ONCE)(TPU.format("train") + " --queued --spot -- run --config weber2021")
     verbs = [next((v for v in ("create", "delete", "scp", "npi-jax run") if v in " ".join(call)), "") for call in calls]
     assert [verb for verb in verbs if verb] == [
-        *("delete", "create", "scp", "npi-jax run"),
+        *("create", "scp", "npi-jax run"),
         *("delete", "create", "scp", "npi-jax run"),
     ]
 
@@ -166,6 +192,13 @@ def test_a_job_array_takes_its_line(tmp_path):
     assert not (LAUNCH.parent / "x").exists()
     assert shlex.split(bash(dry))[-1] == "quickstart"
     assert "has no line 8 for task 7" in bash(dry, status=2, SLURM_ARRAY_TASK_ID="7")
+
+
+def test_a_line_that_cannot_be_read_is_refused(tmp_path):
+    experiments = tmp_path / "experiments.txt"
+    experiments.write_text("run --config a --config.name=it's\n")
+    said = bash(f"bash launch/slurm.sbatch --dry-run --list {experiments}", status=2)
+    assert "experiments.txt, line 1: cannot be read" in said
 
 
 def test_signals_reach_every_process_of_a_node(fakes, tmp_path):
