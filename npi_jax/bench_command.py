@@ -58,14 +58,17 @@ def bench(config: Config, console: Console, seconds: float) -> Arrangement:
     most = -(-len(config.members) // max(1, jax.device_count() // config.mesh.data))
     counts = [4**power for power in range(most.bit_length()) if 4**power < most] + [most]
     candidates = [Candidate(mapping, count, STEPS_AT_FIRST) for count in counts for mapping in ("map", "vmap")]
-    _measure(config, vocabulary, candidates, console, seconds)
+    for count in counts:
+        # Not all at once: the states of every candidate together may be more than the devices hold.
+        of_count = [candidate for candidate in candidates if candidate.members_per_device == count]
+        _measure(config, vocabulary, of_count, console, seconds)
     of_all = [candidate for candidate in candidates if candidate.members_per_device == most]
     mapping = _best(of_all, of_all[0] if jax.devices()[0].platform == "cpu" else of_all[-1]).mapping
     lengths = [Candidate(mapping, most, length) for length in STEPS_PER_CALL]
     _measure(config, vocabulary, lengths, console, seconds)
     chosen = _best(lengths, lengths[-1])
     _print([*candidates, *lengths], chosen, console)
-    path = choice_file(config, vocabulary)
+    path = choice_file(config)
     arrangement = Arrangement(mapping, chosen.steps_per_call, str(path))
     measured = [{**dataclasses.asdict(c), "tokens_per_second": c.rate} for c in (*candidates, *lengths)]
     keep_choice(path, arrangement, measured)

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ EXAMPLES = """examples:
   npi-jax audit 'corpus/*.txt' --out audit              judge a sample by hand: precision and recall
   npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
 """
+
+LAST_WORDS = 2.0
+"""Seconds that a failing process stays for the others."""
 
 _POWER_FLAGS = ("effect", "items", "run", "seed_sd", "item_sd", "residual_sd")
 
@@ -183,9 +187,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(arguments, overrides, console)
     except KeyboardInterrupt:
         console.print("interrupted")
-        return 130
+        return _leave(130)
     except Exception as error:
-        return _explain(error, console)
+        return _leave(_explain(error, console))
 
 
 def _explain(error: Exception, console: Console) -> int:
@@ -200,11 +204,25 @@ def _explain(error: Exception, console: Console) -> int:
         print(f"npi-jax: {error}", file=sys.stderr)
         return 1
     if _is_one_of_several():
-        # At its regular end a process waits for the others, which may be waiting for this one.
         traceback.print_exception(error)
-        sys.stderr.flush()
-        os._exit(1)
+        return 1
     raise error
+
+
+def _leave(status: int) -> int:
+    """The exit status; one of several processes that failed leaves at once.
+
+    At its regular end it would wait for the others, which may be waiting for it.
+    """
+    from npi_jax.training.stopping import EXIT_CODE  # noqa: PLC0415
+
+    if status != EXIT_CODE and _is_one_of_several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # The others are ended by JAX when the first is gone: they may have something to say before.
+        time.sleep(LAST_WORDS)
+        os._exit(status)
+    return status
 
 
 def _is_one_of_several() -> bool:

@@ -36,6 +36,7 @@ from npi_jax.training.devices import use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
 from npi_jax.training.processes import differing, is_first, of_first, together
+from npi_jax.training.sinks import check_sinks
 from npi_jax.training.startup import has_tpu_chips
 from npi_jax.training.stopping import StopRequest
 
@@ -65,6 +66,9 @@ def set_up_jax(processes_here: int = 1) -> None:
         try:
             # A compiled program is code: nobody else may put one there.
             cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+            about = cache.stat()
+            if about.st_mode & 0o022 or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
+                raise PermissionError(f"others can write to {cache}, and what lies there is executed; chmod 700 it")
         except OSError as error:
             print(f"npi-jax: programs will be compiled anew each time: {error}", file=sys.stderr)
             return
@@ -86,6 +90,7 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
         Stopped: after SIGTERM or ctrl-C, with the state saved.
     """
     started = time.monotonic()
+    check_sinks(config.monitor.sinks)
     with claim_together(run_directory(config), config) as run:
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False)
         try:
@@ -278,7 +283,7 @@ def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
     variants = [member.variant for member in config.members]
     # Signals are kept back only where there is a state to save.
     with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
-        config = _arranged(run, config, prepared, console)
+        config = _arranged(run, config, console)
         with together("set training up"):
             trainer = Trainer(run, config, prepared, display, stop, profile)
             if is_first():
@@ -294,10 +299,10 @@ def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
         return trainer.tokens_per_second > 0
 
 
-def _arranged(run: Run, config: Config, prepared: Prepared, console: Console) -> Config:
+def _arranged(run: Run, config: Config, console: Console) -> Config:
     """The configuration with what it leaves open as the first process would have it; kept with the run."""
     with together("choose how members are run"):
-        chosen = arrange(config, prepared.tokenizer.vocab_size, run.manifest.get("arrangement"))
+        chosen = arrange(config, run.manifest.get("arrangement"))
         if is_first():
             run.update_manifest(arrangement=dataclasses.asdict(chosen))
     mappings: tuple[Literal["map", "vmap"], ...] = ("map", "vmap")
@@ -357,6 +362,10 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
             "ens": mesh.shape["ens"],
             "data": mesh.shape["data"],
             "processes": jax.process_count(),
+            "fsdp": config.mesh.fsdp,
+            "mapping": config.mesh.mapping,
+            "accumulate": config.train.accumulate,
+            "remat": config.train.remat,
             "members_per_device": trainer.ensemble.places // mesh.shape["ens"],
         },
         "model": {

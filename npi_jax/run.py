@@ -259,8 +259,12 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
         lock.release()
 
 
-_NO_MATTER = ("corpus.processes", "corpus.cache", "monitor.sinks", "monitor.project", "monitor.watchdog", "monitor")
-"""Fields that say how a run is made, not what is in it."""
+_NO_MATTER = (
+    *("corpus.processes", "corpus.cache", "monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
+    *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping"),
+    *("train.accumulate", "train.remat", "train.steps_per_call", "train.loss_chunk"),
+)
+"""Fields that say how a run is made, not what is in it; some change the last digits, and the manifest says so."""
 
 
 _PREPARED = (

@@ -34,8 +34,13 @@ def transposed(matrix: Float[Array, "rows columns"], dtype: ComputeDtype) -> Flo
     folded. In float32, and on other platforms, either kind is fast, and nothing is copied.
     """
     matrix = matrix.astype(dtype)
-    if dtype == "float32" or jax.default_backend() != "cpu":
+    if dtype == "float32":
         return matrix.T
+    turned: Array = jax.lax.platform_dependent(matrix, cpu=_in_halves, default=jnp.transpose)
+    return turned
+
+
+def _in_halves(matrix: Array) -> Array:
     half = matrix.shape[0] // 2
     return jnp.concatenate([matrix[:half].T, matrix[half:].T], axis=1)
 

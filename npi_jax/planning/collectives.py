@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 _KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all|collective-permute|collective-broadcast"
 # An operation that begins is counted, its "-done" is not.
-_CALL = re.compile(rf"= (?P<result>.*?) (?P<kind>{_KINDS})(?:-start)?\(")
+_CALL = re.compile(rf"= (?P<result>.*?) (?P<kind>{_KINDS})(?P<start>-start)?\(")
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[\d,{} ]*\})\}")
 _IOTA = re.compile(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _ARRAY = re.compile(r"\b(pred|bf|[fsu])(\d*)\w*\[([\d,]*)\]")
@@ -47,7 +47,7 @@ def collectives(text: str, mesh: Mesh) -> list[Collective]:
                 for axis, name in enumerate(mesh.axis_names)
                 if any(len(set(np.unravel_index(group, mesh.devices.shape)[axis].tolist())) > 1 for group in groups)
             )
-            found.append(Collective(match["kind"], axes, _bytes(match["result"])))
+            found.append(Collective(match["kind"], axes, _bytes(match["result"], match["kind"], bool(match["start"]))))
     return found
 
 
@@ -63,9 +63,14 @@ def _groups(line: str, n_devices: int) -> Sequence[np.ndarray]:
     raise ValueError(f"which devices take part is not said in a known form: {line.strip()[:200]}")
 
 
-def _bytes(result: str) -> int:
+def _bytes(result: str, operation: str, began: bool) -> int:
+    arrays = _ARRAY.findall(result)
+    if began and operation in ("all-gather", "collective-permute"):
+        # Where these begin stands what goes in before what comes out, and numbers of their own after.
+        arrays = [array for array in arrays if array[2]]
+        arrays = arrays[len(arrays) // 2 :]
     total = 0
-    for kind, bits, shape in _ARRAY.findall(result):
+    for kind, bits, shape in arrays:
         size = int(np.prod([int(n) for n in shape.split(",")])) if shape else 1
         total += size * (1 if kind == "pred" else max(1, int(bits or 8) // 8))
     return total

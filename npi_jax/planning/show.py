@@ -81,7 +81,7 @@ def _exchanges(found: Sequence[Collective]) -> list[tuple[str, str]]:
     for kind, axes in dict.fromkeys((one.kind, one.axes) for one in found):
         sizes = [one.bytes for one in found if (one.kind, one.axes) == (kind, axes)]
         along = f"exchanges along {' and '.join(axes) or 'no axis'}"
-        lines.append((along, f"{len(sizes)} x {kind}, {_size(sum(sizes))} a step"))
+        lines.append((along, f"{len(sizes)} x {kind}, {_size(sum(sizes))}; in loops counted once"))
     return lines
 
 

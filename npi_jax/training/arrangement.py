@@ -44,14 +44,15 @@ class Arrangement:
         )
 
 
-def choice_file(config: Config, vocab_size: int) -> Path:
+def choice_file(config: Config) -> Path:
     """Where the choice for this model, batch and kind of device is kept."""
     device = jax.devices()[0]
     key = {
         "device": device.device_kind,
         "devices": jax.device_count(),
         "model": dataclasses.asdict(config.model),
-        "vocabulary": vocab_size,
+        "tokenizer": dataclasses.asdict(config.tokenizer),
+        "members_per_device": -(-len(config.members) // max(1, jax.device_count() // config.mesh.data)),
         "batch": [config.train.batch_size, config.train.row_length, config.train.accumulate, config.train.remat],
         "mesh": [config.mesh.data, config.mesh.fsdp],
     }
@@ -59,12 +60,11 @@ def choice_file(config: Config, vocab_size: int) -> Path:
     return cache_folder(config.corpus.cache) / "bench" / f"{digest}.json"
 
 
-def arrange(config: Config, vocab_size: int, began_with: Mapping[str, Any] | None = None) -> Arrangement:
+def arrange(config: Config, began_with: Mapping[str, Any] | None = None) -> Arrangement:
     """What the configuration says, then what the run began with, then what was measured, then the default.
 
     Args:
         config: the experiment.
-        vocab_size: entries in the vocabulary.
         began_with: of a run that goes on: its manifest's ``arrangement``.
 
     Raises:
@@ -75,7 +75,7 @@ def arrange(config: Config, vocab_size: int, began_with: Mapping[str, Any] | Non
     steps = config.train.steps_per_call
     source = "config"
     if mapping == "auto" or not steps:
-        found, source = _found(choice_file(config, vocab_size), began_with)
+        found, source = _found(choice_file(config), began_with)
         mapping = found.get("mapping", "map" if platform == "cpu" else "vmap") if mapping == "auto" else mapping
         steps = steps or found.get("steps_per_call", STEPS_PER_CALL)
     return Arrangement(mapping, steps, source)

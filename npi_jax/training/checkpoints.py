@@ -51,6 +51,7 @@ class Checkpoints:
         # What Orbax logs as an error it raises too, and its warning of a manager that only reads is no news.
         logging.set_verbosity(logging.FATAL)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
+        self._reader = self._manager if jax.process_count() == 1 else _own_reader(self.directory)
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint."""
@@ -113,10 +114,10 @@ class Checkpoints:
         sharded = all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is not None for leaf in leaves)
         try:
             if sharded:
-                found = self._manager.restore(step, args=ocp.args.StandardRestore(like, strict=False))
+                found = self._reader.restore(step, args=ocp.args.StandardRestore(like, strict=False))
             else:
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-                found = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+                found = self._reader.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:
             # What comes of damage depends on where it is: Orbax raises nearly anything, even a bare Exception.
             raise self.damage(step, f"cannot be read ({_first_line(error)})") from error
@@ -156,6 +157,21 @@ class Checkpoints:
         """Wait until everything is written, and let go."""
         self.wait()
         self._manager.close()
+
+
+def _own_reader(directory: Path) -> ocp.CheckpointManager:
+    """A manager of this process alone, which waits for no other.
+
+    Damage may lie in the share of one process; the others would wait for it for ever.
+    """
+    own = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"reader{own}"
+    )
+    options = ocp.CheckpointManagerOptions(
+        read_only=True, create=False, save_interval_steps=0, multiprocessing_options=alone
+    )
+    return ocp.CheckpointManager(directory, options=options)
 
 
 def _first_line(error: Exception) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt
 
 from npi_jax.models import LanguageModel, Model
+from npi_jax.training.checksum import member_checksum
 
 NAME = "data"
 WHOLE = -1
@@ -74,11 +75,31 @@ class DataAxis:
 
         return jax.tree.map(gather, shares, self.axes(shapes))
 
+    def checksum(self, shares: Any, shapes: Any) -> UInt[Array, " words"]:
+        """The member's checksum (`npi_jax.training.checksum`) from every device's share; nothing is put together."""
+        axes = jax.tree.leaves(self.axes(shapes))
+        if all(axis == WHOLE for axis in axes):
+            return member_checksum(shares)
+        leaves = jax.tree.leaves(shares)
+        number = jax.lax.axis_index(NAME)
+        offsets = [
+            tuple(number * leaf.shape[axis] if axis == split else 0 for axis in range(leaf.ndim))
+            for leaf, split in zip(leaves, axes, strict=True)
+        ]
+        # What every device has whole is counted once.
+        counted = [
+            leaf if split != WHOLE else jnp.where(number == 0, leaf, jnp.zeros_like(leaf))
+            for leaf, split in zip(leaves, axes, strict=True)
+        ]
+        structure = jax.tree.structure(shares)
+        return jax.lax.psum(member_checksum(jax.tree.unflatten(structure, counted), offsets, shapes), NAME)
+
     def whole_params(self, shares: Any) -> Any:
         """A member's parameters put together, matrices in the model's dtype of products.
 
-        Its derivative hands every device the sum over devices of the gradient of its share. Matrices are cast
-        before they travel, which halves the traffic; embeddings are no operands of products alone and stay.
+        Its derivative hands every device the sum over devices of the gradient of its share. Matrices are cast before
+        they travel, which halves the traffic, that of their gradients too; embeddings are no operands of products
+        alone and stay.
         """
         if not self.split or self.size == 1:
             return shares

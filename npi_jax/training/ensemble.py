@@ -16,7 +16,6 @@ from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
-from npi_jax.training.checksum import member_checksum
 from npi_jax.training.data_axis import DataAxis
 from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
@@ -65,7 +64,7 @@ class Ensemble:
             update_first=True,
         )
         self.valid_call = self._of_params(make_valid_call(model, config.train, eos))
-        self._checksum_call = self._of_state(lambda state, _: member_checksum(state))
+        self._checksum_call = self._mapped(lambda shares: self.data.checksum(shares, self.shapes), [self.specs])
         self.seeds = np.array([m.seed for m in self._padded], np.uint32)
         self.hyper = HyperParameters(
             *(np.array([getattr(m, field) for m in self._padded], np.float32) for field in HyperParameters._fields)
@@ -125,7 +124,7 @@ class Ensemble:
         jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
         jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
         jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
-        jobs += [(self._checksum_call, (state, np.int32(0)))]
+        jobs += [(self._checksum_call, (state,))]
         with ThreadPoolExecutor() as threads:
             compiled = iter(list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs)))
         self.train_call, self.valid_call = next(compiled), next(compiled)
@@ -199,7 +198,7 @@ class Ensemble:
 
     def checksums(self, state: MemberState) -> UInt[np.ndarray, "members words"]:
         """Of every member's state: the same on all devices that it may lie on."""
-        found: np.ndarray = self.fetch(self._checksum_call(state, np.int32(0)))
+        found: np.ndarray = self.fetch(self._checksum_call(state))
         return found
 
     def fetch(self, tree: Any) -> Any:

@@ -147,8 +147,7 @@ class Trainer:
         """The latest checkpoint all of whose tables are there, or the beginning."""
         failure: UserError | None = None
         before: int | None = None
-        # File systems show new files to different machines at different times: one process looks.
-        while step := of_first(self._last_whole_step(checkpoints, before)):
+        while step := self._last_whole_step(checkpoints, before):
             try:
                 with together(f"read the checkpoint of step {step}"):
                     state = checkpoints.restore(step, self.ensemble.state_shapes)
@@ -157,6 +156,8 @@ class Trainer:
                     checkpoints.verify(step, found)
             except (CheckpointError, OtherProcessError) as error:
                 self.display.say(f"{error}; trying the one before")
+                # In all processes, so that all write it anew.
+                checkpoints.damage(step, "is damaged")
                 failure, before = error, step
             else:
                 self.display.say(f"resuming at step {step}")
@@ -168,11 +169,28 @@ class Trainer:
         return 0, self.ensemble.init()
 
     def _last_whole_step(self, checkpoints: Checkpoints, before: int | None) -> int:
-        """The latest checkpoint (before a step, if given) all of whose tables are there; 0 if there is none."""
+        """The latest checkpoint (before a step, if given) all of whose tables are whole; 0 if there is none.
+
+        Raises:
+            RunError: if there are checkpoints, and none has all the tables before it.
+        """
         folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
-        written = set.intersection(*(set(self.run.whole_steps(folder)) for folder in folders))
-        steps = [step for step in checkpoints.steps() if before is None or step < before]
-        return max((step for step in steps if all(e in written for e in self.schedule if e <= step)), default=0)
+        found = 0
+        # File systems show new files to different machines at different times: one process looks.
+        with together("look for checkpoints"):
+            if is_first():
+                written = set.intersection(*(set(self.run.whole_steps(folder)) for folder in folders))
+                steps = [step for step in checkpoints.steps() if before is None or step < before]
+                missing = {step: [e for e in self.schedule if e <= step and e not in written] for step in steps}
+                found = max((step for step in steps if not missing[step]), default=0)
+                if steps and not found and before is None:
+                    lost = missing[steps[0]]
+                    raise RunError(
+                        f"{self.run.path}: in {', '.join(folders)} tables are missing or damaged (of the steps "
+                        f"{', '.join(map(str, lost))}), so that no checkpoint can be gone on from. Bring them back, or "
+                        f"remove {checkpoints.directory} to begin anew"
+                    )
+        return of_first(found)
 
     def _loop(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         late: tuple[int, Progress] | None = None
@@ -207,14 +225,18 @@ class Trainer:
         if late is not None:
             self._show(*late)
             self.seconds.train += time.monotonic() - self._since
-        checkpoints.save(step, state, self.ensemble.checksums(state))
-        checkpoints.wait()
+        checksums = self.ensemble.checksums(state)
+        with together("save the state"):
+            checkpoints.save(step, state, checksums)
+            checkpoints.wait()
         raise Stopped(step)
 
     def _save(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         started = time.monotonic()
         if step % self._save_every == 0 or step == self.config.train.steps:
-            checkpoints.save(step, state, self.ensemble.checksums(state))
+            checksums = self.ensemble.checksums(state)
+            with together(f"save the checkpoint of step {step}"):
+                checkpoints.save(step, state, checksums)
         self.seconds.save += time.monotonic() - started
 
     @property
@@ -240,7 +262,9 @@ class Trainer:
         valid_loss, scores = self.ensemble.fetch(pending)
         metrics = metrics_table(step, progress and self.ensemble.fetch(progress), valid_loss)
         scored = time.monotonic()
+        self._watchdog.beat()
         gradients = self._compare_gradients(step, state)
+        self._watchdog.beat()
         with together(f"write the tables of step {step}"):
             if is_first():
                 self._check_directory()

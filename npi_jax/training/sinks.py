@@ -39,10 +39,13 @@ class JsonLines:
 
     def write(self, step: int, values: Values) -> None:
         """Add a line: step, time (seconds since 1970), values."""
-        with self._path.open("a", encoding="utf-8") as file:
-            # JSON has no word for what is not a number, such as the loss of a member that diverged.
-            finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
-            file.write(json.dumps({"step": step, "time": time.time(), **finite}) + "\n")
+        # JSON has no word for what is not a number, such as the loss of a member that diverged.
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **finite}) + "\n")
+        except OSError as error:
+            raise UserError(f"{self._path}: cannot be written ({error.strerror or error})") from error
 
     def close(self) -> None:
         """Nothing is open."""
@@ -101,6 +104,16 @@ def open_sinks(folder: Path, names: Sequence[SinkName], project: str, config: Ma
         "wandb": lambda: WeightsAndBiases(folder, project, config),
     }
     return [JsonLines(folder / "log.jsonl"), *(make[name]() for name in names)]
+
+
+def check_sinks(names: Sequence[SinkName]) -> None:
+    """Refuse sinks that are not installed, before work starts.
+
+    Raises:
+        UserError: with the command that installs it.
+    """
+    for name in names:
+        _module({"tensorboard": "tensorboardX", "wandb": "wandb"}[name], name)
 
 
 def _module(name: str, extra: str) -> ModuleType:

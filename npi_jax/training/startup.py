@@ -29,6 +29,9 @@ How = Literal["alone", "NPI", "Slurm", "Open MPI", "GKE", "TPU VM"]
 _OWN = ("NPI_COORDINATOR", "NPI_NUM_PROCESSES", "NPI_PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+GOOGLE, NETWORK_CARD = "0x1ae0", "0x0042"
+"""PCI numbers: of the vendor, and of its virtual network card."""
+
 START_TIMEOUT = 300
 HEARTBEAT_TIMEOUT = 60
 """Seconds after which a process that says nothing is taken for dead, and the others end."""
@@ -71,11 +74,12 @@ def detect_launch(environ: Mapping[str, str], *, is_tpu_vm: bool = False) -> Lau
     """
     if given := [name for name in _OWN if environ.get(name)]:
         return _own(environ, given)
-    if "SLURM_JOB_ID" in environ and (slurm := _slurm(environ)):
-        return slurm
+    # Before Slurm: mpirun within a Slurm job leaves that job's variables to its processes.
     if (size := _whole(environ, "OMPI_COMM_WORLD_SIZE", 1)) > 1:
         local = _whole(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
         return Launch("Open MPI", size, _whole(environ, "OMPI_COMM_WORLD_RANK", 0), on_this_host=local)
+    if "SLURM_JOB_ID" in environ and (slurm := _slurm(environ)):
+        return slurm
     hosts = [host for host in environ.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
     slices = _whole(environ, "MEGASCALE_NUM_SLICES", 1)
     if len(hosts) * slices > 1:
@@ -139,7 +143,12 @@ def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
 
 def has_tpu_chips() -> bool:
     """Whether TPU chips are attached to this machine, as on a TPU VM."""
-    return any(Path("/dev").glob("accel[0-9]*")) or any(Path("/dev/vfio").glob("[0-9]*"))
+    if not any(Path("/dev").glob("accel[0-9]*")) and not any(Path("/dev/vfio").glob("[0-9]*")):
+        return False
+    # Other devices are passed through in the same way; Google's own are chips, and network cards.
+    found = Path("/sys/bus/pci/devices").glob("*/vendor")
+    google = (path.parent / "device" for path in found if path.read_text().strip() == GOOGLE)
+    return any(path.read_text().strip() != NETWORK_CARD for path in google)
 
 
 def this_launch() -> Launch:
@@ -185,7 +194,10 @@ def join(launch: Launch, say: Callable[[str], None]) -> None:
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
-        raise StartError(f"{name} on {here}: {_remedy(launch, seconds)}\n  JAX says: {_first_line(error)}") from error
+        raise StartError(
+            f"{name} on {here}: JAX could not begin: {_first_line(error)}. Another way to say which process this is: "
+            f"set {', '.join(_OWN)}"
+        ) from error
     finally:
         overdue.cancel()
     say(f"process {jax.process_index()} of {jax.process_count()} on {here}: all are here")

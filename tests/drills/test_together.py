@@ -92,6 +92,24 @@ def test_where_one_is_killed_the_other_ends_and_both_resume(config_file, uninter
     assert_same_run(uninterrupted, run_dir, VALUES)
 
 
+def test_of_a_damaged_checkpoint_both_learn_and_use_the_one_before(config_file, uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    processes = together(config_file, run_dir)
+    wait_until(processes[0], run_dir, 100)
+    processes[1].terminate()
+    for process in processes:
+        finish(process, status=42)
+    steps = sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir() if path.name.isdigit())
+    # Of one process's share: the other can read all that it needs.
+    share = run_dir / "checkpoints" / str(steps[-1]) / "default" / "ocdbt.process_1"
+    for file in (file for file in share.rglob("*") if file.is_file()):
+        file.write_bytes(file.read_bytes()[:100])
+    first, second = together(config_file, run_dir)
+    assert f"trying the one before\nresuming at step {steps[-2]}" in finish(first)
+    finish(second)
+    assert_same_run(uninterrupted, run_dir, VALUES)
+
+
 def test_one_that_does_not_come_is_named_with_what_to_do(config_file, tmp_path):
     first, second = together(config_file, tmp_path / "run", environ={"NPI_START_TIMEOUT": "8"})
     kill(second)

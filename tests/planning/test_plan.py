@@ -141,6 +141,7 @@ PROGRAM = """
   %d = f32[8]{0} collective-permute(%x), source_target_pairs={{0,3},{3,0}}
   %e = pred[] all-reduce(%p), replica_groups={}
   %f = f32[4,8]{1,0} all-reduce-done(%b)
+  %g = (f32[32]{0}, f32[128]{0}) all-gather-start(%x), replica_groups=[2,2]<=[4], dimensions={0}
 """
 
 
@@ -152,6 +153,7 @@ def test_exchanges_are_read_with_the_axes_they_run_along():
         Collective("all-gather", ("ens",), 32),
         Collective("collective-permute", ("ens", "data"), 32),
         Collective("all-reduce", ("ens", "data"), 1),
+        Collective("all-gather", ("data",), 512),
     ]
     with pytest.raises(ValueError, match="not said in a known form"):
         collectives("%a = f32[4]{0} all-reduce(%x), replica_groups=@mesh", mesh)

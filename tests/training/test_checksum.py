@@ -36,3 +36,13 @@ def test_exchanged_elements_and_leaves_are_told_apart():
 
 def test_what_is_not_a_number_is_summed_like_the_rest():
     assert checksum({"x": jnp.full(3, jnp.nan)}).any()
+
+
+def test_checksums_of_shares_add_up_to_that_of_the_whole():
+    whole = {"w": np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)}
+    shares = [
+        member_checksum({"w": whole["w"][rows, columns]}, [(rows.start, columns.start)], whole)
+        for rows in (slice(0, 2), slice(2, 6))
+        for columns in (slice(0, 5), slice(5, 8))
+    ]
+    np.testing.assert_array_equal(sum(shares), checksum(whole))

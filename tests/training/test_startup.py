@@ -67,6 +67,10 @@ def test_open_mpi_is_seen():
     assert detect_launch(environ) == Launch("Open MPI", 2, 1, None, 2)
 
 
+def test_mpirun_within_a_slurm_job_is_open_mpi():
+    assert detect_launch(SLURM | {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}).how == "Open MPI"
+
+
 def test_pods_of_tpu_slices_are_counted():
     pod = {"TPU_WORKER_HOSTNAMES": "a,b,c,d", "TPU_WORKER_ID": "2"}
     assert detect_launch(pod) == Launch("GKE", 4, 2)
