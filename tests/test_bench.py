@@ -18,6 +18,7 @@ def config(tmp_path, **changes):
     return make_config(tiny_values(corpus__cache=str(tmp_path), train__steps_per_call=0, **KNOWN, **changes))
 
 
+@pytest.mark.drill
 def test_what_was_measured_is_what_a_run_then_does(tmp_path):
     stream = io.StringIO()
     chosen = bench(config(tmp_path), Console(file=stream, width=120), 0.01)

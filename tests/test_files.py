@@ -1,6 +1,7 @@
 import polars as pl
 import pytest
 
+from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_json, write_json, write_table, write_text
 
 
@@ -13,7 +14,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
             temporary.write_text("half")
             raise OSError("no space left")
 
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match=r"file.txt: cannot be written \(no space"):
         fail()
     assert path.read_text() == "old"
     assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]

@@ -96,10 +96,10 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
     each = plan.members_per_device
     other = each - 1 if each > 1 else 2
     measured = make_plan(_with_members(plan, other), devices, memory=plan.chip.memory).bytes_in_all
-    of_one = (plan.bytes_in_all - measured) // (each - other)
+    of_one = (measured - plan.bytes_in_all) / (other - each)
     if of_one <= 0:
         return None
-    return max(0, each + (plan.chip.memory - plan.bytes_in_all) // of_one)
+    return max(0, each + int((plan.chip.memory - plan.bytes_in_all) // of_one))
 
 
 def _with_members(plan: Plan, each: int) -> Config:

@@ -105,8 +105,14 @@ FSDP = {"data": 2, "fsdp": True}
 WIDE = {"kind": "lstm", "embedding": 32, "hidden": 32, "layers": 1}
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("model", [WIDE, {**TRANSFORMER, "width": 32}], ids=["lstm", "transformer"])
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        pytest.param(WIDE, "adam", id="lstm"),
+        pytest.param(WIDE, "sgd", id="lstm-sgd", marks=pytest.mark.drill),
+        pytest.param({**TRANSFORMER, "width": 32}, "adam", id="transformer", marks=pytest.mark.drill),
+    ],
+)
 def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimizer):
     changes = {"train": NO_DROPOUT["train"] | {"optimizer": optimizer, "accumulate": 2, "clip": 0.3}, "model": model}
     whole = ensemble(prepared, **changes)
@@ -129,8 +135,15 @@ def test_a_split_member_of_nans_is_skipped_on_all_its_devices(prepared):
     assert all(np.isfinite(leaf[np.array([0, 2, 3])]).all() for leaf in jax.tree.leaves(after.params))
 
 
-@pytest.mark.parametrize("remat", ["blocks", "products"])
-@pytest.mark.parametrize("model", [WIDE, TRANSFORMER], ids=["lstm", "transformer"])
+@pytest.mark.parametrize(
+    ("model", "remat"),
+    [
+        pytest.param(TRANSFORMER, "blocks", id="transformer"),
+        pytest.param(TRANSFORMER, "products", id="transformer-products", marks=pytest.mark.drill),
+        pytest.param(WIDE, "blocks", id="lstm", marks=pytest.mark.drill),
+        pytest.param(WIDE, "products", id="lstm-products", marks=pytest.mark.drill),
+    ],
+)
 def test_what_is_computed_anew_changes_nothing_but_rounding(prepared, model, remat):
     plain = trained(ensemble(prepared, model=model))
     again = trained(ensemble(prepared, model=model, train__remat=remat))
