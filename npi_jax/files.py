@@ -1,5 +1,6 @@
 """Files that are whole or absent: everything the project writes goes through here."""
 
+import errno
 import hashlib
 import json
 import os
@@ -59,6 +60,9 @@ def read_table(path: Path) -> pl.DataFrame:
     """Read a Parquet table; a `UserError` names the file where it is not one, or is cut off."""
     try:
         return pl.read_parquet(path)
+    except FileNotFoundError as error:
+        # Polars' own names no file in the way that Python's does.
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path}: not a whole Parquet file ({_first_line(error)})") from error
 
