@@ -264,13 +264,14 @@ class Trainer:
         scored = time.monotonic()
         self._watchdog.beat()
         gradients = self._compare_gradients(step, state)
+        compared = time.monotonic()
         self._watchdog.beat()
         with together(f"write the tables of step {step}"):
             if is_first():
                 self._check_directory()
                 self._write(step, scores, metrics, gradients, valid_loss)
-        self.seconds.score += scored - started
-        self.seconds.gradients += time.monotonic() - scored
+        self.seconds.gradients += compared - scored
+        self.seconds.score += time.monotonic() - started - (compared - scored)
 
     def _check_directory(self) -> None:
         """Refuse to write to a directory that is gone: it would be made anew, with a part of the run in it."""

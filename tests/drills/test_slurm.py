@@ -130,3 +130,5 @@ def test_a_job_array_runs_a_line_each(cluster, tmp_path):
     shown(cluster, *command, script, "--list", "experiments.txt")
     until(lambda: all((tmp_path / f"run{number}" / "corpus.parquet").exists() for number in (0, 1)))
     until(lambda: not shown(cluster, "squeue", "--noheader"))
+    logs = [(tmp_path / f"job-{number}.log").read_text() for number in (0, 1)]
+    assert all("what each variant changes" in log for log in logs)

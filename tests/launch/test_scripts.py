@@ -155,7 +155,8 @@ def test_a_run_that_fails_by_itself_is_not_repeated(fakes):
 
 
 def test_failed_queued_resources_are_not_waited_for(fakes):
-    fakes(gcloud="if 'describe' in sys.argv: print('FAILED')")(TPU.format("create") + " --queued", status=2)
+    calls = fakes(gcloud="if 'describe' in sys.argv: print('FAILED')")(TPU.format("create") + " --queued", status=2)
+    assert sum("describe" in call for call in calls) == 1
 
 
 @pytest.mark.parametrize(
