@@ -1,5 +1,6 @@
 """Checkpoints of the whole ensemble, through Orbax; the only module that knows Orbax."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from npi_jax.config import CheckpointConfig
 from npi_jax.errors import UserError
 
 _CHECKSUMS = "member_checksums"
+# Orbax would delete the files of a checkpoint one by one in place; a process killed at that would leave part of one.
+_DELETED = "deleted"
 
 
 class CheckpointError(UserError):
@@ -44,13 +47,17 @@ class Checkpoints:
             read_only=read_only,
             create=not read_only,
             save_interval_steps=0 if read_only else 1,
+            todelete_subdir=None if read_only else _DELETED,
         )
         self.directory = directory.absolute()
+        self._read_only = read_only
         self._damaged: set[int] = set()
         self._saved = 0
         # What Orbax logs as an error it raises too, and its warning of a manager that only reads is no news.
         logging.set_verbosity(logging.FATAL)
         self._manager = ocp.CheckpointManager(self.directory, options=options)
+        if not read_only:
+            self._empty_deleted()
         self._reader = self._manager if jax.process_count() == 1 else _own_reader(self.directory)
 
     def steps(self) -> list[int]:
@@ -74,6 +81,8 @@ class Checkpoints:
                 self._damaged.remove(step)
             if step in self._manager.all_steps():
                 return
+            self._manager.wait_until_finished()
+            self._empty_deleted()
             about = {_CHECKSUMS: checksums.tolist()}
             self._manager.save(step, args=ocp.args.StandardSave(state), custom_metadata=about, force=True)
         except (OSError, ValueError, RuntimeError) as error:
@@ -91,6 +100,12 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except (OSError, ValueError, RuntimeError) as error:
             raise self._not_written(error) from error
+
+    def _empty_deleted(self) -> None:
+        """Free the room of checkpoints that are no longer kept; nothing may be being saved meanwhile."""
+        deleted = self.directory / _DELETED
+        if jax.process_index() == 0 and deleted.exists():
+            shutil.rmtree(deleted)
 
     def _not_written(self, error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -156,6 +171,8 @@ class Checkpoints:
     def close(self) -> None:
         """Wait until everything is written, and let go."""
         self.wait()
+        if not self._read_only:
+            self._empty_deleted()
         self._manager.close()
 
 
