@@ -1,6 +1,9 @@
-"""What all tests share: two CPU devices, no compile cache, the folder of real data."""
+"""What all tests share: two CPU devices, a compile cache of their own, the folder of real data."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +12,14 @@ import pytest
 
 # Before any backend starts: several tests compare one device with two.
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "2")))
-jax.config.update("jax_enable_compilation_cache", False)
+
+# Many tests compile the same programs. The cache begins empty and goes with the tests; workers and the processes that
+# tests start inherit the folder.
+if "TEST_COMPILE_CACHE" not in os.environ:
+    os.environ["TEST_COMPILE_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, os.environ["TEST_COMPILE_CACHE"], ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", os.environ["TEST_COMPILE_CACHE"])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
 
 
 @pytest.fixture(scope="session", autouse=True)
