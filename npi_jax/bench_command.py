@@ -17,6 +17,7 @@ from npi_jax.models import make_model
 from npi_jax.planning.plan import sizes
 from npi_jax.training.arrangement import Arrangement, choice_file, keep_choice
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.feed import ROWS
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, put
 from npi_jax.training.step import Pool
 
@@ -132,9 +133,7 @@ def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[
         for call in range(calls):
             scalars = np.int32(call * train.steps_per_call), np.int32(train.steps_per_call), np.bool_(False)
             # Rows are placed for each call, as training does.
-            state, progress = ensemble.train_call(
-                state, hyper, seeds, put(rows, mesh, ensemble.row_spec), pool, *scalars
-            )
+            state, progress = ensemble.train_call(state, hyper, seeds, put(rows, mesh, ROWS), pool, *scalars)
         jax.block_until_ready((state, progress))
         done = calls * train.steps_per_call * train.batch_size * train.row_length * n_members
         return done, time.perf_counter() - began

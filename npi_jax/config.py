@@ -262,12 +262,16 @@ class MeshConfig:
         fsdp: whether those devices also share its parameters and optimizer state, for members too large for one.
         mapping: how the members of one device are run: ``map`` in turn, ``vmap`` at once; ``auto`` for what
             ``npi-jax bench`` found, otherwise in turn on CPU and at once elsewhere.
+        rows: where training rows are: all on every ``device``, or on disk, from where each call's are read ahead of
+            it (``stream``, which needs the extra ``grain``); ``auto`` for on the devices unless they take more than a
+            quarter of one's memory. Batches are the same.
     """
 
     ens: Annotated[int, Field(ge=0)] = 0
     data: Count = 1
     fsdp: bool = False
     mapping: Literal["auto", "map", "vmap"] = "auto"
+    rows: Literal["auto", "device", "stream"] = "auto"
 
     def __post_init__(self) -> None:
         if self.fsdp and self.data == 1:

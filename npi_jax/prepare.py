@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from npi_jax.config import Config, CorpusConfig, SuiteConfig, TokenizerConfig
 from npi_jax.corpus import grammar, sources
 from npi_jax.corpus.cache import Say
 from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts, tokenizer_digest
+from npi_jax.corpus.records import RowRecords
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus
 from npi_jax.corpus.texts import DATASET, Block, annotated_block, annotated_blocks
@@ -42,6 +44,7 @@ class Prepared:
         table: what each variant changed.
         environments: how alike the environments' NPIs and words are, see `environment_table`.
         facts: for the manifest: digests, sizes, shares of unknown words, unigram perplexity.
+        records: the same rows as `pool` on disk, written when this is called first.
         folder: of the cache, with ``slots.parquet`` and ``examples.parquet``, see `StoredVariants`.
     """
 
@@ -56,6 +59,7 @@ class Prepared:
     table: pl.DataFrame
     environments: pl.DataFrame
     facts: dict[str, object]
+    records: Callable[[], RowRecords]
     folder: Path
 
 
@@ -127,6 +131,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
         variants.table,
         variants.environments,
         facts,
+        partial(pipeline.records, variants),
         variants.folder,
     )
 

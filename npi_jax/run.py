@@ -261,7 +261,7 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
 
 _NO_MATTER = (
     *("corpus.processes", "corpus.cache", "monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
-    *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping"),
+    *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping", "mesh.rows"),
     *("train.accumulate", "train.remat", "train.steps_per_call", "train.loss_chunk"),
 )
 """Fields that say how a run is made, not what is in it; some change the last digits, and the manifest says so."""

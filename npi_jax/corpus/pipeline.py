@@ -23,6 +23,7 @@ from npi_jax.corpus.edits import Editor
 from npi_jax.corpus.interventions import parse_intervention
 from npi_jax.corpus.overlap import environment_table
 from npi_jax.corpus.phenomenon import Phenomenon, load_phenomenon
+from npi_jax.corpus.records import RowRecords, write_records
 from npi_jax.corpus.rows import generator
 from npi_jax.corpus.sources import Document
 from npi_jax.corpus.store import Corpus, encode_store
@@ -168,6 +169,18 @@ class Pipeline:
             write_table(folder / "environments.parquet", overlap)
 
         return StoredVariants.open(self.cached("variants", key, make))
+
+    def records(self, variants: "StoredVariants") -> RowRecords:
+        """The rows of variants on disk, for training that does not hold them in memory.
+
+        Raises:
+            UserError: if Grain, which reads them, is not installed.
+        """
+
+        def make(folder: Path) -> None:
+            write_records(folder, variants.pool, lambda stretches: self.track(stretches, "writing rows for reading"))
+
+        return RowRecords(self.cached("records", {"variants": variants.folder.name}, make))
 
 
 _LARGE = 16 << 20  # bytes of text

@@ -22,6 +22,7 @@ from npi_jax.training.arrangement import STEPS_PER_CALL
 from npi_jax.training.checkpoints import scheduled_steps
 from npi_jax.training.chips import Chip, chip_of
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.feed import ROWS, is_streamed, pool_spec
 from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh
 from npi_jax.training.step import Pool
 
@@ -109,8 +110,9 @@ def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: i
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps_per_call=steps_per_call))
     model = make_model(config.model, vocabulary, remat=config.train.remat)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members), devices=devices)
-    ensemble = Ensemble(config, model, 0, mesh)
-    arguments = call_shapes(ensemble, vocabulary, rows)
+    streamed = is_streamed(config, mesh, _bytes(pool_shapes(config, vocabulary, rows)), memory)
+    ensemble = Ensemble(config, model, 0, mesh, streamed=streamed)
+    arguments = call_shapes(ensemble, vocabulary, rows, streamed=streamed)
     compiled = ensemble.train_call.lower(*arguments).compile()
     state, pool = arguments[0], arguments[4]
     scratch = compiled.memory_analysis().temp_size_in_bytes
@@ -132,7 +134,7 @@ def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: i
         bytes_per_device={
             "parameters": _device_bytes(state.params),
             "optimizer state": _device_bytes(state.opt_state),
-            "corpus rows": _device_bytes(pool),
+            "rows of a call" if streamed else "corpus rows": _device_bytes(pool),
             "scratch of a call": int(scratch),
         },
         exchanges=_allowed(collectives(compiled.as_text(), mesh)),
@@ -177,21 +179,44 @@ def sizes(config: Config) -> tuple[int, int]:
     return size, -(-tokens // config.train.row_length)
 
 
-def call_shapes(ensemble: Ensemble, vocabulary: int, rows: int) -> tuple[Any, ...]:
-    """The training call's arguments as shapes; half of the rows are taken to change in some variant."""
+def pool_shapes(config: Config, vocabulary: int, rows: int) -> Pool:
+    """All rows as shapes; half of the rows are taken to change in some variant."""
+    return _rows_of(config, vocabulary, rows if len(config.variants) == 1 else rows + rows // 2)
+
+
+def _rows_of(config: Config, vocabulary: int, *axes: int) -> Pool:
+    token = np.uint16 if vocabulary <= 1 << 16 else np.uint32
+    return Pool(
+        jax.ShapeDtypeStruct((*axes, config.train.row_length + 1), token),  # type: ignore[arg-type]
+        jax.ShapeDtypeStruct(axes, jnp.int32),  # type: ignore[arg-type]
+    )
+
+
+def call_shapes(ensemble: Ensemble, vocabulary: int, rows: int, *, streamed: bool = False) -> tuple[Any, ...]:
+    """The training call's arguments as shapes.
+
+    Args:
+        ensemble: the members.
+        vocabulary: entries in it.
+        rows: of the corpus.
+        streamed: whether the call gets its own rows in place of all.
+    """
     config, mesh = ensemble.config, ensemble.mesh
     train = config.train
     seeds, hyper = _sharded((ensemble.seeds, ensemble.hyper), mesh, MEMBERS)
     state = ensemble.state_shapes
-    pool_rows = rows if len(config.variants) == 1 else rows + rows // 2
-    token = np.uint16 if vocabulary <= 1 << 16 else np.uint32
-    pool = Pool(
-        jax.ShapeDtypeStruct((pool_rows, train.row_length + 1), token),  # type: ignore[arg-type]
-        jax.ShapeDtypeStruct((pool_rows,), jnp.int32),  # type: ignore[arg-type]
-    )
-    index = jax.ShapeDtypeStruct((ensemble.places, train.steps_per_call, train.batch_size), jnp.int32)
+    axes = ensemble.places, train.steps_per_call, train.batch_size
+    pool = _rows_of(config, vocabulary, *axes) if streamed else pool_shapes(config, vocabulary, rows)
+    index = jax.ShapeDtypeStruct(axes, jnp.int32)
     scalars = _sharded((np.int32(0), np.int32(1), np.bool_(True)), mesh, SHARED)
-    return (state, hyper, seeds, _sharded(index, mesh, ensemble.row_spec), _sharded(pool, mesh, SHARED), *scalars)
+    return (
+        state,
+        hyper,
+        seeds,
+        _sharded(index, mesh, ROWS),
+        _sharded(pool, mesh, pool_spec(streamed=streamed)),
+        *scalars,
+    )
 
 
 def _sharded(tree: Any, mesh: Mesh, spec: P) -> Any:

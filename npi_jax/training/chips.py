@@ -93,9 +93,9 @@ def chip_of(device: Any, memory: int | None = None) -> Chip | None:
     except jax.errors.JaxRuntimeError:
         # The devices of a topology are nowhere.
         stated = None
-    if known is None or stated is None:
+    if stated is None:
         return known
-    return Chip(stated, known.peak)
+    return Chip(stated, None if known is None else known.peak)
 
 
 def peak_flops(mesh: Mesh) -> float | None:

@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 from jaxtyping import UInt
 
 from npi_jax.config import Config, Member
+from npi_jax.corpus.records import RowRecords
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
 from npi_jax.training.data_axis import DataAxis
+from npi_jax.training.feed import ROWS, RowIndex, make_feed, pool_spec
 from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
 from npi_jax.training.step import (
@@ -42,13 +43,12 @@ class Ensemble:
         model: the architecture.
         eos: id of `<eos>`.
         mesh: from `make_mesh`.
+        streamed: each call is given the rows that it trains on, which come from disk (`npi_jax.training.feed`);
+            otherwise it gets their numbers, and all rows lie on the devices.
     """
 
-    row_spec = P("ens", None, "data")
-    """Sharding of row numbers [places, steps, rows]: every device along ``data`` reads its share of a batch."""
-
-    def __init__(self, config: Config, model: Model, eos: int, mesh: Mesh):
-        self.config, self.model, self.mesh = config, model, mesh
+    def __init__(self, config: Config, model: Model, eos: int, mesh: Mesh, *, streamed: bool = False):
+        self.config, self.model, self.mesh, self.streamed = config, model, mesh, streamed
         self.members = config.members
         self.size = len(self.members)
         self.places = padded_size(self.size, mesh)
@@ -59,7 +59,7 @@ class Ensemble:
         self.init_call = self._mapped(init_member(self.data, config.train), [MEMBERS], out_specs=self.specs)
         self.train_call = self._mapped(
             make_train_call(self.data, config.train, eos),
-            [self.specs, MEMBERS, MEMBERS, self.row_spec, SHARED, SHARED, SHARED, SHARED],
+            [self.specs, MEMBERS, MEMBERS, ROWS, pool_spec(streamed=streamed), SHARED, SHARED, SHARED],
             out_specs=(self.specs, MEMBERS),
             update_first=True,
         )
@@ -90,17 +90,17 @@ class Ensemble:
         self,
         variants: Sequence[Variant],
         orders: Sequence[RowOrder],
-        pool: RowPool,
+        pool: RowPool | RowRecords,
         valid: RowPool,
         scorers: Mapping[str, Scorer],
         gradients: TaskGradients | None = None,
     ) -> None:
-        """Put the data on the devices."""
+        """Put the data on the devices, but for rows that are read from disk."""
         place = {str(variant.intervention): index for index, variant in enumerate(variants)}
-        self._variants = [variants[place[member.variant]] for member in self._padded]
-        self._orders = [orders[place[member.variant]] for member in self._padded]
+        own = [place[member.variant] for member in self._padded]
+        index = RowIndex(self.config.train, self._padded, [variants[at] for at in own], [orders[at] for at in own])
+        self.feed = make_feed(index, self.mesh, pool)
         self._seeds, self._hyper = put((self.seeds, self.hyper), self.mesh, MEMBERS)
-        self._pool = put(Pool(pool.tokens, pool.used), self.mesh, SHARED)
         self._valid = put(_chunks(valid), self.mesh, SHARED)
         self._scorers = {
             name: (self._of_params(scorer.apply), put(scorer.arrays, self.mesh, SHARED))
@@ -120,7 +120,7 @@ class Ensemble:
     def compile(self, state: MemberState) -> None:
         """Compile every call for states like `state`, side by side; later calls only run."""
         scalars = (np.int32(0), np.int32(1), np.bool_(True))
-        train_arguments = (state, self._hyper, self._seeds, self._placed_rows(0, 0), self._pool, *scalars)
+        train_arguments = (state, self._hyper, self._seeds, *self.feed.take((0, 0)), *scalars)
         jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
         jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
         jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
@@ -132,39 +132,13 @@ class Ensemble:
         self._gradients = {when: (next(compiled), arrays) for when, (_, arrays) in self._gradients.items()}
         self._checksum_call = next(compiled)
 
-    def rows(self, first_step: int, n_steps: int, places: slice = slice(None)) -> np.ndarray:
-        """Pool rows int32 [places, steps_per_call, batch] of the next steps; what lies beyond them is 0."""
-        train = self.config.train
-        chosen = range(self.places)[places]
-        rows = np.zeros((len(chosen), train.steps_per_call, train.batch_size), np.int32)
-        for row, place in enumerate(chosen):
-            spec, variant, order = self._padded[place], self._variants[place], self._orders[place]
-            for index in range(n_steps):
-                rows[row, index] = variant.batch(order, spec.seed, first_step + index)
-        return rows
-
-    def _placed_rows(self, first_step: int, n_steps: int) -> jax.Array:
-        """The rows on the mesh; a process looks up those of its own members alone."""
-        train, found = self.config.train, {}
-
-        def part(index: tuple[slice, ...] | None) -> np.ndarray:
-            assert index is not None
-            places = index[0]
-            key = places.start, places.stop
-            if key not in found:
-                found[key] = self.rows(first_step, n_steps, places)
-            return found[key][:, :, index[2]]
-
-        shape = (self.places, train.steps_per_call, train.batch_size)
-        return jax.make_array_from_callback(shape, NamedSharding(self.mesh, self.row_spec), part)
-
     def train(
         self, state: MemberState, first_step: int, n_steps: int, *, restart: bool
     ) -> tuple[MemberState, Progress]:
         """Start `n_steps` steps of all members (at most `steps_per_call`); does not wait for them."""
-        rows = self._placed_rows(first_step, n_steps)
+        rows, pool = self.feed.take((first_step, n_steps))
         scalars = (np.int32(first_step), np.int32(n_steps), np.bool_(restart))
-        state, progress = self.train_call(state, self._hyper, self._seeds, rows, self._pool, *scalars)
+        state, progress = self.train_call(state, self._hyper, self._seeds, rows, pool, *scalars)
         # Exchanged at once, not when it is read: by then the next call would stand before it.
         return state, everywhere(progress)
 

@@ -1,5 +1,6 @@
 """The training loop: calls, checkpoints, scores, resuming and stopping."""
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled
 from npi_jax.training.chips import peak_flops
 from npi_jax.training.display import Display
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.feed import Call, is_streamed
 from npi_jax.training.mesh import make_mesh
 from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
 from npi_jax.training.profiler import Profiler
@@ -80,11 +82,14 @@ class Trainer:
         self.model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
         self.scorers = self._make_scorers()
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
-        self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh)
+        pool = prepared.pool
+        # Of what a device has free, each process may see something else.
+        streamed = bool(of_first(is_streamed(config, mesh, pool.tokens.nbytes + pool.used.nbytes)))
+        self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh, streamed=streamed)
         self.gradients = make_task_gradients(config, prepared, self.model)
-        self.ensemble.load(
-            prepared.variants, prepared.orders, prepared.pool, prepared.valid, self.scorers, self.gradients
-        )
+        with together("open the training rows"):
+            rows = prepared.records() if streamed else pool
+        self.ensemble.load(prepared.variants, prepared.orders, rows, prepared.valid, self.scorers, self.gradients)
         self._tables = ScoreTables(self.scorers, self.ensemble.size)
         every = config.score.every
         self.schedule = scheduled_steps(config.train.steps, every)
@@ -192,11 +197,22 @@ class Trainer:
                     )
         return of_first(found)
 
+    def _calls(self, step: int) -> list[Call]:
+        """The calls from a step to the end: none runs over a checkpoint."""
+        ends = [scheduled for scheduled in self.schedule if scheduled > step]
+        most = self.config.train.steps_per_call
+        return [
+            (first, min(most, end - first))
+            for start, end in itertools.pairwise([step, *ends])
+            for first in range(start, end, most)
+        ]
+
     def _loop(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         late: tuple[int, Progress] | None = None
         asked = AgreedStop(self.stop, self.ensemble.mesh)
         recorded = step in self.schedule
         self._since = time.monotonic()
+        self.ensemble.feed.expect(self._calls(step))
         for target in (scheduled for scheduled in self.schedule if scheduled > step):
             while step < target:
                 if asked():

@@ -33,10 +33,13 @@ class MemberState(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The rows on the device: tokens [rows, length + 1], and how many of a row's tokens are predicted [rows]."""
+    """The rows on the device: tokens [rows, length + 1], and how many of a row's tokens are predicted [rows].
 
-    tokens: UInt[Array | np.ndarray, "rows length_and_one"]
-    used: Int[Array | np.ndarray, " rows"]
+    Rows of one call alone have the axes of its batches in the place of ``rows``, see `npi_jax.training.feed`.
+    """
+
+    tokens: UInt[Array | np.ndarray, "*rows length_and_one"]
+    used: Int[Array | np.ndarray, "*rows"]
 
 
 class Progress(NamedTuple):
@@ -188,6 +191,8 @@ def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[.
         n_steps: Array,
         restart: Array,
     ) -> tuple[MemberState, Progress]:
+        # Rows of this call alone come as the steps' batches; numbers count them one after the other.
+        pool = Pool(pool.tokens.reshape(-1, pool.tokens.shape[-1]), pool.used.reshape(-1))
         state = state._replace(
             loss_sum=jnp.where(restart, 0.0, state.loss_sum), loss_steps=jnp.where(restart, 0.0, state.loss_steps)
         )

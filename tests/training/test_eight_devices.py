@@ -24,7 +24,7 @@ def prepared():
     return prepare(make_config(tiny_values()), lambda line: None)
 
 
-def trained(prepared, ens: int, data: int, model, **changes):
+def trained(prepared, ens: int, data: int, model, *, streamed: bool = False, **changes):
     mesh = {"ens": ens, "data": data, "fsdp": data > 1}
     config = make_config(tiny_values(mesh=mesh, model=model, train=TRAIN | changes))
     made = Ensemble(
@@ -32,8 +32,10 @@ def trained(prepared, ens: int, data: int, model, **changes):
         make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat),
         prepared.tokenizer.eos,
         make_mesh(ens, data, n_members=4),
+        streamed=streamed,
     )
-    made.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, {})
+    rows = prepared.records() if streamed else prepared.pool
+    made.load(prepared.variants, prepared.orders, rows, prepared.valid, {})
     state, progress = made.train(made.init(), 0, 5, restart=True)
     return made, state, progress
 
@@ -64,3 +66,13 @@ def test_nothing_passes_between_members(model):
     plan = make_plan(make_config(tiny_values(mesh=mesh, model=model, train=TRAIN)))
     assert plan.exchanges
     assert {one.axes for one in plan.exchanges} == {("data",)}
+
+
+def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared):
+    _, held, _ = trained(prepared, 2, 4, LSTM)
+    streaming, streamed, _ = trained(prepared, 2, 4, LSTM, streamed=True)
+    for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(streamed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # A device is given its share of its members' batches, and nothing else.
+    _, pool = streaming.feed.take((0, 5))
+    assert {shard.data.shape for shard in pool.tokens.addressable_shards} == {(2, 5, 2, TRAIN["row_length"] + 1)}

@@ -23,14 +23,17 @@ def prepared() -> Prepared:
     return prepare(make_config(tiny_values(variants=variants)), lambda line: None)
 
 
-def ensemble(prepared: Prepared, *, ens: int = 1, data: int = 1, members=None, **changes) -> Ensemble:
+def ensemble(
+    prepared: Prepared, *, ens: int = 1, data: int = 1, members=None, streamed: bool = False, **changes
+) -> Ensemble:
     config = make_config(tiny_values(**{"train__dropout": (0.2,), "train__steps_per_call": STEPS} | changes))
     model = make_model(config.model, prepared.tokenizer.vocab_size)
     mesh = make_mesh(ens, data, n_members=len(config.members))
-    made = Ensemble(config, model, prepared.tokenizer.eos, mesh)
+    made = Ensemble(config, model, prepared.tokenizer.eos, mesh, streamed=streamed)
     if members is not None:
         made = reordered(made, members)
-    made.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, {})
+    rows = prepared.records() if streamed else prepared.pool
+    made.load(prepared.variants, prepared.orders, rows, prepared.valid, {})
     return made
 
 
@@ -193,7 +196,7 @@ def test_an_uneven_ensemble_is_padded_and_the_padding_never_shows(prepared):
 
 def test_same_seed_members_see_the_same_rows_outside_changed_slots(prepared):
     made = ensemble(prepared, variants=("full", "no_npi"), seeds=(0, 1))
-    rows = made.rows(0, STEPS)
+    rows = np.asarray(made.feed.take((0, STEPS))[0])
     assert not (rows[0] == rows[1]).all()
     tokens = prepared.pool.tokens
     full, none = tokens[rows[0]], tokens[rows[2]]
@@ -202,6 +205,32 @@ def test_same_seed_members_see_the_same_rows_outside_changed_slots(prepared):
     changed = (full != none).any(axis=-1)
     assert 0 < changed.mean() < 1
     assert (rows[0] == rows[2])[~changed].all()
+
+
+@pytest.mark.parametrize("devices", [{"ens": 2}, {"data": 2}], ids=str)
+@pytest.mark.parametrize("mapping", ["map", "vmap"])
+def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared, devices, mapping):
+    options = {**devices, "mesh__mapping": mapping, "variants": ("full", "no_npi"), "seeds": (0, 1)}
+    held, streamed = ensemble(prepared, **options), ensemble(prepared, streamed=True, **options)
+    calls = [(0, STEPS), (STEPS, 2), (STEPS + 2, STEPS)]
+    streamed.feed.expect(calls)
+    results = []
+    for made in (held, streamed):
+        state = made.init()
+        for first, steps in calls:
+            state, progress = made.train(state, first, steps, restart=first == 0)
+        results.append([np.asarray(leaf) for leaf in jax.tree.leaves((state, progress))])
+    assert_members_equal(*results, slice(None), slice(None))
+
+
+def test_a_call_gets_its_own_rows_whatever_was_expected(prepared):
+    """As where training goes on from another step than was read ahead."""
+    held, streamed = ensemble(prepared), ensemble(prepared, streamed=True)
+    streamed.feed.expect([(0, STEPS), (STEPS, STEPS)])
+    for call in ((STEPS, STEPS), (0, STEPS), (3, 2)):
+        numbers, pool = held.feed.take(call)
+        wanted = np.asarray(pool.tokens)[np.asarray(numbers)][:, : call[1]]
+        np.testing.assert_array_equal(np.asarray(streamed.feed.take(call)[1].tokens)[:, : call[1]], wanted)
 
 
 def test_same_seed_members_start_alike_and_differ_from_other_seeds(prepared):

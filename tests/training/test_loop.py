@@ -68,14 +68,14 @@ def test_a_run_leaves_its_tables(tmp_path, prepared):
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
 
 
-def test_stopping_anywhere_and_resuming_repeats_every_bit(tmp_path, prepared):
+def test_stopping_anywhere_and_resuming_repeats_every_bit_wherever_rows_are(tmp_path, prepared):
     train(tmp_path / "whole", prepared)
-    for times in (2, 5):
+    for times, before, after in ((2, "device", "stream"), (5, "stream", "device")):
         path = tmp_path / f"stopped{times}"
         with pytest.raises(Stopped, match="the same command goes on from there"):
-            train(path, prepared, StopAfter(times))
+            train(path, prepared, StopAfter(times), mesh__rows=before)
         assert not (path / "metrics/10.parquet").exists()
-        text = train(path, prepared)
+        text = train(path, prepared, mesh__rows=after)
         assert "resuming at step" in text
         whole, resumed = tables(tmp_path / "whole"), tables(path)
         assert whole.keys() == resumed.keys()

@@ -1,0 +1,82 @@
+"""Training that reads its rows from disk ahead of each call, against rows that are held on the devices.
+
+    python benchmarks/stream_throughput.py [--config quickstart] [--steps 200] [--rounds 7]
+
+Both train the members of a config, side by side in one process, stretch by stretch in turn; what is printed is the
+median over rounds of the ratio of tokens a second within a round. The smaller the members, the more rows a second they
+need, so the quickstart's are a hard case. Grain must be installed (`pip install npi-jax[grain]`).
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+
+from npi_jax.config import Config
+from npi_jax.experiment import set_up_jax
+from npi_jax.models import make_model
+from npi_jax.prepare import Prepared, prepare
+from npi_jax.presets import load_config
+from npi_jax.training.arrangement import arrange
+from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.mesh import make_mesh
+
+
+def runner(config: Config, prepared: Prepared, *, streamed: bool) -> Callable[[int], float]:
+    """A function that trains all members for so many steps and returns the seconds it took."""
+    model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
+    mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
+    ensemble = Ensemble(config, model, prepared.tokenizer.eos, mesh, streamed=streamed)
+    rows = prepared.records() if streamed else prepared.pool
+    ensemble.load(prepared.variants, prepared.orders, rows, prepared.valid, {})
+    state, step = ensemble.init(), 0
+    ensemble.compile(state)
+
+    def run(steps: int) -> float:
+        nonlocal state, step
+        most = config.train.steps_per_call
+        calls = [(first, min(most, step + steps - first)) for first in range(step, step + steps, most)]
+        start = time.perf_counter()
+        ensemble.feed.expect(calls)
+        for call in calls:
+            state, progress = ensemble.train(state, *call, restart=False)
+        jax.block_until_ready((state, progress))
+        step += steps
+        return time.perf_counter() - start
+
+    return run
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="quickstart", help="whose members are trained")
+    parser.add_argument("--steps", type=int, default=200, help="in a stretch")
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    set_up_jax()
+    config = load_config(arguments.config)
+    config = arrange(config).applied(config)
+    prepared = prepare(config, print)
+    held, streamed = (runner(config, prepared, streamed=streamed) for streamed in (False, True))
+    held(config.train.steps_per_call), streamed(config.train.steps_per_call)
+    train = config.train
+    tokens = arguments.steps * train.batch_size * train.row_length * len(config.members)
+    ratios = []
+    for number in range(arguments.rounds):
+        # The one that begins alternates.
+        order = (held, streamed) if number % 2 else (streamed, held)
+        seconds = {run: run(arguments.steps) for run in order}
+        ratios.append(seconds[held] / seconds[streamed])
+        print(f"  held {tokens / seconds[held]:,.0f} tokens/s, streamed {tokens / seconds[streamed]:,.0f} tokens/s")
+    low, high = min(ratios), max(ratios)
+    print(
+        f"{len(config.members)} members on {jax.device_count()} x {jax.devices()[0].device_kind}: streamed over held "
+        f"{statistics.median(ratios):.3f} ({low:.3f} to {high:.3f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
