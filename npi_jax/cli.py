@@ -161,6 +161,8 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--model", required=True, nargs="+", help="a run directory, or Hugging Face directories")
     score.add_argument("--steps", default="last", help="of a run: last (default), all that were kept, or 100,200")
     score.add_argument("--members", help="of a run: their numbers, as 0,3,7 (default: all)")
+    text = "run the code that a run's config.json names as its model; only for runs that you trust"
+    score.add_argument("--run-code", action="store_true", help=text)
     score.add_argument(
         "--spec", help="a preset: blimp_paper, lm_eval_v03, lm_eval_v04, babylm2025, minicons, diagnnose"
     )

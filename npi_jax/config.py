@@ -440,10 +440,11 @@ def make_config(values: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: naming every field at fault, its value, and what would be valid.
     """
+    _check_forms(values)
     values = dict(values)
     model = dict(values.get("model", {}))
     kind = model.pop("kind", "lstm")
-    if kind not in _MODELS:
+    if not isinstance(kind, str) or kind not in _MODELS:
         raise ConfigError(f"model.kind = {kind!r}: valid are {', '.join(_MODELS)}")
     train = {key: _as_tuple(key, value) for key, value in values.get("train", {}).items()}
     values |= {"train": train}
@@ -459,6 +460,27 @@ def make_config(values: Mapping[str, Any]) -> Config:
         return pydantic.TypeAdapter(Config).validate_python(values)
     except pydantic.ValidationError as error:
         raise ConfigError(explain(error, Config)) from error
+
+
+def _check_forms(values: Any) -> None:
+    """Refuse values in which what is looked at before all fields are checked is of another form."""
+    _expect(values, "a config", Mapping, "fields are")
+    for name in ("model", "train", "score"):
+        _expect(values.get(name, {}), name, Mapping, "fields are")
+    _expect(values.get("score", {}).get("suites", {}), "score.suites", Mapping, "suites by name are")
+    for name in ("variants", "seeds", "sweep"):
+        _expect(values.get(name, ()), name, list | tuple, "a list is")
+    for text in values.get("variants", ()):
+        _expect(text, "variants", str, "names of interventions are")
+    for member in values.get("sweep", ()):
+        _expect(member, "sweep", Mapping, "members with their fields are")
+        _expect(member.get("variant", ""), "sweep: variant", str, "the name of an intervention is")
+        _expect(member.get("seed", 0), "sweep: seed", int, "a number is")
+
+
+def _expect(value: Any, name: str, kind: Any, what: str) -> None:
+    if not isinstance(value, kind):
+        raise ConfigError(f"{name} = {value!r}: {what} expected")
 
 
 def _of_sweep(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -482,7 +504,8 @@ def _of_sweep(values: Mapping[str, Any]) -> dict[str, Any]:
                 f"{found[plural]}; change the sweep instead"
             )
     for name in ("learning_rate", "weight_decay", "dropout"):
-        if len(values.get("train", {}).get(name, ())) > 1:
+        given = values.get("train", {}).get(name, ())
+        if isinstance(given, list | tuple) and len(given) > 1:
             raise ConfigError(f"train.{name}: with a sweep give one value, and others to the sweep's members")
     return found
 

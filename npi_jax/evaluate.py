@@ -10,14 +10,14 @@ import numpy as np
 import polars as pl
 
 from npi_jax.analysis.curves import HYPERPARAMETERS
-from npi_jax.config import Config, make_config
+from npi_jax.config import Config, ConfigError, make_config
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
 from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import read_json
-from npi_jax.models import Model, load_hf_stack, make_model
+from npi_jax.models import CustomConfig, Model, load_hf_stack, make_model
 from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import open_run
 from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
@@ -59,7 +59,11 @@ class ModelSet:
 
 
 def open_models(
-    paths: Sequence[str | Path], *, steps: str | Sequence[int] = "last", members: Sequence[int] | None = None
+    paths: Sequence[str | Path],
+    *,
+    steps: str | Sequence[int] = "last",
+    members: Sequence[int] | None = None,
+    run_code: bool = False,
 ) -> ModelSet:
     """Open a run directory, or one or more Hugging Face directories of one architecture.
 
@@ -67,16 +71,17 @@ def open_models(
         paths: a run directory, or checkpoints that `npi_jax.models.load_hf` reads.
         steps: of a run: ``"last"``, ``"all"`` that were kept, or their numbers.
         members: of a run: their numbers; None for all.
+        run_code: of a run whose model is of somebody's own: run the file or module that its ``config.json`` names.
 
     Raises:
-        UserError: if there is no such thing, or not what was asked for.
+        UserError: if there is no such thing, or not what was asked for; or the run names code and may not run it.
     """
     if not paths:
         raise EvaluateError("no model is given; give a run directory, or Hugging Face directories")
     if _is_run(Path(paths[0])):
         if len(paths) > 1:
             raise EvaluateError(f"{paths[0]} is a run; runs are scored one at a time")
-        return _open_run(Path(paths[0]), steps, members)
+        return _open_run(Path(paths[0]), steps, members, run_code=run_code)
     if steps != "last" or members is not None:
         raise EvaluateError(f"{paths[0]} is not a run; --steps and --members choose among those of a run")
     if len({Path(path).resolve() for path in paths}) < len(paths):
@@ -114,9 +119,17 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
     return ModelSet(model, tokenizer, batches, len(paths))
 
 
-def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None) -> ModelSet:
+def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None, *, run_code: bool) -> ModelSet:
     run = open_run(path)
-    config = make_config(run.config)
+    try:
+        config = make_config(run.config)
+    except ConfigError as error:
+        raise EvaluateError(f"{path / 'config.json'}: {error}") from error
+    if isinstance(config.model, CustomConfig) and not run_code:
+        raise EvaluateError(
+            f"{path / 'config.json'}: the model is made by the code {config.model.factory!r}, which opening it would "
+            "run; if you trust it, give --run-code (in Python run_code=True)"
+        )
     tokenizer = Tokenizer.load(path / "tokenizer")
     model = make_model(config.model, tokenizer.vocab_size)
     checkpoints = Checkpoints(path / "checkpoints", config.checkpoints, read_only=True)

@@ -4,13 +4,14 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import polars as pl
+import pydantic
 
 from npi_jax.errors import UserError
 
@@ -56,6 +57,30 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
 
 
+Checked = TypeVar("Checked")
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+"""The name of a file that another file gives: it does not lead out of the folder."""
+
+
+def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
+    """Read JSON of a form, strictly.
+
+    Args:
+        path: the file.
+        validate: ``TypeAdapter(FORM).validate_json``.
+
+    Raises:
+        UserError: naming the file, and the field that is of another form.
+    """
+    try:
+        return validate(path.read_bytes(), strict=True)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise UserError(f"{path}: {f'{place}: ' if place else ''}{fault['msg']}") from error
+
+
 def read_table(path: Path) -> pl.DataFrame:
     """Read a Parquet table; a `UserError` names the file where it is not one, or is cut off."""
     try:
@@ -63,7 +88,7 @@ def read_table(path: Path) -> pl.DataFrame:
     except FileNotFoundError as error:
         # Polars' own names no file in the way that Python's does.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise UserError(f"{path}: not a whole Parquet file ({_first_line(error)})") from error
 
 
@@ -85,5 +110,5 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

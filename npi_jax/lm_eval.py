@@ -33,6 +33,7 @@ class NpiJaxLM(TemplateLM):
 
     Args:
         run, member, step: a run directory, the member's number, and the step of a checkpoint (the last one).
+        run_code: run the code that a run names as its model, if it names some.
         pretrained: instead of a run, a Hugging Face directory.
         max_length: most tokens that the model sees at once.
         batch_size, device, max_batch_size: taken from the harness and not used; rows are packed.
@@ -46,6 +47,7 @@ class NpiJaxLM(TemplateLM):
         member: int = 0,
         step: int | None = None,
         pretrained: str | None = None,
+        run_code: bool = False,
         max_length: int | None = None,
         batch_size: Any = None,  # noqa: ARG002
         device: Any = None,  # noqa: ARG002
@@ -55,7 +57,8 @@ class NpiJaxLM(TemplateLM):
         if (run is None) == (pretrained is None):
             raise EvaluateError("give either run=DIR or pretrained=DIR in --model_args")
         if run is not None:
-            models = open_models([run], steps="last" if step is None else [int(step)], members=[int(member)])
+            steps: str | list[int] = "last" if step is None else [int(step)]
+            models = open_models([run], steps=steps, members=[int(member)], run_code=run_code)
         else:
             models = open_models([str(pretrained)])
         (stack, _), *_ = models.batches()

@@ -70,11 +70,14 @@ from typing import Any
 
 import filelock
 import polars as pl
+import pydantic
 
 from npi_jax.errors import UserError
-from npi_jax.files import file_digest, read_json, read_table, write_json
+from npi_jax.files import file_digest, read_checked, read_json, read_table, write_json
 
 _SUMS = "checksums.json"
+_VALUES = pydantic.TypeAdapter(dict[str, Any]).validate_json
+_SUMS_FORM = pydantic.TypeAdapter(dict[str, str]).validate_json
 _NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
 _OF_GRADIENTS = (
     *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
@@ -96,15 +99,13 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration as plain values."""
-        values: dict[str, Any] = read_json(self.path / "config.json")
-        return values
+        return read_checked(self.path / "config.json", _VALUES)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What ran, as far as it has run."""
         path = self.path / "manifest.json"
-        values: dict[str, Any] = read_json(path) if path.exists() else {}
-        return values
+        return read_checked(path, _VALUES) if path.exists() else {}
 
     def update_manifest(self, **values: Any) -> None:
         """Put values into the manifest."""
@@ -179,8 +180,7 @@ class Run:
 
     def _sums(self, folder: str) -> dict[str, str]:
         path = self.path / folder / _SUMS
-        sums: dict[str, str] = read_json(path) if path.exists() else {}
-        return sums
+        return read_checked(path, _SUMS_FORM) if path.exists() else {}
 
     def check_written(self, path: Path) -> None:
         """Refuse a step's file that is damaged.

@@ -42,7 +42,10 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     if out.suffix not in (".parquet", ".csv"):
         raise EvaluateError(f"--out {out}: the name must end in .parquet or .csv")
     models = open_models(
-        arguments.model, steps=_steps(arguments.steps), members=_numbers(arguments.members, "--members")
+        arguments.model,
+        steps=_steps(arguments.steps),
+        members=_numbers(arguments.members, "--members"),
+        run_code=arguments.run_code,
     )
     suite = open_suite(arguments.suite, arguments.path, models, limit=arguments.limit)
     spec = make_spec(arguments.spec, arguments.set, default_spec(suite, models))
@@ -195,6 +198,7 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
 def export(arguments: argparse.Namespace, console: Console) -> None:
     """Write one member of a run as a Hugging Face directory."""
     steps: str | list[int] = "last" if arguments.step is None else [arguments.step]
+    # A model of one's own is in no form that transformers knows: there is never code to run.
     models = open_models([arguments.run], steps=steps, members=[arguments.member])
     exportable(models.model)
     files = {} if arguments.no_tokenizer else hf_tokenizer_files(models.tokenizer)

@@ -1,6 +1,8 @@
 """Dot products of gradients as training wrote them: one file a checkpoint, checked when it is read."""
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,12 +151,19 @@ def load_grams(path: Path) -> Grams:
     )
 
 
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, NotImplementedError, RuntimeError, MemoryError),
+    *(OverflowError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What NumPy and the modules below it raise where a file is damaged, by where the damage is."""
+
+
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         # numpy leaves a file open that it opened itself and could not read.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path}: not a file of gradient products ({error})") from error
     for name in _REQUIRED:
         if name not in arrays:

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+from pydantic import Field, TypeAdapter
 
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, write_json
+from npi_jax.files import Name, read_checked, write_json
 
 _INDEX = "columns.json"
 
@@ -65,6 +67,19 @@ class ColumnWriter:
         self.abandon()
 
 
+@dataclass(frozen=True)
+class _Column:
+    dtype: str
+    length: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Index:
+    columns: dict[Name, _Column]
+    facts: dict[str, Any]
+
+
 class Columns(Mapping[str, np.ndarray]):
     """The arrays of a folder, mapped into memory for reading.
 
@@ -80,16 +95,19 @@ class Columns(Mapping[str, np.ndarray]):
         self.folder, self.whole = folder, whole or folder
         if not (folder / _INDEX).is_file():
             raise _damaged(folder / _INDEX, "missing", self.whole)
-        index = read_json(folder / _INDEX)
-        self.facts: dict[str, Any] = index["facts"]
-        self.digests: dict[str, str] = {name: entry["sha256"] for name, entry in index["columns"].items()}
-        self._arrays = {
-            name: _map(folder / f"{name}.bin", entry, self.whole) for name, entry in index["columns"].items()
-        }
+        index = read_checked(folder / _INDEX, TypeAdapter(_Index).validate_json)
+        self.facts = index.facts
+        self.digests = {name: entry.sha256 for name, entry in index.columns.items()}
+        self._arrays = {name: _map(folder / f"{name}.bin", entry, self.whole) for name, entry in index.columns.items()}
         self._verify()
 
     def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._arrays:
+            raise _damaged(self.folder / _INDEX, f"names no array {name!r}", self.whole)
         return self._arrays[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._arrays
 
     def __iter__(self) -> Any:
         return iter(self._arrays)
@@ -105,9 +123,13 @@ class Columns(Mapping[str, np.ndarray]):
                     raise _damaged(path, "its content has changed", self.whole)
 
 
-def _map(path: Path, entry: Mapping[str, Any], whole: Path) -> np.ndarray:
-    dtype, length = np.dtype(entry["dtype"]), int(entry["length"])
-    if not path.is_file() or path.stat().st_size != length * dtype.itemsize:
+def _map(path: Path, entry: _Column, whole: Path) -> np.ndarray:
+    length = entry.length
+    try:
+        dtype = np.dtype(entry.dtype)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise _damaged(path, f"no dtype is called {entry.dtype!r}", whole) from error
+    if dtype.hasobject or not path.is_file() or path.stat().st_size != length * dtype.itemsize:
         raise _damaged(path, "missing, or not of its length", whole)
     # What is empty cannot be mapped.
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)

@@ -10,11 +10,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Integer
+from pydantic import Field, TypeAdapter
 
 from npi_jax.corpus.annotate import annotator
 from npi_jax.corpus.cache import Say, cache_folder, cached
@@ -31,7 +32,7 @@ from npi_jax.corpus.texts import AnnotatedStore, Block, Text, write_blocks, writ
 from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer
 from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, variant_table
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, read_table, write_json, write_table
+from npi_jax.files import read_checked, read_table, write_json, write_table
 
 Track = Callable[[Iterable[Any], str], Iterable[Any]]
 
@@ -285,17 +286,43 @@ _PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "
 
 def _load_variants(folder: Path) -> list[Variant]:
     columns = Columns(folder / "rows", folder)
-    return [
-        Variant(
-            intervention=parse_intervention(entry["intervention"]),
-            rows=columns[f"rows_{number}"],
-            items=np.array(entry["items"]),
-            contexts=np.array(entry["contexts"]),
-            overrides={(seed, step): columns[name] for seed, step, name in entry["overrides"]},
-            **{name: entry[name] for name in _PLAIN},
-        )
-        for number, entry in enumerate(read_json(folder / "variants.json"))
-    ]
+    path = folder / "variants.json"
+    entries = read_checked(path, TypeAdapter(Annotated[list[_Entry], Field(min_length=1)]).validate_json)
+    try:
+        return [
+            Variant(
+                intervention=parse_intervention(entry.intervention),
+                rows=columns[f"rows_{number}"],
+                items=np.array(entry.items, np.int64),
+                contexts=np.array(entry.contexts, np.int64),
+                overrides={(seed, step): columns[name] for seed, step, name in entry.overrides},
+                **{name: getattr(entry, name) for name in _PLAIN},
+            )
+            for number, entry in enumerate(entries)
+        ]
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete the folder {folder}, and it is made anew") from error
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A variant in ``variants.json``."""
+
+    intervention: str
+    overrides: list[tuple[int, int, str]]
+    removed: int
+    unmatched: int
+    sentences: int
+    tokens: int
+    edited: int
+    injected: int
+    unreplaced: dict[str, int]
+    items: list[int]
+    contexts: list[int]
+
+    def __post_init__(self) -> None:
+        if len(self.items) != len(self.contexts):
+            raise ValueError(f"{len(self.items)} counts of items and {len(self.contexts)} of contexts")
 
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:

@@ -2,15 +2,17 @@
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Integer
+from pydantic import Field, TypeAdapter
 
 from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, write_json
+from npi_jax.files import Name, read_checked, write_json
 
 ROWS_PER_FILE = 1 << 22
 AHEAD = 2
@@ -65,6 +67,14 @@ def write_records(
     write_json(folder / _INDEX, {**facts, "files": dict(zip(files, sizes, strict=True))})
 
 
+@dataclass(frozen=True)
+class _Facts:
+    rows: int
+    width: Annotated[int, Field(ge=1)]
+    dtype: Literal["<u2", "<u4"]
+    files: dict[Name, int]
+
+
 class RowRecords:
     """The rows that `write_records` has written, read as they are asked for.
 
@@ -77,17 +87,19 @@ class RowRecords:
 
     def __init__(self, folder: Path) -> None:
         grain = _grain("grain")
-        facts = read_json(folder / _INDEX)
-        for name, size in facts["files"].items():
+        facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json)
+        for name, size in facts.files.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
                 raise self._damaged(folder / name, "missing, or not of its length")
         self.folder = folder
-        self.width: int = facts["width"]
-        self.dtype = np.dtype(facts["dtype"])
+        self.width, self.dtype = facts.width, np.dtype(facts.dtype)
         self._record = _record(self.dtype, self.width)
-        self._source = grain.sources.ArrayRecordDataSource([str(folder / name) for name in facts["files"]])
-        if len(self._source) != facts["rows"]:
-            raise self._damaged(folder, f"holds {len(self._source):,} rows in place of {facts['rows']:,}")
+        try:
+            self._source = grain.sources.ArrayRecordDataSource([str(folder / name) for name in facts.files])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._damaged(folder, f"cannot be opened ({_first_line(error)})") from error
+        if len(self._source) != facts.rows:
+            raise self._damaged(folder, f"holds {len(self._source):,} rows in place of {facts.rows:,}")
 
     def read(
         self, rows: Integer[np.ndarray, "*rows"]
@@ -107,7 +119,7 @@ class RowRecords:
         try:
             found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(self.folder, f"cannot be read ({str(error).splitlines()[0][:200]})") from error
+            raise self._damaged(self.folder, f"cannot be read ({_first_line(error)})") from error
         content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
         return content["tokens"], content["used"]
 
@@ -129,6 +141,10 @@ def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: in
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
     found: Iterator[Rows] = iter(grain.MapDataset.source(calls).map(read).to_iter_dataset(options))
     return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:

@@ -152,12 +152,13 @@ class Tokenizer(ABC):
         try:
             meta = json.loads(path.read_text(encoding="utf-8"))
             kind, size = meta["kind"], meta["vocab_size"]
+            lowercase = bool(meta["lowercase"]) if kind == WordTokenizer.kind else False
         except (ValueError, KeyError, TypeError) as error:
             raise TokenizerError(f"{path}: not a saved tokenizer's description: {error!r}") from error
         tokenizer: Tokenizer
         if kind == WordTokenizer.kind:
             vocabulary = path.parent / _VOCABULARY_FILE
-            tokenizer = WordTokenizer.from_file(vocabulary, lowercase=bool(meta["lowercase"]))
+            tokenizer = WordTokenizer.from_file(vocabulary, lowercase=lowercase)
         elif kind == BPETokenizer.kind:
             tokenizer = BPETokenizer.from_file(path.parent / BPE_FILE)
         else:

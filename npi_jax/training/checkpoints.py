@@ -37,6 +37,9 @@ class Checkpoints:
         directory: the run's ``checkpoints`` folder.
         config: which are kept.
         read_only: nothing is written or cleaned up, so that a run that goes on is not disturbed.
+
+    Raises:
+        CheckpointError: if the description of one is damaged.
     """
 
     def __init__(self, directory: Path, config: CheckpointConfig, *, read_only: bool = False):
@@ -55,10 +58,16 @@ class Checkpoints:
         self._saved = 0
         # What Orbax logs as an error it raises too, and its warning of a manager that only reads is no news.
         logging.set_verbosity(logging.FATAL)
-        self._manager = ocp.CheckpointManager(self.directory, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self.directory, options=options)
+            self._reader = self._manager if jax.process_count() == 1 else _own_reader(self.directory)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(
+                f"{self.directory}: the description of a checkpoint (STEP/_CHECKPOINT_METADATA) is damaged "
+                f"({_first_line(error)}). Remove the folder of that checkpoint, and the one before it is used"
+            ) from error
         if not read_only:
             self._empty_deleted()
-        self._reader = self._manager if jax.process_count() == 1 else _own_reader(self.directory)
 
     def steps(self) -> list[int]:
         """The steps of which there is a checkpoint."""
@@ -154,10 +163,14 @@ class Checkpoints:
         Raises:
             CheckpointError: naming the members that differ.
         """
-        stored = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUMS)
-        if stored is None:
+        try:
+            stored = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUMS)
+            wanted = None if stored is None else np.array(stored, np.uint32)
+        except Exception as error:
+            # As at restoring: what Orbax raises depends on where the damage is.
+            raise self.damage(step, f"has metadata that cannot be read ({_first_line(error)})") from error
+        if wanted is None:
             raise self.damage(step, "has lost the checksums of its members")
-        wanted = np.array(stored, np.uint32)
         if wanted.shape != checksums.shape:
             raise self.damage(step, f"holds {len(wanted)} members; {len(checksums)} are wanted")
         if len(differ := np.flatnonzero((wanted != checksums).any(axis=1))):
