@@ -32,7 +32,7 @@ from npi_jax.report.tables import SHORT
 from npi_jax.run import Run, RunError, claim_run
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.chips import expect_no_chips
-from npi_jax.training.devices import use_all_cpu_devices
+from npi_jax.training.devices import repeat_gpu_sums, use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
 from npi_jax.training.processes import differing, is_first, of_first, together
@@ -60,6 +60,7 @@ def set_up_jax(processes_here: int = 1) -> None:
     if not has_tpu_chips():
         expect_no_chips()
     use_all_cpu_devices(processes_here)
+    repeat_gpu_sums()
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = base / "npi_jax" / "compiled"

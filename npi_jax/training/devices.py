@@ -21,6 +21,17 @@ def use_all_cpu_devices(processes_here: int = 1) -> None:
         jax.config.update("jax_num_cpu_devices", max(1, share))
 
 
+def repeat_gpu_sums() -> None:
+    """Have XLA add up in one order on GPUs, so that a run repeats every bit; call before any computation.
+
+    Otherwise GPUs add the gradients of embeddings in whatever order they come, and two runs drift apart. What the user
+    has set (``XLA_FLAGS=--xla_gpu_deterministic_ops=false`` is faster) stays as it is; other devices are not concerned.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
 def compiler_options(platform: str) -> dict[str, bool]:
     """Options for `jax.jit(..., compiler_options=...)` of a program whose devices run members in turn.
 

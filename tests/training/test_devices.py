@@ -1,8 +1,10 @@
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npi_jax.training.devices import compiler_options
+from npi_jax.training.devices import compiler_options, repeat_gpu_sums
 
 
 def test_the_compiler_knows_the_options_and_results_stay_the_same():
@@ -17,3 +19,12 @@ def test_the_compiler_knows_the_options_and_results_stay_the_same():
 
 def test_other_platforms_are_left_alone():
     assert compiler_options("gpu") == {}
+
+
+def test_gpus_add_in_one_order_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=1")
+    repeat_gpu_sums()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_autotune_level=1 --xla_gpu_deterministic_ops=true"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=false")
+    repeat_gpu_sums()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=false"
