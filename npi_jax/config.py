@@ -264,7 +264,7 @@ class MeshConfig:
             ``npi-jax bench`` found, otherwise in turn on CPU and at once elsewhere.
         rows: where training rows are: all on every ``device``, or on disk, from where each call's are read ahead of
             it (``stream``, which needs the extra ``grain``); ``auto`` for on the devices unless they take more than a
-            quarter of one's memory. Batches are the same.
+            quarter of one's memory and Grain is installed. Batches are the same.
     """
 
     ens: Annotated[int, Field(ge=0)] = 0
@@ -469,7 +469,7 @@ def _check_forms(values: Any) -> None:
         _expect(values.get(name, {}), name, Mapping, "fields are")
     _expect(values.get("score", {}).get("suites", {}), "score.suites", Mapping, "suites by name are")
     for name in ("variants", "seeds", "sweep"):
-        _expect(values.get(name, ()), name, list | tuple, "a list is")
+        _expect(values.get(name, ()), name, list | tuple | range, "a list is")
     for text in values.get("variants", ()):
         _expect(text, "variants", str, "names of interventions are")
     for member in values.get("sweep", ()):

@@ -120,15 +120,11 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
 
 
 def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None, *, run_code: bool) -> ModelSet:
-    run = open_run(path)
-    try:
-        config = make_config(run.config)
-    except ConfigError as error:
-        raise EvaluateError(f"{path / 'config.json'}: {error}") from error
+    config = config_of(path)
     if isinstance(config.model, CustomConfig) and not run_code:
         raise EvaluateError(
             f"{path / 'config.json'}: the model is made by the code {config.model.factory!r}, which opening it would "
-            "run; if you trust it, give --run-code (in Python run_code=True)"
+            "run. If you trust it: npi-jax score --run-code, or run_code=True in Python and in --model_args"
         )
     tokenizer = Tokenizer.load(path / "tokenizer")
     model = make_model(config.model, tokenizer.vocab_size)
@@ -152,6 +148,19 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
             yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
 
     return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config)
+
+
+def config_of(path: Path) -> Config:
+    """The configuration of a run.
+
+    Raises:
+        UserError: naming the file and the field, where there is none or it is damaged.
+    """
+    run = open_run(path)
+    try:
+        return make_config(run.config)
+    except ConfigError as error:
+        raise EvaluateError(f"{path / 'config.json'}: {error}") from error
 
 
 def _verified(checkpoints: Checkpoints, step: int, like: Any) -> Any:

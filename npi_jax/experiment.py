@@ -25,6 +25,8 @@ from npi_jax.analysis.ngrams import ngram_table
 from npi_jax.analysis.tables import write_tables
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
+from npi_jax.corpus.records import check_grain
+from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
@@ -34,7 +36,7 @@ from npi_jax.training.arrangement import arrange
 from npi_jax.training.chips import expect_no_chips
 from npi_jax.training.devices import repeat_gpu_sums, use_all_cpu_devices
 from npi_jax.training.display import Display
-from npi_jax.training.loop import Trainer
+from npi_jax.training.loop import Trainer, open_rows
 from npi_jax.training.processes import differing, is_first, of_first, together
 from npi_jax.training.sinks import check_sinks
 from npi_jax.training.startup import has_tpu_chips
@@ -92,6 +94,10 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
     """
     started = time.monotonic()
     check_sinks(config.monitor.sinks)
+    if profile.stop > config.train.steps:
+        raise UserError(f"--profile {profile.start}:{profile.stop}: training has {config.train.steps} steps")
+    if config.mesh.rows == "stream":
+        check_grain()
     with claim_together(run_directory(config), config) as run:
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False)
         try:
@@ -143,7 +149,10 @@ def _wait_for(path: Path) -> None:
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
     with claim_run(run_directory(config), config.to_dict()) as run:
-        print_examples(_prepare(run, config, console), console)
+        prepared = _prepare(run, config, console)
+        if config.mesh.rows == "stream":
+            prepared.records()
+        print_examples(prepared, console)
 
 
 def report_run(run: Run, console: Console) -> None:
@@ -281,12 +290,13 @@ def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
     with together("make the 5-gram baseline"):
         if config.score.ngram and is_first() and not (run.path / "ngram.parquet").exists():
             _write_ngrams(run, config, prepared, console)
+    rows = open_rows(config, prepared)
     variants = [member.variant for member in config.members]
     # Signals are kept back only where there is a state to save.
     with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
         config = _arranged(run, config, console)
         with together("set training up"):
-            trainer = Trainer(run, config, prepared, display, stop, profile)
+            trainer = Trainer(run, config, prepared, display, stop, profile, rows)
             if is_first():
                 description = _describe(config, prepared, trainer)
                 _warn_of_changes(run, description, console)
@@ -349,6 +359,7 @@ def _check_data(run: Run, prepared: Prepared) -> None:
 
 def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
     mesh = trainer.ensemble.mesh
+    gpu = mesh.devices.flat[0].platform in ("gpu", "cuda", "rocm")
     params = jax.eval_shape(trainer.ensemble.model.init, jax.random.key(0))
     return {
         "name": config.name,
@@ -365,7 +376,8 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
             "processes": jax.process_count(),
             "fsdp": config.mesh.fsdp,
             "mapping": config.mesh.mapping,
-            "rows": "stream" if trainer.ensemble.streamed else "device",
+            # Of other devices there is nothing to say.
+            **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
             "accumulate": config.train.accumulate,
             "remat": config.train.remat,
             "members_per_device": trainer.ensemble.places // mesh.shape["ens"],
@@ -375,6 +387,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
             "parameters": int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))),
             "members": trainer.ensemble.size,
         },
+        "rows": "stream" if trainer.ensemble.streamed else "device",
         "data": prepared.facts,
         "perplexity": {"unigram": prepared.facts["unigram_perplexity"]},
         **({} if trainer.gradients is None else {"gradients": trainer.gradients.description()}),

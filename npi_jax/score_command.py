@@ -18,6 +18,7 @@ from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
 from npi_jax.evaluate import (
     EvaluateError,
     check_predictions,
+    config_of,
     default_spec,
     open_models,
     open_suite,
@@ -198,9 +199,8 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
 def export(arguments: argparse.Namespace, console: Console) -> None:
     """Write one member of a run as a Hugging Face directory."""
     steps: str | list[int] = "last" if arguments.step is None else [arguments.step]
-    # A model of one's own is in no form that transformers knows: there is never code to run.
+    exportable(config_of(Path(arguments.run)).model)
     models = open_models([arguments.run], steps=steps, members=[arguments.member])
-    exportable(models.model)
     files = {} if arguments.no_tokenizer else hf_tokenizer_files(models.tokenizer)
     (stack, names), *_ = models.batches()
     params = jax.tree.map(lambda leaf: leaf[0], stack)

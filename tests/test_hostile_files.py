@@ -361,7 +361,7 @@ def test_code_that_a_run_names_is_run_only_if_told_so(tmp_path):
     config = make_config(tiny_values(model=model))
     (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
     WordTokenizer.train(SENTENCES).save(tmp_path / "tokenizer")
-    with pytest.raises(UserError, match=r"which opening it would run; if you trust it, give --run-code"):
+    with pytest.raises(UserError, match=r"which opening it would run. If you trust it: npi-jax score --run-code"):
         open_models([tmp_path])
     assert not mark.exists()
     with pytest.raises(UserError, match="gave a model without"):

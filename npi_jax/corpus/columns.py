@@ -95,7 +95,7 @@ class Columns(Mapping[str, np.ndarray]):
         self.folder, self.whole = folder, whole or folder
         if not (folder / _INDEX).is_file():
             raise _damaged(folder / _INDEX, "missing", self.whole)
-        index = read_checked(folder / _INDEX, TypeAdapter(_Index).validate_json)
+        index = read_checked(folder / _INDEX, TypeAdapter(_Index).validate_json, advice=made_anew(self.whole))
         self.facts = index.facts
         self.digests = {name: entry.sha256 for name, entry in index.columns.items()}
         self._arrays = {name: _map(folder / f"{name}.bin", entry, self.whole) for name, entry in index.columns.items()}
@@ -135,5 +135,10 @@ def _map(path: Path, entry: _Column, whole: Path) -> np.ndarray:
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)
 
 
+def made_anew(folder: Path) -> str:
+    """What to do where a folder of the cache is damaged, for the end of a message."""
+    return f"; delete the folder {folder}, and it is made anew"
+
+
 def _damaged(path: Path, what: str, whole: Path) -> UserError:
-    return UserError(f"{path}: {what}; delete the folder {whole}, and it is made anew")
+    return UserError(f"{path}: {what}{made_anew(whole)}")

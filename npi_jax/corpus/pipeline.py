@@ -19,7 +19,7 @@ from pydantic import Field, TypeAdapter
 
 from npi_jax.corpus.annotate import annotator
 from npi_jax.corpus.cache import Say, cache_folder, cached
-from npi_jax.corpus.columns import Columns, ColumnWriter
+from npi_jax.corpus.columns import Columns, ColumnWriter, made_anew
 from npi_jax.corpus.edits import Editor
 from npi_jax.corpus.interventions import parse_intervention
 from npi_jax.corpus.overlap import environment_table
@@ -287,7 +287,8 @@ _PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "
 def _load_variants(folder: Path) -> list[Variant]:
     columns = Columns(folder / "rows", folder)
     path = folder / "variants.json"
-    entries = read_checked(path, TypeAdapter(Annotated[list[_Entry], Field(min_length=1)]).validate_json)
+    form = TypeAdapter(Annotated[list[_Entry], Field(min_length=1)])
+    entries = read_checked(path, form.validate_json, advice=made_anew(folder))
     try:
         return [
             Variant(
@@ -301,7 +302,7 @@ def _load_variants(folder: Path) -> list[Variant]:
             for number, entry in enumerate(entries)
         ]
     except (ValueError, OverflowError) as error:
-        raise UserError(f"{path}: damaged ({error}); delete the folder {folder}, and it is made anew") from error
+        raise UserError(f"{path}: damaged ({error}){made_anew(folder)}") from error
 
 
 @dataclass(frozen=True)

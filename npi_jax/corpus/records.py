@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 from pydantic import Field, TypeAdapter
 
+from npi_jax.corpus.columns import made_anew
 from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError
 from npi_jax.files import Name, read_checked, write_json
@@ -42,8 +43,25 @@ def write_records(
         rows_per_file: a multiple of `_CHUNK`.
 
     Raises:
-        UserError: if Grain is not installed.
+        UserError: if Grain is not installed, or the files cannot be written.
     """
+    check_grain()
+    try:
+        files = _write_files(folder, pool, track, rows_per_file)
+    except (OSError, RuntimeError) as error:
+        # Of a full disk ArrayRecord gives no error of the operating system.
+        raise UserError(
+            f"{folder}: rows cannot be written ({_first_line(error)}); make room, or set NPI_JAX_CACHE or corpus.cache "
+            "to another folder"
+        ) from error
+    sizes = [(folder / name).stat().st_size for name in files]
+    facts = {"rows": len(pool.used), "width": pool.tokens.shape[1], "dtype": pool.tokens.dtype.newbyteorder("<").str}
+    write_json(folder / _INDEX, {**facts, "files": dict(zip(files, sizes, strict=True))})
+
+
+def _write_files(
+    folder: Path, pool: RowPool, track: Callable[[Iterable[int]], Iterable[int]], rows_per_file: int
+) -> list[str]:
     writer_class = _grain("array_record.python.array_record_module").ArrayRecordWriter
     files: list[str] = []
     writer = None
@@ -62,9 +80,7 @@ def write_records(
             writer.write(row.tobytes())
     if writer is not None:
         writer.close()
-    sizes = [(folder / name).stat().st_size for name in files]
-    facts = {"rows": len(pool.used), "width": pool.tokens.shape[1], "dtype": pool.tokens.dtype.newbyteorder("<").str}
-    write_json(folder / _INDEX, {**facts, "files": dict(zip(files, sizes, strict=True))})
+    return files
 
 
 @dataclass(frozen=True)
@@ -87,7 +103,7 @@ class RowRecords:
 
     def __init__(self, folder: Path) -> None:
         grain = _grain("grain")
-        facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json)
+        facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json, advice=made_anew(folder))
         for name, size in facts.files.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
                 raise self._damaged(folder / name, "missing, or not of its length")
@@ -126,7 +142,7 @@ class RowRecords:
     @staticmethod
     def _damaged(path: Path, what: str) -> UserError:
         folder = path if path.is_dir() else path.parent
-        return UserError(f"{path}: {what}; delete the folder {folder}, and it is made anew")
+        return UserError(f"{path}: {what}{made_anew(folder)}")
 
 
 def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: int = AHEAD) -> Iterator[Rows]:
@@ -149,6 +165,12 @@ def _first_line(error: Exception) -> str:
 
 def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:
     return np.dtype([("used", _COUNT), ("tokens", tokens.newbyteorder("<"), (width,))])
+
+
+def check_grain() -> None:
+    """Raise a `UserError` that says how to install Grain, where it is not."""
+    _grain("grain")
+    _grain("array_record.python.array_record_module")
 
 
 def _grain(name: str) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from npi_jax.models.config import TransformerConfig
+from npi_jax.models.config import ModelConfig, TransformerConfig
 from npi_jax.models.custom import Model
 from npi_jax.models.hf_families import FAMILIES, Family, HFError, Linear, Place
 from npi_jax.models.language_model import LanguageModel, Params, make_model
@@ -375,7 +375,7 @@ def save_hf(
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise HFError(f"{directory} is there already; choose a name that is free")
-    family = exportable(model)
+    family = exportable(model.config)
     assert isinstance(model, LanguageModel)
     assert isinstance(model.config, TransformerConfig)
     tensors: Tensors = {}
@@ -417,19 +417,19 @@ def _with_limit(config: TransformerConfig) -> TransformerConfig:
     return dataclasses.replace(config, max_positions=config.max_positions or DEFAULT_POSITIONS)
 
 
-def exportable(model: Model) -> Family:
-    """The family as which a model can be written.
+def exportable(config: ModelConfig) -> Family:
+    """The family as which a model of this configuration can be written.
 
     Raises:
         HFError: if transformers has no class for it.
     """
-    if not isinstance(model, LanguageModel) or not isinstance(model.config, TransformerConfig):
-        kind = type(model.config).__name__.removesuffix("Config")
+    if not isinstance(config, TransformerConfig):
+        kind = type(config).__name__.removesuffix("Config")
         raise HFError(
             f"transformers has no class for a model of kind {kind}; only transformers can be exported. To evaluate it "
             "with the lm-evaluation-harness use npi_jax.lm_eval, to open it in Python npi_jax.open_run"
         )
-    return _family_of(model.config)
+    return _family_of(config)
 
 
 def _family_of(config: TransformerConfig) -> Family:

@@ -1,12 +1,14 @@
 """Checkpoints of the whole ensemble, through Orbax; the only module that knows Orbax."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import pydantic
 from absl import logging
 from jaxtyping import UInt
 
@@ -62,9 +64,10 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self.directory, options=options)
             self._reader = self._manager if jax.process_count() == 1 else _own_reader(self.directory)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
+            damaged = ", ".join(str(path) for path in _misdescribed(self.directory)) or str(self.directory)
             raise CheckpointError(
-                f"{self.directory}: the description of a checkpoint (STEP/_CHECKPOINT_METADATA) is damaged "
-                f"({_first_line(error)}). Remove the folder of that checkpoint, and the one before it is used"
+                f"{damaged}: the description of a checkpoint is damaged ({_first_line(error)}). Remove the folder that "
+                "it is in, and the checkpoint before it is used"
             ) from error
         if not read_only:
             self._empty_deleted()
@@ -113,8 +116,9 @@ class Checkpoints:
     def _empty_deleted(self) -> None:
         """Free the room of checkpoints that are no longer kept; nothing may be being saved meanwhile."""
         deleted = self.directory / _DELETED
-        if jax.process_index() == 0 and deleted.exists():
-            shutil.rmtree(deleted)
+        if jax.process_index() == 0:
+            # What stays, as an open file on a network file system does, goes next time.
+            shutil.rmtree(deleted, ignore_errors=True)
 
     def _not_written(self, error: Exception) -> CheckpointError:
         return CheckpointError(
@@ -202,6 +206,30 @@ def _own_reader(directory: Path) -> ocp.CheckpointManager:
         read_only=True, create=False, save_interval_steps=0, multiprocessing_options=alone
     )
     return ocp.CheckpointManager(directory, options=options)
+
+
+def _misdescribed(directory: Path) -> list[Path]:
+    """Descriptions of checkpoints that have not the form that Orbax gives them."""
+    found = []
+    for path in sorted(directory.glob("[0-9]*/_CHECKPOINT_METADATA")):
+        try:
+            _Description.validate_json(path.read_bytes(), strict=True)
+        except pydantic.ValidationError:
+            found.append(path)
+    return found
+
+
+@dataclass(frozen=True)
+class _About:
+    item_handlers: dict[str, str] | str
+    metrics: dict[str, Any]
+    performance_metrics: dict[str, float]
+    init_timestamp_nsecs: int
+    commit_timestamp_nsecs: int
+    custom_metadata: dict[str, Any]
+
+
+_Description = pydantic.TypeAdapter(_About)
 
 
 def _first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from npi_jax.config import Config, Member
 from npi_jax.corpus.records import RowRecords
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
+from npi_jax.errors import UserError
 from npi_jax.models import Model
 from npi_jax.scoring import Scorer
 from npi_jax.training.data_axis import DataAxis
@@ -45,6 +46,9 @@ class Ensemble:
         mesh: from `make_mesh`.
         streamed: each call is given the rows that it trains on, which come from disk (`npi_jax.training.feed`);
             otherwise it gets their numbers, and all rows lie on the devices.
+
+    Raises:
+        UserError: if a parameter of the model is not float32.
     """
 
     def __init__(self, config: Config, model: Model, eos: int, mesh: Mesh, *, streamed: bool = False):
@@ -55,6 +59,7 @@ class Ensemble:
         self._padded: Sequence[Member] = self.members + (self.members[-1],) * (self.places - self.size)
         self.data = DataAxis(model, mesh.shape["data"], config.mesh.fsdp)
         self.shapes = jax.eval_shape(init_member(DataAxis(model), config.train), jax.ShapeDtypeStruct((), jnp.uint32))
+        _check_parameters(self.shapes.params)
         self.specs: MemberState = self.data.specs(self.shapes)
         self.init_call = self._mapped(init_member(self.data, config.train), [MEMBERS], out_specs=self.specs)
         self.train_call = self._mapped(
@@ -178,6 +183,15 @@ class Ensemble:
     def fetch(self, tree: Any) -> Any:
         """Per-member results on the host, without the filled-up places."""
         return jax.tree.map(lambda leaf: leaf[: self.size], fetch(tree))
+
+
+def _check_parameters(params: Any) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if leaf.dtype != np.float32:
+            raise UserError(
+                f"the model's parameter {jax.tree_util.keystr(path)} is {leaf.dtype}: parameters must be float32. To "
+                "compute in another precision, convert them where they are used, as our models do (compute_dtype)"
+            )
 
 
 def _chunks(pool: RowPool) -> Pool:

@@ -1,5 +1,6 @@
 """What each training call reads: numbers of rows that lie on the devices, or rows read from disk ahead of the call."""
 
+import importlib.util
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -90,6 +91,8 @@ def pool_spec(*, streamed: bool) -> P:
 def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None = None) -> bool:
     """Whether training reads rows from disk: as ``mesh.rows`` says, or because they take much of a device's memory.
 
+    By itself only where Grain is installed.
+
     Args:
         config: the experiment.
         mesh: its devices.
@@ -106,7 +109,8 @@ def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None 
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(mesh.local_devices)
     else:
         return False
-    return pool_bytes * SHARE_OF_MEMORY > limit
+    # Who did not ask for it need not have what it takes.
+    return pool_bytes * SHARE_OF_MEMORY > limit and importlib.util.find_spec("grain") is not None
 
 
 class _OnDevices:

@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 
 from npi_jax.config import Config
+from npi_jax.corpus.records import RowRecords
+from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError
 from npi_jax.files import write_table
 from npi_jax.models import make_model
@@ -53,6 +55,20 @@ class Seconds:
     save: float = 0.0
 
 
+def open_rows(config: Config, prepared: Prepared) -> RowPool | RowRecords:
+    """The rows of training: all of them, to be put on the devices, or where they lie on disk (`mesh.rows`).
+
+    Raises:
+        UserError: if they cannot be written to disk or read.
+    """
+    mesh, pool = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members)), prepared.pool
+    # Of what a device has free, each process may see something else.
+    if not of_first(is_streamed(config, mesh, pool.tokens.nbytes + pool.used.nbytes)):
+        return pool
+    with together("open the training rows"):
+        return prepared.records()
+
+
 @dataclass
 class Trainer:
     """Trains an experiment in a run directory, from wherever it stands.
@@ -64,6 +80,7 @@ class Trainer:
         display: shows progress.
         stop: says when to save and end.
         profile: steps of which XLA's trace is written, as whole calls, to the run directory's ``profile`` folder.
+        rows: from `open_rows`; None to open them.
     """
 
     run: Run
@@ -72,6 +89,7 @@ class Trainer:
     display: Display
     stop: StopRequest
     profile: range = range(0)
+    rows: RowPool | RowRecords | None = None
     seconds: Seconds = field(default_factory=Seconds)
     _tokens: int = 0
     _shown: int = 0
@@ -82,14 +100,12 @@ class Trainer:
         self.model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
         self.scorers = self._make_scorers()
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
-        pool = prepared.pool
-        # Of what a device has free, each process may see something else.
-        streamed = bool(of_first(is_streamed(config, mesh, pool.tokens.nbytes + pool.used.nbytes)))
+        rows = open_rows(config, prepared) if self.rows is None else self.rows
+        streamed = isinstance(rows, RowRecords)
         self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh, streamed=streamed)
         self.gradients = make_task_gradients(config, prepared, self.model)
-        with together("open the training rows"):
-            rows = prepared.records() if streamed else pool
         self.ensemble.load(prepared.variants, prepared.orders, rows, prepared.valid, self.scorers, self.gradients)
+        self._mean_row = float(prepared.pool.used.mean())
         self._tables = ScoreTables(self.scorers, self.ensemble.size)
         every = config.score.every
         self.schedule = scheduled_steps(config.train.steps, every)
@@ -123,6 +139,8 @@ class Trainer:
         try:
             step, state = self._resume(checkpoints)
             self._shown = step
+            if self.profile and step > self.profile.start:
+                self.display.say(f"of the steps to trace, those before {step} were trained before")
             if step == self.config.train.steps:
                 return
             started = time.monotonic()
@@ -261,8 +279,7 @@ class Trainer:
         return self._tokens / self.seconds.train if self.seconds.train else 0.0
 
     def _tokens_per_step(self) -> int:
-        mean_row = float(self.prepared.pool.used.mean())
-        return round(self.config.train.batch_size * mean_row * self.ensemble.size)
+        return round(self.config.train.batch_size * self._mean_row * self.ensemble.size)
 
     def _show(self, step: int, progress: Progress) -> None:
         progress = self.ensemble.fetch(progress)

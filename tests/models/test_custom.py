@@ -25,6 +25,10 @@ class Bag:
     def output(self, params):
         return params["words"].T, params["bias"]
 
+class Half(Bag):
+    def init(self, key):
+        return {"words": jnp.zeros((self.vocab_size, self.width), jnp.bfloat16), "bias": jnp.zeros(self.vocab_size)}
+
 half = "not a function"
 
 def no_model(config, vocab_size):
@@ -63,6 +67,19 @@ def test_a_model_from_a_file_trains(factory, tmp_path):
     before = ensemble.fetch(ensemble.valid_loss(state))
     state, _ = ensemble.train(state, 0, 10, restart=True)
     assert (ensemble.fetch(ensemble.valid_loss(state)) < before).all()
+
+
+def test_parameters_of_another_precision_are_refused(factory):
+    from tiny import tiny_values  # noqa: PLC0415
+
+    from npi_jax.config import make_config  # noqa: PLC0415
+    from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
+    from npi_jax.training.mesh import make_mesh  # noqa: PLC0415
+
+    model = {"kind": "custom", "factory": factory("Half"), "options": {"width": 4}}
+    config = make_config(tiny_values(model=model))
+    with pytest.raises(ValueError, match=r"parameter \['words'\] is bfloat16: parameters must be float32"):
+        Ensemble(config, make_model(config.model, 7), 0, make_mesh(1, 1, n_members=4))
 
 
 @pytest.mark.parametrize(

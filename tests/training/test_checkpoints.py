@@ -127,3 +127,10 @@ def test_what_is_not_there_or_differs_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match="c/4 holds 3 members; 2 are wanted"):
         checkpoints.verify(4, checksums(STATE)[:2])
     checkpoints.close()
+
+
+def test_a_damaged_description_is_named(tmp_path):
+    saved(tmp_path / "c", 3, 4).close()
+    (tmp_path / "c" / "4" / "_CHECKPOINT_METADATA").write_text("[]")
+    with pytest.raises(CheckpointError, match=r"c/4/_CHECKPOINT_METADATA: the description of a checkpoint is damaged"):
+        Checkpoints(tmp_path / "c", CheckpointConfig())

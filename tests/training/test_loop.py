@@ -36,13 +36,13 @@ def prepared() -> Prepared:
     return prepare(make_config(tiny_values()), lambda line: None)
 
 
-def train(path, prepared: Prepared, stop: StopRequest | None = None, **changes) -> str:
+def train(path, prepared: Prepared, stop: StopRequest | None = None, profile=range(0), **changes) -> str:
     config = make_config(tiny_values(**changes))
     console = Console(file=io.StringIO(), width=120)
     with claim_run(path, config.to_dict()) as run:
         display = Display(console, config.train.steps, [member.variant for member in config.members])
         with display:
-            Trainer(run, config, prepared, display, stop or StopRequest()).train()
+            Trainer(run, config, prepared, display, stop or StopRequest(), profile).train()
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -81,6 +81,12 @@ def test_stopping_anywhere_and_resuming_repeats_every_bit_wherever_rows_are(tmp_
         assert whole.keys() == resumed.keys()
         for name in whole:
             assert whole[name].equals(resumed[name]), name
+
+
+def test_the_steps_asked_for_are_traced(tmp_path, prepared):
+    train(tmp_path, prepared, profile=range(3, 6))
+    assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
+    assert "those before 10 were trained before" in train(tmp_path, prepared, profile=range(3, 6))
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, prepared):

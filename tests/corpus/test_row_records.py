@@ -60,3 +60,16 @@ def test_without_grain_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "array_record.python.array_record_module", None)
     with pytest.raises(UserError, match=r"pip install 'npi-jax\[grain\]'"):
         write_records(tmp_path, pool(2))
+
+
+def test_a_full_disk_is_said_with_what_to_do(monkeypatch, tmp_path):
+    class Full:
+        def __init__(self, *_):
+            pass
+
+        def write(self, _):
+            raise RuntimeError("No space left on device")
+
+    monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
+    with pytest.raises(UserError, match=r"rows cannot be written \(No space left on device\); make room, or set"):
+        write_records(tmp_path, pool(2))
