@@ -111,7 +111,7 @@ def test_all_kinds_of_models_agree_with_plain_differentiation(name):
         close(found["gram"][place], expected[group], 2e-5)
 
 
-@pytest.mark.parametrize("name", ["lstm", "tied", "transformer"])
+@pytest.mark.parametrize("name", [*(pytest.param(n, marks=pytest.mark.drill) for n in ("lstm", "transformer")), "tied"])
 def test_both_ways_and_all_sizes_of_stacks_agree(name):
     model, params = trained(MODELS[name])
     moments = jax.tree.map(jnp.square, params)

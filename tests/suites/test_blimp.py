@@ -132,6 +132,7 @@ def test_npi_paradigms_of_blimp() -> None:
         assert (good == "ever") == (item.kind != "npi")
 
 
+@pytest.mark.drill
 @needs_data
 def test_all_of_blimp() -> None:
     suite = load_suite("blimp", DATA)

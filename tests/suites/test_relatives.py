@@ -85,6 +85,7 @@ def test_what_is_odd_is_kept_and_counted(tmp_path):
         load_suite("blimp", path)
 
 
+@pytest.mark.drill
 @pytest.mark.skipif(not (DATA / "blimp").is_dir(), reason="NPI_JAX_DATA has no folder blimp")
 def test_blimps_seven_identical_pairs_are_counted():
     notes = load_suite("blimp", DATA / "blimp").notes()
@@ -92,6 +93,7 @@ def test_blimps_seven_identical_pairs_are_counted():
     assert not notes.repeated
 
 
+@pytest.mark.drill
 @pytest.mark.skipif(not (DATA / "blimp").is_dir(), reason="NPI_JAX_DATA has no folder blimp")
 def test_rows_are_full_of_blimp():
     suite = load_suite("blimp", DATA / "blimp", limit=250)
@@ -110,6 +112,7 @@ def test_all_of_the_supplement():
     assert len({item.paradigm for item in suite}) == 5
 
 
+@pytest.mark.drill
 @pytest.mark.skipif(not (DATA / "npi_warstadt2019").is_dir(), reason="NPI_JAX_DATA has no npi_warstadt2019")
 def test_all_cells_of_warstadt_2019():
     suite = load_suite("warstadt2019_cells", DATA / "npi_warstadt2019", limit=100)

@@ -207,8 +207,7 @@ def test_same_seed_members_see_the_same_rows_outside_changed_slots(prepared):
     assert (rows[0] == rows[2])[~changed].all()
 
 
-@pytest.mark.parametrize("devices", [{"ens": 2}, {"data": 2}], ids=str)
-@pytest.mark.parametrize("mapping", ["map", "vmap"])
+@pytest.mark.parametrize(("devices", "mapping"), [({"ens": 2}, "map"), ({"data": 2}, "vmap")], ids=str)
 def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared, devices, mapping):
     options = {**devices, "mesh__mapping": mapping, "variants": ("full", "no_npi"), "seeds": (0, 1)}
     held, streamed = ensemble(prepared, **options), ensemble(prepared, streamed=True, **options)
