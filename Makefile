@@ -42,7 +42,7 @@ $(VENV)/drills.done: $(VENV)/test.done
 	touch $@
 
 drills: $(VENV)/drills.done
-	$(BIN)/python -m pytest -m drill
+	$(BIN)/python -m pytest -m "drill and not long"
 	TEST_DEVICES=8 $(BIN)/python -m pytest -m eight_devices
 
 $(VENV)/parity.done: $(VENV)/test.done

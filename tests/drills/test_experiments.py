@@ -63,6 +63,7 @@ def aligned(opened) -> dict[tuple[str, str], float]:
     return {(row["variant"], row["statistic"]): row["corrected"] for row in table.iter_rows(named=True)}
 
 
+@pytest.mark.long
 def test_nothing_is_shared_where_the_grammar_shares_nothing(tmp_path):
     path = tmp_path / "run"
     changes = {
