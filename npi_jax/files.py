@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pydantic
 
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, first_line
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path}: cannot be written ({_first_line(error)})") from error
+        raise UserError(f"{path}: cannot be written ({first_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -90,7 +90,7 @@ def read_table(path: Path) -> pl.DataFrame:
         # Polars' own names no file in the way that Python's does.
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise UserError(f"{path}: not a whole Parquet file ({_first_line(error)})") from error
+        raise UserError(f"{path}: not a whole Parquet file ({first_line(error)})") from error
 
 
 def write_table(path: Path, frame: pl.DataFrame) -> None:
@@ -109,7 +109,3 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write a compressed NumPy archive atomically; equal arrays give equal files."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

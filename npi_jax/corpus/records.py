@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from npi_jax.corpus.columns import made_anew
 from npi_jax.corpus.variants import RowPool
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, first_line
 from npi_jax.files import Name, read_checked, write_json
 
 ROWS_PER_FILE = 1 << 22
@@ -51,7 +51,7 @@ def write_records(
     except (OSError, RuntimeError) as error:
         # Of a full disk ArrayRecord gives no error of the operating system.
         raise UserError(
-            f"{folder}: rows cannot be written ({_first_line(error)}); make room, or set NPI_JAX_CACHE or corpus.cache "
+            f"{folder}: rows cannot be written ({first_line(error)}); make room, or set NPI_JAX_CACHE or corpus.cache "
             "to another folder"
         ) from error
     sizes = [(folder / name).stat().st_size for name in files]
@@ -113,7 +113,7 @@ class RowRecords:
         try:
             self._source = grain.sources.ArrayRecordDataSource([str(folder / name) for name in facts.files])
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(folder, f"cannot be opened ({_first_line(error)})") from error
+            raise self._damaged(folder, f"cannot be opened ({first_line(error)})") from error
         if len(self._source) != facts.rows:
             raise self._damaged(folder, f"holds {len(self._source):,} rows in place of {facts.rows:,}")
 
@@ -135,7 +135,7 @@ class RowRecords:
         try:
             found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(self.folder, f"cannot be read ({_first_line(error)})") from error
+            raise self._damaged(self.folder, f"cannot be read ({first_line(error)})") from error
         content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
         return content["tokens"], content["used"]
 
@@ -157,10 +157,6 @@ def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: in
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
     found: Iterator[Rows] = iter(grain.MapDataset.source(calls).map(read).to_iter_dataset(options))
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:

@@ -13,7 +13,7 @@ from absl import logging
 from jaxtyping import UInt
 
 from npi_jax.config import CheckpointConfig
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, first_line
 
 _CHECKSUMS = "member_checksums"
 # Orbax would delete the files of a checkpoint one by one in place; a process killed at that would leave part of one.
@@ -66,7 +66,7 @@ class Checkpoints:
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             damaged = ", ".join(str(path) for path in _misdescribed(self.directory)) or str(self.directory)
             raise CheckpointError(
-                f"{damaged}: the description of a checkpoint is damaged ({_first_line(error)}). Remove the folder that "
+                f"{damaged}: the description of a checkpoint is damaged ({first_line(error)}). Remove the folder that "
                 "it is in, and the checkpoint before it is used"
             ) from error
         if not read_only:
@@ -122,7 +122,7 @@ class Checkpoints:
 
     def _not_written(self, error: Exception) -> CheckpointError:
         return CheckpointError(
-            f"{self.directory / str(self._saved)}: the checkpoint could not be written ({_first_line(error)}). Make "
+            f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Make "
             "room or mend the file system; the same command then goes on from the checkpoint before it"
         )
 
@@ -148,7 +148,7 @@ class Checkpoints:
                 found = self._reader.restore(step, args=ocp.args.StandardRestore(abstract))
         except Exception as error:
             # What comes of damage depends on where it is: Orbax raises nearly anything, even a bare Exception.
-            raise self.damage(step, f"cannot be read ({_first_line(error)})") from error
+            raise self.damage(step, f"cannot be read ({first_line(error)})") from error
         for wanted, got in zip(leaves, jax.tree.leaves(found), strict=True):
             # Orbax gives arrays of other shapes as they are.
             if wanted.shape[1:] != got.shape[1:] or wanted.dtype != got.dtype:
@@ -172,7 +172,7 @@ class Checkpoints:
             wanted = None if stored is None else np.array(stored, np.uint32)
         except Exception as error:
             # As at restoring: what Orbax raises depends on where the damage is.
-            raise self.damage(step, f"has metadata that cannot be read ({_first_line(error)})") from error
+            raise self.damage(step, f"has metadata that cannot be read ({first_line(error)})") from error
         if wanted is None:
             raise self.damage(step, "has lost the checksums of its members")
         if wanted.shape != checksums.shape:
@@ -230,7 +230,3 @@ class _About:
 
 
 _Description = pydantic.TypeAdapter(_About)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

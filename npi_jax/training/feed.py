@@ -122,11 +122,8 @@ class _OnDevices:
         """Nothing is to be read."""
 
     def take(self, call: Call) -> tuple[jax.Array, Pool]:
-        shares = _shares(self._index, self._sharding, lambda places, columns: self._rows(call, places, columns))
+        shares = _shares(self._index, self._sharding, call, lambda rows: rows)
         return _placed(self._index.shape, self._sharding, shares), self._pool
-
-    def _rows(self, call: Call, places: slice, columns: slice) -> np.ndarray:
-        return self._index.rows(call, places)[:, :, columns]
 
 
 class _OnDisk:
@@ -160,11 +157,9 @@ class _OnDisk:
         return self._numbers, pool
 
     def _load(self, call: Call) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-        return _shares(self._index, self._sharding, lambda places, columns: self._rows(call, places, columns))
+        return _shares(self._index, self._sharding, call, lambda rows: self._content(rows, call[1]))
 
-    def _rows(self, call: Call, places: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-        steps = call[1]
-        rows = self._index.rows(call, places)[:, :, columns]
+    def _content(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
         tokens = np.zeros((*rows.shape, self._records.width), self._records.dtype)
         used = np.zeros(rows.shape, np.int32)
         tokens[:, :steps], used[:, :steps] = self._records.read(rows[:, :steps])
@@ -176,13 +171,20 @@ def _key(index: tuple[slice, ...] | None) -> tuple[Any, ...]:
     return index[0].start, index[0].stop, index[2].start, index[2].stop
 
 
-def _shares(index: RowIndex, sharding: NamedSharding, load: Callable[[slice, slice], Any]) -> dict[Any, Any]:
-    """What this process's devices need, by their places and columns; what several share is loaded once."""
+def _shares(index: RowIndex, sharding: NamedSharding, call: Call, load: Callable[[np.ndarray], Any]) -> dict[Any, Any]:
+    """What `load` makes of the rows of each of this process's devices, by their places and columns.
+
+    What several devices share is looked up and loaded once.
+    """
     found: dict[Any, Any] = {}
+    of_places: dict[Any, np.ndarray] = {}
     for part in sharding.addressable_devices_indices_map(index.shape).values():
         assert part is not None
+        places = part[0].start, part[0].stop
+        if places not in of_places:
+            of_places[places] = index.rows(call, part[0])
         if _key(part) not in found:
-            found[_key(part)] = load(part[0], part[2])
+            found[_key(part)] = load(of_places[places][:, :, part[2]])
     return found
 
 

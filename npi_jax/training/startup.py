@@ -23,7 +23,7 @@ from typing import Literal
 
 import jax
 
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, first_line
 
 How = Literal["alone", "NPI", "Slurm", "Open MPI", "GKE", "TPU VM"]
 _OWN = ("NPI_COORDINATOR", "NPI_NUM_PROCESSES", "NPI_PROCESS_ID")
@@ -195,7 +195,7 @@ def join(launch: Launch, say: Callable[[str], None]) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise StartError(
-            f"{name} on {here}: JAX could not begin: {_first_line(error)}. Another way to say which process this is: "
+            f"{name} on {here}: JAX could not begin: {first_line(error)}. Another way to say which process this is: "
             f"set {', '.join(_OWN)}"
         ) from error
     finally:
@@ -224,7 +224,3 @@ def _remedy(launch: Launch, seconds: int) -> str:
     return (
         f"the other processes did not come within {seconds} s. To do: {where}. NPI_START_TIMEOUT=SECONDS waits longer."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
