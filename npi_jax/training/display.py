@@ -65,6 +65,7 @@ class Display:
         now = time.monotonic()
         if not self._console.is_terminal and (now - self._last >= PLAIN_SECONDS or step == self._steps):
             self._last = now
-            done = max(1, step - self._first_step)
-            left = (now - self._started) / done * (self._steps - step)
-            self.say(f"step {step}/{self._steps}  {rate}  {left:.0f} s left  {self._losses}")
+            done = step - self._first_step
+            # Of the first call nobody knows yet how long it took.
+            left = f"{(now - self._started) / done * (self._steps - step):.0f} s left  " if done else ""
+            self.say(f"step {step}/{self._steps}  {rate}  {left}{self._losses}")
