@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass
+from logging import CRITICAL, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ class Checkpoints:
             shutil.rmtree(deleted, ignore_errors=True)
 
     def _not_written(self, error: Exception) -> CheckpointError:
+        # Each array that could not be written would complain when its future is collected, after the one error below.
+        getLogger("asyncio").setLevel(CRITICAL)
         return CheckpointError(
             f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Make "
             "room or mend the file system; the same command then goes on from the checkpoint before it"

@@ -60,6 +60,12 @@ def small_disk(tmp_path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+def error_line(output: str) -> str:
+    """The error that a run ended with; Orbax's storage library may have complaints of its own before and after."""
+    (line,) = (line for line in output.splitlines() if line.startswith("npi-jax: "))
+    return line
+
+
 def remount(folder: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
 
@@ -69,12 +75,9 @@ def remount(folder: Path, options: str) -> None:
 def test_a_full_disk_ends_the_run_which_goes_on_when_there_is_room(config_file, uninterrupted, small_disk, size):
     remount(small_disk, f"size={size}")
     run_dir = small_disk / "run"
-    output = finish(start(config_file, run_dir), status=1)
-    # Orbax's storage library may have complaints of its own before.
-    last = output.splitlines()[-1]
-    assert last.startswith("npi-jax: ")
-    assert str(small_disk) in last
-    assert "No space left" in last or "RESOURCE_EXHAUSTED" in last
+    error = error_line(finish(start(config_file, run_dir), status=1))
+    assert str(small_disk) in error
+    assert "No space left" in error or "RESOURCE_EXHAUSTED" in error
     remount(small_disk, "size=100m")
     finish(start(config_file, run_dir))
     assert_same_run(uninterrupted, run_dir, VALUES)
@@ -98,10 +101,9 @@ def test_a_read_only_disk_is_refused_and_the_run_goes_on_when_it_can_be_written(
     run_dir = small_disk / "run"
     stopped(config_file, run_dir, 2 * EVERY)
     remount(small_disk, "ro")
-    last = finish(start(config_file, run_dir), status=1).splitlines()[-1]
-    assert last.startswith("npi-jax: ")
-    assert "Read-only file system" in last
-    assert str(run_dir) in last
+    error = error_line(finish(start(config_file, run_dir), status=1))
+    assert "Read-only file system" in error
+    assert str(run_dir) in error
     remount(small_disk, "rw")
     finish(start(config_file, run_dir))
     assert_same_run(uninterrupted, run_dir, VALUES)
@@ -113,9 +115,7 @@ def test_a_run_directory_that_is_removed_is_not_made_anew(config_file, tmp_path)
     wait_until(process, run_dir, 2 * EVERY)
     run_dir.rename(tmp_path / "elsewhere")
     # It is gone, or what was being read or written at that moment is.
-    last = finish(process, status=1).splitlines()[-1]
-    assert last.startswith("npi-jax: ")
-    assert str(run_dir) in last
+    assert str(run_dir) in error_line(finish(process, status=1))
     assert not (run_dir / "config.json").exists()
 
 
