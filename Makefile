@@ -34,7 +34,7 @@ lint: $(VENV)/test.done
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The compiler for TPUs, which is large.
 $(VENV)/drills.done: $(VENV)/test.done

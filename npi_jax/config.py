@@ -396,6 +396,11 @@ class Config:
                 raise ConfigError(str(error)) from error
 
     @property
+    def gradient_suite(self) -> str:
+        """The suite whose gradients are compared: the first unless `gradients` names one."""
+        return self.gradients.suite or next(iter(self.score.suites))
+
+    @property
     def interventions(self) -> tuple[Intervention, ...]:
         """The variants, parsed."""
         return tuple(parse_intervention(text) for text in self.variants)

@@ -28,15 +28,17 @@ def plan(arguments: argparse.Namespace, config: Config, console: Console) -> Non
     def said(line: str) -> None:
         console.print(line, highlight=False, markup=False)
 
-    if arguments.fit:
-        made = fit_plan(config, devices, said, memory=memory)
-        said(f"chosen: {describe(made.config)}")
-    else:
-        made = make_plan(config, devices, memory=memory)
+    with console.status("compiling the programs of a run: seconds for small models, minutes for large ones"):
+        if arguments.fit:
+            made = fit_plan(config, devices, said, memory=memory)
+            said(f"chosen: {describe(made.config)}")
+        else:
+            made = make_plan(config, devices, memory=memory)
+        fitting = members_that_fit(made, devices)
     print_plan(
         made,
         console,
-        members_that_fit=members_that_fit(made, devices),
+        members_that_fit=fitting,
         peak=None if arguments.peak is None else arguments.peak * 1e12,
         utilization=arguments.utilization,
         price=arguments.price,

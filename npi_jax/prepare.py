@@ -89,7 +89,8 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
     )
     if corpus.cut:
         say(f"  {corpus.cut:,} sentences are longer than a row ({length} tokens) and were cut")
-    suites = _load_suites(config, tokenizer, train_text, say)
+    known = frozenset(sentences_of(train_text.text)) if config.corpus.source == "grammar" else frozenset()
+    suites = _encoded_suites(config, tokenizer, known, say)
     variants = pipeline.variants(
         stored,
         tokenizer,
@@ -118,7 +119,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
         "steps_per_epoch": orders[0].steps_per_epoch,
     }
     valid = VariantBuilder(valid_corpus, length).pool()
-    gradient_suite = _gradient_suite(config, tokenizer, train_text)
+    gradient_suite = open_gradient_suite(config, known) if config.gradients.enabled else None
     return Prepared(
         tokenizer,
         corpus,
@@ -127,7 +128,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
         variants.pool,
         valid,
         suites,
-        gradient_suite,
+        None if gradient_suite is None else gradient_suite.encode(tokenizer),
         variants.table,
         variants.environments,
         facts,
@@ -233,34 +234,31 @@ def _source(config: CorpusConfig, which: str) -> tuple[dict[str, Any], Callable[
     return {**sources.file_digests(paths, ".txt"), "unit": unit}, lambda: sources.read_text(paths, unit=unit)
 
 
-def _load_suites(config: Config, tokenizer: Tokenizer, training: StoredText, say: Say) -> dict[str, EncodedSuite]:
-    suites = {}
-    for name, wanted in config.score.suites.items():
-        encoded = _load_suite(name, wanted, config, training).encode(tokenizer)
-        suites[name] = encoded
-        note = f", {encoded.unknown_items:,} with unknown words" if encoded.unknown_items else ""
-        if encoded.unknown_critical:
-            note += f" ({encoded.unknown_critical:,} in the critical region)"
-        say(f"suite {name}: {len(encoded.suite):,} minimal pairs{note}")
-        for line in encoded.suite.notes().lines():
-            say(f"  {line}")
-    return suites
+def open_suite(config: Config, name: str, known: frozenset[str] = frozenset()) -> Suite:
+    """The minimal pairs of ``score.suites.NAME``.
+
+    Args:
+        config: the experiment.
+        name: of the suite.
+        known: sentences that are not to be among the grammar's; files are taken as they are.
+
+    Raises:
+        UserError: if the suite cannot be read, or has no minimal pairs.
+    """
+    return _open_suite(name, config.score.suites[name], config, known)
 
 
-def _gradient_suite(config: Config, tokenizer: Tokenizer, training: StoredText) -> EncodedSuite | None:
-    """The suite that gradients are taken of, with a limit of its own."""
-    if not config.gradients.enabled:
-        return None
-    name = config.gradients.suite or next(iter(config.score.suites))
+def open_gradient_suite(config: Config, known: frozenset[str] = frozenset()) -> Suite:
+    """The same for the suite that gradients are taken of, with a limit of its own."""
+    name = config.gradient_suite
     wanted = dataclasses.replace(config.score.suites[name], limit=config.gradients.limit)
-    return _load_suite(name, wanted, config, training).encode(tokenizer)
+    return _open_suite(name, wanted, config, known)
 
 
-def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: StoredText) -> Suite:
+def _open_suite(name: str, wanted: SuiteConfig, config: Config, known: frozenset[str]) -> Suite:
     loader = wanted.loader or name
     if loader == "grammar":
-        exclude = frozenset(sentences_of(training.text)) if config.corpus.source == "grammar" else frozenset()
-        return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=exclude)
+        return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=known)
     if not wanted.path:
         raise UserError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
     suite = load_suite(loader, Path(wanted.path), limit=wanted.limit)
@@ -270,3 +268,17 @@ def _load_suite(name: str, wanted: SuiteConfig, config: Config, training: Stored
             "the trained members with npi-jax score"
         )
     return suite
+
+
+def _encoded_suites(config: Config, tokenizer: Tokenizer, known: frozenset[str], say: Say) -> dict[str, EncodedSuite]:
+    suites = {}
+    for name in config.score.suites:
+        encoded = open_suite(config, name, known).encode(tokenizer)
+        suites[name] = encoded
+        note = f", {encoded.unknown_items:,} with unknown words" if encoded.unknown_items else ""
+        if encoded.unknown_critical:
+            note += f" ({encoded.unknown_critical:,} in the critical region)"
+        say(f"suite {name}: {len(encoded.suite):,} minimal pairs{note}")
+        for line in encoded.suite.notes().lines():
+            say(f"  {line}")
+    return suites

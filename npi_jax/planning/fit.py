@@ -9,6 +9,7 @@ import jax
 from npi_jax.config import Config, SweepMember
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
+from npi_jax.planning.calls import TRAINING
 from npi_jax.planning.plan import Plan, make_plan
 from npi_jax.training.chips import GIB
 
@@ -63,10 +64,14 @@ def fit_plan(
     n_devices = len(jax.devices() if devices is None else devices)
     smallest: Plan | None = None
     for candidate in arrangements(config, n_devices):
-        plan = make_plan(candidate, devices, memory=memory)
+        plan = make_plan(candidate, devices, memory=memory, only=TRAINING)
         if plan.chip is None:
             raise UserError(f"--fit: the memory of a {plan.device_kind} is not known; give --memory GIB")
-        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {plan.chip.memory / GIB:.0f} GiB a device")
+        has = plan.chip.memory / GIB
+        if plan.fits:
+            # What training takes is known soonest; where that is too much, the rest need not be compiled.
+            plan = make_plan(candidate, devices, memory=memory)
+        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.0f} GiB a device ({plan.hungriest})")
         if plan.fits:
             return plan
         if smallest is None or plan.bytes_in_all < smallest.bytes_in_all:
@@ -95,8 +100,8 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
         return None
     each = plan.members_per_device
     other = each - 1 if each > 1 else 2
-    measured = make_plan(_with_members(plan, other), devices, memory=plan.chip.memory).bytes_in_all
-    of_one = (measured - plan.bytes_in_all) / (other - each)
+    measured = make_plan(_with_members(plan, other), devices, memory=plan.chip.memory, only=plan.hungriest)
+    of_one = (measured.bytes_in_all - plan.bytes_in_all) / (other - each)
     if of_one <= 0:
         return None
     return max(0, each + int((plan.chip.memory - plan.bytes_in_all) // of_one))

@@ -1,30 +1,28 @@
-"""What an experiment would take: its real training step, compiled from shapes alone."""
+"""What an experiment would take: its real programs, compiled from shapes alone."""
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from npi_jax.config import Config, ConfigError
 from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
+from npi_jax.planning.calls import TRAINING, Call, Program, checkpoint_calls, pool_shapes, training_call
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.prepare import make_pipeline, make_tokenizer, texts
 from npi_jax.training.arrangement import STEPS_PER_CALL
 from npi_jax.training.checkpoints import scheduled_steps
 from npi_jax.training.chips import Chip, chip_of
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.feed import ROWS, is_streamed, pool_spec
-from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh
-from npi_jax.training.step import Pool
+from npi_jax.training.feed import is_streamed
+from npi_jax.training.mesh import make_mesh
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,9 @@ class Plan:
         device_kind, devices: which devices, and how many the mesh takes.
         mesh: devices by axis.
         chip: what is known of the devices.
-        bytes_per_device: by kind: parameters, optimizer state, corpus rows, scratch memory of the compiled call.
+        bytes_per_device: what lies there all the time, by kind: parameters, optimizer state, corpus rows, suites.
+        scratch: bytes that each compiled call takes beside it while it runs.
+        left_out: calls that could not be compiled here, and why.
         exchanges: between devices, in one call of the training step.
         tokens_per_step: of one member.
         flops_per_step: of all members, in matrix products (`npi_jax.models.flops`).
@@ -57,6 +57,8 @@ class Plan:
     mesh: dict[str, int]
     chip: Chip | None
     bytes_per_device: dict[str, int]
+    scratch: dict[str, int]
+    left_out: list[str]
     exchanges: list[Collective]
     tokens_per_step: int
     flops_per_step: float
@@ -71,9 +73,14 @@ class Plan:
         return self.places // self.mesh["ens"]
 
     @property
+    def hungriest(self) -> str:
+        """The call that takes the most scratch memory."""
+        return max(self.scratch, key=lambda name: self.scratch[name])
+
+    @property
     def bytes_in_all(self) -> int:
-        """Memory that a device needs."""
-        return sum(self.bytes_per_device.values())
+        """Memory that a device needs: one call runs at a time."""
+        return sum(self.bytes_per_device.values()) + self.scratch[self.hungriest]
 
     @property
     def fits(self) -> bool | None:
@@ -92,17 +99,20 @@ class Plan:
         return self.config.train.steps * self.flops_per_step / (self.devices * peak * utilization) / 3600
 
 
-def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None) -> Plan:
-    """Compile the training call from shapes; no text is read (but the grammar's), no parameter made.
+def make_plan(
+    config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, only: str | None = None
+) -> Plan:
+    """Compile a run's calls from shapes; no text is read (but the grammar's, and suites), no parameter made.
 
     Args:
         config: the experiment.
         devices: those to compile for; by default this machine's.
         memory: bytes that programs can use on one of them; by default what is known of their kind.
+        only: the one call to compile, as `Plan.scratch` names it; by default all.
 
     Raises:
         ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
-        UserError: if the compiled program exchanges anything between members.
+        UserError: if a compiled program exchanges anything between members, or a suite is none.
     """
     vocabulary, rows = sizes(config)
     # What a benchmark would choose is no matter of memory but for the rows of a call.
@@ -112,10 +122,12 @@ def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: i
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members), devices=devices)
     streamed = is_streamed(config, mesh, _bytes(pool_shapes(config, vocabulary, rows)), memory)
     ensemble = Ensemble(config, model, 0, mesh, streamed=streamed)
-    arguments = call_shapes(ensemble, vocabulary, rows, streamed=streamed)
-    compiled = ensemble.train_call.lower(*arguments).compile()
-    state, pool = arguments[0], arguments[4]
-    scratch = compiled.memory_analysis().temp_size_in_bytes
+    training = training_call(ensemble, vocabulary, rows)
+    later, left_out = checkpoint_calls(ensemble, vocabulary) if only != TRAINING else ([], [])
+    programs = _compiled([call for call in (training, *later) if only in (None, call.name)])
+    texts = {name: program.text for name, program in programs.items() if program.text is not None}
+    exchanges = {name: _allowed(collectives(text, mesh)) for name, text in texts.items()}
+    state, pool = ensemble.state_shapes, training.arguments[4]
     train = config.train
     every = config.checkpoints.every or config.score.every
     scored = scheduled_steps(train.steps, config.score.every)
@@ -135,9 +147,11 @@ def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: i
             "parameters": _device_bytes(state.params),
             "optimizer state": _device_bytes(state.opt_state),
             "rows of a call" if streamed else "corpus rows": _device_bytes(pool),
-            "scratch of a call": int(scratch),
+            "suites": _device_bytes({id(shape): shape for call in later for shape in call.arguments[1:]}),
         },
-        exchanges=_allowed(collectives(compiled.as_text(), mesh)),
+        scratch={name: program.scratch for name, program in programs.items()},
+        left_out=left_out,
+        exchanges=exchanges.get(TRAINING, []),
         tokens_per_step=tokens,
         flops_per_step=float(flops * tokens * ensemble.size),
         tokens=train.steps * tokens,
@@ -147,12 +161,19 @@ def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: i
     )
 
 
+def _compiled(calls: Sequence[Call]) -> dict[str, Program]:
+    """Programs by name, compiled side by side."""
+    with ThreadPoolExecutor() as threads:
+        programs = threads.map(Call.compile, calls)
+        return {call.name: program for call, program in zip(calls, programs, strict=True)}
+
+
 def _allowed(found: list[Collective]) -> list[Collective]:
     """What is exchanged, unless it is between members."""
     for exchange in found:
         if "ens" in exchange.axes:
             raise UserError(
-                f"the compiled step exchanges {exchange.bytes:,} bytes between members ({exchange.kind} along "
+                f"a compiled call exchanges {exchange.bytes:,} bytes between members ({exchange.kind} along "
                 f"{' and '.join(exchange.axes)}); members must not depend on one another. A model of your own must not "
                 "use the axis `ens`; otherwise this is a bug of npi_jax"
             )
@@ -177,51 +198,6 @@ def sizes(config: Config) -> tuple[int, int]:
     if tokens is None:
         raise ConfigError("no text is read here: set corpus.planned_tokens to the tokens of the training text")
     return size, -(-tokens // config.train.row_length)
-
-
-def pool_shapes(config: Config, vocabulary: int, rows: int) -> Pool:
-    """All rows as shapes; half of the rows are taken to change in some variant."""
-    return _rows_of(config, vocabulary, rows if len(config.variants) == 1 else rows + rows // 2)
-
-
-def _rows_of(config: Config, vocabulary: int, *axes: int) -> Pool:
-    token = np.uint16 if vocabulary <= 1 << 16 else np.uint32
-    return Pool(
-        jax.ShapeDtypeStruct((*axes, config.train.row_length + 1), token),  # type: ignore[arg-type]
-        jax.ShapeDtypeStruct(axes, jnp.int32),  # type: ignore[arg-type]
-    )
-
-
-def call_shapes(ensemble: Ensemble, vocabulary: int, rows: int, *, streamed: bool = False) -> tuple[Any, ...]:
-    """The training call's arguments as shapes.
-
-    Args:
-        ensemble: the members.
-        vocabulary: entries in it.
-        rows: of the corpus.
-        streamed: whether the call gets its own rows in place of all.
-    """
-    config, mesh = ensemble.config, ensemble.mesh
-    train = config.train
-    seeds, hyper = _sharded((ensemble.seeds, ensemble.hyper), mesh, MEMBERS)
-    state = ensemble.state_shapes
-    axes = ensemble.places, train.steps_per_call, train.batch_size
-    pool = _rows_of(config, vocabulary, *axes) if streamed else pool_shapes(config, vocabulary, rows)
-    index = jax.ShapeDtypeStruct(axes, jnp.int32)
-    scalars = _sharded((np.int32(0), np.int32(1), np.bool_(True)), mesh, SHARED)
-    return (
-        state,
-        hyper,
-        seeds,
-        _sharded(index, mesh, ROWS),
-        _sharded(pool, mesh, pool_spec(streamed=streamed)),
-        *scalars,
-    )
-
-
-def _sharded(tree: Any, mesh: Mesh, spec: P) -> Any:
-    sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
 
 
 def _elements(tree: Any) -> int:

@@ -9,6 +9,8 @@ from npi_jax.planning.collectives import Collective
 from npi_jax.planning.plan import Plan
 from npi_jax.training.chips import GIB
 
+MIB = GIB >> 10
+
 
 def print_plan(
     plan: Plan,
@@ -43,7 +45,11 @@ def print_plan(
         table.add_row(f"members that fit {whole}", f"about {members_that_fit:,}")
     for kind, size in plan.bytes_per_device.items():
         table.add_row(f"bytes per device: {kind}", _size(size))
-    table.add_row("bytes per device: all", _size(plan.bytes_in_all))
+    for call, size in plan.scratch.items():
+        table.add_row(f"scratch bytes: {call}", _size(size))
+    table.add_row("bytes per device: most at once", f"{_size(plan.bytes_in_all)}, in {plan.hungriest}")
+    for note in plan.left_out:
+        table.add_row("not counted", note)
     if plan.chip is not None:
         verdict = "fits" if plan.fits else "DOES NOT FIT (--fit looks for an arrangement that does)"
         table.add_row("bytes a device has", f"{_size(plan.chip.memory)}: {verdict}")
@@ -86,7 +92,7 @@ def _exchanges(found: Sequence[Collective]) -> list[tuple[str, str]]:
 
 
 def _size(size: int) -> str:
-    return f"{size:,} ({size / GIB:.2f} GiB)"
+    return f"{size:,} ({size / GIB:.2f} GiB)" if size >= GIB else f"{size:,} ({size / MIB:.1f} MiB)"
 
 
 def _steps(steps: Sequence[int], ends: int = 4) -> str:

@@ -23,6 +23,8 @@ PredictFn = Callable[[Params, Mapping[str, jax.Array]], jax.Array]
 MAX_LOGITS = 1 << 22
 """Most logits that exist at a time (16 MiB); more were slower on CPU, where fresh memory has to be paged in."""
 
+CHUNKED = ("rows", "contexts", "predictions")
+"""Those of a scorer's arrays whose first axis counts chunks, each scored on its own: all that `predictions` needs."""
 
 SEPARATE = 1e-3
 """Most nats by which a sentence may differ beside another one, for `Scorer.check`."""
@@ -147,7 +149,7 @@ class Scorer:
         Raises:
             ValueError: if another first sentence in a row changes what is predicted in the sentences after it.
         """
-        chunk = {name: self.arrays[name][0] for name in ("rows", "contexts", "predictions")}
+        chunk = {name: self.arrays[name][0] for name in CHUNKED}
         tokens, segment_ids, positions = chunk["rows"]
         other = np.where(segment_ids == 1, tokens.max() - tokens, tokens)
         later = segment_ids.reshape(-1)[chunk["contexts"][chunk["predictions"][0]]] > 1
@@ -174,7 +176,10 @@ class Scorer:
 
         NaN where a sentence has no such region.
         """
-        predicted = self.predictions(params, arrays)
+        return self.sums(self.predictions(params, arrays), arrays)
+
+    def sums(self, predicted: jax.Array, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
+        """The second half of `apply`: from what `predictions` gives to the regions' sums."""
         table = jnp.asarray(arrays["table"])
         # Gathering and masking, not a segment sum: scatters are not deterministic on every accelerator.
         values = jnp.where(table == ABSENT, 0.0, predicted[table])
@@ -191,7 +196,7 @@ class Scorer:
         return self._all_chunks(self._predict, params, arrays)
 
     def _all_chunks(self, function: PredictFn, params: Params, arrays: Mapping[str, Any]) -> jax.Array:
-        chunks = {name: jnp.asarray(arrays[name]) for name in ("rows", "contexts", "predictions")}
+        chunks = {name: jnp.asarray(arrays[name]) for name in CHUNKED}
         with jax.default_matmul_precision(self.spec.precision):
             return jax.lax.map(lambda chunk: function(params, chunk), chunks).reshape(-1)
 

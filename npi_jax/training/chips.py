@@ -28,17 +28,18 @@ class Chip:
 
 
 CHIPS = {
-    "TPU v4": Chip(32 * GIB, 275e12),
-    "TPU v5 lite": Chip(16 * GIB, 197e12),
-    "TPU v5": Chip(95 * GIB, 459e12),
-    "TPU v6 lite": Chip(32 * GIB, 918e12),
+    "TPU v4": Chip(int(30.75 * GIB), 275e12),
+    "TPU v5 lite": Chip(int(15.75 * GIB), 197e12),
+    "TPU v5": Chip(int(95.74 * GIB), 459e12),
+    "TPU v6 lite": Chip(int(31.25 * GIB), 918e12),
     "NVIDIA A100-SXM4-40GB": Chip(40 * GIB, 312e12),
     "NVIDIA A100-SXM4-80GB": Chip(80 * GIB, 312e12),
     "NVIDIA H100 80GB HBM3": Chip(80 * GIB, 989e12),
     "NVIDIA H200": Chip(141 * GIB, 989e12),
 }
-"""By JAX's name of the kind. Memory and peaks as the makers state them: the system pages of the Cloud TPU documentation
-(v4, v5e = "v5 lite", v5p = "v5", v6e = "v6 lite"), the data sheets of A100, H100 and H200 (dense)."""
+"""By JAX's name of the kind. Memory of TPUs is what their compiler (libtpu 0.0.42) leaves to a program, somewhat less
+than a chip has. The rest is as the makers state it: the system pages of the Cloud TPU documentation (v4, v5e or "v5
+lite", v5p or "v5", v6e or "v6 lite"), the data sheets of A100, H100 and H200 (dense)."""
 
 
 def expect_no_chips() -> None:
@@ -73,7 +74,9 @@ def topology_devices(name: str) -> Sequence[Any]:
     from jax.experimental import topologies  # noqa: PLC0415
 
     try:
-        topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
+        # The two cores of these chips are one device to JAX; on its own the description would have two.
+        options = {"chip_config_name": "megacore"} if name.startswith(("v4:", "v5p:")) else {}
+        topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         said = str(error).strip().splitlines()[0]
         raise UserError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, UInt
 
@@ -94,21 +95,25 @@ class DataAxis:
         structure = jax.tree.structure(shares)
         return jax.lax.psum(member_checksum(jax.tree.unflatten(structure, counted), offsets, shapes), NAME)
 
-    def whole_params(self, shares: Any) -> Any:
+    def whole_params(self, shares: Any, keep: frozenset[str] = frozenset()) -> Any:
         """A member's parameters put together, matrices in the model's dtype of products.
 
         Its derivative hands every device the sum over devices of the gradient of its share. Matrices are cast before
         they travel, which halves the traffic, that of their gradients too; embeddings are no operands of products
         alone and stay.
+
+        Args:
+            shares: this device's.
+            keep: other groups (`Model.group`) that stay as they are.
         """
         if not self.split or self.size == 1:
             return shares
         dtype = self.model.config.compute_dtype
-        model = self.model
+        model, stay = self.model, keep | {"embedding"}
 
         def cast(path: tuple[Any, ...], leaf: Array) -> Array:
             # A model of the user's own may use its matrices otherwise than in products.
-            operand = isinstance(model, LanguageModel) and leaf.ndim > 1 and model.group(path) != "embedding"
+            operand = isinstance(model, LanguageModel) and leaf.ndim > 1 and model.group(path) not in stay
             return leaf.astype(dtype) if operand else leaf
 
         return self.whole(jax.tree_util.tree_map_with_path(cast, shares), self._param_shapes())
@@ -127,6 +132,23 @@ class DataAxis:
         summed = iter(pending)
         leaves = [next(summed) if axis == WHOLE else leaf for leaf, axis in zip(leaves, axes, strict=True)]
         return loss, tokens, jax.tree.unflatten(structure, leaves)
+
+    def total(self, values: Any) -> Any:
+        """Sums over the devices."""
+        return values if self.size == 1 else jax.lax.psum(values, NAME)
+
+    def joined(self, values: Any) -> Any:
+        """Arrays of which each device has the next part along the first axis, put together."""
+        return values if self.size == 1 else jax.lax.all_gather(values, NAME, tiled=True)
+
+    def filled(self, arrays: Any, axis: int = 0) -> Any:
+        """Host arrays with copies of the last entry, so that the devices' shares along `axis` are equal."""
+
+        def fill(array: np.ndarray) -> np.ndarray:
+            missing = -array.shape[axis] % self.size
+            return np.pad(array, [(0, missing if n == axis else 0) for n in range(array.ndim)], mode="edge")
+
+        return jax.tree.map(fill, arrays)
 
     def norm(self, gradient: Any) -> Float[Array, ""]:
         """The Euclidean norm of one member's gradient; not finite if any element is not, or if it overflows."""

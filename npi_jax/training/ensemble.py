@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import UInt
 
 from npi_jax.config import Config, Member
@@ -16,8 +17,9 @@ from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.errors import UserError
 from npi_jax.models import Model
-from npi_jax.scoring import Scorer
-from npi_jax.training.data_axis import DataAxis
+from npi_jax.scoring import Encodable, Scorer, make_scorer
+from npi_jax.scoring.scorer import CHUNKED
+from npi_jax.training.data_axis import NAME, DataAxis
 from npi_jax.training.feed import ROWS, RowIndex, make_feed, pool_spec
 from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
 from npi_jax.training.optimizer import HyperParameters
@@ -29,9 +31,26 @@ from npi_jax.training.step import (
     make_train_call,
     make_valid_call,
 )
-from npi_jax.training.task_gradients import TaskGradients
+from npi_jax.training.task_gradients import AT_CHECKPOINT, TaskGradients
 
 VALID_CHUNK_ROWS = 32
+
+Placed = tuple[Any, tuple[Any, ...]]
+"""A call, and what it takes after the members' states, on the devices."""
+
+
+class Shared(NamedTuple):
+    """Host arrays that belong to no member, and how they lie on the mesh."""
+
+    arrays: Any
+    spec: P
+
+
+class Evaluation(NamedTuple):
+    """Something computed of all members at checkpoints: its call, and what that takes after their states."""
+
+    call: Any
+    shared: tuple[Shared, ...]
 
 
 class Ensemble:
@@ -68,7 +87,7 @@ class Ensemble:
             out_specs=(self.specs, MEMBERS),
             update_first=True,
         )
-        self.valid_call = self._of_params(make_valid_call(model, config.train, eos))
+        self._eos = eos
         self._checksum_call = self._mapped(lambda shares: self.data.checksum(shares, self.shapes), [self.specs])
         self.seeds = np.array([m.seed for m in self._padded], np.uint32)
         self.hyper = HyperParameters(
@@ -78,18 +97,33 @@ class Ensemble:
     def _mapped(self, fn: Callable[..., Any], in_specs: Sequence[Any], **options: Any) -> Any:
         return map_members(fn, self.mesh, in_specs, mapping=self.config.mesh.mapping, **options)
 
-    def _of_params(self, fn: Callable[[Any, Any], Any]) -> Any:
-        """A call of whole parameters and shared arrays, for parameters as they lie on the devices."""
-        shapes = self.shapes.params
-        return self._mapped(
-            lambda shares, arrays: fn(self.data.whole(shares, shapes), arrays), [self.specs.params, SHARED]
+    def validation(self, valid: RowPool) -> Evaluation:
+        """The validation loss of all members, as a call of their parameters."""
+        call = make_valid_call(self.data, self.config.train, self._eos)
+        mapped = self._mapped(
+            lambda shares, chunks: call(self.data.whole_params(shares), chunks), [self.specs.params, P(None, NAME)]
         )
+        return Evaluation(mapped, (Shared(_chunks(valid, self.data), P(None, NAME)),))
 
-    def _of_state(self, fn: Callable[[Any, Any], Any]) -> Any:
-        """The same for a call that looks at the optimizer too."""
-        return self._mapped(
+    def scoring(self, scorer: Scorer) -> Evaluation:
+        """What `Scorer.apply` gives, of all members, as a call of their parameters."""
+
+        def score(shares: Any, chunks: Any, rest: Any) -> dict[str, jax.Array]:
+            # Scores are of the output layer as it is, whatever training rounds it to.
+            params = self.data.whole_params(shares, keep=frozenset({"output"}))
+            return scorer.sums(self.data.joined(scorer.predictions(params, chunks)), rest)
+
+        chunks = self.data.filled({name: scorer.arrays[name] for name in CHUNKED})
+        rest = {name: array for name, array in scorer.arrays.items() if name not in CHUNKED}
+        mapped = self._mapped(score, [self.specs.params, P(NAME), SHARED])
+        return Evaluation(mapped, (Shared(chunks, P(NAME)), Shared(rest, SHARED)))
+
+    def comparison(self, fn: Callable[[Any, Any], Any], arrays: Any) -> Evaluation:
+        """A function of one member's whole state and of arrays, as a call of all members' states."""
+        mapped = self._mapped(
             lambda shares, arrays: fn(self.data.whole(shares, self.shapes), arrays), [self.specs, SHARED]
         )
+        return Evaluation(mapped, (Shared(jax.tree.map(np.asarray, arrays), SHARED),))
 
     def load(
         self,
@@ -106,16 +140,17 @@ class Ensemble:
         index = RowIndex(self.config.train, self._padded, [variants[at] for at in own], [orders[at] for at in own])
         self.feed = make_feed(index, self.mesh, pool)
         self._seeds, self._hyper = put((self.seeds, self.hyper), self.mesh, MEMBERS)
-        self._valid = put(_chunks(valid), self.mesh, SHARED)
-        self._scorers = {
-            name: (self._of_params(scorer.apply), put(scorer.arrays, self.mesh, SHARED))
-            for name, scorer in scorers.items()
-        }
-        self._gradients = {}
+        self._validation = self._placed(self.validation(valid))
+        self._scorers = {name: self._placed(self.scoring(scorer)) for name, scorer in scorers.items()}
+        self._gradients: dict[str, Placed] = {}
         if gradients is not None:
-            arrays = put(jax.tree.map(np.asarray, gradients.arrays), self.mesh, SHARED)
-            calls = {"checkpoint": gradients.at_checkpoint, "end": gradients.at_end}
-            self._gradients = {when: (self._of_state(call), arrays) for when, call in calls.items()}
+            # All take the same arrays.
+            made = {when: self.comparison(fn, gradients.arrays) for when, fn in gradients.calls.items()}
+            _, arrays = self._placed(next(iter(made.values())))
+            self._gradients = {when: (comparison.call, arrays) for when, comparison in made.items()}
+
+    def _placed(self, evaluation: Evaluation) -> Placed:
+        return evaluation.call, tuple(put(shared.arrays, self.mesh, shared.spec) for shared in evaluation.shared)
 
     def init(self) -> MemberState:
         """The members' states before the first step: a pure function of their seeds."""
@@ -126,16 +161,15 @@ class Ensemble:
         """Compile every call for states like `state`, side by side; later calls only run."""
         scalars = (np.int32(0), np.int32(1), np.bool_(True))
         train_arguments = (state, self._hyper, self._seeds, *self.feed.take((0, 0)), *scalars)
-        jobs = [(self.train_call, train_arguments), (self.valid_call, (state.params, self._valid))]
-        jobs += [(call, (state.params, arrays)) for call, arrays in self._scorers.values()]
-        jobs += [(call, (state, arrays)) for call, arrays in self._gradients.values()]
-        jobs += [(self._checksum_call, (state,))]
+        jobs = [(self.train_call, train_arguments), (self._checksum_call, (state,))]
+        jobs += [(call, (state.params, *arrays)) for call, arrays in (self._validation, *self._scorers.values())]
+        jobs += [(call, (state, *arrays)) for call, arrays in self._gradients.values()]
         with ThreadPoolExecutor() as threads:
             compiled = iter(list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs)))
-        self.train_call, self.valid_call = next(compiled), next(compiled)
+        self.train_call, self._checksum_call = next(compiled), next(compiled)
+        self._validation = next(compiled), self._validation[1]
         self._scorers = {name: (next(compiled), arrays) for name, (_, arrays) in self._scorers.items()}
         self._gradients = {when: (next(compiled), arrays) for when, (_, arrays) in self._gradients.items()}
-        self._checksum_call = next(compiled)
 
     def train(
         self, state: MemberState, first_step: int, n_steps: int, *, restart: bool
@@ -149,19 +183,20 @@ class Ensemble:
 
     def valid_loss(self, state: MemberState) -> jax.Array:
         """Validation loss of each place, nats a token; does not wait."""
-        result: jax.Array = self.valid_call(state.params, self._valid)
+        call, arrays = self._validation
+        result: jax.Array = call(state.params, *arrays)
         return result
 
     def score(self, state: MemberState) -> dict[str, dict[str, jax.Array]]:
         """All suites, all members: what `Scorer.apply` gives, with a leading axis of places; does not wait."""
-        return {name: call(state.params, arrays) for name, (call, arrays) in self._scorers.items()}
+        return {name: call(state.params, *arrays) for name, (call, arrays) in self._scorers.items()}
 
     def gradients(self, state: MemberState, *, end: bool) -> dict[str, jax.Array]:
         """What `TaskGradients` computes at a checkpoint, and at the end too; does not wait. Empty if nothing is."""
         found: dict[str, jax.Array] = {}
         for when, (call, arrays) in self._gradients.items():
-            if end or when == "checkpoint":
-                found |= call(state, arrays)
+            if end or when == AT_CHECKPOINT:
+                found |= call(state, *arrays)
         return found
 
     @property
@@ -185,6 +220,21 @@ class Ensemble:
         return jax.tree.map(lambda leaf: leaf[: self.size], fetch(tree))
 
 
+def make_scorers(config: Config, model: Model, suites: Mapping[str, Encodable]) -> dict[str, Scorer]:
+    """A scorer for each suite, with the conventions that the configuration gives it.
+
+    Raises:
+        UserError: naming the suite, if it does not go with its conventions or with the model.
+    """
+    scorers = {}
+    for name, suite in suites.items():
+        try:
+            scorers[name] = make_scorer(model, suite, config.score.suites[name].spec)
+        except ValueError as error:
+            raise UserError(f"score.suites.{name}: {error}") from error
+    return scorers
+
+
 def _check_parameters(params: Any) -> None:
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if leaf.dtype != np.float32:
@@ -194,10 +244,10 @@ def _check_parameters(params: Any) -> None:
             )
 
 
-def _chunks(pool: RowPool) -> Pool:
+def _chunks(pool: RowPool, data: DataAxis) -> Pool:
     """Validation rows in equal chunks, the last filled up with rows of which nothing is predicted."""
     n_chunks = -(-len(pool.used) // VALID_CHUNK_ROWS)
-    per_chunk = -(-len(pool.used) // n_chunks)
+    per_chunk = -(-len(pool.used) // (n_chunks * data.size)) * data.size
     missing = n_chunks * per_chunk - len(pool.used)
     tokens = np.pad(pool.tokens, ((0, missing), (0, 0)), mode="edge")
     used = np.pad(pool.used, (0, missing))

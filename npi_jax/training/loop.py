@@ -20,11 +20,10 @@ from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
 from npi_jax.prepare import Prepared
 from npi_jax.run import Run, RunError
-from npi_jax.scoring import Scorer, make_scorer
 from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps
 from npi_jax.training.chips import peak_flops
 from npi_jax.training.display import Display
-from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.ensemble import Ensemble, make_scorers
 from npi_jax.training.feed import Call, is_streamed
 from npi_jax.training.mesh import make_mesh
 from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
@@ -98,12 +97,14 @@ class Trainer:
     def __post_init__(self) -> None:
         config, prepared = self.config, self.prepared
         self.model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
-        self.scorers = self._make_scorers()
+        self.scorers = make_scorers(config, self.model, prepared.suites)
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
         rows = open_rows(config, prepared) if self.rows is None else self.rows
         streamed = isinstance(rows, RowRecords)
         self.ensemble = Ensemble(config, self.model, prepared.tokenizer.eos, mesh, streamed=streamed)
-        self.gradients = make_task_gradients(config, prepared, self.model)
+        self.gradients = make_task_gradients(
+            config, self.model, prepared.gradient_suite, prepared.valid, prepared.tokenizer.eos
+        )
         self.ensemble.load(prepared.variants, prepared.orders, rows, prepared.valid, self.scorers, self.gradients)
         self._mean_row = float(prepared.pool.used.mean())
         self._tables = ScoreTables(self.scorers, self.ensemble.size)
@@ -118,15 +119,6 @@ class Trainer:
         self._token_flops = train_flops(
             config.model, prepared.tokenizer.vocab_size, config.train.row_length, parameters=parameters
         )
-
-    def _make_scorers(self) -> dict[str, Scorer]:
-        scorers = {}
-        for name, suite in self.prepared.suites.items():
-            try:
-                scorers[name] = make_scorer(self.model, suite, self.config.score.suites[name].spec)
-            except ValueError as error:
-                raise UserError(f"score.suites.{name}: {error}") from error
-        return scorers
 
     def train(self) -> None:
         """Train to the last step.

@@ -206,15 +206,19 @@ def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[.
     return call
 
 
-def make_valid_call(model: Model, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
-    """Mean negative log-likelihood (nats a token) of one member over all rows of a pool [chunks, rows, ...]."""
+def make_valid_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
+    """Mean negative log-likelihood (nats a token) of one member over all rows of a pool [chunks, rows, ...].
+
+    Devices that share the member's batch share the rows of each chunk too.
+    """
 
     def call(params: Any, chunks: Pool) -> Array:
         def of_chunk(chunk: Pool) -> tuple[Array, Array]:
             batch = read_rows(chunk, jnp.arange(chunk.used.shape[0]), eos)
-            return batch_loss(model, params, batch, chunk=config.loss_chunk), batch.mask.sum()
+            return batch_loss(data.model, params, batch, chunk=config.loss_chunk), batch.mask.sum()
 
         losses, tokens = jax.lax.map(of_chunk, chunks)
-        return losses.sum() / tokens.sum()
+        loss, count = data.total((losses.sum(), tokens.sum()))
+        return loss / count
 
     return call

@@ -1,5 +1,6 @@
 """The gradients that a training run compares: which tasks, and what is computed of every member at a checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import numpy as np
 
 from npi_jax.config import Config
+from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError
 from npi_jax.files import write_arrays
 from npi_jax.gradients import (
@@ -22,10 +24,12 @@ from npi_jax.gradients import (
     text_batches,
 )
 from npi_jax.models import Model
-from npi_jax.prepare import Prepared
 from npi_jax.suites import Suite
+from npi_jax.suites.encode import EncodedSuite
 from npi_jax.training.optimizer import second_moment
 from npi_jax.training.step import MemberState
+
+AT_CHECKPOINT, AT_END = "at checkpoints", "at the end"
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,16 @@ class TaskGradients:
             "families": self.products.batches.families if self.lookahead else None,
         }
 
-    def at_checkpoint(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
+    @property
+    def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, jax.Array]]]:
+        """Functions of one member's state and of `arrays`, by when they are called."""
+        return {AT_CHECKPOINT: self._at_checkpoint, AT_END: self._at_end}
+
+    def _at_checkpoint(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
         """Of one member: what every checkpoint has."""
         return dict(self.products.apply(state.params, second_moment(state.opt_state), arrays["products"]))
 
-    def at_end(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
+    def _at_end(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
         """Of one member: what only the last checkpoint has; may be empty."""
         found: dict[str, jax.Array] = {}
         if self.single is not None:
@@ -111,16 +120,24 @@ class TaskGradients:
         }
 
 
-def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> TaskGradients | None:
+def make_task_gradients(
+    config: Config, model: Model, encoded: EncodedSuite | None, valid: RowPool, eos: int
+) -> TaskGradients | None:
     """What the configuration asks for; None if nothing.
+
+    Args:
+        config: the experiment.
+        model: the architecture.
+        encoded: the minimal pairs; None to compare nothing.
+        valid: text, where its gradient is compared too.
+        eos: id of `<eos>`.
 
     Raises:
         UserError: if the suite has no items of that kind, or too few for the micro-batches.
     """
-    wanted, encoded = config.gradients, prepared.gradient_suite
     if encoded is None:
         return None
-    name = wanted.suite or next(iter(prepared.suites))
+    wanted, name = config.gradients, config.gradient_suite
     spec = config.score.suites[name].spec
     assert isinstance(encoded.suite, Suite)
     kinds = list(dict.fromkeys(item.kind for item in encoded.suite))
@@ -130,13 +147,8 @@ def make_task_gradients(config: Config, prepared: Prepared, model: Model) -> Tas
         items = choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.limit)
         batches = task_batches(items)
         if wanted.text_rows:
-            valid = prepared.valid
             batches += text_batches(
-                valid.tokens,
-                valid.used,
-                prepared.tokenizer.eos,
-                n_batches=wanted.micro_batches,
-                rows=wanted.text_rows,
+                valid.tokens, valid.used, eos, n_batches=wanted.micro_batches, rows=wanted.text_rows
             )
         params = jax.eval_shape(model.init, jax.random.key(0))
         budget = None if wanted.memory_mib is None else wanted.memory_mib << 20

@@ -1,4 +1,5 @@
 import io
+from dataclasses import dataclass
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ from npi_jax.errors import UserError
 from npi_jax.models import LSTMConfig, TransformerConfig
 from npi_jax.models.flops import forward_flops, train_flops
 from npi_jax.planning import fit_plan, make_plan, print_plan
+from npi_jax.planning.calls import Call
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.planning.fit import members_that_fit
 from npi_jax.training.chips import GIB
@@ -55,6 +57,58 @@ def test_split_members_take_half_of_a_device():
     assert split.bytes_per_device["parameters"] == pytest.approx(whole.bytes_per_device["parameters"] / 2, rel=0.02)
     assert {one.axes for one in split.exchanges} == {("data",)}
     assert split.checkpoint_bytes == whole.checkpoint_bytes
+
+
+def test_memory_is_that_of_the_call_that_takes_most():
+    plan = make_plan(make_config(tiny_values(gradients__enabled=True, **PLANNED)))
+    assert list(plan.scratch) == [
+        "training",
+        "validation",
+        "scoring grammar",
+        "gradients at checkpoints",
+        "gradients at the end",
+    ]
+    assert all(plan.scratch.values())
+    most = max(plan.scratch, key=plan.scratch.get)
+    assert (plan.hungriest, plan.left_out) == (most, [])
+    assert plan.bytes_in_all == sum(plan.bytes_per_device.values()) + plan.scratch[most]
+    assert make_plan(plan.config, only="validation").scratch == {"validation": plan.scratch["validation"]}
+    shown = printed(plan)
+    assert f"in {most}" in shown
+
+
+def test_a_suite_that_is_elsewhere_is_named_and_not_counted(tmp_path):
+    suites = {"blimp": {"path": str(tmp_path / "blimp")}}
+    plan = make_plan(make_config(tiny_values(score__suites=suites, gradients__enabled=True, **PLANNED)))
+    assert list(plan.scratch) == ["training", "validation"]
+    assert plan.left_out == [
+        f"scoring blimp: there is no {tmp_path / 'blimp'}",
+        "gradients: they are of suite blimp",
+    ]
+    assert "not counted" in printed(plan)
+
+
+@dataclass
+class Refused:
+    """Stands for a function that its compiler refuses."""
+
+    why: str
+
+    def lower(self):
+        return self
+
+    def compile(self):
+        raise jax.errors.JaxRuntimeError(self.why)
+
+
+def test_what_the_compiler_refuses_is_as_large_as_it_says():
+    said = "RESOURCE_EXHAUSTED: the total memory required for HLO temporaries (1.50G) exceeds available HBM (1.00G)."
+    program = Call("scoring", Refused(said), ()).compile()
+    assert (program.scratch, program.text) == (3 << 29, None)
+    with pytest.raises(UserError, match="not enough memory for scoring: RESOURCE_EXHAUSTED: too large"):
+        Call("scoring", Refused("RESOURCE_EXHAUSTED: too large"), ()).compile()
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        Call("scoring", Refused("INTERNAL: a bug"), ()).compile()
 
 
 def printed(plan, **options) -> str:

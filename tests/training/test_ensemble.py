@@ -9,7 +9,7 @@ from npi_jax.config import CheckpointConfig, make_config
 from npi_jax.models import make_model
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.training.checkpoints import Checkpoints
-from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.ensemble import Ensemble, make_scorers
 from npi_jax.training.mesh import make_mesh
 
 STEPS = 5
@@ -33,7 +33,8 @@ def ensemble(
     if members is not None:
         made = reordered(made, members)
     rows = prepared.records() if streamed else prepared.pool
-    made.load(prepared.variants, prepared.orders, rows, prepared.valid, {})
+    scorers = make_scorers(config, model, prepared.suites)
+    made.load(prepared.variants, prepared.orders, rows, prepared.valid, scorers)
     return made
 
 
@@ -127,6 +128,21 @@ def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimiz
     # Each device holds half of what is large.
     kernel = max(jax.tree.leaves(states[1].params), key=lambda leaf: leaf.size)
     assert {shard.data.size for shard in kernel.addressable_shards} == {kernel.size // 2}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_devices_that_share_a_member_share_its_validation_and_scores(prepared, dtype):
+    changes = {"model": {**WIDE, "compute_dtype": dtype}}
+    whole = ensemble(prepared, **changes)
+    split = ensemble(prepared, data=2, mesh=FSDP, **changes)
+    states = whole.init(), split.init()
+    np.testing.assert_allclose(whole.valid_loss(states[0]), split.valid_loss(states[1]), rtol=1e-6)
+    mine, theirs = (
+        made.fetch(made.score(state))["grammar"] for made, state in zip((whole, split), states, strict=True)
+    )
+    assert mine["critical"].shape == (4, 2 * len(prepared.suites["grammar"].suite))
+    # Each sentence is scored on one device, with the same numbers.
+    np.testing.assert_array_equal(mine["critical"], theirs["critical"])
 
 
 def test_a_split_member_of_nans_is_skipped_on_all_its_devices(prepared):

@@ -138,7 +138,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(pool):
 def test_validation_loss_is_the_mean_over_real_tokens(pool):
     params = jax.jit(init_member(DATA, CONFIG))(jnp.uint32(1)).params
     chunks = Pool(pool.tokens.reshape(2, 5, 9), pool.used.reshape(2, 5))
-    got = jax.jit(make_valid_call(MODEL, CONFIG, EOS))(params, chunks)
+    got = jax.jit(make_valid_call(DATA, CONFIG, EOS))(params, chunks)
     batch = read_rows(pool, jnp.arange(10), EOS)
     logits = MODEL.logits(params, batch.tokens, batch.segment_ids, batch.positions)
     nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), batch.targets[..., None], axis=-1)[..., 0]

@@ -47,6 +47,11 @@ def train(path, prepared, stop=None, **changes):
     return trainer
 
 
+def make_gradients(config, prepared):
+    model = make_model(config.model, prepared.tokenizer.vocab_size)
+    return make_task_gradients(config, model, prepared.gradient_suite, prepared.valid, prepared.tokenizer.eos)
+
+
 @pytest.fixture(scope="module")
 def prepared():
     return prepare(make_config(tiny_values(**CHANGES)), lambda line: None)
@@ -125,8 +130,7 @@ def test_tables_can_be_made_and_opened(path, prepared):
 
 def test_without_a_second_moment_nothing_is_preconditioned(tmp_path, prepared):
     config = make_config(tiny_values(**CHANGES, train__optimizer="sgd"))
-    model = make_model(config.model, prepared.tokenizer.vocab_size)
-    gradients = make_task_gradients(config, prepared, model)
+    gradients = make_gradients(config, prepared)
     gradients.write(tmp_path / "8.npz", {"gram": np.ones((1, 3, 40, 40))}, step=8)
     with np.load(tmp_path / "8.npz") as file:
         assert np.isnan(file["gram_adam"]).all()
@@ -142,9 +146,8 @@ def test_without_a_second_moment_nothing_is_preconditioned(tmp_path, prepared):
 )
 def test_what_cannot_be_compared_is_said_before_training(prepared, changes, message):
     config = make_config(tiny_values(**CHANGES | {"gradients__text_rows": 0} | changes))
-    model = make_model(config.model, prepared.tokenizer.vocab_size)
     with pytest.raises(UserError, match=message):
-        make_task_gradients(config, prepared, model)
+        make_gradients(config, prepared)
 
 
 @pytest.mark.parametrize(
