@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         ("train", "the same without analysis and report"),
         ("prepare", "build the corpus and its variants, and show what each changes"),
         ("bench", "measure how members are best run on these devices, and keep the choice for run and train"),
-        ("plan", "compile the training step from shapes and print memory, exchanges, hours and checkpoints"),
+        ("plan", "compile a run's programs from shapes and print memory, exchanges, hours and checkpoints"),
     ):
         command = commands.add_parser(
             name,

@@ -258,7 +258,7 @@ class MeshConfig:
 
     Attributes:
         ens: devices that members are spread over; 0 for as many as there are.
-        data: devices that share one member's batch.
+        data: devices that share one member's batch, its validation and its scores.
         fsdp: whether those devices also share its parameters and optimizer state, for members too large for one.
         mapping: how the members of one device are run: ``map`` in turn, ``vmap`` at once; ``auto`` for what
             ``npi-jax bench`` found, otherwise in turn on CPU and at once elsewhere.

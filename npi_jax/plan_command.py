@@ -15,7 +15,7 @@ def plan(arguments: argparse.Namespace, config: Config, console: Console) -> Non
     """Make and print the plan that the command line asks for.
 
     Raises:
-        UserError: if nothing fits, a topology is unknown, or the compiled step lets members depend on one another.
+        UserError: if nothing fits, a topology is unknown, or a compiled program lets members depend on one another.
     """
     if arguments.topology is not None:
         # Only the compiler of the TPU is wanted; nothing is to look for chips.

@@ -24,7 +24,7 @@ from npi_jax.training.ensemble import VALID_CHUNK_ROWS, Ensemble, Evaluation, ma
 from npi_jax.training.feed import ROWS, pool_spec
 from npi_jax.training.mesh import MEMBERS, SHARED
 from npi_jax.training.step import Pool
-from npi_jax.training.task_gradients import make_task_gradients
+from npi_jax.training.task_gradients import AT_CHECKPOINT, make_task_gradients
 
 TRAINING = "training"
 
@@ -37,11 +37,13 @@ class Call:
         name: for people.
         function: from `npi_jax.training.mesh.map_members`.
         arguments: as shapes, each with its place on the devices.
+        resident: those of them that lie on the devices all the time and that no other call counts.
     """
 
     name: str
     function: Any
     arguments: tuple[Any, ...]
+    resident: tuple[Any, ...] = ()
 
     def compile(self) -> "Program":
         """The program for the devices of its mesh.
@@ -72,8 +74,8 @@ class Program:
     text: str | None
 
 
-# As the compiler for TPUs says it; that for GPUs compiles whatever does not fit.
-_NEEDED = re.compile(r"memory required for HLO temporaries \(([\d.]+)([KMGT]?)\)")
+# As the compiler for TPUs says it, in one of two ways; that for GPUs compiles whatever does not fit.
+_NEEDED = re.compile(r"(?:memory required for HLO temporaries \(|Used )([\d.]+)([KMGT]?)")
 
 
 def _needed(name: str, message: str) -> int:
@@ -108,8 +110,8 @@ def training_call(ensemble: Ensemble, vocabulary: int, rows: int) -> Call:
     return Call(TRAINING, ensemble.train_call, arguments)
 
 
-def checkpoint_calls(ensemble: Ensemble, vocabulary: int) -> tuple[list[Call], list[str]]:
-    """What runs at checkpoints: validation, scoring, comparing gradients.
+def other_calls(ensemble: Ensemble, vocabulary: int) -> tuple[list[Call], list[str]]:
+    """What runs but training: a run's beginning, and at checkpoints validation, scores, gradients and checksums.
 
     Suites are read, not the text: a word stands for a token.
 
@@ -118,7 +120,7 @@ def checkpoint_calls(ensemble: Ensemble, vocabulary: int) -> tuple[list[Call], l
         vocabulary: entries in it.
 
     Returns:
-        The calls, and what they leave out because its file is not here.
+        The calls, and what they leave out because it is not known here.
 
     Raises:
         UserError: if a suite cannot be read, or does not go with the model or the configuration.
@@ -138,26 +140,31 @@ def checkpoint_calls(ensemble: Ensemble, vocabulary: int) -> tuple[list[Call], l
     of_gradients = open_gradient_suite(config) if compared else None
     tokenizer = _stand_in([*suites.values(), *([of_gradients] if of_gradients else [])], vocabulary)
 
-    def planned(name: str, evaluation: Evaluation, state: Any) -> Call:
-        return Call(
-            name, evaluation.call, (state, *(_sharded(arrays, mesh, spec) for arrays, spec in evaluation.shared))
-        )
-
+    if config.tokenizer.kind == "bpe" and suites:
+        notes.append("words of suites that are several tokens: each is taken for one")
     text = _text(config, vocabulary)
-    # However many chunks there are, one is in work at a time.
-    calls = [planned("validation", ensemble.validation(text), state.params)]
+    notes.append(f"validation rows beyond {len(text.used)}: how many there are is not known here")
+
+    def planned(name: str, evaluation: Evaluation, state: Any) -> Call:
+        others = tuple(_sharded(arrays, mesh, spec) for arrays, spec in evaluation.others)
+        return Call(name, evaluation.call, (state, *others), others)
+
+    # However many chunks of rows there are, one is in work at a time.
+    calls = [
+        Call("initialization", ensemble.init_call, (_sharded(ensemble.seeds, mesh, MEMBERS),)),
+        Call("checksums", ensemble.checksum_call, (state,)),
+        planned("validation", ensemble.validation(text), state.params),
+    ]
     encoded = {name: suite.encode(tokenizer) for name, suite in suites.items()}
     for name, scorer in make_scorers(config, ensemble.model, encoded).items():
         calls.append(planned(f"scoring {name}", ensemble.scoring(scorer), state.params))
     pairs = None if of_gradients is None else of_gradients.encode(tokenizer)
     gradients = make_task_gradients(config, ensemble.model, pairs, text, tokenizer.eos)
     if gradients is not None:
-        shapes = None
         for when, function in gradients.calls.items():
             call = planned(f"gradients {when}", ensemble.comparison(function, gradients.arrays), state)
             # All take the same arrays.
-            shapes = call.arguments if shapes is None else shapes
-            calls.append(dataclasses.replace(call, arguments=shapes))
+            calls.append(call if when == AT_CHECKPOINT else dataclasses.replace(call, resident=()))
     return calls, notes
 
 

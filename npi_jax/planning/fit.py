@@ -10,7 +10,7 @@ from npi_jax.config import Config, SweepMember
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
 from npi_jax.planning.calls import TRAINING
-from npi_jax.planning.plan import Plan, make_plan
+from npi_jax.planning.plan import Plan, plan_training, with_other_programs
 from npi_jax.training.chips import GIB
 
 MOST_MICRO_BATCHES = 8
@@ -63,23 +63,28 @@ def fit_plan(
     """
     n_devices = len(jax.devices() if devices is None else devices)
     smallest: Plan | None = None
+    hopeless = set()
     for candidate in arrangements(config, n_devices):
-        plan = make_plan(candidate, devices, memory=memory, only=TRAINING)
+        if candidate.mesh in hopeless:
+            continue
+        plan = plan_training(candidate, devices, memory=memory)
         if plan.chip is None:
             raise UserError(f"--fit: the memory of a {plan.device_kind} is not known; give --memory GIB")
         has = plan.chip.memory / GIB
         if plan.fits:
-            # What training takes is known soonest; where that is too much, the rest need not be compiled.
-            plan = make_plan(candidate, devices, memory=memory)
-        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.0f} GiB a device ({plan.hungriest})")
+            plan = with_other_programs(plan)
+            # Micro-batches and what is computed anew are of training alone.
+            hopeless.add(candidate.mesh)
+        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.2f} GiB a device ({plan.hungriest})")
         if plan.fits:
             return plan
         if smallest is None or plan.bytes_in_all < smallest.bytes_in_all:
             smallest = plan
     assert smallest is not None
     raise UserError(
-        f"--fit: nothing fits {n_devices} devices; the least is {smallest.bytes_in_all / GIB:.2f} GiB a device "
-        f"({describe(smallest.config)}). Use more devices, a smaller train.batch_size or fewer members"
+        f"--fit: no arrangement fits {n_devices} x {smallest.device_kind}; the least is "
+        f"{smallest.bytes_in_all / GIB:.2f} GiB a device in {smallest.hungriest} ({describe(smallest.config)}). Use "
+        "more devices, a smaller train.batch_size or fewer members"
     )
 
 
@@ -94,17 +99,27 @@ def describe(config: Config) -> str:
 def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
     """About how many members fit a device (or a group along ``data``); None if its memory is not known.
 
-    What a member takes is the difference between the plan and another of fewer (or more) members a device.
+    A member takes its state, and what the scratch of training and of the hungriest program grows by: the difference
+    between the plan and another of fewer (or more) members a device.
     """
     if plan.chip is None:
         return None
     each = plan.members_per_device
     other = each - 1 if each > 1 else 2
-    measured = make_plan(_with_members(plan, other), devices, memory=plan.chip.memory, only=plan.hungriest)
-    of_one = (measured.bytes_in_all - plan.bytes_in_all) / (other - each)
-    if of_one <= 0:
-        return None
-    return max(0, each + int((plan.chip.memory - plan.bytes_in_all) // of_one))
+    compared = plan_training(_with_members(plan, other), devices, memory=plan.chip.memory)
+    if plan.hungriest != TRAINING:
+        compared = with_other_programs(compared, plan.hungriest)
+    state = (plan.bytes_per_device["parameters"] + plan.bytes_per_device["optimizer state"]) / each
+    resident = sum(plan.bytes_per_device.values())
+
+    def most(program: str) -> int:
+        before, after = plan.scratch[program], compared.scratch[program]
+        # A small program's scratch may even shrink; what a member keeps is there in any case.
+        of_one = state + max(0.0, (after - before) / (other - each))
+        assert plan.chip is not None
+        return max(0, each + int((plan.chip.memory - resident - before) // of_one))
+
+    return min(most(program) for program in {TRAINING, plan.hungriest})
 
 
 def _with_members(plan: Plan, each: int) -> Config:

@@ -8,13 +8,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from npi_jax.config import Config, ConfigError
 from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
-from npi_jax.planning.calls import TRAINING, Call, Program, checkpoint_calls, pool_shapes, training_call
+from npi_jax.planning.calls import TRAINING, Call, Program, other_calls, pool_shapes, training_call
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.prepare import make_pipeline, make_tokenizer, texts
 from npi_jax.training.arrangement import STEPS_PER_CALL
@@ -37,15 +38,16 @@ class Plan:
         mesh: devices by axis.
         chip: what is known of the devices.
         bytes_per_device: what lies there all the time, by kind: parameters, optimizer state, corpus rows, suites.
-        scratch: bytes that each compiled call takes beside it while it runs.
-        left_out: calls that could not be compiled here, and why.
-        exchanges: between devices, in one call of the training step.
+        scratch: bytes that each compiled program takes beside it while it runs.
+        left_out: what is not counted, and why.
+        exchanges: between devices, in one call of the training step; None if that was too large to be compiled.
         tokens_per_step: of one member.
         flops_per_step: of all members, in matrix products (`npi_jax.models.flops`).
         tokens: that one member is trained on in all (positions; a few percent are padding).
         scored: the steps at which members are scored.
         saved: the steps at which a checkpoint is written.
         checkpoint_bytes: of one checkpoint on disk, all members, uncompressed.
+        ensemble, vocabulary: what the programs are of.
     """
 
     config: Config
@@ -59,13 +61,15 @@ class Plan:
     bytes_per_device: dict[str, int]
     scratch: dict[str, int]
     left_out: list[str]
-    exchanges: list[Collective]
+    exchanges: list[Collective] | None
     tokens_per_step: int
     flops_per_step: float
     tokens: int
     scored: list[int]
     saved: list[int]
     checkpoint_bytes: int
+    ensemble: Ensemble
+    vocabulary: int
 
     @property
     def members_per_device(self) -> int:
@@ -74,12 +78,12 @@ class Plan:
 
     @property
     def hungriest(self) -> str:
-        """The call that takes the most scratch memory."""
+        """The program that takes the most scratch memory."""
         return max(self.scratch, key=lambda name: self.scratch[name])
 
     @property
     def bytes_in_all(self) -> int:
-        """Memory that a device needs: one call runs at a time."""
+        """Memory that a device needs: one program runs at a time."""
         return sum(self.bytes_per_device.values()) + self.scratch[self.hungriest]
 
     @property
@@ -99,21 +103,23 @@ class Plan:
         return self.config.train.steps * self.flops_per_step / (self.devices * peak * utilization) / 3600
 
 
-def make_plan(
-    config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, only: str | None = None
-) -> Plan:
-    """Compile a run's calls from shapes; no text is read (but the grammar's, and suites), no parameter made.
+def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None) -> Plan:
+    """Compile a run's programs from shapes; no text is read (but the grammar's, and suites), no parameter made.
 
     Args:
         config: the experiment.
         devices: those to compile for; by default this machine's.
         memory: bytes that programs can use on one of them; by default what is known of their kind.
-        only: the one call to compile, as `Plan.scratch` names it; by default all.
 
     Raises:
         ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
         UserError: if a compiled program exchanges anything between members, or a suite is none.
     """
+    return with_other_programs(plan_training(config, devices, memory=memory))
+
+
+def plan_training(config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None) -> Plan:
+    """The same of the training step alone; what the other programs take is left out."""
     vocabulary, rows = sizes(config)
     # What a benchmark would choose is no matter of memory but for the rows of a call.
     steps_per_call = config.train.steps_per_call or STEPS_PER_CALL
@@ -123,10 +129,7 @@ def make_plan(
     streamed = is_streamed(config, mesh, _bytes(pool_shapes(config, vocabulary, rows)), memory)
     ensemble = Ensemble(config, model, 0, mesh, streamed=streamed)
     training = training_call(ensemble, vocabulary, rows)
-    later, left_out = checkpoint_calls(ensemble, vocabulary) if only != TRAINING else ([], [])
-    programs = _compiled([call for call in (training, *later) if only in (None, call.name)])
-    texts = {name: program.text for name, program in programs.items() if program.text is not None}
-    exchanges = {name: _allowed(collectives(text, mesh)) for name, text in texts.items()}
+    program = training.compile()
     state, pool = ensemble.state_shapes, training.arguments[4]
     train = config.train
     every = config.checkpoints.every or config.score.every
@@ -147,17 +150,38 @@ def make_plan(
             "parameters": _device_bytes(state.params),
             "optimizer state": _device_bytes(state.opt_state),
             "rows of a call" if streamed else "corpus rows": _device_bytes(pool),
-            "suites": _device_bytes({id(shape): shape for call in later for shape in call.arguments[1:]}),
         },
-        scratch={name: program.scratch for name, program in programs.items()},
-        left_out=left_out,
-        exchanges=exchanges.get(TRAINING, []),
+        scratch={TRAINING: program.scratch},
+        left_out=[],
+        exchanges=_exchanges(program, TRAINING, mesh),
         tokens_per_step=tokens,
         flops_per_step=float(flops * tokens * ensemble.size),
         tokens=train.steps * tokens,
         scored=scored,
         saved=[step for step in scored if step and (step % every == 0 or step == train.steps)],
         checkpoint_bytes=_bytes(state) // ensemble.places * ensemble.size,
+        ensemble=ensemble,
+        vocabulary=vocabulary,
+    )
+
+
+def with_other_programs(plan: Plan, only: str | None = None) -> Plan:
+    """A plan of training completed by what else a run computes: its beginning, and all that is done at checkpoints.
+
+    Args:
+        plan: from `plan_training`.
+        only: the one program to add; by default all.
+    """
+    calls, left_out = other_calls(plan.ensemble, plan.vocabulary)
+    programs = _compiled([call for call in calls if only in (None, call.name)])
+    for name, program in programs.items():
+        _exchanges(program, name, plan.ensemble.mesh)
+    suites = {"suites and validation": sum(_device_bytes(call.resident) for call in calls)}
+    return dataclasses.replace(
+        plan,
+        bytes_per_device=plan.bytes_per_device | suites,
+        scratch=plan.scratch | {name: program.scratch for name, program in programs.items()},
+        left_out=left_out,
     )
 
 
@@ -168,12 +192,15 @@ def _compiled(calls: Sequence[Call]) -> dict[str, Program]:
         return {call.name: program for call, program in zip(calls, programs, strict=True)}
 
 
-def _allowed(found: list[Collective]) -> list[Collective]:
-    """What is exchanged, unless it is between members."""
+def _exchanges(program: Program, name: str, mesh: Mesh) -> list[Collective] | None:
+    """What the devices exchange, unless it is between members; None if it could not be compiled."""
+    if program.text is None:
+        return None
+    found = collectives(program.text, mesh)
     for exchange in found:
         if "ens" in exchange.axes:
             raise UserError(
-                f"a compiled call exchanges {exchange.bytes:,} bytes between members ({exchange.kind} along "
+                f"the program of {name} exchanges {exchange.bytes:,} bytes between members ({exchange.kind} along "
                 f"{' and '.join(exchange.axes)}); members must not depend on one another. A model of your own must not "
                 "use the axis `ens`; otherwise this is a bug of npi_jax"
             )

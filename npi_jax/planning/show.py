@@ -45,8 +45,8 @@ def print_plan(
         table.add_row(f"members that fit {whole}", f"about {members_that_fit:,}")
     for kind, size in plan.bytes_per_device.items():
         table.add_row(f"bytes per device: {kind}", _size(size))
-    for call, size in plan.scratch.items():
-        table.add_row(f"scratch bytes: {call}", _size(size))
+    for program, size in plan.scratch.items():
+        table.add_row(f"scratch bytes: {program}", _size(size))
     table.add_row("bytes per device: most at once", f"{_size(plan.bytes_in_all)}, in {plan.hungriest}")
     for note in plan.left_out:
         table.add_row("not counted", note)
@@ -81,13 +81,15 @@ def _add_hours(table: Table, plan: Plan, peak: float | None, utilization: float,
         table.add_row("cost", f"{hours * plan.devices * price:,.2f} at {price:g} a device and hour")
 
 
-def _exchanges(found: Sequence[Collective]) -> list[tuple[str, str]]:
-    """One line for each kind and axis; what goes on between members is said even where it is nothing."""
+def _exchanges(found: Sequence[Collective] | None) -> list[tuple[str, str]]:
+    """One line for each kind and axis of the training step; that nothing passes between members holds for all."""
+    if found is None:
+        return [("exchanges", "not known: the compiler has not the memory for training")]
     lines = [("exchanges along ens", "none")]
     for kind, axes in dict.fromkeys((one.kind, one.axes) for one in found):
         sizes = [one.bytes for one in found if (one.kind, one.axes) == (kind, axes)]
         along = f"exchanges along {' and '.join(axes) or 'no axis'}"
-        lines.append((along, f"{len(sizes)} x {kind}, {_size(sum(sizes))}; in loops counted once"))
+        lines.append((along, f"in training {len(sizes)} x {kind}, {_size(sum(sizes))}; in loops counted once"))
     return lines
 
 

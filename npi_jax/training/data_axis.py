@@ -1,5 +1,8 @@
 """What the devices along the mesh axis ``data`` do for one member: each takes a share of its rows.
 
+Rows of validation and of suites are shared like those of training; gradients of tasks are compared by each device on
+its own, with the whole member.
+
 Where a member is too large for a device, each also holds a share of its parameters and optimizer state (fully
 sharded data parallelism: Zhao et al., 2023; the third stage of ZeRO: Rajbhandari et al., 2020). The parameters
 are gathered where they are used and their gradients scattered where they are made; the optimizer sees shares only.
@@ -11,12 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, UInt
 
 from npi_jax.models import LanguageModel, Model
 from npi_jax.training.checksum import member_checksum
+from npi_jax.training.mesh import pad_members
 
 NAME = "data"
 WHOLE = -1
@@ -141,14 +144,9 @@ class DataAxis:
         """Arrays of which each device has the next part along the first axis, put together."""
         return values if self.size == 1 else jax.lax.all_gather(values, NAME, tiled=True)
 
-    def filled(self, arrays: Any, axis: int = 0) -> Any:
-        """Host arrays with copies of the last entry, so that the devices' shares along `axis` are equal."""
-
-        def fill(array: np.ndarray) -> np.ndarray:
-            missing = -array.shape[axis] % self.size
-            return np.pad(array, [(0, missing if n == axis else 0) for n in range(array.ndim)], mode="edge")
-
-        return jax.tree.map(fill, arrays)
+    def filled(self, arrays: Any) -> Any:
+        """Host arrays with copies of the last entry, so that the devices' shares along the first axis are equal."""
+        return jax.tree.map(lambda array: pad_members(array, -len(array) % self.size), arrays)
 
     def norm(self, gradient: Any) -> Float[Array, ""]:
         """The Euclidean norm of one member's gradient; not finite if any element is not, or if it overflows."""

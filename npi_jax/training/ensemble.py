@@ -39,7 +39,7 @@ Placed = tuple[Any, tuple[Any, ...]]
 """A call, and what it takes after the members' states, on the devices."""
 
 
-class Shared(NamedTuple):
+class OnMesh(NamedTuple):
     """Host arrays that belong to no member, and how they lie on the mesh."""
 
     arrays: Any
@@ -50,7 +50,7 @@ class Evaluation(NamedTuple):
     """Something computed of all members at checkpoints: its call, and what that takes after their states."""
 
     call: Any
-    shared: tuple[Shared, ...]
+    others: tuple[OnMesh, ...]
 
 
 class Ensemble:
@@ -88,7 +88,7 @@ class Ensemble:
             update_first=True,
         )
         self._eos = eos
-        self._checksum_call = self._mapped(lambda shares: self.data.checksum(shares, self.shapes), [self.specs])
+        self.checksum_call = self._mapped(lambda shares: self.data.checksum(shares, self.shapes), [self.specs])
         self.seeds = np.array([m.seed for m in self._padded], np.uint32)
         self.hyper = HyperParameters(
             *(np.array([getattr(m, field) for m in self._padded], np.float32) for field in HyperParameters._fields)
@@ -103,7 +103,7 @@ class Ensemble:
         mapped = self._mapped(
             lambda shares, chunks: call(self.data.whole_params(shares), chunks), [self.specs.params, P(None, NAME)]
         )
-        return Evaluation(mapped, (Shared(_chunks(valid, self.data), P(None, NAME)),))
+        return Evaluation(mapped, (OnMesh(_chunks(valid, self.data), P(None, NAME)),))
 
     def scoring(self, scorer: Scorer) -> Evaluation:
         """What `Scorer.apply` gives, of all members, as a call of their parameters."""
@@ -116,14 +116,14 @@ class Ensemble:
         chunks = self.data.filled({name: scorer.arrays[name] for name in CHUNKED})
         rest = {name: array for name, array in scorer.arrays.items() if name not in CHUNKED}
         mapped = self._mapped(score, [self.specs.params, P(NAME), SHARED])
-        return Evaluation(mapped, (Shared(chunks, P(NAME)), Shared(rest, SHARED)))
+        return Evaluation(mapped, (OnMesh(chunks, P(NAME)), OnMesh(rest, SHARED)))
 
     def comparison(self, fn: Callable[[Any, Any], Any], arrays: Any) -> Evaluation:
         """A function of one member's whole state and of arrays, as a call of all members' states."""
         mapped = self._mapped(
             lambda shares, arrays: fn(self.data.whole(shares, self.shapes), arrays), [self.specs, SHARED]
         )
-        return Evaluation(mapped, (Shared(jax.tree.map(np.asarray, arrays), SHARED),))
+        return Evaluation(mapped, (OnMesh(jax.tree.map(np.asarray, arrays), SHARED),))
 
     def load(
         self,
@@ -150,7 +150,7 @@ class Ensemble:
             self._gradients = {when: (comparison.call, arrays) for when, comparison in made.items()}
 
     def _placed(self, evaluation: Evaluation) -> Placed:
-        return evaluation.call, tuple(put(shared.arrays, self.mesh, shared.spec) for shared in evaluation.shared)
+        return evaluation.call, tuple(put(arrays, self.mesh, spec) for arrays, spec in evaluation.others)
 
     def init(self) -> MemberState:
         """The members' states before the first step: a pure function of their seeds."""
@@ -161,12 +161,12 @@ class Ensemble:
         """Compile every call for states like `state`, side by side; later calls only run."""
         scalars = (np.int32(0), np.int32(1), np.bool_(True))
         train_arguments = (state, self._hyper, self._seeds, *self.feed.take((0, 0)), *scalars)
-        jobs = [(self.train_call, train_arguments), (self._checksum_call, (state,))]
+        jobs = [(self.train_call, train_arguments), (self.checksum_call, (state,))]
         jobs += [(call, (state.params, *arrays)) for call, arrays in (self._validation, *self._scorers.values())]
         jobs += [(call, (state, *arrays)) for call, arrays in self._gradients.values()]
         with ThreadPoolExecutor() as threads:
             compiled = iter(list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs)))
-        self.train_call, self._checksum_call = next(compiled), next(compiled)
+        self.train_call, self.checksum_call = next(compiled), next(compiled)
         self._validation = next(compiled), self._validation[1]
         self._scorers = {name: (next(compiled), arrays) for name, (_, arrays) in self._scorers.items()}
         self._gradients = {when: (next(compiled), arrays) for when, (_, arrays) in self._gradients.items()}
@@ -212,7 +212,7 @@ class Ensemble:
 
     def checksums(self, state: MemberState) -> UInt[np.ndarray, "members words"]:
         """Of every member's state: the same on all devices that it may lie on."""
-        found: np.ndarray = self.fetch(self._checksum_call(state))
+        found: np.ndarray = self.fetch(self.checksum_call(state))
         return found
 
     def fetch(self, tree: Any) -> Any:

@@ -74,8 +74,9 @@ def map_members(
     Args:
         fn: takes and returns pytrees of one member. May use the axis name ``data``.
         mesh: from `make_mesh`.
-        in_specs: for each argument `MEMBERS` (leading axis: member), `SHARED`, or a longer spec that begins with
-            ``ens`` and says which axis is split over ``data``; or a pytree of such.
+        in_specs: for each argument `MEMBERS` (leading axis: member), `SHARED`, or a spec that says which axis is
+            split over ``data``, of a member's arrays (it then begins with ``ens``) or of shared ones; or a pytree of
+            such, whose first says whose arrays they are.
         out_specs: the same for the result.
         mapping: how the members of a device are run.
         update_first: `fn` returns its first argument anew and something else; the memory of the old one is

@@ -65,14 +65,15 @@ class TaskGradients:
     @property
     def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, jax.Array]]]:
         """Functions of one member's state and of `arrays`, by when they are called."""
-        return {AT_CHECKPOINT: self._at_checkpoint, AT_END: self._at_end}
+        last = {AT_END: self._at_end} if self.single is not None or self.lookahead is not None else {}
+        return {AT_CHECKPOINT: self._at_checkpoint, **last}
 
     def _at_checkpoint(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
         """Of one member: what every checkpoint has."""
         return dict(self.products.apply(state.params, second_moment(state.opt_state), arrays["products"]))
 
     def _at_end(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
-        """Of one member: what only the last checkpoint has; may be empty."""
+        """Of one member: what only the last checkpoint has."""
         found: dict[str, jax.Array] = {}
         if self.single is not None:
             found["item_gram"] = self.single.apply(state.params, None, arrays["single"])["gram"]

@@ -99,7 +99,9 @@ def test_products_agree_with_the_naive_reference():
         close(found["gram_adam"][place], preconditioned[name], 1e-5)
 
 
-@pytest.mark.parametrize("name", ["tied", "transformer", "transformer tied, learned"])
+@pytest.mark.parametrize(
+    "name", ["tied", pytest.param("transformer", marks=pytest.mark.drill), "transformer tied, learned"]
+)
 def test_all_kinds_of_models_agree_with_plain_differentiation(name):
     model, params = trained(MODELS[name])
     items = chosen(items=4)

@@ -138,6 +138,7 @@ def test_bfloat16_is_close_and_keeps_float32_parameters(config):
         np.testing.assert_allclose(ours, theirs, atol=0.05 * float(jnp.abs(theirs).max()) + 1e-6)
 
 
+@pytest.mark.drill
 @both
 def test_vmap_map_and_shard_map_agree(config):
     model, rows = make_model(config, VOCAB), batch()

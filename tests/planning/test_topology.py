@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,13 +44,27 @@ def plan(arguments: list[str], status: int = 0) -> str:
     return result.stdout if status == 0 else result.stderr
 
 
+def of_kind(lines: dict[str, str], *kinds: str) -> str:
+    return next(value for name, value in lines.items() if name.startswith(kinds))
+
+
+def _bytes(value: str) -> int:
+    return int(value.split(maxsplit=1)[0].replace(",", ""))
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_plans_for_slices_are_as_they_were(name):
     shown = plan(COMMANDS[name])
     lines = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in shown.splitlines() if "│" in line}
     assert lines["exchanges along ens"] == "none"
     if name.endswith("_data"):
-        assert lines["exchanges along data"].startswith("1 x all-reduce")
+        assert lines["exchanges along data"].startswith("in training 1 x all-reduce")
+    state = sum(_bytes(lines[f"bytes per device: {kind}"]) for kind in ("parameters", "optimizer state"))
+    placed, most = (
+        int(re.sub(r"\D", "", value.split("(")[0]))
+        for value in (of_kind(lines, "members each", "members a device"), of_kind(lines, "members that fit"))
+    )
+    assert most * state / placed <= _bytes(lines["bytes a device has"])
     golden = GOLDENS / f"{name}.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         golden.parent.mkdir(exist_ok=True)

@@ -8,8 +8,9 @@ from tiny import tiny_values
 from npi_jax.config import CheckpointConfig, make_config
 from npi_jax.models import make_model
 from npi_jax.prepare import Prepared, prepare
+from npi_jax.scoring import make_scorer
 from npi_jax.training.checkpoints import Checkpoints
-from npi_jax.training.ensemble import Ensemble, make_scorers
+from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import make_mesh
 
 STEPS = 5
@@ -33,7 +34,9 @@ def ensemble(
     if members is not None:
         made = reordered(made, members)
     rows = prepared.records() if streamed else prepared.pool
-    scorers = make_scorers(config, model, prepared.suites)
+    # In three chunks, which two devices cannot share evenly.
+    scorers = {name: make_scorer(model, suite, rows_per_chunk=5) for name, suite in prepared.suites.items()}
+    assert {len(scorer.packed.tokens) for scorer in scorers.values()} == {3}
     made.load(prepared.variants, prepared.orders, rows, prepared.valid, scorers)
     return made
 
@@ -57,8 +60,15 @@ def assert_members_equal(first, second, mine, theirs) -> None:
         np.testing.assert_array_equal(a[mine], b[theirs])
 
 
-@pytest.mark.parametrize("mapping", ["map", "vmap"])
-@pytest.mark.parametrize("model", [None, TRANSFORMER], ids=["lstm", "transformer"])
+@pytest.mark.parametrize(
+    ("mapping", "model"),
+    [
+        pytest.param("map", None, id="map-lstm"),
+        pytest.param("vmap", TRANSFORMER, id="vmap-transformer"),
+        pytest.param("vmap", None, id="vmap-lstm", marks=pytest.mark.drill),
+        pytest.param("map", TRANSFORMER, id="map-transformer", marks=pytest.mark.drill),
+    ],
+)
 def test_permuting_members_permutes_results_bitwise(prepared, mapping, model):
     changes = {"mesh__mapping": mapping} | ({"model": model} if model else {})
     order = [2, 0, 3, 1]
@@ -130,11 +140,14 @@ def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimiz
     assert {shard.data.size for shard in kernel.addressable_shards} == {kernel.size // 2}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_devices_that_share_a_member_share_its_validation_and_scores(prepared, dtype):
-    changes = {"model": {**WIDE, "compute_dtype": dtype}}
-    whole = ensemble(prepared, **changes)
-    split = ensemble(prepared, data=2, mesh=FSDP, **changes)
+@pytest.mark.parametrize(
+    ("fsdp", "dtype", "mapping", "tie"),
+    [(True, "float32", "map", False), (True, "bfloat16", "vmap", False), (False, "bfloat16", "map", True)],
+)
+def test_devices_that_share_a_member_share_its_validation_and_scores(prepared, fsdp, dtype, mapping, tie):
+    changes = {"model": {**WIDE, "compute_dtype": dtype, "tie": tie}}
+    whole = ensemble(prepared, mesh={"mapping": mapping}, **changes)
+    split = ensemble(prepared, data=2, mesh={"data": 2, "fsdp": fsdp, "mapping": mapping}, **changes)
     states = whole.init(), split.init()
     np.testing.assert_allclose(whole.valid_loss(states[0]), split.valid_loss(states[1]), rtol=1e-6)
     mine, theirs = (
