@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 from npi_jax.config import Config
 from npi_jax.corpus.tokenizer import WordTokenizer
 from npi_jax.corpus.variants import RowPool
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, first_line
 from npi_jax.prepare import open_gradient_suite, open_suite
 from npi_jax.suites import Suite
 from npi_jax.suites.encode import layout
@@ -57,7 +57,7 @@ class Call:
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            return Program(_needed(self.name, str(error)), None)
+            return Program(_needed(self.name, error), None)
         return Program(int(compiled.memory_analysis().temp_size_in_bytes), compiled.as_text())
 
 
@@ -78,10 +78,10 @@ class Program:
 _NEEDED = re.compile(r"(?:memory required for HLO temporaries \(|Used )([\d.]+)([KMGT]?)")
 
 
-def _needed(name: str, message: str) -> int:
-    found = _NEEDED.search(message)
+def _needed(name: str, error: Exception) -> int:
+    found = _NEEDED.search(str(error))
     if found is None:
-        raise UserError(f"the compiler has not enough memory for {name}: {message.strip().splitlines()[0]}")
+        raise UserError(f"the compiler has not enough memory for {name}: {first_line(error)}")
     return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))
 
 

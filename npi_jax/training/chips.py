@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, first_line
 
 GIB = 1 << 30
 
@@ -78,9 +78,9 @@ def topology_devices(name: str) -> Sequence[Any]:
         options = {"chip_config_name": "megacore"} if name.startswith(("v4:", "v5p:")) else {}
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        said = str(error).strip().splitlines()[0]
         raise UserError(
-            f"--topology {name}: {said}. Valid are such as v5e:4x4, v5e:16x16, v4:2x2x4, v5p:2x2x2, v6e:4x4"
+            f"--topology {name}: {first_line(error)}. Valid are such as v5e:4x4, v5e:16x16, v4:2x2x4, v5p:2x2x2, "
+            "v6e:4x4"
         ) from error
     devices: Sequence[Any] = topology.devices
     return devices
