@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import (
+from run_processes import (
     ROOT,
     assert_same_run,
     finish,

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import runs
-from runs import (
+import run_processes as runs
+from run_processes import (
     ROOT,
     assert_same_run,
     finish,

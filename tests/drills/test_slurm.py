@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import ROOT, assert_same_run, last_logged_step, write_config
+from run_processes import ROOT, assert_same_run, last_logged_step, write_config
 from tiny import tiny_values
 
 pytestmark = [

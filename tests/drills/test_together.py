@@ -5,7 +5,7 @@ import signal
 import numpy as np
 import polars as pl
 import pytest
-from runs import assert_same_run, finish, kill, parameters, start, start_together, wait_until, write_config
+from run_processes import assert_same_run, finish, kill, parameters, start, start_together, wait_until, write_config
 from tiny import tiny_values
 
 pytestmark = pytest.mark.drill
