@@ -25,7 +25,19 @@ while (($#)); do
   esac
 done
 (($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config quickstart"
-[[ $PROCESSES =~ ^[1-9][0-9]*$ ]] || die "--processes $PROCESSES: a number above 0 is wanted"
+number --processes "$PROCESSES"
+[[ -z ${NPI_PORT:-} ]] || number NPI_PORT "$NPI_PORT"
+if [[ -n $GPUS ]]; then
+  [[ $GPUS =~ ^[0-9]+(,[0-9]+)*$ ]] || die "--gpus $GPUS: numbers with commas between them are wanted, such as 0,1"
+  IFS=, read -ra numbers <<<"$GPUS"
+  repeated=$(printf '%s\n' "${numbers[@]}" | sort -n | uniq -d | head -n 1)
+  [[ -z $repeated ]] || die "--gpus $GPUS: GPU $repeated is there twice"
+  ((PROCESSES == 1 || PROCESSES == ${#numbers[@]})) ||
+    die "--processes $PROCESSES with --gpus $GPUS: one process a GPU makes ${#numbers[@]} processes"
+elif ((PROCESSES > 1)) && command -v nvidia-smi >/dev/null; then
+  there=$(nvidia-smi --list-gpus | grep -c '^GPU ') || true
+  ((there == 0 || PROCESSES <= there)) || die "--processes $PROCESSES: this machine has $there GPUs"
+fi
 
 settings=("NCCL_DEBUG=${NCCL_DEBUG:-WARN}" "XLA_PYTHON_CLIENT_MEM_FRACTION=${XLA_PYTHON_CLIENT_MEM_FRACTION:-.9}")
 [[ -z $GPUS ]] || settings+=("CUDA_VISIBLE_DEVICES=$GPUS")
@@ -41,7 +53,7 @@ PORT=${NPI_PORT:-29400}
 settings+=("NPI_COORDINATOR=127.0.0.1:$PORT" "NPI_NUM_PROCESSES=$PROCESSES")
 pids=()
 # Set before any is started: a signal that comes in between would reach none.
-trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT
+trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT HUP
 for ((i = 0; i < PROCESSES; i++)); do
   command=(env "${settings[@]}" "NPI_PROCESS_ID=$i" "JAX_LOCAL_DEVICE_IDS=$i" npi-jax "$@")
   if [[ -n $DRY_RUN ]]; then

@@ -32,6 +32,11 @@ need() {
   done
 }
 
+# Refuse an option's value that is not a whole number above 0.
+number() {
+  [[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 $2: a number above 0 is wanted"
+}
+
 # One string that a remote shell splits into the arguments again.
 quoted() {
   local words

@@ -46,8 +46,11 @@ while (($#)); do
   esac
 done
 need NAME ZONE
-where=("--zone=$ZONE")
-[[ -z $PROJECT ]] || where+=("--project=$PROJECT")
+number "--poll" "$POLL"
+WHERE=("--zone=$ZONE")
+[[ -z $PROJECT ]] || WHERE+=("--project=$PROJECT")
+# Functions see the locals of those that call them: what is read only cannot be hidden by one.
+readonly NAME ZONE TYPE PROJECT SPOT QUEUED RUNTIME BUCKET POLL COMMAND WHERE
 
 # The images of Google's documentation, by generation.
 runtime() {
@@ -65,20 +68,20 @@ create() {
   local spot=()
   [[ -z $SPOT ]] || spot=(--spot)
   if [[ -n $QUEUED ]]; then
-    run gcloud compute tpus queued-resources create "$NAME" "--node-id=$NAME" "${where[@]}" \
+    run gcloud compute tpus queued-resources create "$NAME" "--node-id=$NAME" "${WHERE[@]}" \
       "--accelerator-type=$TYPE" "--runtime-version=$(runtime)" "${spot[@]}"
     await
   else
-    run gcloud compute tpus tpu-vm create "$NAME" "${where[@]}" "--accelerator-type=$TYPE" "--version=$(runtime)" \
+    run gcloud compute tpus tpu-vm create "$NAME" "${WHERE[@]}" "--accelerator-type=$TYPE" "--version=$(runtime)" \
       "${spot[@]}"
   fi
 }
 
 state() {
   if [[ -n $QUEUED ]]; then
-    run gcloud compute tpus queued-resources describe "$NAME" "${where[@]}" "--format=value(state.state)"
+    run gcloud compute tpus queued-resources describe "$NAME" "${WHERE[@]}" "--format=value(state.state)"
   else
-    run gcloud compute tpus tpu-vm describe "$NAME" "${where[@]}" "--format=value(state)"
+    run gcloud compute tpus tpu-vm describe "$NAME" "${WHERE[@]}" "--format=value(state)"
   fi
 }
 
@@ -97,7 +100,7 @@ await() {
 }
 
 on_all() {
-  run gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" --worker=all "--ssh-flag=-o ServerAliveInterval=30" \
+  run gcloud compute tpus tpu-vm ssh "$NAME" "${WHERE[@]}" --worker=all "--ssh-flag=-o ServerAliveInterval=30" \
     "--command=$1"
 }
 
@@ -111,8 +114,8 @@ install() {
   fi
   run git -C "$(dirname "${BASH_SOURCE[0]}")/.." archive --format=tar.gz "--output=$folder/$archive" HEAD
   # Keys are made on the first connection; made for all workers at once they would get in one another's way.
-  run gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" --worker=0 --command=true
-  run gcloud compute tpus tpu-vm scp "$folder/$archive" "$NAME:" "${where[@]}" --worker=all
+  run gcloud compute tpus tpu-vm ssh "$NAME" "${WHERE[@]}" --worker=0 --command=true
+  run gcloud compute tpus tpu-vm scp "$folder/$archive" "$NAME:" "${WHERE[@]}" --worker=all
   local mount=""
   [[ -z $BUCKET ]] || mount=" && mkdir -p ~/runs && (mountpoint -q ~/runs || gcsfuse --implicit-dirs $(quoted "$BUCKET") ~/runs)"
   # The workers' own Python is too old.
@@ -127,9 +130,9 @@ run_all() {
 
 delete() {
   if [[ -n $QUEUED ]]; then
-    run gcloud compute tpus queued-resources delete "$NAME" "${where[@]}" --force --quiet
+    run gcloud compute tpus queued-resources delete "$NAME" "${WHERE[@]}" --force --quiet
   else
-    run gcloud compute tpus tpu-vm delete "$NAME" "${where[@]}" --quiet
+    run gcloud compute tpus tpu-vm delete "$NAME" "${WHERE[@]}" --quiet
   fi
 }
 
@@ -148,11 +151,11 @@ whereabouts() {
 }
 
 train() {
-  local status where
+  local status found
   if [[ -n $DRY_RUN ]]; then create; install; run_all "$@"; return; fi
   while true; do
-    where=$(whereabouts)
-    case $where in
+    found=$(whereabouts)
+    case $found in
       gone) delete; create; install ;;
       absent) create; install ;;
       coming) await; install ;;
@@ -162,10 +165,10 @@ train() {
     status=0
     run_all "$@" || status=$?
     ((status != 0)) || return 0
-    where=$(whereabouts)
+    found=$(whereabouts)
     # Asked to stop and saved, or out of reach; anything else, on a slice that is there, is an error of the run.
-    if [[ $where == there ]] && ((status != 42 && status != 255)); then return "$status"; fi
-    echo "$NAME: ended with status $status ($where); going on from the last checkpoint"
+    if [[ $found == there ]] && ((status != 42 && status != 255)); then return "$status"; fi
+    echo "$NAME: ended with status $status ($found); going on from the last checkpoint"
     sleep "$POLL"
   done
 }

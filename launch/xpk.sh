@@ -36,6 +36,9 @@ while (($#)); do
   esac
 done
 need CLUSTER ZONE PROJECT NAME TYPE IMAGE
+number --slices "$SLICES"
+number --grace "$GRACE"
+[[ $RESTARTS =~ ^[0-9]+$ ]] || die "--restarts $RESTARTS: a number is wanted"
 (($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config weber2021"
 
 command=(

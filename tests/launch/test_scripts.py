@@ -10,14 +10,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from grammars import fault
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
 README = LAUNCH / "README.md"
 GOLDEN = re.compile(r"```shell #golden\n(?P<commands>.*?)```\n\n```text\n(?P<output>.*?)```", re.DOTALL)
+# It refuses what the real tool would: a script that drops a word is found out.
 FAKE = """#!{python}
 import json, os, sys
+sys.path.insert(0, {folder!r})
+from grammars import fault
 with open(os.environ["RECORD"], "a") as file:
     file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
+if said := fault([os.path.basename(sys.argv[0]), *sys.argv[1:]]):
+    print("ERROR: (" + sys.argv[0] + ") " + said, file=sys.stderr)
+    open({refused!r}, "a").write(said + "\\n")
+    sys.exit(2)
 {more}
 """
 
@@ -30,6 +38,7 @@ def bash(command: str, *, status: int = 0, **environ: str) -> str:
         capture_output=True,
         text=True,
         check=False,
+        timeout=60,
     )
     assert result.returncode == status, result.stdout + result.stderr
     return result.stdout if status == 0 else result.stderr
@@ -38,17 +47,20 @@ def bash(command: str, *, status: int = 0, **environ: str) -> str:
 @pytest.fixture
 def fakes(tmp_path):
     """Stand-ins for the tools of a cloud; gives a function that runs a command and returns what they got."""
-    record = tmp_path / "record"
+    record, refused = tmp_path / "record", tmp_path / "refused"
 
     def make(**more: str):
         for name in ("gcloud", "xpk", "npi-jax", "git", "sleep"):
             path = tmp_path / name
-            path.write_text(FAKE.format(python=sys.executable, more=more.get(name.replace("-", "_"), "")))
+            more_of = more.get(name.replace("-", "_"), "")
+            folder = str(Path(__file__).parent)
+            path.write_text(FAKE.format(python=sys.executable, folder=folder, refused=str(refused), more=more_of))
             path.chmod(0o755)
 
         def run(command: str, status: int = 0) -> list[list[str]]:
             record.unlink(missing_ok=True)
             bash(command, status=status, PATH=f"{tmp_path}:{os.environ['PATH']}", RECORD=str(record))
+            assert not refused.exists(), refused.read_text()
             return [json.loads(line) for line in record.read_text().splitlines()]
 
         return run
@@ -66,12 +78,55 @@ def test_the_readme_shows_what_the_scripts_would_run():
 
     wanted = GOLDEN.sub(shown, text)
     assert len(GOLDEN.findall(text)) >= 5
+    for match in GOLDEN.finditer(wanted):
+        for line in match["output"].splitlines():
+            assert fault(shlex.split(line)) == "", line
     if os.environ.get("UPDATE_GOLDEN"):
         README.write_text(wanted, encoding="utf-8")
     assert README.read_text(encoding="utf-8") == wanted, "UPDATE_GOLDEN=1 pytest tests/launch writes it anew"
 
 
 TPU = "launch/tpu_vm.sh {} --name npi --zone us-west4-a --type v5litepod-16"
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("gcloud compute tpus tpu-vm delete npi --quiet", "--zone="),
+        ("gcloud compute tpus tpu-vm delete npi --zone=z absent", "unrecognized"),
+        ("gcloud compute tpus tpu-vm ssh npi --zone= --worker=0", "expected one argument"),
+        (
+            "gcloud compute tpus tpu-vm create npi --zone=z --accelerator-type=t --runtime-version=v",
+            "--runtime-version=",
+        ),
+        ("gcloud compute tpus tpu-vm destroy npi --zone=z", "Invalid choice"),
+        ("xpk workload create --cluster=c --workload=w --tpu-type=t --docker-image=i", "--command="),
+    ],
+)
+def test_the_stand_ins_refuse_what_the_tools_refuse(call, said):
+    assert said in fault(call.split())
+
+
+LOCAL = re.compile(r"^\s+local ([^\n;]+)", re.MULTILINE)
+GLOBAL = re.compile(r"^([A-Za-z_]\w*)\+?=", re.MULTILINE)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in LAUNCH.glob("*.sh")))
+def test_no_local_variable_hides_a_global_one(script):
+    """Bash's functions see the locals of their callers: a local `where` once hid the zone from all that was called."""
+    text = (LAUNCH / script).read_text(encoding="utf-8") + (LAUNCH / "lib.sh").read_text(encoding="utf-8")
+    locals_ = {word.partition("=")[0] for line in LOCAL.findall(text) for word in line.split()}
+    assert not locals_ & set(GLOBAL.findall(text))
+
+
+@pytest.mark.parametrize("queued", ["", " --queued --spot"])
+def test_training_names_zone_and_project_in_every_call(fakes, queued):
+    calls = fakes(gcloud=PREEMPTED_ONCE)(TPU.format("train") + f" --project p1{queued} -- run --config weber2021")
+    asked = [call for call in calls if call[0] == "gcloud"]
+    assert len(asked) > 10
+    assert all("--zone=us-west4-a" in call and "--project=p1" in call for call in asked)
+
+
 ACTIVE = "if 'describe' in sys.argv: print('ACTIVE')"
 
 
@@ -168,7 +223,20 @@ def test_failed_queued_resources_are_not_waited_for(fakes):
         (TPU.format("run"), "Give its arguments after --"),
         ("launch/gpu_node.sh --proceses 2 -- run", "unknown option --proceses"),
         ("launch/gpu_node.sh --processes none -- run", "a number above 0"),
+        ("launch/gpu_node.sh --processes 3 --gpus 0,1 -- run", "makes 2 processes"),
+        ("launch/gpu_node.sh --gpus 0,1,0 -- run", "GPU 0 is there twice"),
+        ("launch/gpu_node.sh --gpus 0:1 -- run", "numbers with commas"),
+        ("NPI_PORT=any launch/gpu_node.sh -- run", "NPI_PORT any"),
+        (TPU.format("create") + " --poll soon", "--poll soon"),
         ("launch/xpk.sh --cluster c -- run", "--zone is missing"),
+        (
+            "launch/xpk.sh --cluster c --zone z --project p --name n --type t --image i --slices two -- run",
+            "--slices two",
+        ),
+        ("bash launch/slurm.sbatch --list nosuch", "--list nosuch: there is no such file"),
+        ("bash launch/slurm.sbatch --list launch", "--list launch: there is no such file"),
+        ("bash launch/slurm.sbatch --lst nosuch", "unknown option --lst"),
+        ("NPI_SLURM_SETUP=nosuch bash launch/slurm.sbatch run", "NPI_SLURM_SETUP=nosuch"),
         ("bash launch/slurm.sbatch", "give the arguments of npi-jax"),
     ],
 )
