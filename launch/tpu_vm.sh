@@ -151,16 +151,20 @@ whereabouts() {
 }
 
 train() {
-  local status found
+  local status found missed=0
   if [[ -n $DRY_RUN ]]; then create; install; run_all "$@"; return; fi
   while true; do
     found=$(whereabouts)
+    [[ $found == unknown ]] || missed=0
     case $found in
       gone) delete; create; install ;;
       absent) create; install ;;
       coming) await; install ;;
       # A slice is never given back because gcloud did not answer.
-      unknown) echo "$NAME: gcloud does not answer"; sleep "$POLL"; continue ;;
+      unknown)
+        missed=$((missed + 1))
+        ((missed < 20)) || die "gcloud does not say what became of $NAME, which may be there still: $(state 2>&1 | tail -n 1)"
+        echo "$NAME: gcloud does not answer"; sleep "$POLL"; continue ;;
     esac
     status=0
     run_all "$@" || status=$?

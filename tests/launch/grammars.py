@@ -1,7 +1,7 @@
-"""What gcloud, xpk and srun accept, as far as the launch scripts use them; from the tools' reference pages.
+"""What gcloud and xpk accept, as far as the launch scripts use them; from the tools' reference pages.
 
-cloud.google.com/sdk/gcloud/reference/compute/tpus (tpu-vm, queued-resources), the README of github.com/AI-Hypercomputer/xpk,
-slurm.schedmd.com/srun.html. A stand-in that takes any words would take those of a broken script too.
+Their sources: cloud.google.com/sdk/gcloud/reference/compute/tpus (tpu-vm, queued-resources) and the README of
+github.com/AI-Hypercomputer/xpk. A stand-in that takes any words would take those of a broken script too.
 """
 
 from dataclasses import dataclass

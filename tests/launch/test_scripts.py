@@ -169,6 +169,14 @@ def test_a_slice_is_not_given_back_because_nobody_answers(fakes):
     assert any("npi-jax run" in call for call in said)
 
 
+def test_a_cloud_that_never_answers_ends_the_script_and_deletes_nothing(fakes):
+    denied = "if 'describe' in sys.argv: print('PERMISSION_DENIED: no access to p1', file=sys.stderr); sys.exit(1)"
+    run = fakes(gcloud=denied)
+    calls = run(TPU.format("train") + " -- run --config weber2021", status=2)
+    assert not any("delete" in call or "create" in call for call in calls)
+    assert sum(call[0] == "sleep" for call in calls) == 19
+
+
 def test_arguments_reach_the_workers_as_they_were_given(fakes):
     (call,) = fakes()(TPU.format("run") + " -- run --config 'my config.py' '--config.name=a;b'")
     remote = next(word for word in call if word.startswith("--command=")).removeprefix("--command=")
