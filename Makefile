@@ -9,7 +9,8 @@ export NPI_JAX_DATA ?= $(abspath $(wildcard ../shared/data))
 
 help:
 	@echo "make quickstart  train the built-in experiment, print the results, write runs/quickstart/report/index.html"
-	@echo "make test        lint, type check and unit tests (a few minutes)"
+	@echo "make test        unit tests: does this installation work (a few minutes)"
+	@echo "make lint        style and types of the project's own files, for developers"
 	@echo "make drills      slow checks: real processes and disks, real text, Slurm where it is installed, programs for TPUs"
 	@echo "make parity      scores and checkpoints against minicons, lm-eval and transformers (installs them)"
 	@echo "make bench       training, scoring and gradients against PyTorch, minicons and plain backward passes"
@@ -28,13 +29,20 @@ $(VENV)/test.done: $(VENV)/run.done
 quickstart: $(VENV)/run.done
 	$(BIN)/npi-jax run --config quickstart
 
+# What the project owns. What else lies in the folder (runs, configs of the user's own, virtual environments) is nobody's
+# business here.
+OWN := npi_jax configs tests benchmarks docs
+
 lint: $(VENV)/test.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(OWN)
+	$(BIN)/ruff format --check $(OWN)
 	$(BIN)/mypy
 
-test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+# -P: no module of the user's in this folder comes before one of the tests' or a library's.
+PYTEST := $(BIN)/python -P -m pytest
+
+test: $(VENV)/test.done
+	$(PYTEST) -n 2 --dist loadfile
 
 # The compiler for TPUs, which is large.
 $(VENV)/drills.done: $(VENV)/test.done
@@ -42,15 +50,15 @@ $(VENV)/drills.done: $(VENV)/test.done
 	touch $@
 
 drills: $(VENV)/drills.done
-	$(BIN)/python -m pytest -m "drill and not long"
-	TEST_DEVICES=8 $(BIN)/python -m pytest -m eight_devices
+	$(PYTEST) -m "drill and not long"
+	TEST_DEVICES=8 $(PYTEST) -m eight_devices
 
 $(VENV)/parity.done: $(VENV)/test.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,parity]'
 	touch $@
 
 parity: $(VENV)/parity.done
-	$(BIN)/python -m pytest tests/models/test_lstm.py tests/models/test_hf_parity.py tests/corpus/test_hf_tokenizer.py \
+	$(PYTEST) tests/models/test_lstm.py tests/models/test_hf_parity.py tests/corpus/test_hf_tokenizer.py \
 	  tests/scoring/test_parity.py tests/test_lm_eval.py
 
 bench: $(VENV)/parity.done

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -27,7 +28,8 @@ def run(path, config: str, *overrides: str, **environment: str) -> str:
 
 
 def test_the_quickstart_keeps_its_promises(tmp_path):
-    path = tmp_path / "run"
+    """TEST_QUICKSTART names a run directory of it, which the same command then only goes on with."""
+    path = Path(os.environ.get("TEST_QUICKSTART") or tmp_path / "run")
     shown = run(path, "quickstart")
     assert str(path / "report" / "index.html") in shown
     opened = open_run(path)

@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import VOCAB, batch, pack, sentences
 
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.models.recurrence import lstm_layer
-from tests.models.rows import VOCAB, batch, pack, sentences
 
 CONFIG = LSTMConfig(embedding=6, hidden=8, layers=2)
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
+from rows import VOCAB, batch
 
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model
 from npi_jax.models.numerics import dropout
-from tests.models.rows import VOCAB, batch
 
 LSTM = LSTMConfig(embedding=8, hidden=8, layers=2)
 TRANSFORMER = TransformerConfig(width=8, layers=2, heads=2, mlp=12)

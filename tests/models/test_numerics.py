@@ -2,10 +2,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rows import VOCAB, batch
 
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model
 from npi_jax.models.numerics import matmul, project, transposed
-from tests.models.rows import VOCAB, batch
 
 
 def operands():

@@ -1,10 +1,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rows import VOCAB, batch, pack, sentences
 
 from npi_jax.models import TransformerConfig, make_model
 from npi_jax.models.transformer import rotate, rotation, segment_mask
-from tests.models.rows import VOCAB, batch, pack, sentences
 
 CONFIG = TransformerConfig(width=16, layers=2, heads=2, mlp=24)
 
