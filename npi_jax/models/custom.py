@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import jax
 from jaxtyping import Array, Float, Int, Key
 
 from npi_jax.errors import UserError
@@ -56,6 +57,32 @@ def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
         raise UserError(f"model.factory = {config.factory!r} gave a model without {', '.join(missing)}")
     return model
+
+
+def dropped_by_row(
+    model: Model,
+    params: Any,
+    rows: tuple[Int[Array, "batch time"], ...],
+    keys: Key[Array, " batch"],
+    rate: Float[Array, ""] | float | None,
+) -> Float[Array, "batch time features"]:
+    """Return hidden states with dropout, each row under its own key, from a model that takes one key.
+
+    Every row is a batch of its own to the model, so that its mask does not depend on the rows beside it.
+
+    Args:
+        model: of the user's own.
+        params: its parameters.
+        rows: tokens, segment ids and positions.
+        keys: one a row.
+        rate: the share that is dropped.
+    """
+
+    def of_row(row: tuple[Array, ...], key: Array) -> Array:
+        return model.hidden(params, *(part[None] for part in row), dropout_key=key, dropout_rate=rate)[0]
+
+    hidden: Array = jax.vmap(of_row)(rows, keys)
+    return hidden
 
 
 def _module(place: str, factory: str) -> Any:

@@ -46,13 +46,14 @@ class LanguageModel:
         segment_ids: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
         *,
-        dropout_key: Key[Array, ""] | None = None,
+        dropout_key: Key[Array, "*rows"] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time features"]:
         """What the output layer sees at each token; float32.
 
-        Without ``dropout_key`` nothing is dropped. ``dropout_rate`` may be traced; what is dropped depends on
-        the key and on ``tokens.shape`` alone.
+        Without ``dropout_key`` nothing is dropped. ``dropout_rate`` may be traced. With one key, what is dropped
+        depends on it and on ``tokens.shape`` alone; with a key for each row, what is dropped from a row depends on
+        its key alone.
         """
         variables = {"params": params}
         hidden = self.module.apply(variables, tokens, segment_ids, positions, dropout_key, dropout_rate)

@@ -101,7 +101,7 @@ class LSTM(nn.Module):
         tokens: Int[Array, "batch time"],
         segment_ids: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
-        dropout_key: Key[Array, ""] | None = None,
+        dropout_key: Key[Array, "*rows"] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time hidden"]:
         """The last layer's hidden states. Segments are told apart by their positions, which start at 0."""
@@ -120,9 +120,9 @@ class LSTM(nn.Module):
             # What is read at a step depends on the word alone.
             states, words = embedding, tokens.T
         else:
-            states, words = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate), None
+            states, words = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate, axis=1), None
         layer = rematerialized(LSTMLayer, self.remat)
         for index in range(config.layers):
             states = layer(config, self.plain, name=f"recurrent_{index}")(states, starts, words if index == 0 else None)
-            states = dropout(states, site_key(dropout_key, index + 1), dropout_rate)
+            states = dropout(states, site_key(dropout_key, index + 1), dropout_rate, axis=1)
         return states.swapaxes(0, 1)

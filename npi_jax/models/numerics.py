@@ -1,11 +1,12 @@
 """Small numerical pieces that every model uses: mixed-precision products, dropout, varying axes."""
 
+import math
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, UInt
 
 from npi_jax.models.config import ComputeDtype, Remat
 
@@ -85,29 +86,50 @@ _project.defvjp(_project_forward, _project_backward)
 
 
 def dropout(
-    values: Float[Array, "*shape"], key: Key[Array, ""] | None, rate: Float[Array, ""] | float | None
+    values: Float[Array, "*shape"],
+    key: Key[Array, "*rows"] | None,
+    rate: Float[Array, ""] | float | None,
+    *,
+    axis: int = 0,
 ) -> Float[Array, "*shape"]:
-    """Sets a share ``rate`` of ``values`` to zero and scales the rest by ``1 / (1 - rate)``.
+    """Set a share ``rate`` of ``values`` to zero and scale the rest by ``1 / (1 - rate)``.
 
     The rate may be a traced scalar, so that members of one program can differ in it; it must be below 1.
-    Without a key nothing is dropped. The mask depends on the key and the shape alone.
+    Without a key nothing is dropped. With one key the mask depends on it and the shape alone.
+
+    Args:
+        values: what is dropped from.
+        key: one key, or a key for each row: what is dropped from a row then depends on its key and shape alone,
+            not on the rows beside it.
+        rate: the share, from 0 up to but not including 1.
+        axis: which axis of ``values`` counts the rows, where each has a key.
     """
     if key is None:
         return values
     if rate is None:
         raise ValueError("dropout_key was given without dropout_rate; give both, or neither")
-    # Sixteen random bits an element resolve the rate to 1/65536 at half the cost of thirty-two.
-    half = -(-values.size // 2)
-    words = jax.random.bits(key, (half,), jnp.uint32)
-    halves = jnp.concatenate([words & 0xFFFF, words >> 16])[: values.size]
+    if key.ndim == 0:
+        halves = _random_halves(key, values.shape)
+    else:
+        of_row = partial(_random_halves, shape=values.shape[:axis] + values.shape[axis + 1 :])
+        halves = jax.vmap(of_row, out_axes=axis)(key)
     keep = 1.0 - jnp.asarray(rate, jnp.float32)
-    kept = halves.reshape(values.shape) < jnp.round(keep * 65536.0).astype(jnp.uint32)
+    kept = halves < jnp.round(keep * 65536.0).astype(jnp.uint32)
     return jnp.where(kept, values / keep.astype(values.dtype), jnp.zeros((), values.dtype))
 
 
-def site_key(key: Key[Array, ""] | None, site: int) -> Key[Array, ""] | None:
-    """The key of dropout site number ``site``, or None where dropout is off."""
-    return None if key is None else jax.random.fold_in(key, site)
+def _random_halves(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt[Array, "*shape"]:
+    """Uniform integers below 65536: they resolve a rate to 1/65536 at half the cost of 32 random bits each."""
+    size = math.prod(shape)
+    words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
+    return jnp.concatenate([words & 0xFFFF, words >> 16])[:size].reshape(shape)
+
+
+def site_key(key: Key[Array, "*rows"] | None, site: int) -> Key[Array, "*rows"] | None:
+    """Return the key, or the rows' keys, of dropout site number ``site``; None where dropout is off."""
+    if key is None or key.ndim == 0:
+        return None if key is None else jax.random.fold_in(key, site)
+    return jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, site)
 
 
 def vary_alike(*arrays: Array) -> tuple[Array, ...]:

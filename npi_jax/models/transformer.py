@@ -159,7 +159,7 @@ class Transformer(nn.Module):
         tokens: Int[Array, "batch time"],
         segment_ids: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
-        dropout_key: Key[Array, ""] | None = None,
+        dropout_key: Key[Array, "*rows"] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time width"]:
         """The normalized residual stream after the last block."""

@@ -21,7 +21,7 @@ def arrangements(config: Config, n_devices: int) -> Iterator[Config]:
 
     Memory is bought with ever more time: members of a device in turn instead of at once, micro-batches, the
     forward pass computed anew, and at last each member split over more devices. Members and batches stay as they
-    are, and so do results but for rounding (and the draws of dropout).
+    are, and so do results but for rounding.
     """
     data = config.mesh.data
     while data <= n_devices and not (config.train.batch_size % data):

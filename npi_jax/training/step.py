@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt
+from jaxtyping import Array, Float, Int, Key, UInt
 
 from npi_jax.config import TrainConfig
-from npi_jax.models import Model
+from npi_jax.models import LanguageModel, Model
+from npi_jax.models.custom import dropped_by_row
 from npi_jax.training.data_axis import NAME, DataAxis
 from npi_jax.training.loss import cross_entropy
 from npi_jax.training.optimizer import HyperParameters, init_optimizer, update_params
@@ -95,18 +96,15 @@ def batch_loss(
     batch: Batch,
     *,
     chunk: int,
-    dropout_key: jax.Array | None = None,
+    dropout_keys: Key[Array, " rows"] | None = None,
     dropout_rate: Array | None = None,
 ) -> Float[Array, ""]:
-    """Sum of the negative log-likelihoods of a batch's real tokens, nats."""
-    hidden = model.hidden(
-        params,
-        batch.tokens,
-        batch.segment_ids,
-        batch.positions,
-        dropout_key=dropout_key,
-        dropout_rate=dropout_rate,
-    )
+    """Sum of the negative log-likelihoods of a batch's real tokens, nats; `dropout_keys` holds a key for each row."""
+    rows = batch.tokens, batch.segment_ids, batch.positions
+    if dropout_keys is None or isinstance(model, LanguageModel):
+        hidden = model.hidden(params, *rows, dropout_key=dropout_keys, dropout_rate=dropout_rate)
+    else:
+        hidden = dropped_by_row(model, params, rows, dropout_keys, dropout_rate)
     flat = hidden.reshape(-1, hidden.shape[-1])
     return cross_entropy(
         flat,
@@ -136,10 +134,11 @@ def train_step(
         rows: the pool rows of this device's share of the batch.
     """
     key = jax.random.fold_in(member_key(seed, DROPOUT_STREAM), step) if any(config.dropout) else None
-    if key is not None and data.size > 1:
-        key = jax.random.fold_in(key, jax.lax.axis_index(NAME))
+    # Rows keep their number in the batch, and with it their dropout, however devices and micro-batches share them.
+    first = jax.lax.axis_index(NAME) * len(rows) if data.size > 1 else 0
+    numbers = first + jnp.arange(len(rows))
 
-    def micro_batch(index: Array, part: Array) -> tuple[Array, Array, Any]:
+    def micro_batch(numbers: Array, part: Array) -> tuple[Array, Array, Any]:
         batch = read_rows(pool, part, eos)
         loss, gradient = jax.value_and_grad(
             lambda params: batch_loss(
@@ -147,30 +146,30 @@ def train_step(
                 data.whole_params(params),
                 batch,
                 chunk=config.loss_chunk,
-                dropout_key=None if key is None else jax.random.fold_in(key, index),
+                dropout_keys=None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(key, numbers),
                 dropout_rate=jnp.asarray(hyper.dropout),
             )
         )(state.params)
         return loss, batch.mask.sum(), gradient
 
-    loss, tokens, gradient = data.sum(*_accumulate(micro_batch, rows, config.accumulate))
+    loss, tokens, gradient = data.sum(*_accumulate(micro_batch, (numbers, rows), config.accumulate))
     norm = data.norm(gradient)
     params, opt_state = update_params(config, hyper, step, gradient, 1 / tokens, norm, state.opt_state, state.params)
     return MemberState(params, opt_state, state.loss_sum + loss / tokens, state.loss_steps + 1)
 
 
-def _accumulate(micro_batch: Callable[[Array, Array], Any], rows: Array, parts: int) -> Any:
+def _accumulate(micro_batch: Callable[..., Any], rows: tuple[Int[Array, " rows"], ...], parts: int) -> Any:
+    """The sum of what `micro_batch` gives for each part of the rows."""
     if parts == 1:
-        return micro_batch(jnp.zeros((), jnp.int32), rows)
-    first, *_ = split = rows.reshape(parts, -1)
-    total = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(micro_batch, jnp.int32(0), first)
-    )
+        return micro_batch(*rows)
+    split = tuple(array.reshape(parts, -1) for array in rows)
+    shapes = jax.eval_shape(micro_batch, *(array[0] for array in split))
+    total = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    def add(total: Any, part: tuple[Array, Array]) -> tuple[Any, None]:
+    def add(total: Any, part: tuple[Array, ...]) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, micro_batch(*part)), None
 
-    return jax.lax.scan(add, total, (jnp.arange(parts), split))[0]
+    return jax.lax.scan(add, total, split)[0]
 
 
 def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[..., tuple[MemberState, Progress]]:

@@ -1,8 +1,10 @@
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from npi_jax.models import CustomConfig, make_model
+from npi_jax.models.custom import dropped_by_row
 
 BAG = '''
 import jax, jax.numpy as jnp
@@ -24,6 +26,13 @@ class Bag:
 
     def output(self, params):
         return params["words"].T, params["bias"]
+
+class Dropped(Bag):
+    def hidden(self, params, tokens, segment_ids, positions, *, dropout_key=None, dropout_rate=None):
+        words = params["words"][tokens]
+        if dropout_key is None:
+            return words
+        return words * jax.random.bernoulli(dropout_key, 1 - dropout_rate, words.shape)
 
 class Half(Bag):
     def init(self, key):
@@ -67,6 +76,18 @@ def test_a_model_from_a_file_trains(factory, tmp_path):
     before = ensemble.fetch(ensemble.valid_loss(state))
     state, _ = ensemble.train(state, 0, 10, restart=True)
     assert (ensemble.fetch(ensemble.valid_loss(state)) < before).all()
+
+
+def test_dropout_of_a_model_from_a_file_depends_on_the_rows_key_alone(factory):
+    model = make_model(CustomConfig(factory("Dropped"), {"width": 40}), 7)
+    params, keys = model.init(jax.random.key(0)), jax.random.split(jax.random.key(1), 4)
+    tokens = jnp.arange(12).reshape(4, 3) % 7
+    whole = dropped_by_row(model, params, (tokens, tokens, tokens), keys, 0.5)
+    assert whole.shape == (4, 3, 40)
+    assert 0.3 < (whole == 0).mean() < 0.7
+    for row in range(4):
+        alone = model.hidden(params, *[tokens[row : row + 1]] * 3, dropout_key=keys[row], dropout_rate=0.5)
+        np.testing.assert_array_equal(whole[row], alone[0])
 
 
 def test_parameters_of_another_precision_are_refused(factory):

@@ -112,6 +112,29 @@ def test_dropout_keeps_the_mean_and_drops_the_rate():
         assert abs(both_dropped.mean() - 0.04) < 0.005
 
 
+@both
+def test_dropout_of_a_row_depends_on_its_key_alone(config):
+    model, rows = make_model(config, VOCAB), batch()
+    params, keys = model.init(jax.random.key(0)), jax.random.split(jax.random.key(1), len(rows[0]))
+    whole = model.hidden(params, *rows, dropout_key=keys, dropout_rate=0.5)
+    for row in range(len(keys)):
+        part = [array[row : row + 1] for array in rows]
+        alone = model.hidden(params, *part, dropout_key=keys[row : row + 1], dropout_rate=0.5)
+        np.testing.assert_allclose(whole[row], alone[0], atol=1e-6)
+        other = model.hidden(params, *part, dropout_key=keys[row - 1][None], dropout_rate=0.5)
+        assert (alone != other).any()
+
+
+def test_rows_with_keys_of_their_own_drop_independently():
+    keys = jax.random.split(jax.random.key(0), 101)
+    for axis in (0, 1):
+        ones = jnp.ones((101, 301) if axis == 0 else (301, 101))
+        dropped = np.asarray(dropout(ones, keys, 0.2, axis=axis)) == 0
+        assert abs(dropped.mean() - 0.2) < 0.01
+        beside = dropped & np.roll(dropped, 1, axis)
+        assert abs(beside.mean() - 0.04) < 0.005
+
+
 def test_dropout_of_a_member_does_not_depend_on_the_others():
     keys = jax.vmap(lambda seed: jax.random.fold_in(jax.random.key(0), seed))(jnp.arange(3))
     rates = jnp.array([0.1, 0.5, 0.0])

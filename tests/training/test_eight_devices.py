@@ -16,7 +16,7 @@ pytestmark = pytest.mark.eight_devices
 
 LSTM = {"kind": "lstm", "embedding": 32, "hidden": 32, "layers": 2}
 TRANSFORMER = {"kind": "transformer", "width": 32, "layers": 2, "heads": 2, "mlp": 64}
-TRAIN = {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": 5, "dropout": 0.0}
+TRAIN = {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": 5, "dropout": 0.1}
 
 
 @pytest.fixture(scope="module")

@@ -105,14 +105,10 @@ def test_a_member_of_nans_leaves_the_others_untouched_bitwise(prepared, mapping)
 
 @pytest.mark.parametrize(("ens", "data"), [(2, 1), (1, 2)])
 def test_two_devices_equal_one_numerically(prepared, ens, data):
-    # Dropout is drawn for each device's rows, so that comparing needs it off.
-    one = trained(ensemble(prepared, train__weight_decay=(0.0,), **NO_DROPOUT))
-    two = trained(ensemble(prepared, ens=ens, data=data, **NO_DROPOUT))
+    one = trained(ensemble(prepared))
+    two = trained(ensemble(prepared, ens=ens, data=data))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
-
-
-NO_DROPOUT = {"train": {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": STEPS, "dropout": 0.0}}
 
 
 FSDP = {"data": 2, "fsdp": True}
@@ -128,8 +124,10 @@ WIDE = {"kind": "lstm", "embedding": 32, "hidden": 32, "layers": 1}
     ],
 )
 def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimizer):
-    changes = {"train": NO_DROPOUT["train"] | {"optimizer": optimizer, "accumulate": 2, "clip": 0.3}, "model": model}
+    train = {"steps": 10, "batch_size": 8, "row_length": 32, "steps_per_call": STEPS, "dropout": 0.2}
+    changes = {"train": train | {"optimizer": optimizer, "clip": 0.3}, "model": model}
     whole = ensemble(prepared, **changes)
+    changes["train"]["accumulate"] = 2
     split = ensemble(prepared, data=2, mesh=FSDP, **changes)
     states = [made.train(made.init(), 0, STEPS, restart=True)[0] for made in (whole, split)]
     for a, b in zip(*(jax.tree.leaves(state) for state in states), strict=True):
@@ -159,7 +157,7 @@ def test_devices_that_share_a_member_share_its_validation_and_scores(prepared, f
 
 
 def test_a_split_member_of_nans_is_skipped_on_all_its_devices(prepared):
-    made = ensemble(prepared, data=2, mesh=FSDP, model=WIDE, **NO_DROPOUT)
+    made = ensemble(prepared, data=2, mesh=FSDP, model=WIDE)
     state = made.init()
     broken = jax.tree.map(lambda leaf: leaf.at[1].set(np.nan), state.params)
     after, progress = made.train(state._replace(params=broken), 0, STEPS, restart=True)
@@ -184,7 +182,7 @@ def test_what_is_computed_anew_changes_nothing_but_rounding(prepared, model, rem
 
 
 def test_gradients_are_summed_over_data_devices_in_one_exchange(prepared):
-    made = ensemble(prepared, data=2, **NO_DROPOUT)
+    made = ensemble(prepared, data=2)
     state = made.init()
     made.compile(state)
     text = made.train_call.as_text()

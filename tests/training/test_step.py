@@ -111,9 +111,11 @@ def test_dropout_is_drawn_anew_for_each_step_and_each_seed(pool):
     assert (after_one_step(1, 0) != after_one_step(2, 0)).any()
 
 
-def test_accumulating_changes_nothing_but_rounding(pool):
-    whole, *_ = run(pool)
-    parts, *_ = run(pool, config=dataclasses.replace(CONFIG, accumulate=2))
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_accumulating_changes_nothing_but_rounding(pool, dropout):
+    config = dataclasses.replace(CONFIG, dropout=(dropout,))
+    whole, *_ = run(pool, config=config)
+    parts, *_ = run(pool, config=dataclasses.replace(config, accumulate=2))
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
