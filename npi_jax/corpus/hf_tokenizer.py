@@ -23,18 +23,22 @@ class HFTokenizer(LibraryTokenizer):
     Arguments:
         backend: the library's tokenizer.
         start, end: ids of the tokens that begin and end a sentence, None where there are none.
-        prefix: ids that it puts before a text of its own accord.
+        prefix, suffix: ids that it puts before and after a text of its own accord.
     """
 
     kind = "hf"
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, start: int | None, end: int | None, prefix: tuple[int, ...]
+        self,
+        backend: tokenizers.Tokenizer,
+        start: int | None,
+        end: int | None,
+        prefix: tuple[int, ...],
+        suffix: tuple[int, ...] = (),
     ) -> None:
         super().__init__(backend)
-        unknown = getattr(backend.model, "unk_token", None)
-        self.unk = None if unknown is None else backend.token_to_id(unknown)
-        self._start, self._end, self.prefix = start, end, prefix
+        self.unk = _unknown_id(backend)
+        self._start, self._end, self.prefix, self.suffix = start, end, prefix, suffix
 
     @property
     def start(self) -> int | None:
@@ -49,7 +53,7 @@ class HFTokenizer(LibraryTokenizer):
     @property
     def fingerprint(self) -> str:
         """Equal for two tokenizers that give the same ids."""
-        state = [self._backend.to_str(), self.start, self.end, self.prefix]
+        state = [self._backend.to_str(), self.start, self.end, self.prefix, self.suffix]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
     def token(self, token_id: int) -> str:
@@ -101,7 +105,23 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
             prefix = (start,)
         elif settings.get("add_bos_token") is False and prefix == (start,):
             prefix = ()
-    return HFTokenizer(backend, start, end, prefix)
+    return HFTokenizer(backend, start, end, prefix, _suffix(backend))
+
+
+def _suffix(backend: tokenizers.Tokenizer) -> tuple[int, ...]:
+    """Ids that the tokenizer's template puts after a text, such as [SEP]."""
+    encoded = backend.encode("a", add_special_tokens=True)
+    n_after = next((i for i, added in enumerate(reversed(encoded.special_tokens_mask)) if not added), 0)
+    return tuple(encoded.ids[len(encoded.ids) - n_after :])
+
+
+def _unknown_id(backend: tokenizers.Tokenizer) -> int | None:
+    """Id of the unknown word; a Unigram model keeps it as a number, which the library's class does not show."""
+    model = json.loads(backend.to_str())["model"]
+    if model.get("type") == "Unigram":
+        return model.get("unk_id")
+    unknown = model.get("unk_token")
+    return None if unknown is None else backend.token_to_id(unknown)
 
 
 def hf_tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:

@@ -66,13 +66,14 @@ class Tokenizer(ABC):
         unk: id of the unknown word; None where nothing is unknown.
         start, end: ids of the tokens before and after a sentence, None where there is none; of our own
             vocabularies both are `eos`.
-        prefix: ids that the tokenizer itself puts before a text; our own put none.
+        prefix, suffix: ids that the tokenizer itself puts before and after a text; our own put none.
     """
 
     kind: ClassVar[str]
     eos: int
     unk: int | None
     prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
 
     @property
     def start(self) -> int | None:

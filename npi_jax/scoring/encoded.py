@@ -13,6 +13,9 @@ Ids = Sequence[int] | np.ndarray
 ABSENT = -1
 """Both ends of a region that a sentence does not have."""
 
+MAX_ID = np.iinfo(np.int32).max
+"""The largest token id; models read int32."""
+
 
 @dataclass(frozen=True)
 class EncodedSentences:
@@ -24,7 +27,7 @@ class EncodedSentences:
         regions: by name, int [S, 2]: a span ``[start, end)`` of tokens in each sentence, `ABSENT` twice where it
             has none. ``sentence``, ``difference`` and ``critical_last`` are made by the scorer.
         start, end: ids of the start and the end token, as far as there are such.
-        prefix: ids that the tokenizer itself puts before a text.
+        prefix, suffix: ids that the tokenizer itself puts before and after a text.
         context: ids of the `ScoreSpec.context`.
         leading_space: whether a space was put before each sentence.
         texts, offsets: the sentences, and for each of their tokens its span of characters, int [n, 2]; without
@@ -40,6 +43,7 @@ class EncodedSentences:
     start: int | None = None
     end: int | None = None
     prefix: tuple[int, ...] = ()
+    suffix: tuple[int, ...] = ()
     context: tuple[int, ...] = ()
     leading_space: bool = False
     texts: Sequence[str] | None = None
@@ -60,8 +64,8 @@ class EncodedSentences:
             raise ValueError(f"{self.where(int(np.argmin(lengths)))} has no tokens")
         for index, ids in enumerate(self.ids):
             numbers = np.asarray(ids)
-            if numbers.dtype.kind not in "iu" or numbers.min() < 0:
-                raise ValueError(f"{self.where(index)}: token ids must be whole numbers from 0")
+            if numbers.dtype.kind not in "iu" or numbers.min() < 0 or numbers.max() > MAX_ID:
+                raise ValueError(f"{self.where(index)}: token ids must be whole numbers from 0 to {MAX_ID}")
         for name, spans in self.regions.items():
             self._check_region(name, np.asarray(spans), lengths)
 
@@ -105,6 +109,19 @@ class EncodedSentences:
             raise ValueError(f"the spec has context={spec.context!r}, but no ids of it were given (context=())")
         return self
 
+    def tokens_after(self, spec: ScoreSpec) -> tuple[int, ...]:
+        """Ids that are scored after a sentence's own tokens: the tokenizer's, and the end token, as the spec asks.
+
+        Raises:
+            ValueError: if the spec asks for an end token and there is none.
+        """
+        own = self.suffix if spec.beginning == "special" else ()
+        if not spec.score_end:
+            return own
+        if self.end is None:
+            raise ValueError("the ScoreSpec asks for the end token, but none was given (end=None)")
+        return (*own, self.end)
+
 
 @runtime_checkable
 class Encodable(Protocol):
@@ -121,6 +138,7 @@ def encode_pairs(
     start: int | None = None,
     end: int | None = None,
     prefix: tuple[int, ...] = (),
+    suffix: tuple[int, ...] = (),
     leading_space: bool = False,
 ) -> EncodedSentences:
     """Minimal pairs that are token ids already.
@@ -129,7 +147,7 @@ def encode_pairs(
         pairs: for each pair the ids of its good and its bad sentence, without special tokens.
         critical: int [pairs, 2, 2]: for good and bad the critical region as a span ``[start, end)`` of tokens.
         start, end: ids of the start and the end token.
-        prefix: ids that the tokenizer itself puts before a text.
+        prefix, suffix: ids that the tokenizer itself puts before and after a text.
         leading_space: whether the sentences were encoded with a space before them.
 
     Raises:
@@ -145,5 +163,6 @@ def encode_pairs(
         start=start,
         end=end,
         prefix=prefix,
+        suffix=suffix,
         leading_space=leading_space,
     )

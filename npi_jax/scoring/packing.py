@@ -115,19 +115,15 @@ def sentence_streams(sentences: EncodedSentences, spec: ScoreSpec) -> tuple[list
     """Each sentence with the special tokens that the spec asks for, and how many come before it."""
     before: tuple[int, ...] = ()
     if spec.beginning == "token":
-        before = (*sentences.context, _given(sentences.start, "start"))
-    elif spec.beginning == "tokenizer":
+        if sentences.start is None:
+            raise ValueError("the ScoreSpec asks for the start token, but none was given (start=None)")
+        before = (*sentences.context, sentences.start)
+    elif spec.beginning in ("tokenizer", "special"):
         before = (*sentences.context, *sentences.prefix)
     else:
         before = sentences.context
-    after = (_given(sentences.end, "end"),) if spec.score_end else ()
+    after = sentences.tokens_after(spec)
     return [np.concatenate([before, ids, after]).astype(np.int64) for ids in sentences.ids], len(before)
-
-
-def _given(token: int | None, name: str) -> int:
-    if token is None:
-        raise ValueError(f"the ScoreSpec asks for the {name} token, but none was given ({name}=None)")
-    return token
 
 
 def _spans(
@@ -137,7 +133,10 @@ def _spans(
     lengths = np.array([len(ids) for ids in sentences.ids])
     # Without anything before it, the first token has no prediction.
     start = max(before + (not spec.score_first), 1)
-    whole = np.stack([np.full(len(lengths), start), np.maximum(before + lengths + spec.score_end, start)], axis=1)
+    if spec.beginning == "special" and spec.score_first:
+        start = max(len(sentences.context), 1)
+    after = len(sentences.tokens_after(spec))
+    whole = np.stack([np.full(len(lengths), start), np.maximum(before + lengths + after, start)], axis=1)
     return {name: _span(name, sentences, whole, before, streams) for name in spec.regions}
 
 

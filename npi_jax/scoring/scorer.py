@@ -174,7 +174,7 @@ class Scorer:
     def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Each region's summed log-probability, float32 [S], nats; `arrays` is `self.arrays`.
 
-        NaN where a sentence has no such region.
+        0 where a sentence has no such region: `Scores` makes NaN of it, which on devices `jax_debug_nans` would refuse.
         """
         return self.sums(self.predictions(params, arrays), arrays)
 
@@ -187,7 +187,7 @@ class Scorer:
 
         def total(span: jax.Array) -> jax.Array:
             inside = (column >= span[:, :1]) & (column < span[:, 1:])
-            return jnp.where(span[:, 0] == ABSENT, jnp.nan, jnp.where(inside, values, 0.0).sum(axis=1))
+            return jnp.where(inside, values, 0.0).sum(axis=1)
 
         return {name: total(jnp.asarray(span)) for name, span in arrays["spans"].items()}
 
@@ -239,6 +239,22 @@ def make_scorer(
     return Scorer(sentences, packed, spec, *_predict_fns(model, packed), affine)
 
 
+def _output_layer(found: Any, width: int) -> tuple[jax.Array, jax.Array]:
+    """The weights and the bias that a model's ``output`` gives.
+
+    Raises:
+        ValueError: if it gives something else.
+    """
+    shapes = [getattr(part, "shape", None) for part in found] if isinstance(found, tuple | list) else []
+    if len(shapes) != 2 or not shapes[0] or len(shapes[0]) != 2 or shapes[1] != shapes[0][1:] or shapes[0][0] != width:
+        given = f"arrays of shapes {shapes}" if shapes else f"a {type(found).__name__}"
+        raise ValueError(
+            f"the model's output gives {given}, not weights [D, V] and a bias [V]; its hidden states have D = {width}"
+        )
+    weights, bias = found
+    return weights, bias
+
+
 def _predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
     """Two functions of ``(params, chunk)``: the log-probabilities of its predictions, float32 [P], and whether each
     is of the likeliest token, bool [P].
@@ -250,19 +266,26 @@ def _predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
         if largest >= n_types:
             raise ValueError(f"token id {largest} occurs, but the model has {n_types} token types: another tokenizer?")
 
-    def check_shape(name: str, array: jax.Array, chunk: Mapping[str, jax.Array]) -> None:
+    def check_shape(name: str, array: Any, chunk: Mapping[str, jax.Array]) -> None:
         rows = chunk["rows"].shape[1:]
+        if not isinstance(array, jax.Array | np.ndarray):
+            raise ValueError(
+                f"the model gives a {type(array).__name__}, not {name} [R, L, ...] as one array; if it returns more "
+                "than these, wrap it: lambda params, *rows: model(params, *rows)[0]"
+            )
         if array.ndim != 3 or array.shape[:2] != rows:
             raise ValueError(
                 f"the model gives {name} of shape {array.shape} for tokens of shape {rows}, not [R, L, ...]"
             )
 
     if hasattr(model, "hidden") and hasattr(model, "output"):
+        if isinstance(n_types := getattr(model, "vocab_size", None), int):
+            check(n_types)
 
         def run(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
             hidden = model.hidden(params, *chunk["rows"])
             check_shape("hidden states", hidden, chunk)
-            weights, bias = model.output(params)
+            weights, bias = _output_layer(model.output(params), hidden.shape[-1])
             check(weights.shape[1])
             return hidden.reshape(-1, hidden.shape[-1])[chunk["contexts"]], weights, bias
 

@@ -24,7 +24,8 @@ class Scores:
     """Scores of a suite under one spec: of one model, or of several with leading axes.
 
     Args:
-        log_probs: by region the summed log-probabilities [..., S], nats, as `Scorer.apply` gives them.
+        log_probs: by region the summed log-probabilities [..., S], nats, as `Scorer.apply` gives them; what they are
+            where a sentence lacks the region does not matter.
         scorer: what made them.
     """
 
@@ -41,8 +42,9 @@ class Scores:
 
         [..., pairs, 2] for pairs (good, bad), otherwise [..., S]. NaN where a sentence has no such region.
         """
-        values = np.asarray(self.log_probs[self._region(region)], np.float64)
-        return self._in_pairs(values)
+        region = self._region(region)
+        absent = self.scorer.packed.spans[region][:, 0] == ABSENT
+        return self._in_pairs(np.where(absent, np.nan, np.asarray(self.log_probs[region], np.float64)))
 
     def score(self, region: str | None = None) -> np.ndarray:
         """`log_prob`, normalized as the spec says; in the same shape."""
@@ -192,11 +194,13 @@ class TokenScores:
     def log_probs(self, index: int) -> np.ndarray:
         """Of sentence number `index` (pair i has 2 i and 2 i + 1), float64 [n], nats: NaN where not scored.
 
-        One value for each of the sentence's own tokens; the end token's comes last if it is scored.
+        One value for each of the sentence's own tokens; those of tokens after them come last if they are scored.
         """
         packed = self.scorer.packed
         slots = packed.table[index]
         places = np.flatnonzero(slots != ABSENT)
+        # Special tokens before the sentence are none of its own.
+        places = places[places + packed.first[index] >= 0]
         tokens = places + packed.first[index]
         values = np.full(max(len(self.scorer.sentences.ids[index]), int(tokens.max(initial=-1)) + 1), np.nan)
         values[tokens] = self._predictions[slots[places]]
@@ -206,8 +210,14 @@ class TokenScores:
         """A tidy table of tokens as columns: one row a token, of all sentences or those given.
 
         Columns: the suite's labels, sentence (0 good, 1 bad), token (its number), id, text, start, end (characters,
-        -1 for the end token), word (number of the word between spaces), log_prob (nats), surprisal, bits.
+        -1 for tokens after the sentence; a character that is divided among tokens is each one's), word (number of the
+        word between spaces), log_prob (nats), surprisal, bits.
         """
+        table = self._table(indices)
+        return {name: column for name, column in table.items() if name != "_index"}
+
+    def _table(self, indices: Sequence[int] | None) -> dict[str, np.ndarray]:
+        """`columns`, with the number of the sentence among all in the column ``_index``."""
         sentences = self.scorer.sentences
         indices = range(len(sentences.ids)) if indices is None else indices
         values = [self.log_probs(index) for index in indices]
@@ -218,12 +228,13 @@ class TokenScores:
         table = {name: np.array(labels, dtype=object)[groups[index_of]] for name, labels in sentences.labels.items()}
         table["sentence"] = (index_of - np.searchsorted(groups, groups[index_of])).astype(np.int32)
         table["token"] = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
-        padded = zip(indices, sizes, strict=True)
-        ids = [list(sentences.ids[i]) + [sentences.end] * (size - len(sentences.ids[i])) for i, size in padded]
+        after = sentences.tokens_after(self.scorer.spec)
+        ids = [[*sentences.ids[i], *after][:size] for i, size in zip(indices, sizes, strict=True)]
         table["id"] = np.concatenate([np.asarray(one, np.int32) for one in ids])
         if sentences.texts is not None and sentences.offsets is not None:
             table |= self._places(indices, sizes)
-        return table | {"log_prob": log_prob, "surprisal": -log_prob, "bits": -log_prob / math.log(2)}
+        table |= {"log_prob": log_prob, "surprisal": -log_prob, "bits": -log_prob / math.log(2)}
+        return table | {"_index": index_of}
 
     def _places(self, indices: Sequence[int], sizes: Sequence[int]) -> dict[str, np.ndarray]:
         sentences = self.scorer.sentences
@@ -244,7 +255,7 @@ class TokenScores:
 
     def word_columns(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """`columns` summed over the tokens of each word: log_prob is NaN where one of them is not scored."""
-        table = self.columns(indices)
+        table = self._table(indices)
         if "word" not in table:
             raise ValueError("words need the sentences' texts and offsets; these sentences are ids alone")
         keep = table["word"] >= 0
@@ -252,13 +263,14 @@ class TokenScores:
         new = np.ones(len(table["word"]), bool)
         new[1:] = (np.diff(table["word"]) != 0) | (np.diff(table["token"]) <= 0)
         starts = np.flatnonzero(new)
-        words = {name: column[starts] for name, column in table.items() if name not in ("token", "id", "text", "end")}
+        words = {name: column[starts] for name, column in table.items() if name not in ("token", "id", "_index", "end")}
         for name in ("log_prob", "surprisal", "bits"):
             words[name] = np.add.reduceat(table[name], starts)
         words["tokens"] = np.diff(np.append(starts, len(new))).astype(np.int32)
         words["end"] = np.maximum.reduceat(table["end"], starts)
-        words["text"] = np.array(
-            ["".join(table["text"][a:b]) for a, b in zip(starts, np.append(starts[1:], len(new)), strict=True)],
-            dtype=object,
-        )
+        # Not the tokens' texts one after another: each has the whole of a character that is divided among them.
+        texts = self.scorer.sentences.texts
+        assert texts is not None
+        spans = zip(table["_index"][starts], words["start"], words["end"], strict=True)
+        words["text"] = np.array([texts[index][start:end].strip() for index, start, end in spans], dtype=object)
         return words

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-BEGINNINGS = ("token", "none", "tokenizer")
+BEGINNINGS = ("token", "none", "tokenizer", "special")
 NORMALIZATIONS = ("sum", "token", "word", "character", "byte", "penlp", "slor", "normlp")
 TIES = {"half": 0.5, "good": 1.0, "bad": 0.0}
 PRECISIONS = ("default", "high", "highest", "bfloat16", "tensorfloat32", "float32")
@@ -27,7 +27,8 @@ class ScoreSpec:
         name: of the preset it began as; specs that differ in nothing else are the same.
         beginning: ``"token"``: every sentence is read after a start token, so that its first token is scored;
             ``"none"``: the sentence stands alone and its first token is not scored; ``"tokenizer"``: after
-            whatever special tokens the tokenizer itself puts there, if any.
+            whatever special tokens the tokenizer itself puts there, if any; ``"special"``: among whatever special
+            tokens it puts before and after a text, which all count for the whole sentence, but the first of all.
         context: text read before the start token and not scored.
         score_first: whether the first token is scored where something comes before it.
         score_end: whether the end-of-sentence token counts for the whole sentence (never for a region of it).
@@ -66,9 +67,10 @@ class ScoreSpec:
         "lm_eval_v04": {"score_end": False, "leading_space": True, "regions": ("sentence",), "ties": "good"},
         # babylm/evaluation-pipeline-2025: the tokenizer's own special tokens; argmax over (good, bad).
         "babylm2025": {"beginning": "tokenizer", "score_end": False, "regions": ("sentence",), "ties": "good"},
-        # minicons' IncrementalLMScorer.sequence_score as it is by default: no start token, the mean over tokens.
+        # minicons' IncrementalLMScorer.sequence_score as it is by default: the mean over all ids that the tokenizer
+        # gives, its special tokens included, but the first.
         "minicons": {
-            "beginning": "tokenizer",
+            "beginning": "special",
             "score_end": False,
             "regions": ("sentence",),
             "normalization": "token",
@@ -127,12 +129,30 @@ class ScoreSpec:
         """Name and digest, such as ``"blimp_paper:1f0c5a2e"``; what tables carry."""
         return f"{self.name or 'spec'}:{self.digest}"
 
-    def differences(self, other: "ScoreSpec") -> list[str]:
-        """How another spec differs, a line for each field."""
+    @property
+    def described(self) -> str:
+        """The label with the fields that are not as in ``ScoreSpec()``: ``"spec:cf35f544 (score_end=False)"``."""
+        default = ScoreSpec().to_dict()
+        unlike = {key: value for key, value in self.to_dict().items() if key != "name" and value != default[key]}
+        shown = (f"{key}={','.join(value) if key == 'regions' else value}" for key, value in unlike.items())
+        return f"{self.label} ({', '.join(shown)})" if unlike else self.label
+
+    def differences(self, other: "ScoreSpec", here: str = "here", there: str = "there") -> list[str]:
+        """How another spec differs, a line for each field: its value here (in this spec) and there (in the other)."""
         mine, theirs = self.to_dict(), other.to_dict()
         return [
-            f"{key}: {mine[key]!r} and {theirs[key]!r}" for key in mine if key != "name" and mine[key] != theirs[key]
+            f"{key}: {mine[key]!r} {here}, {theirs[key]!r} {there}"
+            for key in mine
+            if key != "name" and mine[key] != theirs[key]
         ]
+
+    @classmethod
+    def of_label(cls, label: str) -> "ScoreSpec | None":
+        """The spec behind a label, if it is a default or a preset as it is; None for others."""
+        defaults = [cls(score_end=score_end) for score_end in (True, False)]
+        known = [*defaults, *(cls.preset(name) for name in cls.presets)]
+        digest = label.rpartition(":")[2]
+        return next((spec for spec in known if spec.digest == digest), None)
 
     def require_same(self, other: "ScoreSpec") -> None:
         """Refuse to go on if another spec differs.
@@ -142,7 +162,7 @@ class ScoreSpec:
         """
         if found := self.differences(other):
             raise SpecMismatchError(
-                f"scores made by different conventions ({self.label} and {other.label}) cannot be compared: "
+                f"scores made by different conventions (here {self.label}, there {other.label}) cannot be compared: "
                 + "; ".join(found)
             )
 

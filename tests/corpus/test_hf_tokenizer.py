@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +10,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
 from npi_jax.corpus.tokenizer import BPETokenizer, TokenizerError, WordTokenizer
+from npi_jax.scoring import ScoreSpec, pack
+from npi_jax.suites import Item, Suite
 
 TEXTS = ["Nobody has ever seen it.", "Did the café's naïve owner ever, at all, sing?", " two  spaces", "日本語 ok"]
 BPE = BPETokenizer.train(TEXTS * 3, size=300)
@@ -151,3 +154,31 @@ def test_ids_are_those_of_transformers(tmp_path, kind):
     if kind == "ours":
         assert [ours.encode(text).ids.tolist() for text in TEXTS] == [BPE.encode(text).ids.tolist() for text in TEXTS]
         assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)
+
+
+def test_unknown_words_of_unigram_vocabularies_are_known_as_such(tmp_path):
+    backend = tokenizers.Tokenizer(
+        models.Unigram([("<s>", 0.0), ("<unk>", 0.0), ("a", -1.0), ("\u2581", -2.0)], unk_id=1)
+    )
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert tokenizer.unk == 1
+    item = Item("i", "p", "t", "other", "a z", "a a", (2, 3), (2, 3))
+    encoded = Suite("s", [item, dataclasses.replace(item, item="j", good="a a")]).encode(tokenizer)
+    assert (encoded.unknown_items, encoded.unknown_critical) == (1, 1)
+
+
+def test_what_a_template_puts_after_a_text_is_the_suffix(tmp_path):
+    backend = tokenizers.Tokenizer(models.WordLevel({"[CLS]": 0, "[SEP]": 1, "a": 2, "?": 3}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    ends = [("[CLS]", 0), ("[SEP]", 1)]
+    backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP] [SEP]", special_tokens=ends)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.prefix, tokenizer.suffix) == ((0,), (1, 1))
+    item = Item("i", "p", "t", "other", "a a", "a", (0, 1), (0, 1))
+    sentences = Suite("s", [item]).encode(tokenizer).sentences(ScoreSpec.preset("minicons"))
+    # As minicons: every id that the tokenizer gives, but the first.
+    packed = pack(sentences, ScoreSpec.preset("minicons"))
+    assert packed.counts("sentence").tolist() == [len(backend.encode(text).ids) - 1 for text in ("a a", "a")]

@@ -23,8 +23,8 @@ TIE = Suite(
 )
 
 
-def write_gpt2(path: Path, *, prefix: bool) -> None:
-    """A random GPT-2; with `prefix` its tokenizer puts a beginning-of-sentence token before every text."""
+def write_gpt2(path: Path, *, template: str | None) -> None:
+    """A random GPT-2; with a template its tokenizer puts special tokens around every text."""
     tokenizer = BPETokenizer.train([text for pair in PAIRS for text in pair], size=320)
     config = TransformerConfig(
         32, 2, 4, 64, tie=True, norm="layer", norm_epsilon=1e-5, positions="learned", max_positions=96,
@@ -33,22 +33,22 @@ def write_gpt2(path: Path, *, prefix: bool) -> None:
     model = make_model(config, tokenizer.vocab_size)
     params = jax.tree.map(lambda leaf: leaf * 3, model.init(jax.random.key(0)))
     files = hf_tokenizer_files(tokenizer)
-    if prefix:
+    if template:
         import tokenizers  # noqa: PLC0415
 
         backend = tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode())
         backend.post_processor = tokenizers.processors.TemplateProcessing(
-            single="<eos> $A", special_tokens=[("<eos>", tokenizer.eos)]
+            single=template, special_tokens=[("<eos>", tokenizer.eos)]
         )
         files["tokenizer.json"] = backend.to_str().encode()
     save_hf(path, model, params, start=0, end=0, files=files)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["no prefix", "prefix"])
+@pytest.fixture(scope="module", params=[None, "<eos> $A", "<eos> $A <eos>"], ids=["bare", "prefix", "around"])
 def directory(request, tmp_path_factory):
     pytest.importorskip("torch")
     path = tmp_path_factory.mktemp("gpt2") / "model"
-    write_gpt2(path, prefix=request.param)
+    write_gpt2(path, template=request.param)
     return path
 
 

@@ -179,6 +179,24 @@ def test_what_is_no_model_is_refused():
         score({})
 
 
+def test_what_a_model_returns_besides_its_logits_is_named():
+    pairs = encode(*make_pairs(2))
+
+    def logits_fn(params, tokens, *_):
+        return jnp.zeros((*tokens.shape, VOCABULARY)), {"cache": tokens}
+
+    with pytest.raises(ValueError, match=r"gives a tuple, not logits \[R, L, ...\] as one array; .* wrap it"):
+        make_scorer(logits_fn, pairs)({})
+    with pytest.raises(ValueError, match=r"gives a tuple, not hidden states"):
+        make_scorer(HiddenOutput(logits_fn, lambda params: None), pairs)({})
+    one = HiddenOutput(lambda params, tokens, *_: jnp.zeros((*tokens.shape, 4)), lambda params: params)
+    with pytest.raises(ValueError, match=r"output gives a .*, not weights \[D, V\] and a bias"):
+        make_scorer(one, pairs)(jnp.zeros((4, VOCABULARY)))
+    with pytest.raises(ValueError, match=r"output gives arrays of shapes \[\(40, 4\), \(40,\)\]"):
+        make_scorer(one, pairs)((jnp.zeros((VOCABULARY, 4)), jnp.zeros(VOCABULARY)))
+    assert make_scorer(one, pairs)((jnp.zeros((4, VOCABULARY)), jnp.zeros(VOCABULARY))).accuracy() >= 0
+
+
 def test_a_model_that_mixes_sentences_is_found(model):
     model, params = model
     pairs = encode(*make_pairs(20))
@@ -197,6 +215,11 @@ def test_a_model_that_mixes_sentences_is_found(model):
 def test_ids_that_are_none_are_refused():
     with pytest.raises(ValueError, match="group 0, good sentence: token ids must be whole numbers from 0"):
         encode_pairs([([1, -1], [1, 2])])
+    with pytest.raises(ValueError, match="token ids must be whole numbers from 0 to 2147483647"):
+        encode_pairs([([1, 1 << 31], [1, 2])])
+    small = make_model(CONFIGS[0], 30)
+    with pytest.raises(ValueError, match="token id 30 occurs, but the model has 30 token types"):
+        make_scorer(small, encode([([1, 30], [1, 2])]), ScoreSpec(regions=("sentence",)))
     with pytest.raises(ValueError, match=r"critical has shape \(2, 1, 2\), not \[pairs, 2, 2\]"):
         encode_pairs([([1, 2], [1, 3])], np.zeros((2, 1, 2), int))
 
@@ -208,7 +231,7 @@ def test_results_know_their_conventions(model):
     same = make_scorer(HiddenOutput(model.hidden, model.output), pairs, ScoreSpec(regions=("sentence",)))(params)
     np.testing.assert_allclose(one - same, 0, atol=1e-6)
     other = make_scorer(model, pairs, ScoreSpec(score_end=False, regions=("sentence",)))(params)
-    with pytest.raises(SpecMismatchError, match="score_end: True and False"):
+    with pytest.raises(SpecMismatchError, match="score_end: True here, False there"):
         one - other
     with pytest.raises(ValueError, match="leading_space=True, but the sentences were encoded with"):
         make_scorer(model, pairs, ScoreSpec.preset("lm_eval_v04"))

@@ -141,3 +141,51 @@ def test_scores_of_other_items_are_not_compared():
     with pytest.raises(ValueError, match="different items"):
         score(ScoreSpec()) - score(ScoreSpec(), other.encode(TOKENIZER))
     assert jax.tree.leaves(score(ScoreSpec()) - score(ScoreSpec()))[0].tolist() == [0.0, 0.0]
+
+
+def test_a_word_is_said_as_it_is_written_where_tokens_share_a_character():
+    good, bad = "the na\u00efve \U0001f642\u65e5 sings", "the  \U0001f642 sings"
+    suite = Suite("s", [Item("i", "p", "t", "other", good, bad, (0, 3), (0, 3))])
+    tokenizer = BPETokenizer.train(["the sings"] * 3, size=260)
+
+    def logits_fn(params, tokens, segment_ids, positions):
+        return jnp.zeros((*tokens.shape, tokenizer.vocab_size))
+
+    tokens = make_scorer(logits_fn, suite.encode(tokenizer), ScoreSpec(regions=("sentence",))).tokens({})
+    for side, text in enumerate((good, bad)):
+        words = tokens.word_columns([side])
+        assert words["text"].tolist() == text.split()
+        # A uniform model: each of a word's bytes that are no merge costs as much as any other token.
+        np.testing.assert_allclose(words["surprisal"], words["tokens"] * math.log(tokenizer.vocab_size), rtol=1e-5)
+    # Four bytes of one face and three of one ideograph.
+    assert tokens.word_columns([0])["tokens"][2] >= 7
+
+
+def test_special_tokens_around_a_sentence_count_but_the_first():
+    ids = [[TOKENIZER.encode(text).ids.tolist() for text in pair] for pair in TEXTS]
+    pairs = encode_pairs([tuple(pair) for pair in ids], prefix=(2, 3), suffix=(4, 5))
+    special = ScoreSpec(beginning="special", score_end=False, regions=("sentence",), normalization="token")
+    scores, known = score(special, pairs), log_probs()
+    for index, pair in enumerate(ids):
+        for side, own in enumerate(pair):
+            assert scores.score()[index, side] == pytest.approx(known[[3, *own, 4, 5]].mean(), rel=1e-5)
+    # Of what the tokenizer adds nothing counts in the convention that only begins with it.
+    plain = ScoreSpec(beginning="tokenizer", score_end=False, regions=("sentence",))
+    assert score(plain, pairs).log_prob()[0, 0] == pytest.approx(known[ids[0][0]].sum(), rel=1e-5)
+    # Tokens: the sentence's own, then those after it.
+    columns = make_scorer(unigram_logits, pairs, special).tokens(jnp.arange(TOKENIZER.vocab_size) / 4).columns([2])
+    assert columns["id"].tolist() == [*ids[1][0], 4, 5]
+    np.testing.assert_allclose(columns["log_prob"], known[columns["id"]], rtol=1e-5)
+    # Without any, the first token has nothing before it.
+    bare = encode_pairs([tuple(pair) for pair in ids])
+    assert score(special, bare).score()[0, 0] == pytest.approx(known[ids[0][0][1:]].mean(), rel=1e-5)
+
+
+def test_absent_regions_are_no_fault_where_jax_looks_for_nan():
+    spec = ScoreSpec(regions=("extra", "sentence"))
+    with jax.debug_nans(True):
+        scores = score(spec)
+        stacked = scores.scorer.stacked(jnp.stack([jnp.arange(TOKENIZER.vocab_size) / 4] * 2))
+    np.testing.assert_array_equal(np.isnan(scores.log_prob("extra")), [[False, True], [True, True]])
+    np.testing.assert_array_equal(np.isnan(stacked.log_prob("extra")[1]), [[False, True], [True, True]])
+    assert np.isfinite(scores.log_prob("sentence")).all()

@@ -15,7 +15,7 @@ def test_ties_count_as_the_spec_says_and_what_is_not_there_counts_nothing():
     ("changes", "message"),
     [
         ({"precision": "exact"}, r"ScoreSpec.precision='exact': valid are default, high"),
-        ({"beginning": "bos"}, r"ScoreSpec.beginning='bos': valid are token, none, tokenizer"),
+        ({"beginning": "bos"}, r"ScoreSpec.beginning='bos': valid are token, none, tokenizer, special"),
         ({"ties": "lost"}, r"ScoreSpec.ties='lost': valid are half, good, bad"),
         ({"normalization": "mean"}, r"ScoreSpec.normalization='mean': valid are sum, token"),
         ({"regions": ()}, "give the names of one or more regions"),
@@ -41,5 +41,33 @@ def test_presets_carry_their_names_and_digests():
 
 def test_different_conventions_are_not_compared():
     ScoreSpec(name="a").require_same(ScoreSpec(name="b"))
-    with pytest.raises(SpecMismatchError, match="leading_space: False and True; ties: 'bad' and 'good'"):
+    with pytest.raises(
+        SpecMismatchError, match="leading_space: False here, True there; ties: 'bad' here, 'good' there"
+    ):
         ScoreSpec.preset("lm_eval_v03").require_same(ScoreSpec.preset("lm_eval_v04"))
+
+
+def test_a_spec_says_what_is_unlike_the_default_and_labels_of_known_ones_are_read():
+    ends = ScoreSpec(score_end=False, regions=("critical",))
+    assert ScoreSpec().described == ScoreSpec().label
+    assert ends.described == f"{ends.label} (score_end=False, regions=critical)"
+    assert ScoreSpec(name="b").differences(ends, "in the run", "in the export") == [
+        "score_end: True in the run, False in the export",
+        "regions: ['critical', 'sentence'] in the run, ['critical'] in the export",
+    ]
+    assert ScoreSpec.of_label(ScoreSpec(score_end=False).label) == ScoreSpec(score_end=False)
+    assert ScoreSpec.of_label(f"mine:{ScoreSpec.preset('minicons').digest}").name == "minicons"
+    assert ScoreSpec.of_label(ends.label) is None
+
+
+def test_conventions_keep_the_digests_that_stored_tables_have():
+    digests = {
+        name: ScoreSpec.preset(name).digest for name in ("blimp_paper", "lm_eval_v04", "babylm2025", "diagnnose")
+    }
+    assert ScoreSpec().digest == "7442e065"
+    assert digests == {
+        "blimp_paper": "13b67bb9",
+        "lm_eval_v04": "c14ab598",
+        "babylm2025": "2f76f847",
+        "diagnnose": "1cc1a456",
+    }
