@@ -397,6 +397,8 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
                 "items": len(encoded.suite),
                 "unknown_items": encoded.unknown_items,
                 "unknown_critical": encoded.unknown_critical,
+                "split_regions": encoded.split_regions,
+                "unequal_regions": encoded.unequal_regions,
                 "utilization": trainer.scorers[name].packed.utilization,
             }
             for name, encoded in prepared.suites.items()

@@ -275,10 +275,7 @@ def _encoded_suites(config: Config, tokenizer: Tokenizer, known: frozenset[str],
     for name in config.score.suites:
         encoded = open_suite(config, name, known).encode(tokenizer)
         suites[name] = encoded
-        note = f", {encoded.unknown_items:,} with unknown words" if encoded.unknown_items else ""
-        if encoded.unknown_critical:
-            note += f" ({encoded.unknown_critical:,} in the critical region)"
-        say(f"suite {name}: {len(encoded.suite):,} minimal pairs{note}")
-        for line in encoded.suite.notes().lines():
+        say(f"suite {name}: {len(encoded.suite):,} minimal pairs")
+        for line in [*encoded.notes(), *encoded.suite.notes().lines()]:
             say(f"  {line}")
     return suites

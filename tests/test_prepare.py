@@ -75,7 +75,10 @@ def from_files(texts, suffix, **changes):
 @pytest.mark.parametrize("suffix", ["txt", "jsonl"])
 def test_own_text_and_pairs(texts, suffix):
     suites = {"mine": {"loader": "table", "path": str(texts / "pairs.jsonl")}}
-    ready = from_files(texts, suffix, score__suites=suites)
+    lines: list[str] = []
+    ready = from_files(texts, suffix, score__suites=suites, say=lines.append)
+    noted = lines.index("suite mine: 1 minimal pairs")
+    assert lines[noted + 1] == "  1 of 1 items: words outside the vocabulary"
     assert ready.facts["sentences"] == 100
     assert ready.table["slots_changed"].to_list() == [0, 40]
     assert ready.suites["mine"].unknown_items == 1

@@ -10,10 +10,9 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
+from npi_jax.names import MEAN_OVER_TASKS
 
 ACQUIRED: Final = 0.75
-MEAN_OVER_TASKS: Final = "mean over tasks"
-"""The ``task`` of the rows that hold the mean over a suite's tasks, each task counting the same."""
 
 HYPERPARAMETERS: Final = ("learning_rate", "weight_decay", "dropout")
 GROUP: Final = ("variant", *HYPERPARAMETERS)

@@ -11,6 +11,10 @@ What becomes of what is odd:
 | items left out because of ``limit`` | counted in `Suite.notes` |
 | a word outside the vocabulary | scored as ``<unk>``; counted by `EncodedSuite` |
 | a region that no token overlaps | `EncodingError` naming the item |
+| half of a surrogate pair in a sentence or name | `EncodingError` naming the item |
+| a region that begins or ends inside a token | all of the token is the region's; counted by `EncodedSuite` |
+| critical regions of different numbers of tokens | scored as they are; counted by `EncodedSuite` |
+| a task with a name that tables use themselves (``mean over tasks``, ``lm``) | `SuiteError` naming the item |
 | a region that some items lack, or that begins with an unscored first token | left out there; counted by the scorer |
 | a sentence longer than the model can read | refused by the scorer, naming the item |
 """
@@ -20,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_jax.suites.blimp import load_blimp, load_blimp_npi, load_supplement
+from npi_jax.suites.paths import ending_fault
 from npi_jax.suites.records import SuiteError
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Span, Suite, SuiteNotes
 from npi_jax.suites.syntaxgym import evaluate_predictions, load_syntaxgym
@@ -70,4 +75,10 @@ def load_suite(name: str, path: str | Path, /, *, limit: int | None = None, **op
     """
     if name not in LOADERS:
         raise SuiteError(f"there is no suite {name!r} to load; there are {', '.join(map(repr, LOADERS))}")
-    return LOADERS[name](Path(path), limit=limit, **options)
+    path = Path(path)
+    try:
+        return LOADERS[name](path, limit=limit, **options)
+    except SuiteError as error:
+        if fault := ending_fault(name, path):
+            raise SuiteError(f"{error} ({fault})") from error
+        raise

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from npi_jax.suites.paths import check_path
 from npi_jax.suites.records import SuiteError, differing_region, make_suite, read_json_records, text_field
 from npi_jax.suites.schema import Item, Span, Suite
 
@@ -79,10 +80,8 @@ def load_blimp_npi(path: Path, *, limit: int | None = None) -> Suite:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
+    if not check_path(path).is_dir():
         return [path]
-    if not path.is_dir():
-        raise SuiteError(f"{path}: there is no such file or folder")
     folder = path / "data" if (path / "data").is_dir() else path
     files = sorted(file for file in folder.rglob("*") if file.name.endswith((".jsonl", ".jsonl.gz")))
     if not files:

@@ -71,12 +71,13 @@ class EncodedSuite:
         tokenizer: the model's.
 
     Raises:
-        EncodingError: naming the item, if no token overlaps one of its regions.
+        EncodingError: naming the item, if no token overlaps one of its regions, or its text is no Unicode text.
     """
 
     def __init__(self, suite: Suite | ConditionSuite, tokenizer: Tokenizer) -> None:
         self.suite, self.tokenizer = suite, tokenizer
         self._layout = layout(suite)
+        _check_texts(self._layout)
         self._plain = self._encode(leading_space=False)
 
     def sentences(self, spec: ScoreSpec) -> EncodedSentences:
@@ -100,6 +101,48 @@ class EncodedSuite:
         spans = self._plain.regions["critical"]
         inside = [unknown[slice(*span)].any() for unknown, span in zip(self._unknown, spans, strict=True)]
         return len(set(self._plain.groups[inside]))
+
+    @cached_property
+    def split_regions(self) -> int:
+        """Items of which a region begins or ends inside a token, in any sentence: all of that token is scored.
+
+        Of minimal pairs the critical region counts, of items of several conditions every region.
+        """
+        names = ["critical"] if isinstance(self.suite, Suite) else list(self._plain.regions)
+        split = np.zeros(len(self._plain.ids), bool)
+        for name in names:
+            split |= self._begins_or_ends_inside(self._layout.regions[name], self._plain.regions[name])
+        return len(set(self._plain.groups[split]))
+
+    @property
+    def unequal_regions(self) -> int:
+        """Pairs whose critical regions differ in their number of tokens; 0 for items of several conditions."""
+        if not isinstance(self.suite, Suite):
+            return 0
+        sizes = np.diff(self._plain.regions["critical"], axis=1).reshape(-1, 2)
+        return int((sizes[:, 0] != sizes[:, 1]).sum())
+
+    def notes(self) -> list[str]:
+        """What the tokenizer makes of the suite that is worth knowing before its scores are believed, a line each."""
+        critical = f" ({self.unknown_critical:,} in the critical region)" if self.unknown_critical else ""
+        region = "critical region" if isinstance(self.suite, Suite) else "region"
+        found = [
+            (self.unknown_items, f"words outside the vocabulary{critical}"),
+            (self.split_regions, f"a {region} begins or ends inside a token; all of the token is scored"),
+            (self.unequal_regions, "critical regions of different numbers of tokens in the good and the bad sentence"),
+        ]
+        return [f"{count:,} of {len(self.suite):,} items: {text}" for count, text in found if count]
+
+    def _begins_or_ends_inside(self, spans: Sequence[Span | None], tokens: np.ndarray) -> np.ndarray:
+        """Whether each sentence's span of characters cuts the first or the last of its tokens, bool [S]."""
+        offsets = self._plain.offsets
+        assert offsets is not None
+        return np.array(
+            [
+                span is not None and bool(places[start, 0] < span[0] or places[end - 1, 1] > span[1])
+                for span, (start, end), places in zip(spans, tokens, offsets, strict=True)
+            ]
+        )
 
     @cached_property
     def _unknown(self) -> list[np.ndarray]:
@@ -127,6 +170,7 @@ class EncodedSuite:
             start=tokenizer.start,
             end=tokenizer.end,
             prefix=tokenizer.prefix,
+            suffix=tokenizer.suffix,
             leading_space=leading_space,
             texts=texts,
             offsets=offsets,
@@ -151,3 +195,24 @@ class EncodedSuite:
                 )
             found[index] = tokens[0], tokens[-1] + 1
         return found
+
+
+def _check_texts(found: Layout) -> None:
+    """Refuse text that cannot be written as UTF-8: half of a surrogate pair, as JSON's ``\\ud800`` gives it.
+
+    Raises:
+        EncodingError: naming the item and the field.
+    """
+    columns = {"a sentence": [(int(group), text) for group, text in zip(found.groups, found.texts, strict=True)]}
+    columns |= {field: list(enumerate(values)) for field, values in found.labels.items()}
+    for field, values in found.sentence_labels.items():
+        columns[field] = [(int(group), value) for group, value in zip(found.groups, values, strict=True)]
+    for field, entries in columns.items():
+        for group, text in entries:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise EncodingError(
+                    f"item {found.labels['item'][group]!r}: {field} ({text!r}) has {text[error.start]!r} at character "
+                    f"{error.start}, half of a surrogate pair, which is no text; correct the suite's file"
+                ) from error

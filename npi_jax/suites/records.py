@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from npi_jax.corpus.sources import SourceError, read_json_lines, read_lines
 from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
-from npi_jax.suites.schema import ConditionItem, ConditionSuite, Item, Prediction, Span, Suite
+from npi_jax.suites.schema import ConditionItem, ConditionSuite, Item, Prediction, Span, Suite, task_fault
 
 
 class SuiteError(UserError):
@@ -128,6 +128,8 @@ def _limited(name: str, items: Iterable[AnyItem], source: Path, limit: int | Non
     for item in items:
         if item.item in names:
             raise SuiteError(f"{source}: two items are named {item.item!r}")
+        if fault := task_fault(item):
+            raise SuiteError(f"{source}: {fault}")
         names.add(item.item)
         paradigms[item.paradigm].append(item)
     if not names:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from npi_jax.names import RESERVED_TASKS
 from npi_jax.suites.formulas import Formula
 
 if TYPE_CHECKING:
@@ -48,6 +49,19 @@ def _check_names(name: str, items: Sequence[Item] | Sequence[ConditionItem]) -> 
     most, count = Counter(item.item for item in items).most_common(1)[0]
     if count > 1:
         raise ValueError(f"suite {name!r}: two items are named {most!r}")
+    for item in items:
+        if fault := task_fault(item):
+            raise ValueError(f"suite {name!r}: {fault}")
+
+
+def task_fault(item: Item | ConditionItem) -> str | None:
+    """A sentence on an item whose task has a name that tables use for something else; None if it has not."""
+    if item.task not in RESERVED_TASKS:
+        return None
+    return (
+        f"item {item.item!r} has the task {item.task!r}, a name that stands for {RESERVED_TASKS[item.task]}; "
+        "give the task another name"
+    )
 
 
 @dataclass(frozen=True)

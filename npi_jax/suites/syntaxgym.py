@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from npi_jax.suites.formulas import FormulaError, parse_formula
+from npi_jax.suites.paths import check_path
 from npi_jax.suites.records import SuiteError, make_condition_suite, text_field
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Prediction, Span
 
@@ -126,10 +127,8 @@ def _surprisals(
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
+    if not check_path(path).is_dir():
         return [path]
-    if not path.is_dir():
-        raise SuiteError(f"{path}: there is no such file or folder")
     folder = path / "json" if (path / "json").is_dir() else path
     if not (files := sorted(folder.glob("*.json"))):
         raise SuiteError(f"{folder}: the folder has no file ending in .json")

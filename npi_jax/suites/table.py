@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from npi_jax.suites.paths import check_path
 from npi_jax.suites.records import (
     SuiteError,
     differing_region,
@@ -44,8 +45,7 @@ def load_table(path: Path, *, limit: int | None = None, name: str = "table") -> 
         SuiteError: no such file, or a row is damaged; names the file, the line and the column.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SuiteError(f"{path}: there is no such file")
+    check_path(path, file="one file ending in .jsonl, .csv or .tsv")
     stem, ending = _ending(path)
     rows = read_json_records(path) if ending == ".jsonl" else _table_rows(path, ending)
     items = (_item(row, stem, i, f"{path}, line {number}") for i, (number, row) in enumerate(rows))

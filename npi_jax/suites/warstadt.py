@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.suites.paths import check_path
 from npi_jax.suites.records import (
     SuiteError,
     make_condition_suite,
@@ -67,7 +68,7 @@ def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
         SuiteError: nothing is there, a line is damaged, or a paradigm lacks a sentence.
     """
     path = Path(path)
-    rows = _json_rows(path) if path.is_file() else _folder_rows(path)
+    rows = _folder_rows(path) if check_path(path).is_dir() else _json_rows(path)
     return make_suite("warstadt2019", _items(_paradigms(rows), path), path, limit)
 
 
@@ -86,7 +87,7 @@ def load_warstadt_cells(path: Path, *, limit: int | None = None) -> ConditionSui
         SuiteError: as `load_warstadt`.
     """
     path = Path(path)
-    rows = _json_rows(path) if path.is_file() else _folder_rows(path)
+    rows = _folder_rows(path) if check_path(path).is_dir() else _json_rows(path)
     paradigms = _paradigms(rows)
     by_number = sorted(paradigms, key=lambda key: (ENVIRONMENTS.index(key[0]), key[1]))
     items = (_cells_item(*key, paradigms[key], f"{path}, {key[0]}, paradigm {key[1]}") for key in by_number)
@@ -178,8 +179,6 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _folder_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if not path.is_dir():
-        raise SuiteError(f"{path}: there is no such file or folder")
     if (path / _TABLE).is_file():
         yield from _json_rows(path / _TABLE)
         return

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from npi_jax.suites.paths import check_path, ending
 from npi_jax.suites.records import SuiteError, differing_region, make_suite, read_text_lines
 from npi_jax.suites.schema import Item, Suite
 
@@ -25,10 +26,11 @@ def load_zorro(path: Path, *, limit: int | None = None) -> Suite:
 
 
 def _files(path: Path) -> list[Path]:
-    if path.is_file():
+    if not check_path(path).is_dir():
+        # Any text has lines: what is of another form would be scored.
+        if ending(path) != ".txt":
+            raise SuiteError(f"{path}: the file's name does not end in .txt")
         return [path]
-    if not path.is_dir():
-        raise SuiteError(f"{path}: there is no such file or folder")
     files = sorted(file for file in path.rglob("*.txt") if file.is_file())
     if not files:
         raise SuiteError(f"{path}: the folder has no file ending in .txt")

@@ -3,7 +3,7 @@ import pytest
 from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites.encode import EncodingError
-from npi_jax.suites.schema import Item, Suite
+from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Suite
 
 GOOD, BAD = "No senator has ever been there at all.", "Some senators have been there at all."
 
@@ -47,3 +47,58 @@ def test_a_region_without_tokens_names_the_item():
         EncodingError, match=r"item 'odd/3': no token of 'a b' lies in its region 'critical', characters 1 to 2"
     ):
         suite.encode(WordTokenizer.train(["a b"]))
+
+
+def pairs(*entries: tuple[str, str, tuple[int, int], tuple[int, int]]) -> Suite:
+    return Suite("s", [Item(f"i{n}", "p", "t", "other", *entry) for n, entry in enumerate(entries)])
+
+
+def test_regions_that_cut_tokens_and_unequal_ones_are_counted():
+    suite = pairs(
+        ("no one left.", "some one left.", (7, 11), (9, 13)),
+        # "eft" begins inside a word.
+        ("no one left.", "some one left.", (8, 11), (9, 13)),
+        # "no one" ends with a word, "some on" inside one.
+        ("no one left.", "some one left.", (0, 6), (0, 7)),
+        # One word against two, none of them cut; the space before a word cuts nothing.
+        ("no one left.", "some one left.", (2, 6), (0, 8)),
+    )
+    encoded = suite.encode(WordTokenizer.train(["no some one left."]))
+    assert (encoded.split_regions, encoded.unequal_regions) == (2, 1)
+    assert encoded.notes() == [
+        "2 of 4 items: a critical region begins or ends inside a token; all of the token is scored",
+        "1 of 4 items: critical regions of different numbers of tokens in the good and the bad sentence",
+    ]
+    # All of a token that a region cuts is the region's.
+    spans = encoded.sentences(ScoreSpec()).regions["critical"]
+    assert spans[2:6].tolist() == [[2, 3], [2, 3], [0, 2], [0, 2]]
+
+
+def test_a_region_of_bytes_cuts_no_token_that_is_less_than_a_character():
+    suite = pairs(("a \U0001f642 b", "a \u65e5 b", (2, 3), (2, 3)))
+    encoded = suite.encode(BPETokenizer.train(["a b"] * 3, size=258))
+    # Four bytes against three.
+    assert (encoded.split_regions, encoded.unequal_regions) == (0, 1)
+
+
+def test_regions_of_conditions_that_cut_tokens_are_counted():
+    conditions = {"one": Condition("no one left", {"1": (0, 2), "2": None}), "two": Condition("it left", {"1": (0, 4)})}
+    suite = ConditionSuite("c", [ConditionItem("i", "p", "t", conditions)])
+    encoded = suite.encode(WordTokenizer.train(["no one left it"]))
+    assert (encoded.split_regions, encoded.unequal_regions) == (1, 0)
+    assert encoded.notes() == ["1 of 1 items: a region begins or ends inside a token; all of the token is scored"]
+
+
+@pytest.mark.parametrize("field", ["good", "bad", "paradigm", "task", "item"])
+def test_half_of_a_surrogate_pair_is_refused(field):
+    values = {"item": "i", "paradigm": "p", "task": "t", "good": "a b", "bad": "a c"} | {field: "a \ud800"}
+    item = Item(**values, kind="other", critical_good=(0, 1), critical_bad=(0, 1))
+    for tokenizer in (WordTokenizer.train(["a b c"]), BPETokenizer.train(["a b c"] * 3, size=258)):
+        with pytest.raises(EncodingError, match=r"\(.*\) has '\\ud800' at character 2, half of a surrogate pair"):
+            Suite("s", [item]).encode(tokenizer)
+
+
+@pytest.mark.parametrize("task", ["mean over tasks", "lm"])
+def test_names_that_tables_use_themselves_are_no_tasks(task):
+    with pytest.raises(ValueError, match=f"suite 's': item 'i' has the task '{task}', a name that stands for"):
+        Suite("s", [Item("i", "p", task, "other", "a", "b", (0, 1), (0, 1))])

@@ -115,7 +115,7 @@ def test_faulty_tables(tmp_path: Path, name: str, text: str, message: str) -> No
 
 def test_faulty_paths(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="there is no such file"):
-        load_suite("table", tmp_path)
+        load_suite("table", tmp_path / "nothing.csv")
     with pytest.raises(SuiteError, match=r"must end in \.jsonl, \.csv or \.tsv"):
         load_suite("table", write(tmp_path / "x.xlsx", ""))
     with pytest.raises(SuiteError, match=r"x\.csv: no items for the suite 'table'"):
