@@ -127,6 +127,12 @@ def _positive(text: str) -> float:
     return value
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def _add_power(plan: argparse.ArgumentParser) -> None:
     group = plan.add_argument_group(
         "how many seeds",
@@ -157,7 +163,7 @@ def _add_score(commands: Any) -> None:
     )
     score.add_argument("--suite", required=True, help="grammar (built in), or a loader: blimp, syntaxgym, table, ...")
     score.add_argument("--path", help="the suite's file or folder")
-    score.add_argument("--limit", type=int, help="most items a paradigm, evenly spaced")
+    score.add_argument("--limit", type=_at_least_one, help="most items a paradigm, evenly spaced")
     score.add_argument("--model", required=True, nargs="+", help="a run directory, or Hugging Face directories")
     score.add_argument("--steps", default="last", help="of a run: last (default), all that were kept, or 100,200")
     score.add_argument("--members", help="of a run: their numbers, as 0,3,7 (default: all)")

@@ -18,6 +18,7 @@ from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import read_json
 from npi_jax.models import CustomConfig, Model, load_hf_stack, make_model
+from npi_jax.origin import learned_ends
 from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import open_run
 from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
@@ -49,6 +50,7 @@ class ModelSet:
             members of a run member, variant, seed and step.
         size: how many there are.
         config: of the run they come from, if they do.
+        score_end: whether they learned where sentences end, as members of a run and what is exported from it do.
     """
 
     model: Model
@@ -56,6 +58,7 @@ class ModelSet:
     batches: Callable[[], Iterator[tuple[Any, list[dict[str, Any]]]]]
     size: int
     config: Config | None = None
+    score_end: bool = False
 
 
 def open_models(
@@ -78,15 +81,26 @@ def open_models(
     """
     if not paths:
         raise EvaluateError("no model is given; give a run directory, or Hugging Face directories")
-    if _is_run(Path(paths[0])):
-        if len(paths) > 1:
-            raise EvaluateError(f"{paths[0]} is a run; runs are scored one at a time")
-        return _open_run(Path(paths[0]), steps, members, run_code=run_code)
+    for path in paths:
+        _check_directory(Path(path))
+    runs = [path for path in paths if _is_run(Path(path))]
+    if runs and len(paths) > 1:
+        raise EvaluateError(f"{runs[0]} is a run; runs are scored one at a time")
+    if runs:
+        return _open_run(Path(runs[0]), steps, members, run_code=run_code)
     if steps != "last" or members is not None:
-        raise EvaluateError(f"{paths[0]} is not a run; --steps and --members choose among those of a run")
+        raise EvaluateError(f"{paths[0]}: a Hugging Face checkpoint, not a run; only runs have steps and members")
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise EvaluateError("a directory is given twice; models are told apart by their directories")
     return _open_hf([Path(path) for path in paths])
+
+
+def _check_directory(path: Path) -> None:
+    wanted = "give the directory of a run, or of a Hugging Face checkpoint; nothing is downloaded"
+    if not path.is_dir():
+        raise EvaluateError(f"{path}: {'a file' if path.exists() else 'there is no such directory'}; {wanted}")
+    if not (path / "config.json").is_file():
+        raise EvaluateError(f"{path}: no config.json is in the directory; {wanted}")
 
 
 def _is_run(path: Path) -> bool:
@@ -116,7 +130,7 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
             _, stack = load_hf_stack(chosen)
             yield stack, [{"model": str(path)} for path in chosen]
 
-    return ModelSet(model, tokenizer, batches, len(paths))
+    return ModelSet(model, tokenizer, batches, len(paths), score_end=all(map(learned_ends, paths)))
 
 
 def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None, *, run_code: bool) -> ModelSet:
@@ -138,6 +152,9 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
     chosen = list(range(len(config.members))) if members is None else list(members)
     if outside := [member for member in chosen if not 0 <= member < len(config.members)]:
         raise EvaluateError(f"{path}: no member {outside[0]}; there are 0 to {len(config.members) - 1}")
+    for what, numbers in (("step", wanted), ("member", chosen)):
+        if twice := [number for number in numbers if numbers.count(number) > 1]:
+            raise EvaluateError(f"{path}: {what} {twice[0]} is given twice")
 
     def batches() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         seeds = jax.ShapeDtypeStruct((len(config.members),), np.uint32)
@@ -147,7 +164,7 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
             names = [{"model": str(path), "member": m, **_names(config, m), "step": step} for m in chosen]
             yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
 
-    return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config)
+    return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config, score_end=True)
 
 
 def config_of(path: Path) -> Config:
@@ -187,6 +204,8 @@ def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | No
     Raises:
         SuiteError: naming the file, the line and the field at fault.
     """
+    if limit is not None and limit < 1:
+        raise SuiteError(f"suite {name!r}: limit is {limit}; it must be at least 1, or None for all items")
     if name == "grammar":
         config = models.config
         if config is None or config.corpus.source != "grammar":
@@ -201,11 +220,11 @@ def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | No
 
 
 def default_spec(suite: Suite | ConditionSuite, models: ModelSet) -> ScoreSpec:
-    """The conventions where none are asked for: a run's own ends count, other models' do not.
+    """The conventions where none are asked for: ends count for models of runs, exported or not, and for no others.
 
     The regions of items of several conditions are those that their predictions name, or all there are.
     """
-    spec = ScoreSpec(score_end=models.config is not None)
+    spec = ScoreSpec(score_end=models.score_end)
     return with_regions(spec, suite) if isinstance(suite, ConditionSuite) else spec
 
 

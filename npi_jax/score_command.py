@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from npi_jax.analysis.summary import summarize
+from npi_jax.analysis.summary import SPEC_KEY, summarize
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
 from npi_jax.evaluate import (
     EvaluateError,
+    ModelSet,
     check_predictions,
     config_of,
     default_spec,
@@ -30,6 +32,7 @@ from npi_jax.evaluate import (
 from npi_jax.files import atomic_path
 from npi_jax.models import save_hf
 from npi_jax.models.hf import exportable
+from npi_jax.origin import origin_file
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import ConditionSuite, Suite
 
@@ -55,15 +58,13 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     if isinstance(suite, ConditionSuite):
         check_predictions(suite, spec)
     console.print(
-        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}, spec {spec.label}",
+        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}, spec {spec.described}",
         highlight=False,
         markup=False,
     )
-    for line in suite.notes().lines():
-        console.print(f"  {line}", highlight=False, markup=False)
     encoded = suite.encode(models.tokenizer)
-    if unknown := encoded.unknown_items:
-        console.print(f"  {unknown:,} items have words outside the vocabulary", highlight=False)
+    for line in [*encoded.notes(), *suite.notes().lines(), *_unlike_training(arguments.suite, spec, models)]:
+        console.print(f"  {line}", highlight=False, markup=False)
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=models.size)
         table, scorer = score_models(models, encoded, spec, progress=lambda done: bar.advance(task, done))
@@ -75,6 +76,17 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
         _print_summary(table, spec, console)
     elif suite.predictions:
         _predictions(table, suite, out, spec, console)
+
+
+def _unlike_training(loader: str, spec: ScoreSpec, models: ModelSet) -> list[str]:
+    """How the conventions differ from those by which a run's own tables were scored on suites of this loader."""
+    if models.config is None:
+        return []
+    found = []
+    for name, suite in models.config.score.suites.items():
+        if (suite.loader or name) == loader and (differing := spec.differences(suite.spec)):
+            found.append(f"unlike the run's own scores of {name} ({suite.spec.label} there): {'; '.join(differing)}")
+    return found
 
 
 def make_spec(preset: str | None, changes: Sequence[str], default: ScoreSpec) -> ScoreSpec:
@@ -130,7 +142,7 @@ def _write(path: Path, table: pl.DataFrame, spec: ScoreSpec) -> None:
         if path.suffix == ".csv":
             table.write_csv(temporary)
         else:
-            metadata = {"npi_jax.score_spec": json.dumps(spec.to_dict())}
+            metadata = {SPEC_KEY: json.dumps(spec.to_dict())}
             table.write_parquet(temporary, compression="zstd", metadata=metadata)
 
 
@@ -162,11 +174,26 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
     if len(summary) > MAX_ROWS:
         console.print(f"and {len(summary) - MAX_ROWS:,} more rows", highlight=False)
     for values, rows in every.group_by(by, maintain_order=True):
-        name, count = ", ".join(map(str, values)), rows["paradigm"].n_unique()
+        name = ", ".join(map(str, values))
+        of_models = table.filter(*(pl.col(column) == value for column, value in zip(by, values, strict=True)))
+        for of_what, means in [_over_paradigms(rows), *_over_tasks(of_models)]:
+            shown_means = ", ".join(f"{region} {means[region]:.3f}" for region in spec.regions if region in means)
+            console.print(f"{name}: mean over {of_what}: {shown_means}", highlight=False, markup=False)
+
+
+def _over_paradigms(summary: pl.DataFrame) -> tuple[str, dict[str, float]]:
+    """By region the mean of the paradigms' accuracies, and what it is over."""
+    of_region = summary.group_by("region", maintain_order=True).agg(pl.col("accuracy").mean())
+    return f"{summary['paradigm'].n_unique()} paradigms, each counting the same", dict(of_region.iter_rows())
+
+
+def _over_tasks(scores: pl.DataFrame) -> Iterator[tuple[str, dict[str, float]]]:
+    """The same over tasks, kind of pair by kind, as the report has it: a task's paradigms count by their items."""
+    correct = pl.when(pl.col("delta").is_finite()).then(pl.col("correct")).otherwise(math.nan)
+    tasks = scores.group_by("kind", "region", "task", maintain_order=True).agg(correct.mean().alias("accuracy"))
+    for (kind,), rows in tasks.group_by("kind", maintain_order=True):
         of_region = rows.group_by("region", maintain_order=True).agg(pl.col("accuracy").mean())
-        means = dict(of_region.iter_rows())
-        shown_means = ", ".join(f"{region} {means[region]:.3f}" for region in spec.regions if region in means)
-        console.print(f"{name}: mean of {count} paradigms: {shown_means}", highlight=False, markup=False)
+        yield f"{rows['task'].n_unique()} tasks, {kind} pairs (what a report shows)", dict(of_region.iter_rows())
 
 
 def _groups(table: pl.DataFrame) -> list[str]:
@@ -203,6 +230,8 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
     models = open_models([arguments.run], steps=steps, members=[arguments.member])
     files = {} if arguments.no_tokenizer else hf_tokenizer_files(models.tokenizer)
     (stack, names), *_ = models.batches()
+    # The run's name and not its path, for what is exported is often published.
+    files |= origin_file({**names[0], "model": Path(arguments.run).resolve().name})
     params = jax.tree.map(lambda leaf: leaf[0], stack)
     tokenizer = models.tokenizer
     kind = save_hf(arguments.hf, models.model, params, start=tokenizer.start, end=tokenizer.end, files=files)

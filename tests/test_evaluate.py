@@ -1,17 +1,25 @@
 import json
+import re
 import shutil
 
 import jax
 import numpy as np
 import polars as pl
 import pytest
+from calls import assert_refused, call
 from tiny import tiny_values
 
+from npi_jax.analysis.curves import MEAN_OVER_TASKS, curves_table, task_curves
+from npi_jax.analysis.summary import compare_scores
 from npi_jax.cli import main
 from npi_jax.config import make_config
-from npi_jax.models import load_hf
+from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
+from npi_jax.corpus.tokenizer import BPETokenizer
+from npi_jax.evaluate import EvaluateError, open_models, open_suite
+from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.run import open_run
-from npi_jax.scoring import ScoreSpec
+from npi_jax.scoring import ScoreSpec, SpecMismatchError
+from npi_jax.suites import SuiteError
 
 CONFIG = "from ml_collections import ConfigDict\n\ndef get_config():\n    return ConfigDict({values!r})\n"
 
@@ -38,7 +46,17 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     arguments = ["score", "--suite", "grammar", "--limit", "2", "--model", str(run), "--steps", "all"]
     assert main([*arguments, "--spec", "lm_eval_v03", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "mean of 17 paradigms: sentence 0." in shown
+    assert "mean over 17 paradigms, each counting the same: sentence 0." in shown
+    assert "unlike the run's own scores" not in shown
+    # The grammar's regions are words that both sentences of a pair have.
+    counts = open_run(run).manifest["suites"]["grammar"]
+    assert (counts["split_regions"], counts["unequal_regions"]) == (0, 0)
+    # The report's means are over tasks, kind of pair by kind; what is printed are the last step's.
+    curves = task_curves(curves_table(open_run(run).scores()), open_run(run).members())
+    last = curves.filter(pl.col("step") == 4, pl.col("task") == MEAN_OVER_TASKS, pl.col("variant") == "no_npi")
+    for kind, tasks in (("licensor", 9), ("scope", 8)):
+        mean = last.filter(pl.col("kind") == kind)["accuracy"].mean()
+        assert f"no_npi: mean over {tasks} tasks, {kind} pairs (what a report shows): sentence {mean:.3f}" in shown
     keys = ["member", "step", "item", "region"]
     again = pl.read_parquet(out).sort(keys)
     before = open_run(run).scores().filter(pl.col("step").is_in(again["step"].unique().to_list())).sort(keys)
@@ -60,6 +78,8 @@ def test_an_exported_member_scores_alike(run, tmp_path, capsys):
     assert "a directory is given twice" in capsys.readouterr().err
     assert main([*common, "--model", str(directory), str(twin), "--out", str(tmp_path / "hf.csv")]) == 0
     assert main([*common, "--model", str(run), "--members", "1", "--out", str(tmp_path / "run.csv")]) == 0
+    shown, label = " ".join(capsys.readouterr().out.split()), ScoreSpec.preset("lm_eval_v03").label
+    assert f"unlike the run's own scores of grammar ({label} there): beginning: 'special' here, 'token' there" in shown
     # The grammar's pairs depend on the run's corpus; what both have must agree.
     hf, ours = pl.read_csv(tmp_path / "hf.csv"), pl.read_csv(tmp_path / "run.csv")
     assert len(hf) == 2 * 17 * 3
@@ -70,6 +90,81 @@ def test_an_exported_member_scores_alike(run, tmp_path, capsys):
     # Twice to one place is refused.
     assert main(["export", str(run), "--hf", str(directory)]) == 1
     assert "is there already" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def exported(run, tmp_path_factory):
+    """Member 1 of the run as a Hugging Face directory."""
+    directory = tmp_path_factory.mktemp("export") / "member1"
+    assert main(["export", str(run), "--member", "1", "--hf", str(directory)]) == 0
+    return directory
+
+
+def pairs_table(folder):
+    """One pair, whose region in the good sentence ends before the last letter of a word."""
+    good, bad = "no teacher has ever slept .", "some teacher has ever slept ."
+    columns = "good,bad,critical_good_start,critical_good_end,critical_bad"
+    (folder / "pairs.csv").write_text(f"{columns}\n{good},{bad},15,18,ever\n")
+    return ["--suite", "table", "--path", str(folder / "pairs.csv")]
+
+
+def test_a_run_and_its_export_are_scored_by_one_convention(run, exported, tmp_path, capsys):
+    common = ["score", *pairs_table(tmp_path)]
+    assert main([*common, "--model", str(run), "--members", "1", "--out", str(tmp_path / "run.parquet")]) == 0
+    assert main([*common, "--model", str(exported), "--out", str(tmp_path / "hf.parquet")]) == 0
+    cut = "1 of 1 items: a critical region begins or ends inside a token; all of the token is scored"
+    assert capsys.readouterr().out.count(cut) == 2
+    ours, theirs = (pl.read_parquet(tmp_path / f"{name}.parquet").sort("region") for name in ("run", "hf"))
+    assert ours["spec"].unique().to_list() == theirs["spec"].unique().to_list() == [ScoreSpec().label]
+    np.testing.assert_allclose(ours["delta"], theirs["delta"], atol=1e-5)
+    origin = json.loads((exported / "npi_jax.json").read_text())["origin"]
+    assert (origin["model"], origin["member"], origin["step"], origin["seed"]) == ("run", 1, 4, 1)
+    # Models that never learned where sentences end are not asked, which is said in words.
+    capsys.readouterr()
+    other = shutil.copytree(exported, tmp_path / "other")
+    (other / "npi_jax.json").unlink()
+    assert main([*common, "--model", str(other), "--out", str(tmp_path / "other.parquet")]) == 0
+    assert f"spec {ScoreSpec(score_end=False).label} (score_end=False)" in capsys.readouterr().out
+    with pytest.raises(SpecMismatchError, match="score_end: True here, False there"):
+        compare_scores(ours, pl.read_parquet(tmp_path / "other.parquet"))
+    (other / "npi_jax.json").write_text('{"score_end": "yes", "origin": {}}')
+    assert main([*common, "--model", str(other), "--out", str(tmp_path / "other.parquet")]) == 1
+    assert "npi_jax.json: score_end: Input should be a valid boolean" in capsys.readouterr().err
+
+
+def test_models_that_are_none_are_named(run, exported, tmp_path):
+    (tmp_path / "file").write_text("")
+    for models, message in (
+        (["nowhere"], "nowhere: there is no such directory; give the directory of a run, or of a Hugging Face"),
+        ([str(tmp_path / "file")], "file: a file; give the directory"),
+        ([str(tmp_path)], f"{tmp_path}: no config.json is in the directory"),
+        ([str(exported), str(run)], f"{run} is a run; runs are scored one at a time"),
+        ([str(exported), "nowhere"], "nowhere: there is no such directory"),
+    ):
+        with pytest.raises(EvaluateError, match=re.escape(message)):
+            open_models(models)
+    with pytest.raises(EvaluateError, match="a Hugging Face checkpoint, not a run; only runs have steps and members"):
+        open_models([exported], members=[0])
+
+
+def test_a_tokenizer_of_another_model_is_named(tmp_path):
+    tokenizer = BPETokenizer.train(["no teacher has ever slept"] * 3, size=280)
+    model = make_model(TransformerConfig(width=8, layers=1, heads=2, mlp=12), 100)
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    directory = str(tmp_path / "small")
+    save_hf(directory, model, params, start=0, end=0, files=hf_tokenizer_files(tokenizer))
+    found = call("score", *pairs_table(tmp_path), "--model", directory, "--out", str(tmp_path / "s.csv"), seconds=60)
+    assert "but the model has 100 token types: another tokenizer?" in assert_refused(found)
+
+
+@pytest.mark.parametrize("limit", ["-1", "0", "x", "1.5"])
+def test_a_limit_is_a_number_from_one(limit, exported):
+    found = call("score", "--suite", "grammar", "--model", "x", "--limit", limit, "--out", "s.csv")
+    assert found.status == 2
+    assert f"argument --limit: '{limit}' is not a whole number from 1" in found.error
+    with pytest.raises(SuiteError, match="limit is 0; it must be at least 1"):
+        open_suite("grammar", None, open_models([exported]), limit=0)
 
 
 def test_items_of_several_conditions_and_their_predictions(run, tmp_path, capsys):
@@ -108,6 +203,8 @@ def test_items_of_several_conditions_and_their_predictions(run, tmp_path, capsys
         (["--out", "x.csv", "--set", "score_end=1"], "it must be true or false"),
         (["--out", "x.csv", "--set", "ties=lost"], "valid are half, good, bad"),
         (["--out", "x.csv", "--steps", "3"], "no checkpoint of step 3; there are 2, 4"),
+        (["--out", "x.csv", "--members", "1,0,1"], "member 1 is given twice"),
+        (["--out", "x.csv", "--steps", "2,2"], "step 2 is given twice"),
         (["--out", "x.csv", "--members", "9"], "no member 9; there are 0 to 3"),
         (["--out", "x.csv", "--members", "a"], "--members a: give whole numbers"),
         (["--out", "x.csv", "--suite", "blimp"], "suite 'blimp' needs the path of its files"),
@@ -123,7 +220,7 @@ def test_faults_are_said_in_a_line(run, arguments, message, capsys, monkeypatch,
 
 def test_words_and_recurrent_members_cannot_be_exported(tmp_path, capsys):
     assert main(["score", "--suite", "grammar", "--model", str(tmp_path), "--out", "x.csv"]) == 1
-    assert "config.json: no such file; give the directory" in capsys.readouterr().err
+    assert "no config.json is in the directory; give the directory of a run" in capsys.readouterr().err
 
 
 def test_a_spec_may_be_a_presets_name_in_a_config():

@@ -1,12 +1,19 @@
 """From scores of items to accuracy by paradigm, with intervals over items and models."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
 
 from npi_jax.analysis import statistics
-from npi_jax.scoring import SpecMismatchError
+from npi_jax.errors import first_line
+from npi_jax.scoring import ScoreSpec, SpecMismatchError
+
+SPEC_KEY: Final = "npi_jax.score_spec"
+"""The key of a table's Parquet metadata that has its `ScoreSpec`, as JSON."""
 
 
 def summarize(
@@ -45,20 +52,26 @@ def summarize(
 
 
 def compare_scores(
-    scores: pl.DataFrame, other: pl.DataFrame, *, on: Sequence[str] = ("suite", "item", "region")
+    scores: pl.DataFrame,
+    other: pl.DataFrame,
+    *,
+    on: Sequence[str] = ("suite", "item", "region"),
+    specs: tuple[ScoreSpec | None, ScoreSpec | None] = (None, None),
 ) -> pl.DataFrame:
     """Two tables of scores side by side: ``delta``, ``delta_other`` and ``difference`` of each item.
+
+    Args:
+        scores: rows of `Scores.to_polars`.
+        other: more of them, of the same items.
+        on: the columns that name an item.
+        specs: the conventions of the two, where they are at hand (`read_spec`); an error then names the fields that
+            differ. Defaults and presets are known without.
 
     Raises:
         SpecMismatchError: if the two were made by different conventions.
         ValueError: if they hold different items, or one holds an item twice.
     """
-    specs = [sorted(table["spec"].unique().to_list()) for table in (scores, other)]
-    # A spec is what its digest says; two names may stand for one.
-    if {spec.rpartition(":")[2] for spec in specs[0]} != {spec.rpartition(":")[2] for spec in specs[1]}:
-        raise SpecMismatchError(
-            f"scores made by different conventions cannot be compared: {', '.join(specs[0])} and {', '.join(specs[1])}"
-        )
+    _require_same_specs(scores, other, specs)
     keys = [*on, "digest"]
     digest = pl.col("spec").str.split(":").list.last().alias("digest")
     scores, other = scores.with_columns(digest), other.with_columns(digest)
@@ -71,6 +84,43 @@ def compare_scores(
     if joined["delta"].null_count() or joined["delta_other"].null_count():
         raise ValueError("the two tables hold different items")
     return joined.with_columns((pl.col("delta") - pl.col("delta_other")).alias("difference"))
+
+
+def read_spec(path: str | Path) -> ScoreSpec:
+    """The conventions of a table that ``npi-jax score`` wrote as Parquet.
+
+    Raises:
+        ValueError: if the file says none, or one that cannot be read.
+    """
+    # As an opened file: names of files must not be taken for patterns.
+    with Path(path).open("rb") as file:
+        stored = pl.read_parquet_metadata(file).get(SPEC_KEY)
+    if stored is None:
+        raise ValueError(f"{path}: no ScoreSpec is in its metadata; give a .parquet file that npi-jax score wrote")
+    try:
+        return ScoreSpec.from_dict(json.loads(stored))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: the ScoreSpec in its metadata cannot be read: {first_line(error)}") from error
+
+
+def _require_same_specs(
+    scores: pl.DataFrame, other: pl.DataFrame, specs: tuple[ScoreSpec | None, ScoreSpec | None]
+) -> None:
+    """Refuse tables of different conventions, naming the fields in which they differ as far as they are known."""
+    labels = [sorted(table["spec"].unique().to_list()) for table in (scores, other)]
+    # A spec is what its digest says; two names may stand for one.
+    if {label.rpartition(":")[2] for label in labels[0]} == {label.rpartition(":")[2] for label in labels[1]}:
+        return
+    here, there = (
+        spec or (ScoreSpec.of_label(found[0]) if len(found) == 1 else None)
+        for spec, found in zip(specs, labels, strict=True)
+    )
+    named = f"{', '.join(labels[0])} here, {', '.join(labels[1])} there"
+    if here is not None and there is not None:
+        why = "; ".join(here.differences(there))
+    else:
+        why = "give specs=(read_spec(PATH), read_spec(OTHER_PATH)) to see in which fields they differ"
+    raise SpecMismatchError(f"scores made by different conventions cannot be compared ({named}): {why}")
 
 
 def _row(frame: pl.DataFrame, seed: str | None, draws: int, level: float) -> dict[str, object]:

@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import polars as pl
 import pytest
 
-from npi_jax.analysis.summary import compare_scores, summarize
-from npi_jax.scoring import SpecMismatchError, pair_accuracy
+from npi_jax.analysis.summary import SPEC_KEY, compare_scores, read_spec, summarize
+from npi_jax.scoring import ScoreSpec, SpecMismatchError, pair_accuracy
 
 
 def table(deltas, spec="a:1", lengths=(5, 5)) -> pl.DataFrame:
@@ -56,7 +58,28 @@ def test_models_scored_on_other_items_are_refused():
 def test_tables_are_compared_item_by_item_under_one_spec():
     one, other = table([[1, 2]]), table([[0.5, 3]])
     assert compare_scores(one, other)["difference"].to_list() == [0.5, -1.0]
-    with pytest.raises(SpecMismatchError, match="cannot be compared: a:1 and b:2"):
+    with pytest.raises(SpecMismatchError, match=r"cannot be compared \(a:1 here, b:2 there\): give specs="):
         compare_scores(one, table([[1, 2]], spec="b:2"))
     with pytest.raises(ValueError, match="different items"):
         compare_scores(one, table([[1, 2, 3]]))
+
+
+def test_conventions_of_two_tables_are_told_apart_field_by_field(tmp_path):
+    specs = ScoreSpec(), ScoreSpec(score_end=False)
+    one, other = (table([[1, 2]], spec=spec.label) for spec in specs)
+    told = r"\(spec:7442e065 here, spec:cf35f544 there\): score_end: True here, False there$"
+    with pytest.raises(SpecMismatchError, match=told):
+        compare_scores(one, other)
+    # Others are known where their files are read.
+    path = tmp_path / "odd[1].parquet"
+    odd = ScoreSpec(normalization="token")
+    with path.open("wb") as file:
+        one.write_parquet(file, metadata={SPEC_KEY: json.dumps(odd.to_dict())})
+    third = table([[1, 2]], spec=odd.label)
+    with pytest.raises(SpecMismatchError, match=r"give specs=\(read_spec\(PATH\)"):
+        compare_scores(one, third)
+    with pytest.raises(SpecMismatchError, match=r"normalization: 'sum' here, 'token' there$"):
+        compare_scores(one, third, specs=(None, read_spec(path)))
+    one.write_parquet(tmp_path / "none.parquet")
+    with pytest.raises(ValueError, match=r"none.parquet: no ScoreSpec is in its metadata"):
+        read_spec(tmp_path / "none.parquet")

@@ -96,6 +96,9 @@ def test_other_scoring_conventions_are_refused_by_name(run, tables, tmp_path):
     with pytest.raises(UserError, match=r"suite grammar .* bos is True in .*, False in"):
         write_comparison(run, other, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+    # Two names may stand for the same conventions.
+    other.manifest["score_specs"] = {"grammar": {**run.manifest["score_specs"]["grammar"], "name": "mine"}}
+    assert comparable(tables, load_tables(other)).cells
 
 
 def test_runs_of_one_name_are_told_apart_and_may_share_no_variant(tables, tmp_path):
