@@ -5,9 +5,14 @@
 
 The command line is the harness's own. ``run`` is a run directory, with ``member`` (0) and ``step`` (the last kept);
 ``pretrained`` is a Hugging Face directory that `npi_jax.models.load_hf` reads. ``max_length`` bounds the tokens that
-the model sees (its own limit, or 1024); longer texts lose their beginning, as the harness has it.
+the model sees (its own limit, or 1024); longer texts lose their beginning, as the harness has it. Special tokens that
+the tokenizer itself puts around a text are read as the harness reads them, or with ``add_bos_token=False`` not at all.
+What the harness passes to its own models, such as ``dtype`` and ``batch_size``, is taken and has no effect: rows are
+packed, and numbers are float32.
 """
 
+import logging
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,12 +24,17 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 
-from npi_jax.evaluate import EvaluateError, open_models
+from npi_jax.errors import UserError
+from npi_jax.evaluate import EvaluateError, ModelSet, open_models
+from npi_jax.harness_arguments import FLOAT32, not_used, whole_number
 from npi_jax.scoring import EncodedSentences, ScoreSpec, make_scorer
 
 DEFAULT_LENGTH = 1024
 DEFAULT_NEW_TOKENS = 256
+_ARGUMENTS = ("run", "member", "step", "run_code", "pretrained", "max_length", "add_bos_token")
 _SPEC = ScoreSpec(beginning="none", score_end=False, regions=("continuation",))
+# Below the harness's logger, whose level its command line sets.
+_log = logging.getLogger("lm_eval.npi_jax")
 
 
 @register_model("npi_jax")
@@ -32,40 +42,45 @@ class NpiJaxLM(TemplateLM):
     """A member of a run, or a Hugging Face checkpoint, for the harness.
 
     Args:
-        run, member, step: a run directory, the member's number, and the step of a checkpoint (the last one).
+        run, member, step: a run directory, the member's number (0), and the step of a checkpoint (the last one).
         run_code: run the code that a run names as its model, if it names some.
         pretrained: instead of a run, a Hugging Face directory.
         max_length: most tokens that the model sees at once.
-        batch_size, device, max_batch_size: taken from the harness and not used; rows are packed.
+        add_bos_token: whether the tokenizer's own special tokens are put around a text; as it does itself if None.
+        arguments: more that the harness passes; `not_used` says which may be.
     """
 
     backend = "causal"
 
     def __init__(
         self,
+        # Of any type: they come from a command line.
         run: str | None = None,
-        member: int = 0,
-        step: int | None = None,
+        member: Any = None,
+        step: Any = None,
         pretrained: str | None = None,
-        run_code: bool = False,
-        max_length: int | None = None,
-        batch_size: Any = None,  # noqa: ARG002
-        device: Any = None,  # noqa: ARG002
-        max_batch_size: Any = None,  # noqa: ARG002
+        run_code: Any = False,
+        max_length: Any = None,
+        add_bos_token: Any = None,
+        **arguments: Any,
     ):
         super().__init__()
+        if unused := not_used(arguments, _ARGUMENTS):
+            _log.info("not used by this model: %s", ", ".join(unused))
+        if str(arguments.get("dtype") or "auto") not in FLOAT32:
+            _log.warning("dtype=%s is not used: numbers are float32 here", arguments["dtype"])
+        for name, value in (("run_code", run_code), ("add_bos_token", add_bos_token)):
+            if not isinstance(value, bool | None):
+                raise EvaluateError(f"--model_args: {name}={value!r}; it must be True or False")
         if (run is None) == (pretrained is None):
             raise EvaluateError("give either run=DIR or pretrained=DIR in --model_args")
-        if run is not None:
-            steps: str | list[int] = "last" if step is None else [int(step)]
-            models = open_models([run], steps=steps, members=[int(member)], run_code=run_code)
-        else:
-            models = open_models([str(pretrained)])
+        models = _opened(run, pretrained, member, step, run_code=run_code)
         (stack, _), *_ = models.batches()
         self.model, self.tokenizer = models.model, models.tokenizer
         self.params = jax.device_put(jax.tree.map(lambda leaf: leaf[0], stack))
+        self.add_bos_token = add_bos_token
         limit = getattr(self.model, "max_positions", None)
-        self.max_length = int(max_length or limit or DEFAULT_LENGTH)
+        self.max_length = whole_number("max_length", limit or DEFAULT_LENGTH if max_length is None else max_length, 1)
         if limit is not None and self.max_length > limit:
             raise EvaluateError(f"max_length={self.max_length} is more than the {limit} positions of the model")
 
@@ -81,9 +96,48 @@ class NpiJaxLM(TemplateLM):
         """For the harness's cache."""
         return self.tokenizer.name
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:  # noqa: ARG002
-        """Token ids without special tokens."""
-        return self.tokenizer.encode(string).ids.tolist()
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids, among the tokenizer's own special tokens unless these are unwanted or written out already."""
+        ids: list[int] = self.tokenizer.encode(string).ids.tolist()
+        wanted = self.add_bos_token if add_special_tokens is None else add_special_tokens
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        if wanted is False or not (prefix or suffix):
+            return ids
+        if add_special_tokens is None and string.startswith(self.tokenizer.token(self.prefix_token_id)):
+            return ids
+        return [*prefix, *ids, *suffix]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihood (nats) of each continuation after its context, and whether greedy decoding gives it.
+
+        Raises:
+            EvaluateError: naming the request, if a continuation is empty.
+        """
+        for context, continuation in (request.args for request in requests):
+            if not continuation:
+                raise EvaluateError(f"a continuation is empty (its context ends in {context[-40:]!r})")
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Encode context and continuation together and split, as the harness does.
+
+        Its rule, to take as many tokens off as the context alone has, leaves nothing where a token that begins in the
+        context swallows all of the continuation. That token then counts for the continuation, and a warning says so.
+        """
+        before, after = super()._encode_pair(context, continuation)
+        if after:
+            return before, after
+        encoded = self.tokenizer.encode(context + continuation)
+        ids, inside = encoded.ids.tolist(), np.flatnonzero(encoded.offsets[:, 1] > len(context.rstrip()))
+        if not len(inside):
+            return before, []
+        first = int(inside[0])
+        _log.warning(
+            "The first token of the continuation %r began in its context (ending in %r); all of that token is scored.",
+            continuation[:40],
+            context[-40:],
+        )
+        return [*self.tokenizer.prefix, *ids[:first]] or [self.prefix_token_id], ids[first:]
 
     def _loglikelihood_tokens(
         self,
@@ -91,29 +145,34 @@ class NpiJaxLM(TemplateLM):
         disable_tqdm: bool = False,  # noqa: ARG002
         **_: Any,
     ) -> list[tuple[float, bool]]:
-        """Log-likelihood (nats) of each continuation after its context, and whether greedy decoding gives it."""
+        """The same of token ids."""
         if not requests:
             return []
-        cut = [self._cut(context, continuation) for _, context, continuation in requests]
-        spans = [(len(ids) - n, len(ids)) for ids, n in cut]
+        cut = [self._cut(*request) for request in requests]
+        _warn_of_cuts(
+            [len(before) + len(after) - len(ids) for (_, before, after), (ids, _) in zip(requests, cut, strict=True)],
+            self.max_length,
+        )
         sentences = EncodedSentences(
             [np.array(ids, np.int32) for ids, _ in cut],
             np.arange(len(cut)),
-            regions={"continuation": np.array(spans, np.int32)},
+            regions={"continuation": np.array([(len(ids) - n, len(ids)) for ids, n in cut], np.int32)},
         )
-        scorer = make_scorer(self.model, sentences, _SPEC)
+        try:
+            scorer = make_scorer(self.model, sentences, _SPEC)
+        except ValueError as error:
+            raise EvaluateError(str(error)) from error
         log_probs, greedy = scorer(self.params).log_prob(), scorer.greedy(self.params)
         return [(float(value), bool(best)) for value, best in zip(log_probs, greedy, strict=True)]
 
-    def _cut(self, context: list[int], continuation: list[int]) -> tuple[list[int], int]:
+    def _cut(self, texts: tuple[str, str], context: list[int], continuation: list[int]) -> tuple[list[int], int]:
         """The last tokens that fit, and how many of them are the continuation's."""
         # The last token is only predicted, not read.
         ids = (context + continuation)[-(self.max_length + 1) :]
         n = min(len(continuation), len(ids) - 1)
-        if n < len(continuation):
-            raise EvaluateError(
-                f"a continuation of {len(continuation)} tokens is longer than max_length ({self.max_length})"
-            )
+        if not continuation or n < len(continuation):
+            fault = f"longer than max_length ({self.max_length})" if continuation else "nothing to score"
+            raise EvaluateError(f"the continuation {texts[1][:80]!r} has {len(continuation)} tokens: {fault}")
         return ids, n
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
@@ -123,7 +182,7 @@ class NpiJaxLM(TemplateLM):
         for number, request in enumerate(requests):
             ids = self.tok_encode(request.args[0])
             rolling = utils.get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, 1)
-            found = [(("", ""), *utils.make_disjoint_window(pair)) for pair in rolling]
+            found = [(("", request.args[0]), *utils.make_disjoint_window(pair)) for pair in rolling]
             windows += found
             owner += [number] * len(found)
         values = [value for value, _ in self._loglikelihood_tokens(windows, disable_tqdm)]
@@ -145,7 +204,9 @@ class NpiJaxLM(TemplateLM):
         until = options.get("until") or []
         stops = [until] if isinstance(until, str) else list(until)
         room = int(options.get("max_gen_toks", DEFAULT_NEW_TOKENS))
-        ids = (self.tok_encode(context) or [self.prefix_token_id])[-max(1, self.max_length - room) :]
+        whole = self.tok_encode(context) or [self.prefix_token_id]
+        ids = whole[-max(1, self.max_length - room) :]
+        _warn_of_cuts([len(whole) - len(ids)], self.max_length)
         new: list[int] = []
         while len(new) < room and len(ids) + len(new) < self.max_length:
             token = self._next(ids + new)
@@ -165,6 +226,33 @@ class NpiJaxLM(TemplateLM):
         return int(_best_next(self.model, self.params, tokens, len(ids) - 1))
 
 
+def _opened(run: str | None, pretrained: str | None, member: Any, step: Any, *, run_code: bool) -> ModelSet:
+    """The one model that the arguments name."""
+    if run is not None:
+        steps = "last" if step in (None, "last") else [whole_number("step", step, 0)]
+        members = [0 if member is None else whole_number("member", member, 0)]
+        return open_models([str(run)], steps=steps, members=members, run_code=run_code)
+    for name, value in (("member", member), ("step", step)):
+        if value is not None:
+            raise EvaluateError(f"--model_args: {name}={value} is of a run; with pretrained=DIR there is one model")
+    models = open_models([str(pretrained)])
+    if models.config is not None:
+        raise EvaluateError(f"--model_args: pretrained={pretrained} is a run directory; give run={pretrained}")
+    return models
+
+
+def _warn_of_cuts(lost: Sequence[int], max_length: int) -> None:
+    """Say how many requests were longer than the model reads, and lost their beginning."""
+    if cut := [count for count in lost if count > 0]:
+        _log.warning(
+            "%d of %d requests exceed the model's maximum length (%d): up to %d tokens were truncated from the left.",
+            len(cut),
+            len(lost),
+            max_length,
+            max(cut),
+        )
+
+
 def _best_next(model: Any, params: Any, tokens: np.ndarray, last: int) -> jax.Array:
     segments, positions = np.ones_like(tokens), np.arange(tokens.shape[1], dtype=np.int32)[None]
     return _jitted_best(model, params, tokens, segments, positions, last)
@@ -182,7 +270,11 @@ def main() -> None:
     """The harness's command line, which knows the model type now."""
     from lm_eval.__main__ import cli_evaluate  # noqa: PLC0415
 
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except UserError as error:
+        print(f"npi-jax: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
