@@ -16,11 +16,12 @@ from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
 from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
-from npi_jax.files import read_json
+from npi_jax.manifest import is_run
 from npi_jax.models import CustomConfig, Model, load_hf_stack, make_model
 from npi_jax.origin import learned_ends
 from npi_jax.prepare import make_pipeline, texts
-from npi_jax.run import open_run
+from npi_jax.run import Run, open_run
+from npi_jax.run_folder import TOKENIZER
 from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
 from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictions, load_suite
 from npi_jax.suites.encode import EncodedSuite
@@ -83,7 +84,7 @@ def open_models(
         raise EvaluateError("no model is given; give a run directory, or Hugging Face directories")
     for path in paths:
         _check_directory(Path(path))
-    runs = [path for path in paths if _is_run(Path(path))]
+    runs = [path for path in paths if is_run(Path(path))]
     if runs and len(paths) > 1:
         raise EvaluateError(f"{runs[0]} is a run; runs are scored one at a time")
     if runs:
@@ -99,17 +100,8 @@ def _check_directory(path: Path) -> None:
     wanted = "give the directory of a run, or of a Hugging Face checkpoint; nothing is downloaded"
     if not path.is_dir():
         raise EvaluateError(f"{path}: {'a file' if path.exists() else 'there is no such directory'}; {wanted}")
-    if not (path / "config.json").is_file():
+    if not is_run(path) and not (path / "config.json").is_file():
         raise EvaluateError(f"{path}: no config.json is in the directory; {wanted}")
-
-
-def _is_run(path: Path) -> bool:
-    """Both kinds of directory have a config.json; a run's says which variants of the corpus there are."""
-    try:
-        fields = read_json(path / "config.json")
-    except (OSError, ValueError):
-        return False
-    return isinstance(fields, dict) and "variants" in fields
 
 
 def _open_hf(paths: Sequence[Path]) -> ModelSet:
@@ -140,15 +132,13 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
             f"{path / 'config.json'}: the model is made by the code {config.model.factory!r}, which opening it would "
             "run. If you trust it: npi-jax score --run-code, or run_code=True in Python and in --model_args"
         )
+    run = Run(path)
+    for name in TOKENIZER:
+        run.check_written(path / name)
     tokenizer = Tokenizer.load(path / "tokenizer")
     model = make_model(config.model, tokenizer.vocab_size)
     checkpoints = Checkpoints(path / "checkpoints", config.checkpoints, read_only=True)
-    kept = checkpoints.steps()
-    if not kept:
-        raise EvaluateError(f"{path / 'checkpoints'}: no checkpoint is there; train first (npi-jax run)")
-    wanted = (kept if steps == "all" else kept[-1:]) if isinstance(steps, str) else list(steps)
-    if missing := [step for step in wanted if step not in kept]:
-        raise EvaluateError(f"{path}: no checkpoint of step {missing[0]}; there are {', '.join(map(str, kept))}")
+    wanted = _chosen_steps(checkpoints, steps)
     chosen = list(range(len(config.members))) if members is None else list(members)
     if outside := [member for member in chosen if not 0 <= member < len(config.members)]:
         raise EvaluateError(f"{path}: no member {outside[0]}; there are 0 to {len(config.members) - 1}")
@@ -165,6 +155,21 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
             yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
 
     return ModelSet(model, tokenizer, batches, len(wanted) * len(chosen), config, score_end=True)
+
+
+def _chosen_steps(checkpoints: Checkpoints, steps: str | Sequence[int]) -> list[int]:
+    kept, faulty = checkpoints.steps(), checkpoints.faulty()
+    there = sorted({*kept, *faulty})
+    if not there:
+        raise EvaluateError(f"{checkpoints.directory}: no checkpoint is there; train first (npi-jax run)")
+    wanted = (there if steps == "all" else there[-1:]) if isinstance(steps, str) else list(steps)
+    rest = f"there are {', '.join(map(str, kept))}" if kept else "there is no other"
+    for step in wanted:
+        if step in faulty:
+            raise EvaluateError(f"{checkpoints.directory / str(step)} {faulty[step]}; {rest} (--steps)")
+        if step not in kept:
+            raise EvaluateError(f"{checkpoints.directory}: no checkpoint of step {step}; {rest}")
+    return wanted
 
 
 def config_of(path: Path) -> Config:

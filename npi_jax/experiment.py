@@ -23,15 +23,19 @@ from rich.text import Text
 
 from npi_jax.analysis.ngrams import ngram_table
 from npi_jax.analysis.tables import write_tables
+from npi_jax.checksums import damaged, note
+from npi_jax.claim import Say, claim_run
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
 from npi_jax.corpus.records import check_grain
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
+from npi_jax.mending import mend_if_free
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.report.tables import SHORT
-from npi_jax.run import Run, RunError, claim_run
+from npi_jax.run import Run, RunError
+from npi_jax.run_folder import NGRAM, TABLES, TOKENIZER, check_links
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.chips import expect_no_chips
 from npi_jax.training.devices import repeat_gpu_sums, use_all_cpu_devices
@@ -98,8 +102,8 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
         raise UserError(f"--profile {profile.start}:{profile.stop}: training has {config.train.steps} steps")
     if config.mesh.rows == "stream":
         check_grain()
-    with claim_together(run_directory(config), config) as run:
-        console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False)
+    with claim_together(run_directory(config), config, _teller(console)) as run:
+        console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False)
         try:
             trained = _train(run, config, console, profile)
             with together("analyze the run"):
@@ -120,7 +124,7 @@ def _analyze(run: Run, console: Console, *, trained: bool) -> None:
 
 
 @contextmanager
-def claim_together(path: Path, config: Config) -> Iterator[Run]:
+def claim_together(path: Path, config: Config, say: Say) -> Iterator[Run]:
     """`claim_run` by the first process, for all.
 
     Raises:
@@ -128,7 +132,7 @@ def claim_together(path: Path, config: Config) -> Iterator[Run]:
     """
     with ExitStack() as claimed:
         with together(f"open {path}"):
-            run = claimed.enter_context(claim_run(path, config.to_dict())) if is_first() else Run(path)
+            run = claimed.enter_context(claim_run(path, config.to_dict(), say)) if is_first() else Run(path)
         with together(f"see {path}"):
             _wait_for(path / "config.json")
         yield run
@@ -148,7 +152,7 @@ def _wait_for(path: Path) -> None:
 
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
-    with claim_run(run_directory(config), config.to_dict()) as run:
+    with claim_run(run_directory(config), config.to_dict(), _teller(console)) as run:
         prepared = _prepare(run, config, console)
         if config.mesh.rows == "stream":
             prepared.records()
@@ -156,7 +160,13 @@ def prepare_experiment(config: Config, console: Console) -> None:
 
 
 def report_run(run: Run, console: Console) -> None:
-    """Make tables and report of a run anew."""
+    """Make tables and report of a run anew, and what of it is damaged or lost and can be mended.
+
+    Raises:
+        UserError: naming what is damaged or lost and cannot be.
+    """
+    check_links(run.path)
+    mend_if_free(run, _teller(console))
     write_tables(run)
     _write_and_print(run, console)
 
@@ -167,6 +177,8 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
     Raises:
         UserError: if there is nothing that can be compared.
     """
+    if path is None:
+        check_links(one.path)
     other_name = other.path.resolve().name
     page = write_comparison(one, other, path or one.path / "report" / f"against_{other_name}.html")
     console.print(f"comparison: {page}", highlight=False, markup=False)
@@ -210,7 +222,7 @@ def print_variants(prepared: Prepared, console: Console) -> None:
         if head.lower() != name
     )
     if legend:
-        console.print(legend, highlight=False)
+        console.print(legend, highlight=False, markup=False)
     if any(v.contexts.sum() for v in variants):
         contexts = [v.contexts[: len(phenomenon.environments)].tolist() for v in variants]
         title = f"licensors left without {phenomenon.item} in their scope"
@@ -231,15 +243,20 @@ def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> No
 
 
 def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[int]]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     # Long names are folded, so that numbers never are.
     table.add_column("variant", overflow="fold", min_width=16)
     for head, column in zip(heads, zip(*rows, strict=True), strict=True):
         width = max(len(f"{count:,}") for count in column)
-        table.add_column(head, justify="right", overflow="fold", min_width=max(width, min(len(head), 6)))
+        table.add_column(Text(head), justify="right", overflow="fold", min_width=max(width, min(len(head), 6)))
     for name, row in zip(names, rows, strict=True):
-        table.add_row(name, *(f"{count:,}" for count in row))
+        table.add_row(Text(name), *(f"{count:,}" for count in row))
     return table
+
+
+def _teller(console: Console) -> Say:
+    """A function that prints a line as it is."""
+    return lambda line: console.print(line, highlight=False, markup=False)
 
 
 def _tracked(console: Console) -> Track:
@@ -256,25 +273,40 @@ def _tracked(console: Console) -> Track:
 def _prepare(run: Run, config: Config, console: Console) -> Prepared:
     started = time.monotonic()
     with together("prepare its data"):
-        prepared = prepare(config, lambda line: console.print(line, highlight=False, markup=False), _tracked(console))
+        prepared = prepare(config, _teller(console), _tracked(console))
     _check_alike(prepared)
     with together("use the data"):
         _check_data(run, prepared)
         if is_first():
-            _keep_prepared(run, prepared)
+            _keep_prepared(run, prepared, _teller(console))
     print_variants(prepared, console)
     _add_seconds(run, {"prepare": time.monotonic() - started})
     return prepared
 
 
-def _keep_prepared(run: Run, prepared: Prepared) -> None:
-    """Write what was prepared and is worth keeping with the run."""
+def _keep_prepared(run: Run, prepared: Prepared, say: Say) -> None:
+    """Write what was prepared and is worth keeping with the run; what of it is damaged is thereby mended."""
+    mended = [path for path in damaged(run.path) if path.relative_to(run.path).as_posix() in (*TABLES, *TOKENIZER)]
     write_table(run.path / "corpus.parquet", prepared.table)
     prepared.tokenizer.save(run.path / "tokenizer")
     write_table(run.path / "environments.parquet", prepared.environments)
     for name in ("slots", "examples"):
         with atomic_path(run.path / f"{name}.parquet") as copy:
             shutil.copyfile(prepared.folder / f"{name}.parquet", copy)
+    kept = [run.path / name for name in (*TABLES, *TOKENIZER) if name != NGRAM]
+    note(run.path, [path for path in kept if path.exists()])
+    for path in mended:
+        if path.name != NGRAM:
+            say(f"{path} was damaged or lost, and is made anew")
+
+
+def _needs_ngrams(run: Run, say: Say) -> bool:
+    """Whether the 5-gram baseline is not there yet, or not any more."""
+    path = run.path / NGRAM
+    if path in damaged(run.path):
+        say(f"{path} was damaged or lost, and is made anew")
+        return True
+    return not path.exists()
 
 
 def _check_alike(prepared: Prepared) -> None:
@@ -288,7 +320,7 @@ def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
     """Train what is left to train; returns whether there was anything."""
     prepared = _prepare(run, config, console)
     with together("make the 5-gram baseline"):
-        if config.score.ngram and is_first() and not (run.path / "ngram.parquet").exists():
+        if config.score.ngram and is_first() and _needs_ngrams(run, _teller(console)):
             _write_ngrams(run, config, prepared, console)
     rows = open_rows(config, prepared)
     variants = [member.variant for member in config.members]
@@ -320,13 +352,16 @@ def _arranged(run: Run, config: Config, console: Console) -> Config:
     mapping = mappings[of_first(mappings.index(chosen.mapping))]
     chosen = dataclasses.replace(chosen, mapping=mapping, steps_per_call=of_first(chosen.steps_per_call))
     if chosen.source not in ("config", "default"):
-        console.print(f"members: {mapping}, {chosen.steps_per_call} steps a call ({chosen.source})", highlight=False)
+        console.print(
+            f"members: {mapping}, {chosen.steps_per_call} steps a call ({chosen.source})", highlight=False, markup=False
+        )
     return chosen.applied(config)
 
 
 def _write_ngrams(run: Run, config: Config, prepared: Prepared, console: Console) -> None:
     started = time.monotonic()
-    write_table(run.path / "ngram.parquet", ngram_table(prepared, config))
+    write_table(run.path / NGRAM, ngram_table(prepared, config))
+    run.note_written(run.path / NGRAM)
     seconds = time.monotonic() - started
     console.print(f"baseline: 5-gram models of {len(prepared.variants)} variants, {seconds:.0f} s", highlight=False)
 

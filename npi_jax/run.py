@@ -1,9 +1,11 @@
-"""The run directory: what is in it, how it is opened, and who may write to it.
+"""The run directory: what is in it, and how it is opened for reading (`npi_jax.claim` opens one for writing).
 
 ```
 RUN/
   config.json            the whole configuration
-  manifest.json          what ran: versions, devices, data hashes, model, ScoreSpecs, seconds
+  manifest.json          what ran: versions, devices, data hashes, model, ScoreSpecs, seconds; its entry "npi_jax" marks
+                         the folder as a run, with the version of this layout
+  checksums.json         sha256 of config.json, members, corpus, slots, examples, ngram, environments and tokenizer/*
   members.parquet        member, variant, seed, learning_rate, weight_decay, dropout, status, skipped_updates
   corpus.parquet         variant, control_of, sentences, tokens, slots_changed, slots_unmatched, edited, injected,
                          npi_LABEL... (items left by what licenses them), contexts_LABEL... (licensors without an item)
@@ -23,7 +25,7 @@ RUN/
   gradients/STEP.npz     groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
                          ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
                          item_name, lookahead, parameter_norm (docs/alignment.md)
-  {metrics,scores,gradients}/checksums.json  sha256 of each of these files, verified when it is read
+  {metrics,scores,gradients,tables}/checksums.json  sha256 of each of these files, verified when it is read
   checkpoints/STEP/      Orbax: parameters and optimizer state of all members
   tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
                          n_items
@@ -61,55 +63,43 @@ guessing;
 """
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import filelock
 import polars as pl
 import pydantic
 
-from npi_jax.errors import UserError
-from npi_jax.files import file_digest, read_checked, read_json, read_table, write_json
+from npi_jax import checksums, manifest
+from npi_jax.files import file_digest, read_checked, read_table
+from npi_jax.run_folder import CONFIG, OF_GRADIENTS, STEP_FOLDERS, TABLES, RunError, step_files
 
-_SUMS = "checksums.json"
+__all__ = ["Run", "RunError", "open_run"]
+
 _VALUES = pydantic.TypeAdapter(dict[str, Any]).validate_json
-_SUMS_FORM = pydantic.TypeAdapter(dict[str, str]).validate_json
 _NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
-_OF_GRADIENTS = (
-    *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
-    *("link", "link_pairs", "prediction"),
-)
-"""The tables that a run without gradients does not have."""
-
-
-class RunError(UserError):
-    """A run directory that cannot be used as asked; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """An opened run directory; tables are read when asked for."""
+    """An opened run directory; tables are read when asked for, and held against their checksums."""
 
     path: Path
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration as plain values."""
-        return read_checked(self.path / "config.json", _VALUES)
+        self.check_written(self.path / CONFIG)
+        return read_checked(self.path / CONFIG, _VALUES)
 
     @property
     def manifest(self) -> dict[str, Any]:
         """What ran, as far as it has run."""
-        path = self.path / "manifest.json"
-        return read_checked(path, _VALUES) if path.exists() else {}
+        return manifest.read_manifest(self.path)
 
     def update_manifest(self, **values: Any) -> None:
         """Put values into the manifest."""
-        write_json(self.path / "manifest.json", {**self.manifest, **values})
+        manifest.write_manifest(self.path, {**self.manifest, **values})
 
     def members(self) -> pl.DataFrame:
         """One row a member."""
@@ -119,9 +109,9 @@ class Run:
         """One row a variant: what is in it and what was changed."""
         return self._table("corpus.parquet")
 
-    def metrics(self) -> pl.DataFrame:
-        """Losses of every member at every checkpoint."""
-        return self._steps("metrics")
+    def metrics(self, step: int | None = None) -> pl.DataFrame:
+        """Losses of every member, at one checkpoint or at every one."""
+        return self._steps("metrics") if step is None else self._named(self._table(f"metrics/{step}.parquet"))
 
     def scores(self, step: int | None = None) -> pl.DataFrame:
         """Scores of every item, at one step or at all."""
@@ -154,62 +144,99 @@ class Run:
         if not there:
             raise RunError(f"{folder} has no tables yet; npi-jax report {self.path} makes them from what there is")
         if name not in there:
+            self._refuse_lost(folder / f"{name}.parquet")
             enabled = self.config.get("gradients", {}).get("enabled", False)
             absent = f"there are no gradients in {self.path / 'gradients'}" if enabled else _NO_GRADIENTS
-            why = absent if name in _OF_GRADIENTS else "there is no table of that name"
+            why = absent if name in OF_GRADIENTS else "there is no table of that name"
             raise RunError(f"{folder} has no {name}.parquet: {why}. It has {', '.join(there)}")
-        return read_table(folder / f"{name}.parquet")
+        return self._table(f"tables/{name}.parquet")
 
     def steps(self, folder: str) -> list[int]:
         """The steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""
-        return sorted(int(path.stem) for path in (self.path / folder).glob("[0-9]*.*") if path.stem.isdigit())
+        return list(step_files(self.path / folder, STEP_FOLDERS[folder]))
 
     def whole_steps(self, folder: str) -> list[int]:
         """Those of the steps whose file holds what was written."""
-        sums = self._sums(folder)
-        found = []
-        for step in self.steps(folder):
-            (file,) = (path for path in (self.path / folder).glob(f"{step}.*") if path.stem.isdigit())
-            if sums.get(file.name) == file_digest(file):
-                found.append(step)
-        return found
+        sums = checksums.noted(self.path / folder)
+        files = step_files(self.path / folder, STEP_FOLDERS[folder])
+        return [step for step, file in files.items() if sums.get(file.name) == file_digest(file)]
+
+    def files(self, folder: str) -> dict[int, Path]:
+        """The files of `folder` by their step, none of which is missing.
+
+        Raises:
+            RunError: naming a file that was written and is gone.
+        """
+        ending = STEP_FOLDERS[folder]
+        for name in checksums.noted(self.path / folder):
+            if name.endswith(ending):
+                self._refuse_lost(self.path / folder / name)
+        return step_files(self.path / folder, ending)
 
     def note_written(self, path: Path) -> None:
-        """Keep the checksum of a step's file, so that damage to it is found."""
-        write_json(path.parent / _SUMS, {**self._sums(path.parent.name), path.name: file_digest(path)})
-
-    def _sums(self, folder: str) -> dict[str, str]:
-        path = self.path / folder / _SUMS
-        return read_checked(path, _SUMS_FORM) if path.exists() else {}
+        """Keep the checksum of a file of the run, so that damage to it is found."""
+        checksums.note(self._noted_in(path), [path])
 
     def check_written(self, path: Path) -> None:
-        """Refuse a step's file that is damaged.
+        """Refuse a file of the run that is damaged, or was written and is gone.
 
         Raises:
             RunError: naming it.
         """
-        wanted = self._sums(path.parent.name).get(path.name)
-        if wanted is not None and wanted != file_digest(path):
-            raise RunError(
-                f"{path} is damaged: its content is not what was written ({path.parent / _SUMS}). The command that "
-                "trained goes back to the checkpoint before it and writes it anew"
-            )
+        folder = self._noted_in(path)
+        self._refuse_lost(path)
+        try:
+            checksums.check(folder, path, self._advice(path))
+        except checksums.DamagedError as error:
+            raise RunError(str(error)) from error
+
+    def _noted_in(self, path: Path) -> Path:
+        """The folder with the checksum of a file: a vocabulary's is beside those of the files that it is read with."""
+        return self.path if path.parent.name == "tokenizer" else path.parent
+
+    def _refuse_lost(self, path: Path) -> None:
+        folder = self._noted_in(path)
+        if not path.exists() and path.relative_to(folder).as_posix() in checksums.noted(folder):
+            raise RunError(f"{path} was written, and is gone{self._advice(path)}")
+
+    def _advice(self, path: Path) -> str:
+        name = path.relative_to(self.path).as_posix()
+        if name.startswith("tables/") or name == "members.parquet":
+            return f". npi-jax report {self.path} makes it anew"
+        if name == CONFIG:
+            return ". npi-jax run with the configuration as it was writes it anew"
+        if name in TABLES or name.startswith("tokenizer/"):
+            return ". The command that trained (npi-jax run) makes it anew"
+        return (
+            ". The command that trained goes back to the checkpoint before it, if that was kept, and writes it anew; "
+            "otherwise bring it back from a copy"
+        )
 
     def _steps(self, folder: str) -> pl.DataFrame:
-        steps = self.steps(folder)
-        if not steps:
+        files = self.files(folder)
+        if not files:
             raise RunError(f"{self.path / folder} has no tables yet; train first (npi-jax run)")
-        return self._named(pl.concat([self._table(f"{folder}/{step}.parquet") for step in steps]))
+        return self._named(pl.concat([self._table(f"{folder}/{file.name}") for file in files.values()]))
 
     def _named(self, frame: pl.DataFrame) -> pl.DataFrame:
         names = self.members().select("member", "variant", "seed")
         return frame.join(names, on="member", how="left", maintain_order="left")
 
+    def kept(self, name: str) -> pl.DataFrame | None:
+        """A table that the run may not have, by its path in the run directory; None where it was never written.
+
+        Raises:
+            RunError: if it is damaged, or was written and is gone.
+        """
+        path = self.path / name
+        self.check_written(path)
+        return read_table(path) if path.exists() else None
+
     def _table(self, name: str) -> pl.DataFrame:
         path = self.path / name
+        self.check_written(path)
         if not path.exists():
             raise RunError(f"{path} does not exist; the run has not come that far (npi-jax run continues it)")
-        self.check_written(path)
         return read_table(path)
 
 
@@ -218,95 +245,18 @@ def open_run(path: str | Path) -> Run:
 
     Raises:
         RunError: if there is no run at `path`.
+        ManifestError: if its manifest is damaged, or of a newer version.
     """
     path = Path(path)
     if not path.exists():
         raise RunError(f"{path} does not exist; a run directory is wanted, such as runs/quickstart")
-    if not (path / "config.json").exists():
-        above = next((parent for parent in path.resolve().parents if (parent / "config.json").exists()), None)
+    if not manifest.is_run(path):
+        above = next((parent for parent in path.resolve().parents if manifest.is_run(parent)), None)
         hint = f"; did you mean {above}?" if above else ""
-        raise RunError(f"{path} is not a run directory: it has no config.json{hint}")
-    return Run(path)
-
-
-@contextmanager
-def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
-    """Open a run directory for writing, made if need be; nobody else may write to it meanwhile.
-
-    Raises:
-        RunError: if another process holds it, if it belongs to another configuration (with what differs), or if
-            the folder holds something that is not a run.
-    """
-    if path.exists() and not path.is_dir():
-        raise RunError(f"{path} is a file; run_dir must be a folder or a name that is free")
-    # What a run killed at its very start leaves behind is hidden files alone.
-    foreign = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")] if path.exists() else []
-    if foreign and not (path / "config.json").exists():
-        raise RunError(f"{path} is not empty and not a run directory (it holds {foreign[0]}); choose another run_dir")
-    path.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise RunError(f"{path} is in use by another process; wait for it, or give this run another run_dir") from None
-    try:
-        for half in path.rglob(".*.tmp"):
-            # Left by a process that was killed while it wrote; nobody else writes here now.
-            half.unlink()
-        _check_config(path, config)
-        yield Run(path)
-    finally:
-        lock.release()
-
-
-_NO_MATTER = (
-    *("corpus.processes", "corpus.cache", "monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
-    *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping", "mesh.rows"),
-    *("train.accumulate", "train.remat", "train.steps_per_call", "train.loss_chunk"),
-)
-"""Fields that say how a run is made, not what is in it; some change the last digits, and the manifest says so."""
-
-
-_PREPARED = (
-    "manifest.json",
-    "corpus.parquet",
-    "slots.parquet",
-    "examples.parquet",
-    "environments.parquet",
-    "ngram.parquet",
-)
-"""What preparation leaves in a run directory, the tokenizer apart."""
-
-
-def _check_config(path: Path, config: Mapping[str, Any]) -> None:
-    stored_path = path / "config.json"
-    # Through JSON, so that tuples and lists do not differ.
-    wanted = json.loads(json.dumps({**config, "run_dir": ""}))
-    if not stored_path.exists():
-        write_json(stored_path, wanted)
-        return
-    changes = [one for one in _differences(read_json(stored_path), wanted) if one[0] not in _NO_MATTER]
-    if changes and not _has_trained(path):
-        # Only prepared: nothing is there that another configuration would spoil, but what it made has to go.
-        for name in _PREPARED:
-            (path / name).unlink(missing_ok=True)
-        write_json(stored_path, wanted)
-    elif changes:
-        raise RunError(
-            f"{path} was started with another configuration:\n"
-            + "\n".join(f"  {field}: {old!r} there, {new!r} now" for field, old, new in changes)
-            + "\nRun with the old values to continue it, or choose another run_dir."
-        )
-
-
-def _has_trained(path: Path) -> bool:
-    """Whether a checkpoint or a score is there."""
-    return any((path / "scores").glob("*.parquet")) or any((path / "checkpoints").glob("[0-9]*"))
-
-
-def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
-    elif old != new:
-        yield prefix, old, new
+        raise RunError(f"{path} is not a run directory: npi-jax wrote no {manifest.FILE} there{hint}")
+    manifest.read_manifest(path)
+    run = Run(path)
+    run.check_written(path / CONFIG)
+    if not (path / CONFIG).exists():
+        raise RunError(f"{path / CONFIG} is gone{run._advice(path / CONFIG)}")
+    return run

@@ -89,20 +89,15 @@ def alignment_tables(
         return {}
     members = members.sort("member")
     found: dict[str, list[pl.DataFrame]] = {name: [] for name in _SCHEMAS}
-    for path in sorted(folder.glob("*.npz"), key=_step):
-        Run(Path(run_path)).check_written(path)
-        part = _Part(_step(path), load_grams(path).with_sums().ordered(tasks), members)
+    run = Run(Path(run_path))
+    for step, path in run.files("gradients").items():
+        run.check_written(path)
+        part = _Part(step, load_grams(path).with_sums().ordered(tasks), members)
         if len(part.grams.gram) != len(members):
             raise UserError(f"{path}: gram is of {len(part.grams.gram)} members, the run has {len(members)}")
         for name, table in part.tables(k).items():
             found[name].append(table)
     return {name: pl.concat([pl.DataFrame(schema=_SCHEMAS[name]), *parts]) for name, parts in found.items()}
-
-
-def _step(path: Path) -> int:
-    if not path.stem.isdigit():
-        raise UserError(f"{path}: files of gradients are named by their step, as in 512.npz")
-    return int(path.stem)
 
 
 @dataclass(frozen=True)

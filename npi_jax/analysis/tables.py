@@ -1,5 +1,6 @@
 """All tables of a run, made from what training has left in its directory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +12,10 @@ from npi_jax.analysis.link import link_tables
 from npi_jax.analysis.ngrams import with_ngram
 from npi_jax.analysis.published import published_table
 from npi_jax.analysis.transfer import transfer_tables
-from npi_jax.files import read_table, write_table
+from npi_jax.checksums import SUMS, note, noted
+from npi_jax.files import write_table
+from npi_jax.run import Run
+from npi_jax.run_folder import ANALYZED, OF_GRADIENTS
 
 
 @runtime_checkable
@@ -54,12 +58,25 @@ def write_tables(run: AnalyzedRun) -> Path:
     tables |= gradients
     if gradients:
         tables |= link_tables(gradients["alignment"], tables["transfer"], _read(run, "environments"))
+    _replace(folder, tables)
+    return folder
+
+
+def _replace(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Write the tables, and remove those of an analysis before that are not among them; nothing else is touched.
+
+    Where the run's gradients were removed since, their tables are all that is left of them, and stay.
+    """
+    names = [f"{name}.parquet" for name in tables]
+    if not (folder.parent / "gradients").is_dir():
+        names += [f"{name}.parquet" for name in OF_GRADIENTS if f"{name}.parquet" in noted(folder)]
     for name, table in tables.items():
         write_table(folder / f"{name}.parquet", table)
-    for path in folder.glob("*.parquet"):
-        if path.stem not in tables:
-            path.unlink()
-    return folder
+    for name in {f"{name}.parquet" for name in ANALYZED} - set(names):
+        (folder / name).unlink(missing_ok=True)
+    # Last: what an analysis that was killed has half replaced is refused by the checksums of the one before.
+    (folder / SUMS).unlink(missing_ok=True)
+    note(folder, [folder / name for name in names if (folder / name).exists()])
 
 
 def _final(run: AnalyzedRun, scores: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
@@ -69,5 +86,4 @@ def _final(run: AnalyzedRun, scores: pl.DataFrame, members: pl.DataFrame) -> pl.
 
 def _read(run: AnalyzedRun, name: str) -> pl.DataFrame | None:
     """A table that preparation has left, if it has."""
-    path = Path(run.path) / f"{name}.parquet"
-    return read_table(path) if path.exists() else None
+    return Run(Path(run.path)).kept(f"{name}.parquet")

@@ -13,8 +13,8 @@ from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
-from npi_jax.files import read_table
 from npi_jax.names import LM
+from npi_jax.run import Run
 
 FEW_SEEDS: Final = 3
 KINDS: Final = ("licensor", "npi", "scope", "other")
@@ -257,10 +257,11 @@ def _reach(n_seeds: int) -> float:
 
 
 def _read(run: ReportedRun, name: str) -> pl.DataFrame:
-    path = Path(run.path) / "tables" / f"{name}.parquet"
-    if not path.exists():
+    frame = Run(Path(run.path)).kept(f"tables/{name}.parquet")
+    if frame is None:
+        path = Path(run.path) / "tables" / f"{name}.parquet"
         raise UserError(f"{path} does not exist: npi-jax report {run.path} makes the tables first")
-    return read_table(path)
+    return frame
 
 
 def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
@@ -276,10 +277,9 @@ def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
 def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> dict[str, pl.DataFrame]:
     found = {}
     for name, row_is in _MORE.items():
-        path = Path(run.path) / "tables" / f"{name}.parquet"
-        if not path.exists():
+        frame = Run(Path(run.path)).kept(f"tables/{name}.parquet")
+        if frame is None:
             continue
-        frame = read_table(path)
         if row_is == "group":
             frame = frame.join(by_group, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
         elif row_is == "member":

@@ -1,5 +1,7 @@
 """Checkpoints of the whole ensemble, through Orbax; the only module that knows Orbax."""
 
+import itertools
+import re
 import shutil
 from dataclasses import dataclass
 from logging import CRITICAL, getLogger
@@ -15,10 +17,14 @@ from jaxtyping import UInt
 
 from npi_jax.config import CheckpointConfig
 from npi_jax.errors import UserError, first_line
+from npi_jax.training.plain_name import PlainName
 
 _CHECKSUMS = "member_checksums"
 # Orbax would delete the files of a checkpoint one by one in place; a process killed at that would leave part of one.
 _DELETED = "deleted"
+_ASIDE = "damaged"
+_ABOUT = "_CHECKPOINT_METADATA"
+_ITEM = "default"
 
 
 class CheckpointError(UserError):
@@ -34,7 +40,8 @@ def scheduled_steps(steps: int, every: int) -> list[int]:
 class Checkpoints:
     """Training states on disk; only whole ones are ever seen (Orbax writes beside and renames).
 
-    With several processes all of them make one, on a file system that they share, and call the same functions.
+    Each step is judged alone: damage to one is no matter to the others. With several processes all of them make one, on
+    a file system that they share, and call the same functions.
 
     Args:
         directory: the run's ``checkpoints`` folder.
@@ -42,40 +49,51 @@ class Checkpoints:
         read_only: nothing is written or cleaned up, so that a run that goes on is not disturbed.
 
     Raises:
-        CheckpointError: if the description of one is damaged.
+        CheckpointError: if Orbax cannot open the folder. Call `set_aside` before to prevent it.
     """
 
     def __init__(self, directory: Path, config: CheckpointConfig, *, read_only: bool = False):
-        options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else config.keep,
-            keep_period=config.keep_period or None,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            create=not read_only,
-            save_interval_steps=0 if read_only else 1,
-            todelete_subdir=None if read_only else _DELETED,
-        )
         self.directory = directory.absolute()
-        self._read_only = read_only
+        self._plain = PlainName(self.directory)
         self._damaged: set[int] = set()
         self._saved = 0
-        # What Orbax logs as an error it raises too, and its warning of a manager that only reads is no news.
+        # What Orbax logs as an error it raises too.
         logging.set_verbosity(logging.FATAL)
-        try:
-            self._manager = ocp.CheckpointManager(self.directory, options=options)
-            self._reader = self._manager if jax.process_count() == 1 else _own_reader(self.directory)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            damaged = ", ".join(str(path) for path in _misdescribed(self.directory)) or str(self.directory)
-            raise CheckpointError(
-                f"{damaged}: the description of a checkpoint is damaged ({first_line(error)}). Remove the folder that "
-                "it is in, and the checkpoint before it is used"
-            ) from error
-        if not read_only:
+        self._reader = _reader()
+        self._manager = None if read_only else self._open(config)
+        if self._manager is not None:
             self._empty_deleted()
 
+    def _open(self, config: CheckpointConfig) -> ocp.CheckpointManager:
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=config.keep,
+            keep_period=config.keep_period or None,
+            cleanup_tmp_directories=True,
+            save_interval_steps=1,
+            todelete_subdir=_DELETED,
+        )
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Given the handler, Orbax does not take the form of a checkpoint from the folder of the latest.
+        handler = ocp.StandardCheckpointHandler()
+        try:
+            return ocp.CheckpointManager(self._plain.path, item_handlers=handler, options=options)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{self.directory}: cannot be opened by Orbax ({first_line(error)})") from error
+
     def steps(self) -> list[int]:
-        """The steps of which there is a checkpoint."""
-        return sorted(self._manager.all_steps())
+        """The steps of which there is a checkpoint that looks whole."""
+        if self._manager is not None:
+            return sorted(self._manager.all_steps())
+        return sorted(int(name) for name, fault in _faults(self.directory).items() if not fault)
+
+    def faulty(self) -> dict[int, str]:
+        """What is wrong with checkpoints that do not even look whole, by step."""
+        return {int(name): fault for name, fault in _faults(self.directory).items() if fault}
+
+    def aside(self) -> list[Path]:
+        """Damaged checkpoints that were set aside, now or before."""
+        folder = self.directory / _ASIDE
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def save(self, step: int, state: Any, checksums: UInt[np.ndarray, "members words"]) -> None:
         """Begin to write a checkpoint.
@@ -88,16 +106,18 @@ class Checkpoints:
         Raises:
             CheckpointError: if an earlier one could not be written, as where the disk is full.
         """
+        manager = self._manager
+        assert manager is not None
         try:
             if step in self._damaged:
-                self._manager.delete(step)
+                manager.delete(step)
                 self._damaged.remove(step)
-            if step in self._manager.all_steps():
+            if step in manager.all_steps():
                 return
-            self._manager.wait_until_finished()
+            manager.wait_until_finished()
             self._empty_deleted()
             about = {_CHECKSUMS: checksums.tolist()}
-            self._manager.save(step, args=ocp.args.StandardSave(state), custom_metadata=about, force=True)
+            manager.save(step, args=ocp.args.StandardSave(state), custom_metadata=about, force=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._not_written(error) from error
         self._saved = step
@@ -108,6 +128,8 @@ class Checkpoints:
         Raises:
             CheckpointError: if something could not be.
         """
+        if self._manager is None:
+            return
         try:
             # Orbax tells of a full disk here, and nowhere before.
             self._manager.wait_until_finished()
@@ -142,13 +164,14 @@ class Checkpoints:
             CheckpointError: if it cannot be read, or its arrays are not those of `like`.
         """
         leaves = jax.tree.leaves(like)
+        folder = self._plain.path / str(step) / _ITEM
         sharded = all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is not None for leaf in leaves)
         try:
             if sharded:
-                found = self._reader.restore(step, args=ocp.args.StandardRestore(like, strict=False))
+                found = self._reader.restore(folder, args=ocp.args.StandardRestore(like, strict=False))
             else:
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-                found = self._reader.restore(step, args=ocp.args.StandardRestore(abstract))
+                found = self._reader.restore(folder, args=ocp.args.StandardRestore(abstract))
         except Exception as error:
             # What comes of damage depends on where it is: Orbax raises nearly anything, even a bare Exception.
             raise self.damage(step, f"cannot be read ({first_line(error)})") from error
@@ -171,12 +194,11 @@ class Checkpoints:
             CheckpointError: naming the members that differ.
         """
         try:
-            stored = (self._manager.metadata(step).custom_metadata or {}).get(_CHECKSUMS)
-            wanted = None if stored is None else np.array(stored, np.uint32)
-        except Exception as error:
-            # As at restoring: what Orbax raises depends on where the damage is.
-            raise self.damage(step, f"has metadata that cannot be read ({first_line(error)})") from error
-        if wanted is None:
+            about = _Description.validate_json((self.directory / str(step) / _ABOUT).read_bytes(), strict=True)
+            wanted = np.array(about.custom_metadata.get(_CHECKSUMS, []), np.uint32)
+        except (OSError, ValueError, TypeError, OverflowError) as error:
+            raise self.damage(step, f"has a description that cannot be read ({first_line(error)})") from error
+        if wanted.ndim != 2:
             raise self.damage(step, "has lost the checksums of its members")
         if wanted.shape != checksums.shape:
             raise self.damage(step, f"holds {len(wanted)} members; {len(checksums)} are wanted")
@@ -190,14 +212,41 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait until everything is written, and let go."""
-        self.wait()
-        if not self._read_only:
-            self._empty_deleted()
-        self._manager.close()
+        try:
+            self.wait()
+            if self._manager is not None:
+                self._empty_deleted()
+                self._manager.close()
+        finally:
+            self._reader.close()
+            self._plain.remove()
 
 
-def _own_reader(directory: Path) -> ocp.CheckpointManager:
-    """A manager of this process alone, which waits for no other.
+def set_aside(directory: Path) -> list[str]:
+    """Move checkpoints that do not look whole to ``checkpoints/damaged``, where Orbax does not stumble over them.
+
+    Nothing is deleted. Only one process may call this, before `Checkpoints` are opened for writing.
+
+    Returns:
+        what was moved, and why, a line each.
+    """
+    moved = []
+    for name, fault in _faults(directory).items():
+        if not fault:
+            continue
+        target = directory / _ASIDE / name
+        for number in itertools.count(2):
+            if not target.exists():
+                break
+            target = directory / _ASIDE / f"{name}.{number}"
+        target.parent.mkdir(exist_ok=True)
+        (directory / name).rename(target)
+        moved.append(f"{directory / name} {fault}; moved to {target}")
+    return moved
+
+
+def _reader() -> ocp.Checkpointer:
+    """A reader of this process alone, which waits for no other.
 
     Damage may lie in the share of one process; the others would wait for it for ever.
     """
@@ -205,21 +254,31 @@ def _own_reader(directory: Path) -> ocp.CheckpointManager:
     alone = ocp.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"reader{own}"
     )
-    options = ocp.CheckpointManagerOptions(
-        read_only=True, create=False, save_interval_steps=0, multiprocessing_options=alone
-    )
-    return ocp.CheckpointManager(directory, options=options)
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
-def _misdescribed(directory: Path) -> list[Path]:
-    """Descriptions of checkpoints that have not the form that Orbax gives them."""
-    found = []
-    for path in sorted(directory.glob("[0-9]*/_CHECKPOINT_METADATA")):
-        try:
-            _Description.validate_json(path.read_bytes(), strict=True)
-        except pydantic.ValidationError:
-            found.append(path)
-    return found
+def _faults(directory: Path) -> dict[str, str]:
+    """What is wrong with the folder of each step by its name; empty where it looks whole."""
+    if not directory.is_dir():
+        return {}
+    names = (path.name for path in directory.iterdir() if re.fullmatch(r"[0-9]{1,18}", path.name, re.ASCII))
+    return {name: _fault(directory / name) for name in sorted(names, key=int)}
+
+
+def _fault(path: Path) -> str:
+    if str(int(path.name)) != path.name:
+        return "is not named by a step"
+    if not path.is_dir():
+        return "is not a folder"
+    if not (path / _ITEM).is_dir():
+        return f"holds no checkpoint: {_ITEM}/ is missing"
+    try:
+        _Description.validate_json((path / _ABOUT).read_bytes(), strict=True)
+    except OSError as error:
+        return f"has lost its description {_ABOUT} ({error.strerror})"
+    except pydantic.ValidationError as error:
+        return f"has a damaged description {_ABOUT} ({error.errors(include_url=False)[0]['msg']})"
+    return ""
 
 
 @dataclass(frozen=True)

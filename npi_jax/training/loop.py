@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
 from npi_jax.prepare import Prepared
 from npi_jax.run import Run, RunError
-from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps
+from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
 from npi_jax.training.chips import peak_flops
 from npi_jax.training.display import Display
 from npi_jax.training.ensemble import Ensemble, make_scorers
@@ -28,19 +29,23 @@ from npi_jax.training.feed import Call, is_streamed
 from npi_jax.training.mesh import make_mesh
 from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
 from npi_jax.training.profiler import Profiler
-from npi_jax.training.records import ScoreTables, members_table, metrics_table, summary
+from npi_jax.training.records import ScoreTables, has_diverged, members_table, metrics_table, summary
 from npi_jax.training.sinks import Sink, open_sinks
 from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
 from npi_jax.training.task_gradients import make_task_gradients
 from npi_jax.training.watchdog import Watchdog
 
-DIVERGED_FACTOR = 2.0
-"""A member has diverged whose validation loss is this many times that of a uniform guess."""
-
 
 class AllDivergedError(UserError):
     """Every member of the ensemble diverged."""
+
+
+def _begin_anew(checkpoints: Path) -> str:
+    return (
+        f"Bring back what is lost from a copy; or rename {checkpoints}: the same command then trains from the "
+        "beginning, and nothing is lost"
+    )
 
 
 @dataclass
@@ -127,6 +132,9 @@ class Trainer:
             Stopped: if `stop` was requested; the state is saved.
             AllDivergedError: if every member diverged.
         """
+        with together("look at the checkpoints"):
+            for moved in set_aside(self.run.path / "checkpoints") if is_first() else ():
+                self.display.say(moved)
         checkpoints = Checkpoints(self.run.path / "checkpoints", self.config.checkpoints)
         try:
             step, state = self._resume(checkpoints)
@@ -179,7 +187,7 @@ class Trainer:
                 return step, state
         if failure is not None:
             raise CheckpointError(
-                f"{failure}. No checkpoint is left to go on from; to begin anew, remove {self.run.path / 'checkpoints'}"
+                f"{failure}. No checkpoint is left to go on from. {_begin_anew(checkpoints.directory)}"
             )
         return 0, self.ensemble.init()
 
@@ -198,12 +206,16 @@ class Trainer:
                 steps = [step for step in checkpoints.steps() if before is None or step < before]
                 missing = {step: [e for e in self.schedule if e <= step and e not in written] for step in steps}
                 found = max((step for step in steps if not missing[step]), default=0)
+                if not steps and before is None and (aside := checkpoints.aside()):
+                    raise CheckpointError(
+                        f"{aside[0]} and all other checkpoints are damaged. {_begin_anew(checkpoints.directory)}"
+                    )
                 if steps and not found and before is None:
                     lost = missing[steps[0]]
                     raise RunError(
                         f"{self.run.path}: in {', '.join(folders)} tables are missing or damaged (of the steps "
-                        f"{', '.join(map(str, lost))}), so that no checkpoint can be gone on from. Bring them back, or "
-                        f"remove {checkpoints.directory} to begin anew"
+                        f"{', '.join(map(str, lost))}), so that no checkpoint can be gone on from. "
+                        + _begin_anew(checkpoints.directory)
                     )
         return of_first(found)
 
@@ -329,12 +341,11 @@ class Trainer:
     def _write_members(self, step: int, skipped: np.ndarray, valid_loss: np.ndarray) -> None:
         """Mark members whose latest updates were not finite, or that are far worse than guessing."""
         before = [earlier for earlier in self.schedule if earlier < step]
-        last = self.run.metrics().filter(step=before[-1])["skipped_updates"].to_numpy() if before else skipped
-        guessing = np.log(self.prepared.tokenizer.vocab_size)
-        # Written so that a loss that is not a number counts as diverged.
-        diverged = (skipped > last) | ~(valid_loss < DIVERGED_FACTOR * guessing)
-        table = members_table(self.ensemble.members, skipped, diverged)
-        write_table(self.run.path / "members.parquet", table)
+        last = self.run.metrics(before[-1])["skipped_updates"].to_numpy() if before else skipped
+        diverged = has_diverged(skipped, last, valid_loss, self.prepared.tokenizer.vocab_size)
+        path = self.run.path / "members.parquet"
+        write_table(path, members_table(self.ensemble.members, skipped, diverged))
+        self.run.note_written(path)
         # A loss that is merely large may come down again; what is not a number will not.
         if ((skipped > last) | ~np.isfinite(valid_loss)).all():
             since = f"between steps {before[-1]} and {step}" if before else f"at step {step}"

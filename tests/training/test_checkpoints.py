@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import jax
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from npi_jax.config import CheckpointConfig
-from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps
+from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
 from npi_jax.training.checksum import member_checksum
 
 # Where one file cannot be read, Orbax closes its event loop before TensorStore has read the others.
@@ -129,8 +130,59 @@ def test_what_is_not_there_or_differs_is_an_error(tmp_path):
     checkpoints.close()
 
 
-def test_a_damaged_description_is_named(tmp_path):
-    saved(tmp_path / "c", 3, 4).close()
-    (tmp_path / "c" / "4" / "_CHECKPOINT_METADATA").write_text("[]")
-    with pytest.raises(CheckpointError, match=r"c/4/_CHECKPOINT_METADATA: the description of a checkpoint is damaged"):
-        Checkpoints(tmp_path / "c", CheckpointConfig())
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+DAMAGES = {
+    "empty": (_empty, "holds no checkpoint"),
+    "arrays gone": (lambda folder: shutil.rmtree(folder / "default"), "holds no checkpoint"),
+    "description of another form": (
+        lambda folder: (folder / "_CHECKPOINT_METADATA").write_text("[]"),
+        "has a damaged description",
+    ),
+    "description gone": (lambda folder: (folder / "_CHECKPOINT_METADATA").unlink(), "has lost its description"),
+    "a file": (lambda folder: (shutil.rmtree(folder), folder.write_text("x")), "is not a folder"),
+    "another name": (lambda folder: folder.rename(folder.with_name("09")), "is not named by a step"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_each_step_is_judged_alone_and_damaged_ones_are_set_aside(tmp_path, damage):
+    """An empty newest folder once made Orbax take all others for checkpoints of another form."""
+    folder = tmp_path / "c"
+    saved(folder, 3, 4).close()
+    make, message = DAMAGES[damage]
+    make(folder / "4")
+    alone = Checkpoints(folder, CheckpointConfig(), read_only=True)
+    assert alone.steps() == [3]
+    assert [message in fault for fault in alone.faulty().values()] == [True]
+    np.testing.assert_array_equal(alone.restore(3, STATE)["w"], STATE["w"] + 3)
+    alone.verify(3, checksums(STATE | {"w": STATE["w"] + 3}))
+    before = sum(1 for _ in folder.rglob("*"))
+    (moved,) = set_aside(folder)
+    assert message in moved
+    assert set_aside(folder) == []
+    # Nothing is deleted: there is one folder more.
+    assert sum(1 for _ in folder.rglob("*")) == before + 1
+    again = Checkpoints(folder, CheckpointConfig())
+    assert again.steps() == [3]
+    assert len(again.aside()) == 1
+    again.save(4, STATE, checksums(STATE))
+    again.wait()
+    np.testing.assert_array_equal(again.restore(4, STATE)["w"], STATE["w"])
+    again.close()
+
+
+def test_arrays_are_never_those_of_a_folder_whose_name_the_pattern_fits(tmp_path):
+    """Orbax expands patterns in the names of all folders above its own."""
+    for name, value in (("lr1", 1), ("lr[1]", 2), ("lr?", 3), ("*", 4), ("a\\b", 5), ("gs:", 6)):
+        checkpoints = Checkpoints(tmp_path / name / "c", CheckpointConfig())
+        state = {**STATE, "w": STATE["w"] + value}
+        checkpoints.save(4, state, checksums(state))
+        checkpoints.close()
+    for name, value in (("lr1", 1), ("lr[1]", 2), ("lr?", 3), ("*", 4), ("a\\b", 5), ("gs:", 6)):
+        checkpoints = Checkpoints(tmp_path / name / "c", CheckpointConfig(), read_only=True)
+        np.testing.assert_array_equal(checkpoints.restore(4, STATE)["w"], STATE["w"] + value)
+        checkpoints.close()

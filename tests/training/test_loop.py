@@ -6,9 +6,9 @@ import pytest
 from rich.console import Console
 from tiny import tiny_values
 
+from npi_jax.claim import claim_run
 from npi_jax.config import make_config
 from npi_jax.prepare import Prepared, prepare
-from npi_jax.run import claim_run
 from npi_jax.training.display import Display
 from npi_jax.training.loop import AllDivergedError, Trainer
 from npi_jax.training.stopping import Stopped, StopRequest

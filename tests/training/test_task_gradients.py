@@ -9,12 +9,13 @@ from rich.console import Console
 from tiny import tiny_values
 
 from npi_jax.analysis.tables import write_tables
+from npi_jax.claim import claim_run
 from npi_jax.config import ConfigError, make_config
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.prepare import prepare
-from npi_jax.run import claim_run, open_run
+from npi_jax.run import open_run
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer
 from npi_jax.training.stopping import Stopped, StopRequest

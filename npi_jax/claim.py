@@ -1,0 +1,150 @@
+"""Opening a run directory for writing: one process at a time, one configuration for good."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from npi_jax import checksums, manifest
+from npi_jax.errors import UserError
+from npi_jax.files import file_digest, json_text, read_json, write_json
+from npi_jax.mending import mend
+from npi_jax.run import Run
+from npi_jax.run_folder import CONFIG, LOCK, TABLES, TOKENIZER, RunError, check_usable, has_trained
+
+Say = Callable[[str], None]
+
+_NO_MATTER = (
+    *("corpus.processes", "corpus.cache", "monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
+    *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping", "mesh.rows"),
+    *("train.accumulate", "train.remat", "train.steps_per_call", "train.loss_chunk"),
+)
+"""Fields that say how a run is made, not what is in it; some change the last digits, and the manifest says so."""
+
+_BEGUN = {LOCK, manifest.FILE, CONFIG, checksums.SUMS}
+"""All that is there before anything is prepared."""
+
+
+@contextmanager
+def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) -> Iterator[Run]:
+    """Open a run directory for writing, made if need be; nobody else may write to it meanwhile.
+
+    What is damaged or lost, and can be made from what is there, is mended. Where the body fails before anything is
+    prepared, a folder that was new is gone again.
+
+    Args:
+        path: the run directory.
+        config: the configuration as plain values.
+        say: gets a line about each file that was mended.
+
+    Raises:
+        RunError: if another process holds it, if it belongs to another configuration (with what differs), or if
+            the folder holds something that is not a run.
+    """
+    check_usable(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RunError(f"{path} is in use by another process; wait for it, or give this run another run_dir") from None
+    try:
+        for half in path.rglob(".*.tmp"):
+            # Left by a process that was killed while it wrote; nobody else writes here now.
+            half.unlink()
+        new = not (path / manifest.FILE).exists() and not (path / CONFIG).exists()
+        try:
+            older = not manifest.has_marker(path)
+            _mark(path, say)
+            _check_config(path, config, say)
+            mend(Run(path), say, older=older)
+            yield Run(path)
+        except BaseException:
+            if new:
+                _unmake(path, made)
+            raise
+    finally:
+        lock.release()
+
+
+def _unmake(path: Path, made: list[Path]) -> None:
+    """Remove a run directory in which nothing is but its beginning, and the folders that were made for it."""
+    if {entry.name for entry in path.iterdir()} - _BEGUN:
+        return
+    for name in _BEGUN:
+        (path / name).unlink(missing_ok=True)
+    for folder in made:
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def _mark(path: Path, say: Say) -> None:
+    """Make the folder a run directory before anything else is in it; or one of before there was a marker."""
+    values = manifest.read_manifest(path)
+    if not (path / manifest.FILE).exists() and has_trained(path):
+        say(f"{path / manifest.FILE} was lost and is written anew; when the run began, and on what data, is not known")
+    manifest.write_manifest(path, values)
+
+
+def _check_config(path: Path, config: Mapping[str, Any], say: Say) -> None:
+    file = path / CONFIG
+    # Through JSON, so that tuples and lists do not differ.
+    wanted = json.loads(json.dumps({**config, "run_dir": ""}))
+    stored, noted = _stored(file), _noted(path).get(CONFIG)
+    whole = stored is not None and noted in (None, file_digest(file))
+    changes = None if stored is None else [c for c in _differences(stored, wanted) if c[0] not in _NO_MATTER]
+    if whole and not changes:
+        return
+    if not whole and (changes == [] or noted == hashlib.sha256(json_text(wanted).encode()).hexdigest()):
+        say(f"{file} was damaged or lost, and is written anew")
+    elif has_trained(path):
+        _refuse(path, changes if whole else None)
+    else:
+        # Only prepared: nothing is there that another configuration would spoil, but what it made has to go.
+        for name in (checksums.SUMS, *TABLES, *TOKENIZER):
+            (path / name).unlink(missing_ok=True)
+        manifest.write_manifest(path, {})
+    write_json(file, wanted)
+    checksums.note(path, [file])
+
+
+def _refuse(path: Path, changes: list[tuple[str, Any, Any]] | None) -> None:
+    if changes is None:
+        raise RunError(
+            f"{path / CONFIG} is damaged or lost, and the configuration given now is not the one that was there. Run "
+            "with the configuration that the run was started with to write it anew, or bring the file back from a copy"
+        )
+    raise RunError(
+        f"{path} was started with another configuration:\n"
+        + "\n".join(f"  {field}: {old!r} there, {new!r} now" for field, old, new in changes)
+        + "\nRun with the old values to continue it, or choose another run_dir."
+    )
+
+
+def _stored(file: Path) -> dict[str, Any] | None:
+    try:
+        found = read_json(file)
+    except (FileNotFoundError, UserError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _noted(path: Path) -> dict[str, str]:
+    try:
+        return checksums.noted(path)
+    except UserError:
+        return {}
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix, old, new
