@@ -20,7 +20,8 @@ from npi_jax.corpus.parses import ParseAnnotator, load_parser, parsed
 from npi_jax.corpus.texts import DATASET
 from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
-from npi_jax.files import atomic_path
+from npi_jax.files import check_output, write_csv, write_table
+from npi_jax.run_folder import refuse_own
 
 SCHEMA = {
     "document": pl.String,
@@ -48,6 +49,9 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise UserError(f"--out {out}: the name must end in .parquet or .csv")
+    if out is not None:
+        check_output(out, inputs=map(Path, arguments.text))
+        refuse_own(out)
     if arguments.examples < 0:
         raise UserError(f"--examples {arguments.examples}: a number of sentences, 0 or more")
     given = [f"--{name}" for name in ("out", "examples", "against") if getattr(arguments, name)]
@@ -73,9 +77,8 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
         for row in frame.filter(environment=label).head(arguments.examples).iter_rows(named=True):
             console.print(_example(row))
     if out is not None:
-        with atomic_path(out) as temporary:
-            frame.write_parquet(temporary) if out.suffix == ".parquet" else frame.write_csv(temporary)
-        console.print(f"{len(frame):,} items -> {out}", highlight=False)
+        (write_table if out.suffix == ".parquet" else write_csv)(out, frame)
+        console.print(f"{len(frame):,} items -> {out}", highlight=False, markup=False)
 
 
 def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
@@ -93,7 +96,7 @@ def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
         field=arguments.field,
         **given,
     )
-    console.print(f"data set: {folder}", highlight=False)
+    console.print(f"data set: {folder}", highlight=False, markup=False)
     console.print(
         f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}'",
         highlight=False,
@@ -141,14 +144,14 @@ def _row(document: str, number: int, text: str, spans: Sequence[tuple[str, int, 
 def _counts(frame: pl.DataFrame, chosen: Annotator) -> Table:
     """Items by label."""
     phenomenon = chosen.phenomenon
-    table = Table(title=f"{len(frame):,} {phenomenon.item}s", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(f"{len(frame):,} {phenomenon.item}s"), title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("what licenses")
     for head in ("items", "most frequent"):
         table.add_column(head, justify="right" if head == "items" else "left")
     for label in phenomenon.labels:
         items = frame.filter(environment=label)["item"].to_list()
         first = ", ".join(f"{item} {count:,}" for item, count in Counter(items).most_common(5))
-        table.add_row(label, f"{len(items):,}", first)
+        table.add_row(Text(label), f"{len(items):,}", Text(first))
     return table
 
 
@@ -160,9 +163,9 @@ def print_agreement(frame: pl.DataFrame, chosen: Annotator, console: Console) ->
     table = Table(title="word patterns (rows) and parses (columns)", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
     for label in seen:
-        table.add_column(label, justify="right")
+        table.add_column(Text(label), justify="right")
     for label in seen:
-        table.add_row(label, *(f"{pairs[label, other]:,}" if pairs[label, other] else "" for other in seen))
+        table.add_row(Text(label), *(f"{pairs[label, other]:,}" if pairs[label, other] else "" for other in seen))
     console.print(table)
     agreed, kappa = agreement(pairs)
     said = "not defined" if kappa is None else f"{kappa:.3f}"

@@ -33,7 +33,7 @@ from npi_jax.corpus.audit import (
 )
 from npi_jax.corpus.phenomenon import PHENOMENA, load_phenomenon
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, write_text
+from npi_jax.files import check_output, read_json, write_text
 
 HOLDS_ITEM = "holds_item"
 """The verdict on a clean sentence that holds an item after all."""
@@ -58,15 +58,14 @@ def audit(arguments: argparse.Namespace, console: Console) -> None:
         UserError: if the folder holds another sample than asked for, or a file of it is damaged.
     """
     folder = Path(arguments.out)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--out {folder}: a file; name a folder")
+    check_output(folder, folder=True)
     if (folder / "sample.json").exists():
         _check_drawn(folder, arguments)
     else:
         if not arguments.text:
             raise UserError(f"{folder} holds no sample yet: name the text to draw it from, as in --help")
         save_sample(folder, _drawn(arguments, console), _how(arguments))
-        console.print(f"sample: {folder / 'sample.json'}", highlight=False)
+        console.print(f"sample: {folder / 'sample.json'}", highlight=False, markup=False)
     sample, verdicts = load_sample(folder), load_verdicts(folder)
     if (folder / "about.txt").exists():
         console.print((folder / "about.txt").read_text(encoding="utf-8").strip(), highlight=False, markup=False)
@@ -119,7 +118,7 @@ def save_sample(folder: Path, sample: Sample, drawn: Mapping[str, Any] | None = 
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in sample.texts)
-    (folder / "texts.jsonl").write_text(texts, encoding="utf-8")
+    write_text(folder / "texts.jsonl", texts)
     fields = [field.name for field in dataclasses.fields(Case)]
     head = {
         "phenomenon": sample.phenomenon,
@@ -184,6 +183,7 @@ def _judge(sample: Sample, verdicts: Verdicts, folder: Path, console: Console) -
     at = 0
     if open_cases:
         _help(sample, console)
+    check_output(folder / "judgements.jsonl")
     with (folder / "judgements.jsonl").open("a", encoding="utf-8") as file:
         while at < len(open_cases):
             case, text = sample.cases[open_cases[at]], sample.texts[open_cases[at]]

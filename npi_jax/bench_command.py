@@ -77,6 +77,7 @@ def bench(config: Config, console: Console, seconds: float) -> Arrangement:
         f"chosen: mapping {mapping}, {chosen.steps_per_call} steps a call; kept in {path}, which npi-jax run reads "
         "where the config has mesh.mapping = 'auto' and train.steps_per_call = 0",
         highlight=False,
+        markup=False,
     )
     return arrangement
 

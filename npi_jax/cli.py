@@ -190,7 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown or (overrides and not hasattr(arguments, "config")):
         parser().error(f"cannot read {' '.join(unknown or overrides)}")
     # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    # Names and paths are printed as they are: square brackets and colons mean nothing.
+    console = Console(width=None if sys.stdout.isatty() else 130, markup=False, emoji=False)
     try:
         return _dispatch(arguments, overrides, console)
     except KeyboardInterrupt:

@@ -96,6 +96,19 @@ def _refuse_link(path: Path) -> None:
         )
 
 
+def refuse_own(path: Path) -> None:
+    """Refuse to write a command's output over a file of a run.
+
+    Raises:
+        RunError: naming the run.
+    """
+    absolute = path.absolute()
+    for folder in absolute.parents:
+        first = absolute.relative_to(folder).parts[0]
+        if first in {*FILES, *FOLDERS} - {"report", "figures"} and manifest.is_run(folder):
+            raise RunError(f"{path} belongs to the run in {folder}, and is not written over; choose another name")
+
+
 def has_trained(path: Path) -> bool:
     """Return whether training, or what comes after it, has left anything; some of it may have been removed since."""
     if any((path / name).exists() for name in ("members.parquet", "log.jsonl", "report", "figures")):

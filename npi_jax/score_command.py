@@ -13,6 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from npi_jax.analysis.summary import SPEC_KEY, summarize
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
@@ -29,10 +30,11 @@ from npi_jax.evaluate import (
     unscored,
     with_regions,
 )
-from npi_jax.files import atomic_path
+from npi_jax.files import check_output, write_csv, write_table
 from npi_jax.models import save_hf
 from npi_jax.models.hf import exportable
 from npi_jax.origin import origin_file
+from npi_jax.run_folder import refuse_own
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import ConditionSuite, Suite
 
@@ -45,6 +47,9 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     out = Path(arguments.out)
     if out.suffix not in (".parquet", ".csv"):
         raise EvaluateError(f"--out {out}: the name must end in .parquet or .csv")
+    for path in (out, _beside(out)):
+        check_output(path, inputs=[Path(arguments.path)] if arguments.path else [])
+        refuse_own(path)
     models = open_models(
         arguments.model,
         steps=_steps(arguments.steps),
@@ -69,7 +74,8 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
         task = bar.add_task("scoring", total=models.size)
         table, scorer = score_models(models, encoded, spec, progress=lambda done: bar.advance(task, done))
     for region, count in unscored(scorer).items():
-        console.print(f"  {count:,} sentences have no region {region!r} that can be scored; left out", highlight=False)
+        line = f"  {count:,} sentences have no region {region!r} that can be scored; left out"
+        console.print(line, highlight=False, markup=False)
     _write(out, table, spec)
     console.print(f"{len(table):,} rows -> {out}", highlight=False, markup=False)
     if isinstance(suite, Suite):
@@ -138,12 +144,15 @@ def _numbers(text: str | None, flag: str) -> list[int] | None:
 
 
 def _write(path: Path, table: pl.DataFrame, spec: ScoreSpec) -> None:
-    with atomic_path(path) as temporary:
-        if path.suffix == ".csv":
-            table.write_csv(temporary)
-        else:
-            metadata = {SPEC_KEY: json.dumps(spec.to_dict())}
-            table.write_parquet(temporary, compression="zstd", metadata=metadata)
+    if path.suffix == ".csv":
+        write_csv(path, table)
+    else:
+        write_table(path, table, {SPEC_KEY: json.dumps(spec.to_dict())})
+
+
+def _beside(out: Path) -> Path:
+    """Where the predictions go."""
+    return out.with_name(f"{out.stem}_predictions{out.suffix}")
 
 
 def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> None:
@@ -153,15 +162,16 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
         table = table.filter(pl.col("step") == pl.col("step").max())
     every = summarize(table, by=by, seed=seed, draws=1000)
     summary = every.filter(pl.col("region") == spec.regions[0])
-    shown = Table(title=f"accuracy, region {spec.regions[0]}, {spec.label}", title_justify="left", box=box.SIMPLE_HEAD)
+    title = Text(f"accuracy, region {spec.regions[0]}, {spec.label}")
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in (*by, "paradigm"):
         shown.add_column(column)
     for column in ("accuracy", "95 %", "delta", "ties", "equal length", "items", "models"):
         shown.add_column(column, justify="right", no_wrap=True)
     for row in summary.head(MAX_ROWS).iter_rows(named=True):
         shown.add_row(
-            *(str(row[column]) for column in by),
-            row["paradigm"],
+            *(Text(str(row[column])) for column in by),
+            Text(row["paradigm"]),
             f"{row['accuracy']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['delta']:+.2f}",
@@ -204,7 +214,7 @@ def _groups(table: pl.DataFrame) -> list[str]:
 
 def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: ScoreSpec, console: Console) -> None:
     found = predictions_table(table, suite, spec).with_columns(pl.lit(spec.label).alias("spec"))
-    path = out.with_name(f"{out.stem}_predictions{out.suffix}")
+    path = _beside(out)
     _write(path, found, spec)
     console.print(f"{len(found):,} rows -> {path}", highlight=False, markup=False)
     if "step" in found.columns:
@@ -213,18 +223,19 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
     rates = found.group_by([*by, "paradigm", "prediction"], maintain_order=True).agg(
         pl.col("result").mean().alias("rate"), pl.len().alias("n"), pl.col("result").null_count().alias("undefined")
     )
-    shown = Table(title=f"share of items for which the prediction holds, {spec.label}", box=box.SIMPLE_HEAD)
+    shown = Table(title=Text(f"share of items for which the prediction holds, {spec.label}"), box=box.SIMPLE_HEAD)
     for column in (*by, "paradigm", "prediction", "holds", "items x models", "undefined"):
         shown.add_column(column)
     for row in rates.head(MAX_ROWS).iter_rows(named=True):
         rate = "-" if row["rate"] is None else f"{row['rate']:.3f}"
-        names = (str(row[column]) for column in (*by, "paradigm", "prediction"))
+        names = (Text(str(row[column])) for column in (*by, "paradigm", "prediction"))
         shown.add_row(*names, rate, f"{row['n']:,}", f"{row['undefined']:,}")
     console.print(shown)
 
 
 def export(arguments: argparse.Namespace, console: Console) -> None:
     """Write one member of a run as a Hugging Face directory."""
+    check_output(Path(arguments.hf), folder=True)
     steps: str | list[int] = "last" if arguments.step is None else [arguments.step]
     exportable(config_of(Path(arguments.run)).model)
     models = open_models([arguments.run], steps=steps, members=[arguments.member])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from npi_jax.planning.collectives import Collective
 from npi_jax.planning.plan import Plan
@@ -32,7 +33,7 @@ def print_plan(
         price: of one device for one hour, in any currency.
     """
     config = plan.config
-    table = Table(title=f"plan for {config.name}", title_justify="left", show_header=False)
+    table = Table(title=Text(f"plan for {config.name}"), title_justify="left", show_header=False)
     table.add_row("members", f"{plan.members:,}")
     table.add_row("parameters of a member", f"{plan.parameters:,}")
     axes = ", ".join(f"{size} along {axis}" for axis, size in plan.mesh.items())

@@ -10,7 +10,7 @@ import polars as pl
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.errors import UserError
-from npi_jax.files import write_text
+from npi_jax.files import check_output, write_text
 from npi_jax.report import findings, sentences
 from npi_jax.report.comparison_figures import comparison_pictures
 from npi_jax.report.detail_tables import PlainTable
@@ -19,6 +19,7 @@ from npi_jax.report.picture import save_figures, short_number
 from npi_jax.report.selection import SIGNIFICANT, mean_alignment, transfer_matrix
 from npi_jax.report.svg import colors
 from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.run_folder import refuse_own
 
 _NONE_IN_COMMON: Final = "no variant has the same name in both; the first variant of each is compared"
 
@@ -46,8 +47,11 @@ def write_comparison(run_a: ReportedRun, run_b: ReportedRun, path: Path) -> Path
     Raises:
         UserError: if a run was not analyzed, they share no suite, or a suite was scored under two conventions.
     """
-    sides = comparable(load_tables(run_a), load_tables(run_b))
     figures = path.with_name(f"{path.stem}_figures")
+    check_output(path)
+    check_output(figures, folder=True)
+    refuse_own(path)
+    sides = comparable(load_tables(run_a), load_tables(run_b))
     found = comparison_pictures(sides.names, sides.tables, sides.cells, sides.labels)
     save_figures(found, figures)
     text = (

@@ -10,11 +10,13 @@ from typing import Any, Final
 
 import jinja2
 import polars as pl
+import pydantic
 from markupsafe import Markup
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import DRAWS, LEVEL
-from npi_jax.files import read_json, write_json, write_text
+from npi_jax.errors import UserError
+from npi_jax.files import read_checked, write_json, write_text
 from npi_jax.report import findings, sentences
 from npi_jax.report.alignment_figures import HEAT_MAPS
 from npi_jax.report.detail_tables import detail_tables
@@ -35,6 +37,7 @@ _SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
 """Name, anchor, link and title of the sections with figures."""
 _LIST: Final = ".report.json"
 """In figures/: the names of those that the last report made."""
+_NAMES: Final = pydantic.TypeAdapter(list[str]).validate_json
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,21 @@ def write_report(run: ReportedRun) -> Path:
 def _replace_figures(found: list[Picture], figures: Path) -> None:
     """Save the pictures, and remove those of the report before that are not among them; nothing else is touched."""
     listed = figures / _LIST
-    before = set(read_json(listed)) if listed.exists() else set()
+    before = _names(listed)
     names = sorted(path.name for path in save_figures(found, figures))
     for name in before - set(names):
-        (figures / Path(name).name).unlink(missing_ok=True)
+        if (figures / name).is_file():
+            (figures / name).unlink()
     write_json(listed, names)
+
+
+def _names(listed: Path) -> set[str]:
+    """The figures that the last report made; none where their list is damaged: they are left, then."""
+    try:
+        found = read_checked(listed, _NAMES)
+    except (FileNotFoundError, UserError):
+        return set()
+    return {name for name in found if name and Path(name).name == name}
 
 
 def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from npi_jax.files import atomic_path
+from npi_jax.files import atomic_path, write_csv
 from npi_jax.report.style import FAINT, PALETTE, Stroke, drawing, legend_name, strokes
 from npi_jax.report.tables import FEW_SEEDS, ReportTables
 
@@ -89,8 +89,7 @@ def save_figures(found: Sequence[Picture], folder: Path) -> list[Path]:
         written.append(folder / f"{picture.name}.png")
         _write_png(picture.wide, picture.name, written[-1])
         written.append(folder / f"{picture.name}.csv")
-        with atomic_path(written[-1]) as half:
-            picture.data.write_csv(half)
+        write_csv(written[-1], picture.data)
     return written
 
 
