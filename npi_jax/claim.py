@@ -12,7 +12,6 @@ import filelock
 from npi_jax import checksums, manifest
 from npi_jax.errors import UserError
 from npi_jax.files import file_digest, json_text, read_json, write_json
-from npi_jax.mending import mend
 from npi_jax.run import Run
 from npi_jax.run_folder import CONFIG, LOCK, TABLES, TOKENIZER, RunError, check_usable, has_trained
 
@@ -33,13 +32,13 @@ _BEGUN = {LOCK, manifest.FILE, CONFIG, checksums.SUMS}
 def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) -> Iterator[Run]:
     """Open a run directory for writing, made if need be; nobody else may write to it meanwhile.
 
-    What is damaged or lost, and can be made from what is there, is mended. Where the body fails before anything is
-    prepared, a folder that was new is gone again.
+    A configuration that is damaged or lost is written anew if it is the one that is given; for other files there is
+    `npi_jax.mending.mend`. Where the body fails before anything is prepared, a folder that was new is gone again.
 
     Args:
         path: the run directory.
         config: the configuration as plain values.
-        say: gets a line about each file that was mended.
+        say: gets a line about what was damaged or lost.
 
     Raises:
         RunError: if another process holds it, if it belongs to another configuration (with what differs), or if
@@ -59,10 +58,8 @@ def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) 
             half.unlink()
         new = not (path / manifest.FILE).exists() and not (path / CONFIG).exists()
         try:
-            older = not manifest.has_marker(path)
             _mark(path, say)
             _check_config(path, config, say)
-            mend(Run(path), say, older=older)
             yield Run(path)
         except BaseException:
             if new:
@@ -87,6 +84,9 @@ def _unmake(path: Path, made: list[Path]) -> None:
 def _mark(path: Path, say: Say) -> None:
     """Make the folder a run directory before anything else is in it; or one of before there was a marker."""
     values = manifest.read_manifest(path)
+    if not manifest.has_marker(path) and (path / CONFIG).exists():
+        # Of before there were checksums of all files; that those of others are missing is then no news.
+        checksums.note(path, [path / CONFIG])
     if not (path / manifest.FILE).exists() and has_trained(path):
         say(f"{path / manifest.FILE} was lost and is written anew; when the run began, and on what data, is not known")
     manifest.write_manifest(path, values)

@@ -30,7 +30,7 @@ from npi_jax.corpus.pipeline import Track
 from npi_jax.corpus.records import check_grain
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
-from npi_jax.mending import mend_if_free
+from npi_jax.mending import mend, mend_if_free
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.report.tables import SHORT
@@ -133,6 +133,8 @@ def claim_together(path: Path, config: Config, say: Say) -> Iterator[Run]:
     with ExitStack() as claimed:
         with together(f"open {path}"):
             run = claimed.enter_context(claim_run(path, config.to_dict(), say)) if is_first() else Run(path)
+            if is_first():
+                mend(run, say)
         with together(f"see {path}"):
             _wait_for(path / "config.json")
         yield run
@@ -153,6 +155,7 @@ def _wait_for(path: Path) -> None:
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
     with claim_run(run_directory(config), config.to_dict(), _teller(console)) as run:
+        mend(run, _teller(console))
         prepared = _prepare(run, config, console)
         if config.mesh.rows == "stream":
             prepared.records()

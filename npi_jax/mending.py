@@ -6,20 +6,20 @@ from pathlib import Path
 import filelock
 import polars as pl
 
-from npi_jax import checksums, manifest
+from npi_jax import checksums
 from npi_jax.analysis.grams import load_grams
 from npi_jax.config import make_config
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import file_digest, read_table, write_table
 from npi_jax.run import Run
-from npi_jax.run_folder import ANALYZED, CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, step_files
+from npi_jax.run_folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, step_files
 from npi_jax.training.records import has_diverged, members_table
 
 Say = Callable[[str], None]
 
 
-def mend(run: Run, say: Say, *, older: bool = False) -> None:
+def mend(run: Run, say: Say) -> None:
     """Make anew what can be: lists of checksums, and ``members.parquet``; nobody else may be writing to the run.
 
     What is made from the configured text comes back when that is prepared, and tables of steps when training comes by.
@@ -27,15 +27,12 @@ def mend(run: Run, say: Say, *, older: bool = False) -> None:
     Args:
         run: the run.
         say: gets a line about each file that was made anew.
-        older: the run is of before there were checksums of all files; that they are missing is no news.
     """
-    quiet: Say = (lambda _: None) if older else say
     members = run.path / "members.parquet"
     files = [run.path / name for name in (CONFIG, members.name, *TABLES, *TOKENIZER)]
-    _mend_sums(run.path, files, quiet, single=True)
+    _mend_sums(run.path, files, say, single=True)
     for folder, ending in STEP_FOLDERS.items():
         _mend_sums(run.path / folder, list(step_files(run.path / folder, ending).values()), say)
-    _mend_sums(run.path / "tables", [run.path / "tables" / f"{name}.parquet" for name in ANALYZED], quiet)
     wanted = checksums.noted(run.path).get(members.name)
     if run.whole_steps("metrics") and (not members.is_file() or wanted != file_digest(members)):
         _mend_members(run, members, say)
@@ -49,7 +46,7 @@ def mend_if_free(run: Run, say: Say) -> None:
     except (filelock.Timeout, OSError):
         return
     try:
-        mend(run, say, older=not manifest.has_marker(run.path))
+        mend(run, say)
     finally:
         lock.release()
 
@@ -70,7 +67,9 @@ def _mend_sums(folder: Path, files: Sequence[Path], say: Say, *, single: bool = 
         return
     checksums.note(folder, whole)
     if not known:
-        say(f"{folder / checksums.SUMS} was damaged or lost: checksums are taken from the files as they are now")
+        say(
+            f"{folder / checksums.SUMS} was damaged or is not there: checksums are taken from the files as they are now"
+        )
 
 
 def _is_readable(file: Path) -> bool:

@@ -12,7 +12,7 @@ from npi_jax.analysis.link import link_tables
 from npi_jax.analysis.ngrams import with_ngram
 from npi_jax.analysis.published import published_table
 from npi_jax.analysis.transfer import transfer_tables
-from npi_jax.checksums import SUMS, note, noted
+from npi_jax.checksums import SUMS, note
 from npi_jax.files import write_table
 from npi_jax.run import Run
 from npi_jax.run_folder import ANALYZED, OF_GRADIENTS
@@ -67,16 +67,15 @@ def _replace(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
 
     Where the run's gradients were removed since, their tables are all that is left of them, and stay.
     """
-    names = [f"{name}.parquet" for name in tables]
-    if not (folder.parent / "gradients").is_dir():
-        names += [f"{name}.parquet" for name in OF_GRADIENTS if f"{name}.parquet" in noted(folder)]
+    kept = () if (folder.parent / "gradients").is_dir() else OF_GRADIENTS
     for name, table in tables.items():
         write_table(folder / f"{name}.parquet", table)
-    for name in {f"{name}.parquet" for name in ANALYZED} - set(names):
-        (folder / name).unlink(missing_ok=True)
+    for name in set(ANALYZED) - {*tables, *kept}:
+        (folder / f"{name}.parquet").unlink(missing_ok=True)
     # Last: what an analysis that was killed has half replaced is refused by the checksums of the one before.
     (folder / SUMS).unlink(missing_ok=True)
-    note(folder, [folder / name for name in names if (folder / name).exists()])
+    written = (folder / f"{name}.parquet" for name in (*tables, *kept))
+    note(folder, [file for file in written if file.exists()])
 
 
 def _final(run: AnalyzedRun, scores: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
