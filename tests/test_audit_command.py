@@ -94,7 +94,7 @@ def test_another_sample_than_asked_for_is_refused(folder):
     with pytest.raises(UserError, match=r"drawn otherwise \(clean, seed\)"):
         audit_command.audit(arguments(folder, "--seed", "3", "--clean", "7"), Judge("q"))
     (folder / "file").write_text("")
-    with pytest.raises(UserError, match="a file; name a folder"):
+    with pytest.raises(UserError, match="is a plain file; the name of a folder"):
         audit_command.audit(arguments(folder, "--out", str(folder / "file")), Judge("q"))
 
 
