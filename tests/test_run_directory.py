@@ -151,7 +151,7 @@ def flipped(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_flipped_bit_of_a_file_is_named_or_harmless(whole, name, record_property):
+def test_a_flipped_bit_of_a_file_is_named_or_harmless(whole, name):
     read, file, named = READ[name], whole / name, 0
     content, before, rng = file.read_bytes(), read(whole), np.random.default_rng(len(name))
     flips = 4 * MORE
@@ -163,12 +163,12 @@ def test_a_flipped_bit_of_a_file_is_named_or_harmless(whole, name, record_proper
             assert found is None or _same(found, before)
     finally:
         file.write_bytes(content)
-    record_property("named", f"{named} of {flips}")
+    print(f"{name}: {named} of {flips} flips named, the others harmless")
     if not name.endswith("checksums.json"):
         assert named == flips, "every bit of these counts"
 
 
-def test_a_flipped_bit_of_a_checkpoint_is_named_or_harmless(whole, record_property):
+def test_a_flipped_bit_of_a_checkpoint_is_named_or_harmless(whole):
     before = _parameters(whole)
     files = sorted(file for file in (whole / "checkpoints" / str(LAST)).rglob("*") if file.is_file())
     rng, named = np.random.default_rng(0), 0
@@ -185,7 +185,7 @@ def test_a_flipped_bit_of_a_checkpoint_is_named_or_harmless(whole, record_proper
         named += found is None
         if found is not None:
             jax.tree.map(np.testing.assert_array_equal, found, before)
-    record_property("named", f"{named} of {2 * MORE}")
+    print(f"checkpoint: {named} of {2 * MORE} flips named, the others harmless")
 
 
 # What is damaged or lost comes back, or is named alike by all commands.
