@@ -235,7 +235,10 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
 
 def export(arguments: argparse.Namespace, console: Console) -> None:
     """Write one member of a run as a Hugging Face directory."""
-    check_output(Path(arguments.hf), folder=True)
+    target = Path(arguments.hf)
+    check_output(target, folder=True)
+    if target.is_symlink() or (target.is_dir() and any(target.iterdir())):
+        raise EvaluateError(f"{target} is there already; choose a name that is free")
     steps: str | list[int] = "last" if arguments.step is None else [arguments.step]
     exportable(config_of(Path(arguments.run)).model)
     models = open_models([arguments.run], steps=steps, members=[arguments.member])
