@@ -31,7 +31,7 @@ from npi_jax.evaluate import (
 )
 from npi_jax.files import atomic_path
 from npi_jax.models import save_hf
-from npi_jax.models.hf import exportable
+from npi_jax.models.hf_save import exportable
 from npi_jax.origin import origin_file
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import ConditionSuite, Suite

@@ -66,8 +66,8 @@ def change(path, **fields):
     ("fields", "message"),
     [
         ({"model_type": "bert"}, "config.json: model_type is 'bert'; llama, gpt2, gpt_neox, opt are supported"),
-        ({"sliding_window": 16}, r"sliding_window \(16\) is not a field of llama that is supported"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is .* quantized weights are not read"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is .* all layers must have all their heads"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type is 'yarn'; default and llama3"),
         ({"hidden_act": "mish"}, "hidden_act is 'mish'; gelu_new"),
         ({"head_dim": 6}, "head_dim is 6; only hidden_size / num_attention_heads"),
@@ -90,7 +90,10 @@ def test_what_would_be_another_function_is_refused(tmp_path, fields, message):
 def test_a_gpt2_of_another_kind_is_refused(tmp_path):
     write(tmp_path / "m", GPT2)
     change(tmp_path / "m", scale_attn_by_inverse_layer_idx=True)
-    with pytest.raises(HFError, match="scale_attn_by_inverse_layer_idx is True; only False is supported"):
+    with pytest.raises(
+        HFError,
+        match="scale_attn_by_inverse_layer_idx is True; only False is supported: attention is not scaled by layer",
+    ):
         load_hf(tmp_path / "m")
 
 
