@@ -51,7 +51,7 @@ def load_hf(path: str | Path) -> HFModel:
         HFError: naming the file and the field or tensor, if anything is missing, damaged or not supported.
     """
     path = Path(path)
-    shape = _read_config(path)
+    shape = read_hf_config(path)
     with Weights(path) as weights:
         params = _read_params(weights, shape.family, shape.config, shape.vocab_size)
     model = make_model(shape.config, shape.vocab_size)
@@ -76,7 +76,7 @@ def load_hf_stack(paths: Sequence[str | Path]) -> tuple[LanguageModel, Params]:
 
 
 def _load_like(path: str | Path, first: HFModel) -> HFModel:
-    shape = _read_config(Path(path))
+    shape = read_hf_config(Path(path))
     mine = {**dataclasses.asdict(shape.config), "vocab_size": shape.vocab_size}
     theirs = {**dataclasses.asdict(first.model.config), "vocab_size": first.model.vocab_size}
     if differing := [name for name in mine if mine[name] != theirs[name]]:
@@ -89,8 +89,15 @@ def _load_like(path: str | Path, first: HFModel) -> HFModel:
 
 
 @dataclass(frozen=True)
-class _Shape:
-    """What config.json says."""
+class HFShape:
+    """What a config.json says.
+
+    Attributes:
+        family: how transformers writes such a model.
+        config: the architecture here.
+        vocab_size: number of tokens.
+        notes: fields without effect, in sentences.
+    """
 
     family: Family
     config: TransformerConfig
@@ -98,7 +105,12 @@ class _Shape:
     notes: tuple[str, ...]
 
 
-def _read_config(path: Path) -> _Shape:
+def read_hf_config(path: Path) -> HFShape:
+    """Read the ``config.json`` of a directory.
+
+    Raises:
+        HFError: naming the file, and the field that changes the function and is not supported.
+    """
     file = path / CONFIG_FILE
     try:
         fields = read_json_object(file)
@@ -121,7 +133,7 @@ def _read_config(path: Path) -> _Shape:
         raise HFError(f"{file}: {error}") from error
     unused = family.unused(fields)
     note = f"{file}: no effect on a {model_type}, not used: {', '.join(unused)}"
-    return _Shape(family, config, vocab_size, (note,) if unused else ())
+    return HFShape(family, config, vocab_size, (note,) if unused else ())
 
 
 def _vocab_size(fields: Mapping[str, Any]) -> int:
