@@ -1,9 +1,12 @@
 import dataclasses
 import json
+import os
 
+import hf_directories
 import numpy as np
 import pytest
 import tokenizers
+from calls import at_most
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -59,12 +62,24 @@ def test_vocab_and_merges_are_read(tmp_path):
 def test_a_template_gives_the_prefix(tmp_path):
     write_llama(tmp_path)
     tokenizer = load_hf_tokenizer(tmp_path)
-    assert (tokenizer.start, tokenizer.end, tokenizer.prefix) == (1, 2, (1,))
+    assert (tokenizer.start, tokenizer.end, tokenizer.prefix, tokenizer.suffix) == (1, 2, (1,), ())
     assert 1 not in tokenizer.encode(TEXTS[0]).ids
+    # As in transformers 5, the template of tokenizer.json counts, not the setting beside it.
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps({"add_bos_token": False, "tokenizer_class": "LlamaTokenizerFast"})
     )
-    assert load_hf_tokenizer(tmp_path).prefix == ()
+    assert load_hf_tokenizer(tmp_path).prefix == (1,)
+
+
+def test_a_template_gives_the_suffix(tmp_path):
+    write_llama(tmp_path)
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s> </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.prefix, tokenizer.suffix) == ((1,), (2, 2))
 
 
 def test_a_default_of_config_json_is_no_token(tmp_path):
@@ -118,7 +133,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(TokenizerError, match=r"tokenizer.json: not a file of the tokenizers library"):
         load_hf_tokenizer(tmp_path)
     write_llama(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>"}))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<bos>"}))
     with pytest.raises(TokenizerError, match="bos_token is '<bos>', which is not in the vocabulary"):
         load_hf_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
@@ -131,29 +146,86 @@ def test_words_cannot_be_written_for_transformers():
         hf_tokenizer_files(WordTokenizer.train(TEXTS))
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "ours"])
-def test_ids_are_those_of_transformers(tmp_path, kind):
-    transformers = pytest.importorskip("transformers")
-    if kind == "gpt2":
-        write_gpt2(tmp_path, tokenizer_class="GPT2Tokenizer", unk_token="<unk>")
-    elif kind == "llama":
-        write_llama(tmp_path)
+def ids(tokenizer):
+    """The results that `hf_directories` keeps of transformers."""
+    whole = [*tokenizer.prefix, *tokenizer.encode("it").ids.tolist(), *tokenizer.suffix]
+    encoded = [tokenizer.encode(text).ids.tolist() for text in hf_directories.TEXTS]
+    return {"ids": encoded, "whole": whole, "ends": [tokenizer._start, tokenizer.end]}
+
+
+@pytest.mark.parametrize("case", hf_directories.CASES)
+def test_ids_are_those_that_the_newest_transformers_gave(tmp_path, case):
+    golden = json.loads(hf_directories.GOLDEN.read_text())
+    assert golden["transformers"] == "5.24.0"
+    hf_directories.write(tmp_path, hf_directories.CASES[case])
+    assert ids(load_hf_tokenizer(tmp_path)) == golden["results"][golden["cases"][case]]
+
+
+@pytest.mark.parametrize("kind", ["LlamaTokenizer", "GPT2Tokenizer", "PreTrainedTokenizerFast", "T5Tokenizer"])
+def test_what_is_not_used_of_a_tokenizers_file_is_noted(tmp_path, kind):
+    form = "metaspace" if kind == "LlamaTokenizer" else "digits"
+    special = {"bos_token": None, "eos_token": None, "unk_token": None}
+    case = hf_directories.Case("llama", form, {**special, "tokenizer_class": kind})
+    hf_directories.write(tmp_path, case)
+    expected = {
+        "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer makes its own",
+        "T5Tokenizer": "read as it is; transformers may change it for its class T5Tokenizer",
+    }
+    notes = load_hf_tokenizer(tmp_path).notes
+    assert notes == ((f"{tmp_path / 'tokenizer.json'}: {expected[kind]}",) if kind in expected else ())
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge", "not UTF-8", "list", "deep"])
+def test_files_that_are_none_are_refused_at_once(tmp_path, name, kind):
+    write_llama(tmp_path)
+    path, huge = tmp_path / name, 10 << 40
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(huge)
     else:
-        for name, content in hf_tokenizer_files(BPE).items():
-            (tmp_path / name).write_bytes(content)
-    theirs = (
-        transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
-        if kind != "gpt2"
-        else transformers.GPT2TokenizerFast.from_pretrained(tmp_path)
-    )
-    ours = load_hf_tokenizer(tmp_path)
+        path.write_bytes({"not UTF-8": b"\xff{}", "list": b"[]", "deep": b"[" * 200_000}[kind])
+    reason = {"pipe": "not a plain file", "device": "not a plain file", "huge": "at most [0-9,]* are read"}
+    with at_most(5), pytest.raises(TokenizerError, match=rf"{name}.*{reason.get(kind, '')}"):
+        load_hf_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
+def test_a_vocabulary_that_never_ends_is_refused_at_once(tmp_path, name):
+    write_gpt2(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with at_most(5), pytest.raises(TokenizerError, match=f"{name}.*not a plain file"):
+        load_hf_tokenizer(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ids_of_our_own_are_those_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    for name, content in hf_tokenizer_files(BPE).items():
+        (tmp_path / name).write_bytes(content)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), load_hf_tokenizer(tmp_path)
     for text in [*TEXTS, "<unk> and </s> in a text"]:
         assert ours.encode(text).ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
         assert [*ours.prefix, *ours.encode(text).ids] == theirs(text)["input_ids"]
-    if kind == "ours":
-        assert [ours.encode(text).ids.tolist() for text in TEXTS] == [BPE.encode(text).ids.tolist() for text in TEXTS]
-        assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)
+        assert ours.encode(text).ids.tolist() == BPE.encode(text).ids.tolist()
+    assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ids_are_those_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="5.20")
+    for number, (name, case) in enumerate(hf_directories.CASES.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        hf_directories.write(folder, case)
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        assert ids(load_hf_tokenizer(folder)) == hf_directories.results(theirs), name
 
 
 def test_unknown_words_of_unigram_vocabularies_are_known_as_such(tmp_path):
