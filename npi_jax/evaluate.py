@@ -17,7 +17,9 @@ from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import read_json
-from npi_jax.models import CustomConfig, Model, load_hf_stack, make_model
+from npi_jax.model_digest import DIGEST, model_digests
+from npi_jax.models import CustomConfig, Model, load_hf, load_hf_stack, make_model
+from npi_jax.models.hf import CONFIG_FILE, read_hf_config
 from npi_jax.origin import learned_ends
 from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import open_run
@@ -51,6 +53,7 @@ class ModelSet:
         size: how many there are.
         config: of the run they come from, if they do.
         score_end: whether they learned where sentences end, as members of a run and what is exported from it do.
+        notes: what their files say in vain, in sentences.
     """
 
     model: Model
@@ -59,6 +62,7 @@ class ModelSet:
     size: int
     config: Config | None = None
     score_end: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def open_models(
@@ -113,7 +117,7 @@ def _is_run(path: Path) -> bool:
 
 
 def _open_hf(paths: Sequence[Path]) -> ModelSet:
-    model, first = load_hf_stack(paths[:1])
+    first = load_hf(paths[0])
     tokenizer = load_hf_tokenizer(paths[0])
     if tokenizer is None:
         raise EvaluateError(f"{paths[0]}: no tokenizer is there (tokenizer.json, or vocab.json and merges.txt)")
@@ -122,7 +126,7 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
         # Checkpoints of one training are often published with one tokenizer beside the first.
         if other is not None and other.fingerprint != tokenizer.fingerprint:
             raise EvaluateError(f"{path}: its tokenizer differs from that of {paths[0]}; score them one at a time")
-    at_once = max(1, BATCH_BYTES // sum(leaf.nbytes for leaf in jax.tree.leaves(first)))
+    at_once = max(1, BATCH_BYTES // sum(leaf.nbytes for leaf in jax.tree.leaves(first.params)))
 
     def batches() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         for start in range(0, len(paths), at_once):
@@ -130,7 +134,15 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
             _, stack = load_hf_stack(chosen)
             yield stack, [{"model": str(path)} for path in chosen]
 
-    return ModelSet(model, tokenizer, batches, len(paths), score_end=all(map(learned_ends, paths)))
+    ends, notes = all(map(learned_ends, paths)), _notes(paths, tokenizer.notes)
+    return ModelSet(first.model, tokenizer, batches, len(paths), score_end=ends, notes=notes)
+
+
+def _notes(paths: Sequence[Path], tokenizer: Sequence[str]) -> tuple[str, ...]:
+    """Notes on configs and tokenizer; what several configs have in common is noted of the first."""
+    configs = [note for path in paths for note in read_hf_config(path).notes]
+    first = {note.partition(CONFIG_FILE)[2]: note for note in reversed(configs)}
+    return (*reversed(first.values()), *tokenizer)
 
 
 def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None, *, run_code: bool) -> ModelSet:
@@ -254,7 +266,8 @@ def score_models(
         progress: called with the number of models that were scored since.
 
     Returns:
-        the rows of `Scores.columns` with the models' names before them, and the scorer.
+        the rows of `Scores.columns` with the models' names before them and the digest of their parameters after them,
+        and the scorer.
     """
     spec = spec or default_spec(suite.suite, models)
     try:
@@ -274,9 +287,12 @@ def score_models(
         scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
         columns = scores.value_columns()
         rows = len(fixed)
+        digests = model_digests(params)
         for index, name in enumerate(names):
             part = slice(index * rows, (index + 1) * rows)
-            one = fixed.with_columns(*(pl.Series(key, values[part]) for key, values in columns.items()))
+            one = fixed.with_columns(
+                *(pl.Series(key, values[part]) for key, values in columns.items()), pl.lit(digests[index]).alias(DIGEST)
+            )
             frames.append(one.select(*(pl.lit(value).alias(key) for key, value in name.items()), pl.all()))
         progress(size)
     return pl.concat(frames).filter(pl.col(counts[0]) >= 0), scorer

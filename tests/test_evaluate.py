@@ -64,6 +64,10 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     assert again["spec"].unique().to_list() == [ScoreSpec.preset("lm_eval_v03").label]
     np.testing.assert_allclose(again["delta"], before["delta"], atol=1e-5)
     assert again["variant"].to_list() == before["variant"].to_list()
+    assert "parameters_sha256" not in before.columns
+    digests = again.select("member", "step", "parameters_sha256").unique()
+    assert len(digests) == digests["parameters_sha256"].n_unique() == 8
+    assert "the same model" not in shown
     assert "lm_eval_v03" in pl.read_parquet_metadata(out)["npi_jax.score_spec"]
 
 
@@ -77,12 +81,16 @@ def test_an_exported_member_scores_alike(run, tmp_path, capsys):
     assert main([*common, "--model", str(directory), str(directory), "--out", str(tmp_path / "hf.csv")]) == 1
     assert "a directory is given twice" in capsys.readouterr().err
     assert main([*common, "--model", str(directory), str(twin), "--out", str(tmp_path / "hf.csv")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "warning: the same model under 2 names" in shown
     assert main([*common, "--model", str(run), "--members", "1", "--out", str(tmp_path / "run.csv")]) == 0
     shown, label = " ".join(capsys.readouterr().out.split()), ScoreSpec.preset("lm_eval_v03").label
     assert f"unlike the run's own scores of grammar ({label} there): beginning: 'special' here, 'token' there" in shown
     # The grammar's pairs depend on the run's corpus; what both have must agree.
     hf, ours = pl.read_csv(tmp_path / "hf.csv"), pl.read_csv(tmp_path / "run.csv")
     assert len(hf) == 2 * 17 * 3
+    # One digest for the run's member and for what was exported of it.
+    assert set(hf["parameters_sha256"]) == set(ours["parameters_sha256"])
     assert len(ours) == 17 * 3
     first = hf.head(17 * 3).select("good", "bad", "item")
     assert np.isfinite(first["good"].to_numpy()).all()
