@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
 
 JSON_LIMIT = 64 << 20
 """Most bytes of a JSON file that describes something (a config, an index); real ones have kilobytes."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class PlainFileError(OSError):
@@ -53,4 +56,14 @@ def read_json_object(path: Path, limit: int = JSON_LIMIT) -> dict[str, Any]:
         raise PlainFileError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
         raise PlainFileError(f"a JSON {type(value).__name__}, not an object")
+    if _SURROGATE.search(text) and not _is_text(value):
+        raise PlainFileError("a string has half of a surrogate pair, which is no character")
     return value
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,6 +15,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from npi_jax.corpus.tokenizer import TokenizerError
+from npi_jax.errors import first_line
 from npi_jax.plain_files import read_json_object, read_text_plain
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -134,7 +135,7 @@ def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tok
     notes = []
     if not _is_built(settings.kind, model, text):
         if settings.kind not in _AS_IT_IS | _BUILT.keys() | {""}:
-            notes.append(f"{file}: read as it is; transformers may change it for its class {settings.kind}")
+            notes.append(f"{file}: read as it is; transformers may change it for its class {settings.kind[:80]!r}")
     else:
         if lost := sorted(set(_types(state)) - _MADE_BY[settings.kind]):
             notes.append(
@@ -155,7 +156,7 @@ def _library(file: Path, make: Callable[[], Made]) -> Made:
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # the library raises bare Exception, and panics that are no Exception
-        raise TokenizerError(f"{file}: not a file of the tokenizers library: {error}") from error
+        raise TokenizerError(f"{file}: not a file of the tokenizers library: {first_line(error)}") from error
 
 
 def _is_built(kind: str, model: Mapping[str, Any], text: str) -> bool:

@@ -10,6 +10,7 @@ import tokenizers
 
 from npi_jax.corpus.hf_backends import TOKENIZER_FILE, Settings, open_backend, read_settings
 from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer, TokenizerError
+from npi_jax.errors import first_line
 
 CONFIG_FILE = "tokenizer_config.json"
 
@@ -104,7 +105,7 @@ def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], t
     try:
         encoded = backend.encode("a", add_special_tokens=True)
     except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(f"{path / TOKENIZER_FILE}: cannot encode a text: {error}") from error
+        raise TokenizerError(f"{path / TOKENIZER_FILE}: cannot encode a text: {first_line(error)}") from error
     # Special tokens in a text itself are not in this mask.
     inside = [place for place, added in enumerate(encoded.special_tokens_mask) if not added]
     first, last = (inside[0], inside[-1] + 1) if inside else (len(encoded.ids), len(encoded.ids))
@@ -150,7 +151,7 @@ def _special_id(backend: tokenizers.Tokenizer, settings: Settings, config: Mappi
     if token is not None:
         token_id: int | None = backend.token_to_id(token)
         if token_id is None:
-            raise TokenizerError(f"{settings.files}: {name} is {token!r}, which is not in the vocabulary")
+            raise TokenizerError(f"{settings.files}: {name} is {repr(token)[:80]}, which is not in the vocabulary")
         return token_id
     if (default := settings.default(name)) is not None and backend.token_to_id(default) is not None:
         return backend.token_to_id(default)

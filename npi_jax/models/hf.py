@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from npi_jax.errors import first_line
 from npi_jax.models.config import TransformerConfig
 from npi_jax.models.hf_families import FAMILIES
 from npi_jax.models.hf_family import Family, Place
@@ -22,6 +23,8 @@ from npi_jax.models.language_model import LanguageModel, Params, make_model
 from npi_jax.plain_files import PlainFileError, read_json_object
 
 CONFIG_FILE = "config.json"
+MAX_NOTED = 30
+"""Most fields that a note names."""
 
 
 @dataclass(frozen=True)
@@ -124,22 +127,23 @@ def read_hf_config(path: Path) -> HFShape:
     family = next((one for one in FAMILIES if one.model_type == model_type), None)
     if family is None:
         known = ", ".join(one.model_type for one in FAMILIES)
-        raise HFError(f"{file}: model_type is {model_type!r}; {known} are supported")
+        raise HFError(f"{file}: model_type is {repr(model_type)[:80]}; {known} are supported")
     try:
         config, vocab_size = family.read(fields), _vocab_size(fields)
     except KeyError as error:
         raise HFError(f"{file}: no field {error.args[0]!r}") from error
     except (HFError, ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
-        raise HFError(f"{file}: {error}") from error
-    unused = family.unused(fields)
-    note = f"{file}: no effect on a {model_type}, not used: {', '.join(unused)}"
+        raise HFError(f"{file}: {first_line(error)}") from error
+    unused = [name if name.isprintable() else repr(name) for name in family.unused(fields)]
+    shown = [*(name[:80] for name in unused[:MAX_NOTED]), *(["..."] if len(unused) > MAX_NOTED else [])]
+    note = f"{file}: no effect on a {model_type}, not used: {', '.join(shown)}"
     return HFShape(family, config, vocab_size, (note,) if unused else ())
 
 
 def _vocab_size(fields: Mapping[str, Any]) -> int:
     value = fields["vocab_size"]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise HFError(f"vocab_size is {value!r}; it must be a whole number above 0")
+        raise HFError(f"vocab_size is {repr(value)[:80]}; it must be a whole number above 0")
     return value
 
 

@@ -169,7 +169,7 @@ def test_what_is_not_used_of_a_tokenizers_file_is_noted(tmp_path, kind):
     hf_directories.write(tmp_path, case)
     expected = {
         "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer makes its own",
-        "T5Tokenizer": "read as it is; transformers may change it for its class T5Tokenizer",
+        "T5Tokenizer": "read as it is; transformers may change it for its class 'T5Tokenizer'",
     }
     notes = load_hf_tokenizer(tmp_path).notes
     assert notes == ((f"{tmp_path / 'tokenizer.json'}: {expected[kind]}",) if kind in expected else ())
