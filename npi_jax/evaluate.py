@@ -16,11 +16,11 @@ from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
 from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
-from npi_jax.files import read_json
 from npi_jax.model_digest import DIGEST, model_digests
 from npi_jax.models import CustomConfig, Model, load_hf, load_hf_stack, make_model
 from npi_jax.models.hf import CONFIG_FILE, read_hf_config
 from npi_jax.origin import learned_ends
+from npi_jax.plain_files import read_json_object
 from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import open_run
 from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
@@ -110,10 +110,9 @@ def _check_directory(path: Path) -> None:
 def _is_run(path: Path) -> bool:
     """Both kinds of directory have a config.json; a run's says which variants of the corpus there are."""
     try:
-        fields = read_json(path / "config.json")
-    except (OSError, ValueError):
+        return "variants" in read_json_object(path / "config.json")
+    except OSError:
         return False
-    return isinstance(fields, dict) and "variants" in fields
 
 
 def _open_hf(paths: Sequence[Path]) -> ModelSet:

@@ -22,7 +22,7 @@ import pytest
 import safetensors.numpy
 import tokenizers
 import zstandard
-from calls import at_most
+from calls import assert_refused, at_most, call
 from gram_files import draw_gradients, file_arrays
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -348,6 +348,34 @@ def damage_and_read(folder, name, data):
     with at_most(10):
         assert is_read_or_refused_by_name(case.read, at)
     assert sorted(folder.rglob("*")) == before
+
+
+def _pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def _endless(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
+def _huge(file: Path) -> None:
+    with file.open("wb") as opened:
+        opened.truncate(10 << 40)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "make",
+    [_pipe, _endless, _huge, lambda file: file.write_bytes(b"\xff{}"), lambda file: file.write_bytes(b"[" * 99_999)],
+    ids=["pipe", "device", "huge", "not UTF-8", "deep"],
+)
+def test_the_command_line_refuses_files_that_are_none_within_seconds(tmp_path, name, make):
+    _write_hf(tmp_path, "llama")
+    (tmp_path / name).unlink()
+    make(tmp_path / name)
+    words = ("--suite", "grammar", "--limit", "1", "--model", str(tmp_path), "--out", str(tmp_path / "x.csv"))
+    assert str(tmp_path) in assert_refused(call("score", *words, seconds=10))
+    assert not (tmp_path / "x.csv").exists()
 
 
 # A run directory, and what is prepared: made once, and copied for each damage.

@@ -127,10 +127,11 @@ def open_backend(settings: Settings) -> tuple[tokenizers.Tokenizer, list[str]] |
 def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tokenizer, list[str]]:
     try:
         text = read_text_plain(file, VOCABULARY_LIMIT)
-    except OSError as error:
-        raise TokenizerError(f"{file}: {error}") from error
+        state = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TokenizerError(f"{file}: not a file of the tokenizers library: {first_line(error)}") from error
+    _check_merges(file, state)
     backend = _library(file, lambda: tokenizers.Tokenizer.from_str(text))
-    state = json.loads(text)
     model = state["model"]
     notes = []
     if not _is_built(settings.kind, model, text):
@@ -148,6 +149,22 @@ def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tok
             backend.post_processor = template
     _add_tokens(backend, settings, state.get("added_tokens") or [])
     return backend, notes
+
+
+def _check_merges(file: Path, state: Any) -> None:
+    """Refuse merges without the prefix of continuations: the library would end in a panic and its backtrace."""
+    model = state.get("model") if isinstance(state, dict) else None
+    prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
+    merges = model.get("merges") if isinstance(model, dict) else None
+    if not isinstance(prefix, str) or not prefix or not isinstance(merges, list):
+        return
+    seconds = (
+        merge.split(" ")[-1] if isinstance(merge, str) else (merge or [None])[-1]
+        for merge in merges
+        if isinstance(merge, list | str)
+    )
+    if any(not isinstance(second, str) or not second.startswith(prefix) for second in seconds):
+        raise TokenizerError(f"{file}: model.continuing_subword_prefix is {prefix[:80]!r}, which merges lack")
 
 
 def _library(file: Path, make: Callable[[], Made]) -> Made:

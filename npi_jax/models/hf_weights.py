@@ -51,7 +51,9 @@ class Weights:
         for name, file in places:
             # The index must not lead out of the directory.
             if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
-                raise HFError(f"{index}: {name} is in {file!r}, which is no safetensors file of the directory")
+                raise HFError(
+                    f"{index}: {name[:80]} is in {repr(file)[:80]}, which is no safetensors file of the directory"
+                )
             yield name, file
 
     def _opened(self, file: str) -> Any:

@@ -204,6 +204,17 @@ def test_a_vocabulary_that_never_ends_is_refused_at_once(tmp_path, name):
         load_hf_tokenizer(tmp_path)
 
 
+def test_merges_without_the_prefix_of_continuations_do_not_reach_the_library(tmp_path, capfd):
+    write_llama(tmp_path)
+    state = json.loads((tmp_path / "tokenizer.json").read_text())
+    state["model"]["continuing_subword_prefix"] = "a long prefix"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(state))
+    with pytest.raises(TokenizerError, match="continuing_subword_prefix is 'a long prefix', which merges lack"):
+        load_hf_tokenizer(tmp_path)
+    # A panic of the library writes its backtrace to the terminal.
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_ids_of_our_own_are_those_of_transformers(tmp_path):
     transformers = pytest.importorskip("transformers")
