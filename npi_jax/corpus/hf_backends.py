@@ -116,7 +116,7 @@ def open_backend(settings: Settings) -> tuple[tokenizers.Tokenizer, list[str]] |
     if (path / TOKENIZER_FILE).exists():
         backend, notes = _from_tokenizer_file(path / TOKENIZER_FILE, settings)
     elif (path / VOCABULARY_FILE).exists() and (path / MERGES_FILE).exists():
-        backend, notes = _from_vocabulary(settings), []
+        backend, notes = _from_vocabulary(settings), _unlike(path / VOCABULARY_FILE, settings, "as GPT-2's")
     else:
         return None
     backend.no_padding()
@@ -133,11 +133,8 @@ def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tok
     _check_merges(file, state)
     backend = _library(file, lambda: tokenizers.Tokenizer.from_str(text))
     model = state["model"]
-    notes = []
-    if not _is_built(settings.kind, model, text):
-        if settings.kind not in _AS_IT_IS | _BUILT.keys() | {""}:
-            notes.append(f"{file}: read as it is; transformers may change it for its class {settings.kind[:80]!r}")
-    else:
+    notes = _unlike(file, settings, "as it is")
+    if _is_built(settings.kind, model, text):
         if lost := sorted(set(_types(state)) - _MADE_BY[settings.kind]):
             notes.append(
                 f"{file}: {', '.join(lost)} not used, as in transformers 5, whose {settings.kind} makes its own"
@@ -149,6 +146,13 @@ def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tok
             backend.post_processor = template
     _add_tokens(backend, settings, state.get("added_tokens") or [])
     return backend, notes
+
+
+def _unlike(file: Path, settings: Settings, how: str) -> list[str]:
+    """A note where transformers has a class of its own that is not imitated here."""
+    if settings.kind in _AS_IT_IS | _BUILT.keys() | {""}:
+        return []
+    return [f"{file}: read {how}; transformers may change it for its class {settings.kind[:80]!r}"]
 
 
 def _check_merges(file: Path, state: Any) -> None:

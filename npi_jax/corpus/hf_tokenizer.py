@@ -2,14 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
+from jaxtyping import Int32
 
 from npi_jax.corpus.hf_backends import TOKENIZER_FILE, Settings, open_backend, read_settings
-from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer, TokenizerError
+from npi_jax.corpus.tokenizer import Encoding, LibraryTokenizer, Tokenizer, TokenizerError
 from npi_jax.errors import first_line
 
 CONFIG_FILE = "tokenizer_config.json"
@@ -58,6 +62,18 @@ class HFTokenizer(LibraryTokenizer):
         state = [self._backend.to_str(), self.start, self.end, self.prefix, self.suffix]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
+    def encode(self, text: str) -> Encoding:  # noqa: D102
+        with _said():
+            return super().encode(text)
+
+    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:  # noqa: D102
+        with _said():
+            return super().encode_many(texts)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
+        with _said():
+            return super().encode_batch(texts)
+
     def token(self, token_id: int) -> str:
         """The text that a token stands for, with the space before it if it has one.
 
@@ -100,12 +116,24 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     return tokenizer
 
 
+@contextmanager
+def _said(place: str = "") -> Iterator[None]:
+    """Turn the library's bare exceptions, as for a word outside a vocabulary without unknown words, into ours."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise TokenizerError(f"{place}the tokenizer cannot encode a text: {first_line(error)}") from error
+
+
 def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Ids that the tokenizer's template puts before and after a text, such as <s> and [SEP]."""
-    try:
-        encoded = backend.encode("a", add_special_tokens=True)
-    except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(f"{path / TOKENIZER_FILE}: cannot encode a text: {first_line(error)}") from error
+    with _said(f"{path / TOKENIZER_FILE}: "):
+        # A text with tokens; a vocabulary need not have Latin letters.
+        texts = chain(["a"], (token for token in backend.get_vocab()))
+        text = next((text for text in texts if backend.encode(text, add_special_tokens=False).ids), "a")
+        encoded = backend.encode(text, add_special_tokens=True)
     # Special tokens in a text itself are not in this mask.
     inside = [place for place, added in enumerate(encoded.special_tokens_mask) if not added]
     first, last = (inside[0], inside[-1] + 1) if inside else (len(encoded.ids), len(encoded.ids))

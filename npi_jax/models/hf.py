@@ -16,7 +16,7 @@ from npi_jax.errors import first_line
 from npi_jax.models.config import TransformerConfig
 from npi_jax.models.hf_families import FAMILIES
 from npi_jax.models.hf_family import Family, Place
-from npi_jax.models.hf_fields import HFError
+from npi_jax.models.hf_fields import HFError, shown
 from npi_jax.models.hf_layout import entries, output_entry
 from npi_jax.models.hf_weights import Weights
 from npi_jax.models.language_model import LanguageModel, Params, make_model
@@ -127,7 +127,7 @@ def read_hf_config(path: Path) -> HFShape:
     family = next((one for one in FAMILIES if one.model_type == model_type), None)
     if family is None:
         known = ", ".join(one.model_type for one in FAMILIES)
-        raise HFError(f"{file}: model_type is {repr(model_type)[:80]}; {known} are supported")
+        raise HFError(f"{file}: model_type is {shown(model_type)}; {known} are supported")
     try:
         config, vocab_size = family.read(fields), _vocab_size(fields)
     except KeyError as error:
@@ -135,15 +135,15 @@ def read_hf_config(path: Path) -> HFShape:
     except (HFError, ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise HFError(f"{file}: {first_line(error)}") from error
     unused = [name if name.isprintable() else repr(name) for name in family.unused(fields)]
-    shown = [*(name[:80] for name in unused[:MAX_NOTED]), *(["..."] if len(unused) > MAX_NOTED else [])]
-    note = f"{file}: no effect on a {model_type}, not used: {', '.join(shown)}"
+    named = [*(name[:80] for name in unused[:MAX_NOTED]), *(["..."] if len(unused) > MAX_NOTED else [])]
+    note = f"{file}: no effect on a {model_type}, not used: {', '.join(named)}"
     return HFShape(family, config, vocab_size, (note,) if unused else ())
 
 
 def _vocab_size(fields: Mapping[str, Any]) -> int:
     value = fields["vocab_size"]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise HFError(f"vocab_size is {repr(value)[:80]}; it must be a whole number above 0")
+        raise HFError(f"vocab_size is {shown(value)}; it must be a whole number above 0")
     return value
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from npi_jax.models.config import TransformerConfig
 from npi_jax.models.hf_family import Family, Linear
-from npi_jax.models.hf_fields import ROTARY_FIELDS, HFError, Only, number, rotary, whole_rotary, write_rotary
+from npi_jax.models.hf_fields import ROTARY_FIELDS, HFError, Only, number, rotary, shown, whole_rotary, write_rotary
 
 
 def _attention(config: TransformerConfig) -> bool:
@@ -20,7 +20,8 @@ _BLOCK = "blocks_{layer}"
 
 
 def _gpt2_mlp(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {"mlp": fields.get("n_inner") or 4 * fields["n_embd"]}
+    inner = fields.get("n_inner")
+    return {"mlp": 4 * fields["n_embd"] if inner is None else inner}
 
 
 def _read_neox_rotary(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def _opt_biases(fields: Mapping[str, Any]) -> dict[str, Any]:
     projected = fields.get("word_embed_proj_dim")
     if projected not in (None, fields["hidden_size"]):
         raise HFError(
-            f"word_embed_proj_dim is {projected!r}; only hidden_size ({fields['hidden_size']!r}) is supported"
+            f"word_embed_proj_dim is {shown(projected)}; only hidden_size ({shown(fields['hidden_size'])}) is supported"
         )
     return dict.fromkeys(("attention_bias", "mlp_bias"), fields.get("enable_bias", True))
 
@@ -58,7 +59,7 @@ def _llama_heads(fields: Mapping[str, Any]) -> dict[str, Any]:
         head_size is not None
         and number("head_dim", head_size) * number("num_attention_heads", heads) != fields["hidden_size"]
     ):
-        raise HFError(f"head_dim is {head_size!r}; only hidden_size / num_attention_heads is supported")
+        raise HFError(f"head_dim is {shown(head_size)}; only hidden_size / num_attention_heads is supported")
     return {"kv_heads": None if kv_heads == heads else kv_heads, **whole_rotary(rotary(fields))}
 
 

@@ -8,9 +8,18 @@ from typing import Any
 from npi_jax.errors import UserError
 from npi_jax.models.config import TransformerConfig
 
+MAX_SHOWN = 80
+"""Most characters of a value in a message."""
+
 
 class HFError(UserError):
     """A checkpoint that cannot be read or written; names the file and the field or tensor."""
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,7 @@ class Only:
             HFError: naming the field.
         """
         if value != self.value and (value or self.value):
-            raise HFError(f"{name} is {value!r}; only {self.value!r} is supported: {self.reason}")
+            raise HFError(f"{name} is {shown(value)}; only {self.value!r} is supported: {self.reason}")
 
 
 EVERYWHERE = {
@@ -89,7 +98,7 @@ def agreed(spellings: Iterable[tuple[str, Any]], default: Any) -> Any:
     for name, value in given[1:]:
         first, wanted = given[0]
         if value != wanted:
-            raise HFError(f"{name} is {value!r}, but {first} is {wanted!r}; they say the same and must agree")
+            raise HFError(f"{name} is {shown(value)}, but {first} is {shown(wanted)}; they say the same and must agree")
     return given[0][1] if given else default
 
 
@@ -100,7 +109,7 @@ def number(name: str, value: Any) -> float:
         HFError: naming the field.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise HFError(f"{name} is {value!r}; it must be a finite number above 0")
+        raise HFError(f"{name} is {shown(value)}; it must be a finite number above 0")
     try:
         return float(value)
     except OverflowError:
@@ -115,7 +124,7 @@ def activation(fields: Mapping[str, Any], name: str, default: str) -> str:
     """
     value = fields.get(name, default)
     if not isinstance(value, str) or value not in ACTIVATIONS:
-        raise HFError(f"{name} is {value!r}; {', '.join(ACTIVATIONS)} are supported")
+        raise HFError(f"{name} is {shown(value)}; {', '.join(ACTIVATIONS)} are supported")
     return ACTIVATIONS[value]
 
 
@@ -142,7 +151,7 @@ def rotary(
     kinds = [(f"{name}.rope_type", _rope_type(name, rope)) for name, rope in objects.items()]
     kind = agreed(kinds, "default")
     if kind not in ("default", "llama3"):
-        raise HFError(f"{kinds[0][0]} is {kind!r}; default and llama3 are supported")
+        raise HFError(f"{kinds[0][0]} is {shown(kind)}; default and llama3 are supported")
     base = agreed([*_inner(objects, "rope_theta"), *_outer(fields, base_fields)], 10_000.0)
     turned = agreed([*_inner(objects, "partial_rotary_factor"), *_outer(fields, fraction_fields)], fraction)
     found: dict[str, Any] = {"rotary_base": number("rope_theta", base)}
@@ -155,7 +164,7 @@ def rotary(
 def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = fields[name]
     if not isinstance(value, Mapping):
-        raise HFError(f"{name} is {value!r}; it must be an object")
+        raise HFError(f"{name} is {shown(value)}; it must be an object")
     return value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from npi_jax.models.hf_fields import HFError
+from npi_jax.models.hf_fields import HFError, shown
 from npi_jax.plain_files import read_json_object
 
 WEIGHTS_FILE = "model.safetensors"
@@ -52,7 +52,7 @@ class Weights:
             # The index must not lead out of the directory.
             if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
                 raise HFError(
-                    f"{index}: {name[:80]} is in {repr(file)[:80]}, which is no safetensors file of the directory"
+                    f"{index}: {shown(name)} is in {shown(file)}, which is no safetensors file of the directory"
                 )
             yield name, file
 

@@ -204,6 +204,42 @@ def test_a_vocabulary_that_never_ends_is_refused_at_once(tmp_path, name):
         load_hf_tokenizer(tmp_path)
 
 
+def test_a_word_outside_a_vocabulary_without_unknown_words_is_said_in_a_line(tmp_path):
+    backend = tokenizers.Tokenizer(models.WordLevel({"日本": 0, "<s>": 1}, unk_token="<unk>"))
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=r"tokenizer.json: the tokenizer cannot encode a text"):
+        load_hf_tokenizer(tmp_path)
+    backend.model = models.WordLevel({"a": 0, "<s>": 1}, unk_token="<unk>")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert tokenizer.prefix == (1,)
+    for encode in (
+        tokenizer.encode,
+        lambda text: tokenizer.encode_many([text]),
+        lambda text: tokenizer.encode_batch([text]),
+    ):
+        with pytest.raises(TokenizerError, match="the tokenizer cannot encode a text: WordLevel error"):
+            encode("b")
+
+
+def test_both_ends_of_a_template_are_known_without_latin_letters(tmp_path):
+    backend = tokenizers.Tokenizer(models.BPE({"語": 0, "<s>": 1, "</s>": 2}, []))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.prefix, tokenizer.suffix) == ((1,), (2,))
+
+
+def test_an_exported_tokenizer_takes_its_end_in_a_text_for_the_end_as_transformers_does(tmp_path):
+    for name, content in hf_tokenizer_files(BPE).items():
+        (tmp_path / name).write_bytes(content)
+    assert BPE.eos in load_hf_tokenizer(tmp_path).encode("an <eos> here").ids
+    assert BPE.eos not in BPE.encode("an <eos> here").ids
+
+
 def test_merges_without_the_prefix_of_continuations_do_not_reach_the_library(tmp_path, capfd):
     write_llama(tmp_path)
     state = json.loads((tmp_path / "tokenizer.json").read_text())
@@ -221,10 +257,10 @@ def test_ids_of_our_own_are_those_of_transformers(tmp_path):
     for name, content in hf_tokenizer_files(BPE).items():
         (tmp_path / name).write_bytes(content)
     theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), load_hf_tokenizer(tmp_path)
-    for text in [*TEXTS, "<unk> and </s> in a text"]:
+    for text in [*TEXTS, "<unk> and </s> in a text", "an <eos> here"]:
         assert ours.encode(text).ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
         assert [*ours.prefix, *ours.encode(text).ids] == theirs(text)["input_ids"]
-        assert ours.encode(text).ids.tolist() == BPE.encode(text).ids.tolist()
+        assert "<eos>" in text or ours.encode(text).ids.tolist() == BPE.encode(text).ids.tolist()
     assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)
 
 
