@@ -77,12 +77,16 @@ def test_an_exported_member_scores_alike(run, tmp_path, capsys):
     assert "member 1, variant" in capsys.readouterr().out
     assert load_hf(directory).model.config.width == 8
     common = ["score", "--suite", "grammar", "--limit", "3", "--spec", "minicons", "--set", "normalization=sum"]
+    fields = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**fields, "unsloth_version": "2024.9"}))
     twin = shutil.copytree(directory, tmp_path / "twin")
     assert main([*common, "--model", str(directory), str(directory), "--out", str(tmp_path / "hf.csv")]) == 1
     assert "a directory is given twice" in capsys.readouterr().err
     assert main([*common, "--model", str(directory), str(twin), "--out", str(tmp_path / "hf.csv")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "warning: the same model under 2 names" in shown
+    # A field without effect is named once, not for each directory.
+    assert shown.count("not used: unsloth_version") == 1
     assert main([*common, "--model", str(run), "--members", "1", "--out", str(tmp_path / "run.csv")]) == 0
     shown, label = " ".join(capsys.readouterr().out.split()), ScoreSpec.preset("lm_eval_v03").label
     assert f"unlike the run's own scores of grammar ({label} there): beginning: 'special' here, 'token' there" in shown

@@ -1,5 +1,6 @@
 """The tensors of a Hugging Face checkpoint's safetensors files."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ class Weights:
 
     def __init__(self, path: Path):
         self.path = path
-        self.files = dict(self._list())
         self._open: dict[str, Any] = {}
+        self.files = dict(self._list())
+        self._check_size({self.path / file for file in self.files.values()})
 
     def __enter__(self) -> "Weights":
         return self
@@ -31,6 +33,7 @@ class Weights:
 
     def _list(self) -> Iterator[tuple[str, str]]:
         if (self.path / WEIGHTS_FILE).is_file():
+            self._check_size({self.path / WEIGHTS_FILE})
             with self._opened(WEIGHTS_FILE) as handle:
                 yield from ((name, WEIGHTS_FILE) for name in handle.keys())  # noqa: SIM118
             return
@@ -55,6 +58,13 @@ class Weights:
                     f"{index}: {shown(name)} is in {shown(file)}, which is no safetensors file of the directory"
                 )
             yield name, file
+
+    def _check_size(self, files: set[Path]) -> None:
+        """Refuse more than the machine's memory, in which all parameters lie before they are used."""
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if size > memory:
+            raise HFError(f"{self.path}: {size:,} bytes of weights; this machine has {memory:,} bytes of memory")
 
     def _opened(self, file: str) -> Any:
         if not (self.path / file).is_file():

@@ -4,12 +4,15 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from calls import at_most
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -200,6 +203,31 @@ def test_an_index_does_not_lead_out_of_the_directory(tmp_path):
         (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
         with pytest.raises(HFError, match="which is no safetensors file of the directory"):
             load_hf(tmp_path / "m")
+
+
+def test_weights_beyond_the_memory_are_refused_before_they_are_read(tmp_path):
+    write(tmp_path / "m")
+    # 10 TiB that take no room on disk: a whole header, and nothing after it.
+    entry = {"dtype": "F32", "shape": [10 << 38], "data_offsets": [0, 10 << 40]}
+    header = json.dumps({"model.embed_tokens.weight": entry}).encode()
+    with (tmp_path / "m" / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate((10 << 40) + 8 + len(header))
+    with at_most(5), pytest.raises(HFError, match=r"m: 10,995,[0-9,]* bytes of weights; this machine has"):
+        load_hf(tmp_path / "m")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "missing"])
+def test_a_part_of_the_weights_that_is_no_file_is_refused_at_once(tmp_path, kind):
+    write(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    part = tmp_path / "m" / "a.safetensors"
+    index = {"weight_map": {"model.embed_tokens.weight": part.name}}
+    (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
+    if kind != "missing":
+        {"pipe": os.mkfifo, "device": lambda at: at.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](part)
+    with at_most(5), pytest.raises(HFError, match=r"a.safetensors: no such file, or not a plain one"):
+        load_hf(tmp_path / "m")
 
 
 def test_tensors_that_are_no_numbers_are_refused(tmp_path):
