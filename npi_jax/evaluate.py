@@ -103,7 +103,7 @@ def _check_directory(path: Path) -> None:
     wanted = "give the directory of a run, or of a Hugging Face checkpoint; nothing is downloaded"
     if not path.is_dir():
         raise EvaluateError(f"{path}: {'a file' if path.exists() else 'there is no such directory'}; {wanted}")
-    if not (path / "config.json").is_file():
+    if not (path / "config.json").exists():
         raise EvaluateError(f"{path}: no config.json is in the directory; {wanted}")
 
 

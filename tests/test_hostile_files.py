@@ -363,7 +363,9 @@ def _huge(file: Path) -> None:
         opened.truncate(10 << 40)
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "npi_jax.json"]
+)
 @pytest.mark.parametrize(
     "make",
     [_pipe, _endless, _huge, lambda file: file.write_bytes(b"\xff{}"), lambda file: file.write_bytes(b"[" * 99_999)],
@@ -371,7 +373,7 @@ def _huge(file: Path) -> None:
 )
 def test_the_command_line_refuses_files_that_are_none_within_seconds(tmp_path, name, make):
     _write_hf(tmp_path, "llama")
-    (tmp_path / name).unlink()
+    (tmp_path / name).unlink(missing_ok=True)
     make(tmp_path / name)
     words = ("--suite", "grammar", "--limit", "1", "--model", str(tmp_path), "--out", str(tmp_path / "x.csv"))
     assert str(tmp_path) in assert_refused(call("score", *words, seconds=10))
