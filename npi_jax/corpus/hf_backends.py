@@ -2,7 +2,8 @@
 
 The reference is `transformers.AutoTokenizer` of version 5.24. Its classes LlamaTokenizer, GPT2Tokenizer and
 GPTNeoXTokenizer take vocabulary, merges and template from ``tokenizer.json`` and make normalizer and pre-tokenizer
-themselves; for every other class the file counts as it is. Version 4 read the file as it is in all cases.
+themselves; for every other class the file counts as it is. Version 4 kept normalizer and pre-tokenizer of the file and
+changed them for some settings only, so that its ids can differ.
 """
 
 import json
