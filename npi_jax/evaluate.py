@@ -17,10 +17,10 @@ from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.model_digest import DIGEST, model_digests
+from npi_jax.model_paths import check_directory, is_run
 from npi_jax.models import CustomConfig, Model, load_hf, load_hf_stack, make_model
-from npi_jax.models.hf import CONFIG_FILE, read_hf_config
+from npi_jax.models.hf import config_notes
 from npi_jax.origin import learned_ends
-from npi_jax.plain_files import read_json_object
 from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import open_run
 from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
@@ -86,8 +86,8 @@ def open_models(
     if not paths:
         raise EvaluateError("no model is given; give a run directory, or Hugging Face directories")
     for path in paths:
-        _check_directory(Path(path))
-    runs = [path for path in paths if _is_run(Path(path))]
+        check_directory(Path(path))
+    runs = [path for path in paths if is_run(Path(path))]
     if runs and len(paths) > 1:
         raise EvaluateError(f"{runs[0]} is a run; runs are scored one at a time")
     if runs:
@@ -97,22 +97,6 @@ def open_models(
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise EvaluateError("a directory is given twice; models are told apart by their directories")
     return _open_hf([Path(path) for path in paths])
-
-
-def _check_directory(path: Path) -> None:
-    wanted = "give the directory of a run, or of a Hugging Face checkpoint; nothing is downloaded"
-    if not path.is_dir():
-        raise EvaluateError(f"{path}: {'a file' if path.exists() else 'there is no such directory'}; {wanted}")
-    if not (path / "config.json").exists():
-        raise EvaluateError(f"{path}: no config.json is in the directory; {wanted}")
-
-
-def _is_run(path: Path) -> bool:
-    """Both kinds of directory have a config.json; a run's says which variants of the corpus there are."""
-    try:
-        return "variants" in read_json_object(path / "config.json")
-    except OSError:
-        return False
 
 
 def _open_hf(paths: Sequence[Path]) -> ModelSet:
@@ -133,15 +117,8 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
             _, stack = load_hf_stack(chosen)
             yield stack, [{"model": str(path)} for path in chosen]
 
-    ends, notes = all(map(learned_ends, paths)), _notes(paths, tokenizer.notes)
+    ends, notes = all(map(learned_ends, paths)), (*config_notes(paths), *tokenizer.notes)
     return ModelSet(first.model, tokenizer, batches, len(paths), score_end=ends, notes=notes)
-
-
-def _notes(paths: Sequence[Path], tokenizer: Sequence[str]) -> tuple[str, ...]:
-    """Notes on configs and tokenizer; what several configs have in common is noted of the first."""
-    configs = [note for path in paths for note in read_hf_config(path).notes]
-    first = {note.partition(CONFIG_FILE)[2]: note for note in reversed(configs)}
-    return (*reversed(first.values()), *tokenizer)
 
 
 def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None, *, run_code: bool) -> ModelSet:

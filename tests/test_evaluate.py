@@ -15,6 +15,7 @@ from npi_jax.cli import main
 from npi_jax.config import make_config
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.tokenizer import BPETokenizer
+from npi_jax.errors import UserError
 from npi_jax.evaluate import EvaluateError, open_models, open_suite
 from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.run import open_run
@@ -153,7 +154,7 @@ def test_models_that_are_none_are_named(run, exported, tmp_path):
         ([str(exported), str(run)], f"{run} is a run; runs are scored one at a time"),
         ([str(exported), "nowhere"], "nowhere: there is no such directory"),
     ):
-        with pytest.raises(EvaluateError, match=re.escape(message)):
+        with pytest.raises(UserError, match=re.escape(message)):
             open_models(models)
     with pytest.raises(EvaluateError, match="a Hugging Face checkpoint, not a run; only runs have steps and members"):
         open_models([exported], members=[0])

@@ -140,6 +140,17 @@ def read_hf_config(path: Path) -> HFShape:
     return HFShape(family, config, vocab_size, (note,) if unused else ())
 
 
+def config_notes(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Return the notes on the configs of directories; what several have in common is noted of the first.
+
+    Raises:
+        HFError: as `read_hf_config`.
+    """
+    notes = [note for path in paths for note in read_hf_config(path).notes]
+    first = {note.partition(CONFIG_FILE)[2]: note for note in reversed(notes)}
+    return tuple(reversed(first.values()))
+
+
 def _vocab_size(fields: Mapping[str, Any]) -> int:
     value = fields["vocab_size"]
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
