@@ -17,7 +17,9 @@ from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.manifest import is_run
-from npi_jax.models import CustomConfig, Model, load_hf_stack, make_model
+from npi_jax.model_digest import DIGEST, model_digests
+from npi_jax.models import CustomConfig, Model, load_hf, load_hf_stack, make_model
+from npi_jax.models.hf import config_notes
 from npi_jax.origin import learned_ends
 from npi_jax.prepare import make_pipeline, texts
 from npi_jax.run import Run, open_run
@@ -52,6 +54,7 @@ class ModelSet:
         size: how many there are.
         config: of the run they come from, if they do.
         score_end: whether they learned where sentences end, as members of a run and what is exported from it do.
+        notes: what their files say in vain, in sentences.
     """
 
     model: Model
@@ -60,6 +63,7 @@ class ModelSet:
     size: int
     config: Config | None = None
     score_end: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def open_models(
@@ -100,12 +104,13 @@ def _check_directory(path: Path) -> None:
     wanted = "give the directory of a run, or of a Hugging Face checkpoint; nothing is downloaded"
     if not path.is_dir():
         raise EvaluateError(f"{path}: {'a file' if path.exists() else 'there is no such directory'}; {wanted}")
-    if not is_run(path) and not (path / "config.json").is_file():
+    # What stands there and is no plain file, such as a pipe, is refused where it is read.
+    if not is_run(path) and not (path / "config.json").exists():
         raise EvaluateError(f"{path}: no config.json is in the directory; {wanted}")
 
 
 def _open_hf(paths: Sequence[Path]) -> ModelSet:
-    model, first = load_hf_stack(paths[:1])
+    first = load_hf(paths[0])
     tokenizer = load_hf_tokenizer(paths[0])
     if tokenizer is None:
         raise EvaluateError(f"{paths[0]}: no tokenizer is there (tokenizer.json, or vocab.json and merges.txt)")
@@ -114,7 +119,7 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
         # Checkpoints of one training are often published with one tokenizer beside the first.
         if other is not None and other.fingerprint != tokenizer.fingerprint:
             raise EvaluateError(f"{path}: its tokenizer differs from that of {paths[0]}; score them one at a time")
-    at_once = max(1, BATCH_BYTES // sum(leaf.nbytes for leaf in jax.tree.leaves(first)))
+    at_once = max(1, BATCH_BYTES // sum(leaf.nbytes for leaf in jax.tree.leaves(first.params)))
 
     def batches() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
         for start in range(0, len(paths), at_once):
@@ -122,7 +127,8 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
             _, stack = load_hf_stack(chosen)
             yield stack, [{"model": str(path)} for path in chosen]
 
-    return ModelSet(model, tokenizer, batches, len(paths), score_end=all(map(learned_ends, paths)))
+    ends, notes = all(map(learned_ends, paths)), (*config_notes(paths), *tokenizer.notes)
+    return ModelSet(first.model, tokenizer, batches, len(paths), score_end=ends, notes=notes)
 
 
 def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | None, *, run_code: bool) -> ModelSet:
@@ -259,7 +265,8 @@ def score_models(
         progress: called with the number of models that were scored since.
 
     Returns:
-        the rows of `Scores.columns` with the models' names before them, and the scorer.
+        the rows of `Scores.columns` with the models' names before them and the digest of their parameters after them,
+        and the scorer.
     """
     spec = spec or default_spec(suite.suite, models)
     try:
@@ -279,9 +286,12 @@ def score_models(
         scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
         columns = scores.value_columns()
         rows = len(fixed)
+        digests = model_digests(params)
         for index, name in enumerate(names):
             part = slice(index * rows, (index + 1) * rows)
-            one = fixed.with_columns(*(pl.Series(key, values[part]) for key, values in columns.items()))
+            one = fixed.with_columns(
+                *(pl.Series(key, values[part]) for key, values in columns.items()), pl.lit(digests[index]).alias(DIGEST)
+            )
             frames.append(one.select(*(pl.lit(value).alias(key) for key, value in name.items()), pl.all()))
         progress(size)
     return pl.concat(frames).filter(pl.col(counts[0]) >= 0), scorer

@@ -9,7 +9,8 @@ from typing import Any
 import pydantic
 
 from npi_jax.errors import UserError
-from npi_jax.files import read_checked, read_json, write_json
+from npi_jax.files import read_checked, write_json
+from npi_jax.plain_files import read_json_object
 
 FORMAT = 1
 """Version of the run directory's layout. Runs of before there was a marker have none, and are taken for 0."""
@@ -141,7 +142,6 @@ def _digest(values: Mapping[str, Any]) -> str:
 
 def _is_configured(path: Path) -> bool:
     try:
-        fields = read_json(path)
-    except (OSError, ValueError):
+        return read_json_object(path).keys() >= _CONFIG_FIELDS
+    except OSError:
         return False
-    return isinstance(fields, dict) and fields.keys() >= _CONFIG_FIELDS

@@ -8,7 +8,9 @@ from typing import Any
 
 import pydantic
 
+from npi_jax.errors import UserError
 from npi_jax.files import read_checked
+from npi_jax.plain_files import JSON_LIMIT, read_plain
 
 ORIGIN_FILE = "npi_jax.json"
 
@@ -41,4 +43,10 @@ def learned_ends(directory: Path) -> bool:
         UserError: naming the file and the field, if it is damaged.
     """
     file = directory / ORIGIN_FILE
-    return file.is_file() and bool(read_checked(file, _ORIGIN).score_end)
+    try:
+        read_plain(file, JSON_LIMIT)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UserError(f"{file}: {error}") from error
+    return bool(read_checked(file, _ORIGIN).score_end)

@@ -31,8 +31,9 @@ from npi_jax.evaluate import (
     with_regions,
 )
 from npi_jax.files import check_output, write_csv, write_table
+from npi_jax.model_digest import same_models
 from npi_jax.models import save_hf
-from npi_jax.models.hf import exportable
+from npi_jax.models.hf_save import exportable
 from npi_jax.origin import origin_file
 from npi_jax.run_folder import refuse_own
 from npi_jax.scoring import ScoreSpec
@@ -68,11 +69,14 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
         markup=False,
     )
     encoded = suite.encode(models.tokenizer)
-    for line in [*encoded.notes(), *suite.notes().lines(), *_unlike_training(arguments.suite, spec, models)]:
-        console.print(f"  {line}", highlight=False, markup=False)
+    _print_notes(
+        [*models.notes, *encoded.notes(), *suite.notes().lines(), *_unlike_training(arguments.suite, spec, models)],
+        console,
+    )
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=models.size)
         table, scorer = score_models(models, encoded, spec, progress=lambda done: bar.advance(task, done))
+    _print_notes([f"warning: {line}" for line in same_models(table)], console)
     for region, count in unscored(scorer).items():
         line = f"  {count:,} sentences have no region {region!r} that can be scored; left out"
         console.print(line, highlight=False, markup=False)
@@ -93,6 +97,11 @@ def _unlike_training(loader: str, spec: ScoreSpec, models: ModelSet) -> list[str
         if (suite.loader or name) == loader and (differing := spec.differences(suite.spec)):
             found.append(f"unlike the run's own scores of {name} ({suite.spec.label} there): {'; '.join(differing)}")
     return found
+
+
+def _print_notes(lines: Sequence[str], console: Console) -> None:
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False)
 
 
 def make_spec(preset: str | None, changes: Sequence[str], default: ScoreSpec) -> ScoreSpec:

@@ -15,6 +15,7 @@ from npi_jax.cli import main
 from npi_jax.config import make_config
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.tokenizer import BPETokenizer
+from npi_jax.errors import UserError
 from npi_jax.evaluate import EvaluateError, open_models, open_suite
 from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.run import open_run
@@ -64,6 +65,10 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     assert again["spec"].unique().to_list() == [ScoreSpec.preset("lm_eval_v03").label]
     np.testing.assert_allclose(again["delta"], before["delta"], atol=1e-5)
     assert again["variant"].to_list() == before["variant"].to_list()
+    assert "parameters_sha256" not in before.columns
+    digests = again.select("member", "step", "parameters_sha256").unique()
+    assert len(digests) == digests["parameters_sha256"].n_unique() == 8
+    assert "the same model" not in shown
     assert "lm_eval_v03" in pl.read_parquet_metadata(out)["npi_jax.score_spec"]
 
 
@@ -73,16 +78,24 @@ def test_an_exported_member_scores_alike(run, tmp_path, capsys):
     assert "member 1, variant" in capsys.readouterr().out
     assert load_hf(directory).model.config.width == 8
     common = ["score", "--suite", "grammar", "--limit", "3", "--spec", "minicons", "--set", "normalization=sum"]
+    fields = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**fields, "unsloth_version": "2024.9"}))
     twin = shutil.copytree(directory, tmp_path / "twin")
     assert main([*common, "--model", str(directory), str(directory), "--out", str(tmp_path / "hf.csv")]) == 1
     assert "a directory is given twice" in capsys.readouterr().err
     assert main([*common, "--model", str(directory), str(twin), "--out", str(tmp_path / "hf.csv")]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "warning: the same model under 2 names" in shown
+    # A field without effect is named once, not for each directory.
+    assert shown.count("not used: unsloth_version") == 1
     assert main([*common, "--model", str(run), "--members", "1", "--out", str(tmp_path / "run.csv")]) == 0
     shown, label = " ".join(capsys.readouterr().out.split()), ScoreSpec.preset("lm_eval_v03").label
     assert f"unlike the run's own scores of grammar ({label} there): beginning: 'special' here, 'token' there" in shown
     # The grammar's pairs depend on the run's corpus; what both have must agree.
     hf, ours = pl.read_csv(tmp_path / "hf.csv"), pl.read_csv(tmp_path / "run.csv")
     assert len(hf) == 2 * 17 * 3
+    # One digest for the run's member and for what was exported of it.
+    assert set(hf["parameters_sha256"]) == set(ours["parameters_sha256"])
     assert len(ours) == 17 * 3
     first = hf.head(17 * 3).select("good", "bad", "item")
     assert np.isfinite(first["good"].to_numpy()).all()
@@ -141,7 +154,7 @@ def test_models_that_are_none_are_named(run, exported, tmp_path):
         ([str(exported), str(run)], f"{run} is a run; runs are scored one at a time"),
         ([str(exported), "nowhere"], "nowhere: there is no such directory"),
     ):
-        with pytest.raises(EvaluateError, match=re.escape(message)):
+        with pytest.raises(UserError, match=re.escape(message)):
             open_models(models)
     with pytest.raises(EvaluateError, match="a Hugging Face checkpoint, not a run; only runs have steps and members"):
         open_models([exported], members=[0])

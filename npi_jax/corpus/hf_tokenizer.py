@@ -2,16 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, processors
+from jaxtyping import Int32
 
-from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer, TokenizerError
+from npi_jax.corpus.hf_backends import TOKENIZER_FILE, Settings, open_backend, read_settings
+from npi_jax.corpus.tokenizer import Encoding, LibraryTokenizer, Tokenizer, TokenizerError
+from npi_jax.errors import first_line
 
-TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "tokenizer_config.json"
 
 
@@ -27,6 +31,8 @@ class HFTokenizer(LibraryTokenizer):
     """
 
     kind = "hf"
+    notes: tuple[str, ...] = ()
+    """What its files say in vain, in sentences."""
 
     def __init__(
         self,
@@ -56,6 +62,18 @@ class HFTokenizer(LibraryTokenizer):
         state = [self._backend.to_str(), self.start, self.end, self.prefix, self.suffix]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
+    def encode(self, text: str) -> Encoding:  # noqa: D102
+        with _said():
+            return super().encode(text)
+
+    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:  # noqa: D102
+        with _said():
+            return super().encode_many(texts)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
+        with _said():
+            return super().encode_batch(texts)
+
     def token(self, token_id: int) -> str:
         """The text that a token stands for, with the space before it if it has one.
 
@@ -73,53 +91,61 @@ class HFTokenizer(LibraryTokenizer):
 def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     """The tokenizer of a directory, or None if it has no file of one.
 
-    Reads ``tokenizer.json``, or ``vocab.json`` and ``merges.txt`` (byte-level BPE as of GPT-2 and OPT); the special
-    tokens from ``tokenizer_config.json``, ``special_tokens_map.json`` and ``config.json``, in this order.
+    It gives the ids of `transformers.AutoTokenizer`, version 5.24, which are not always those of version 4: see
+    `npi_jax.corpus.hf_backends`. Reads ``tokenizer.json``, or ``vocab.json`` and ``merges.txt`` (byte-level BPE as of
+    GPT-2 and OPT); the special tokens from ``tokenizer_config.json``, ``special_tokens_map.json`` and ``config.json``.
 
     Raises:
         TokenizerError: a file is damaged, or the directory has a form of tokenizer that is not read; says which.
     """
     path = Path(path)
-    settings = _read_json(path / CONFIG_FILE)
-    if (path / TOKENIZER_FILE).is_file():
-        backend = _with_settings(_open(path / TOKENIZER_FILE), settings)
-    elif (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
-        backend = _byte_level(path, settings)
-    elif (path / "tokenizer.model").is_file():
-        raise TokenizerError(
-            f"{path / 'tokenizer.model'}: SentencePiece models are not read; write tokenizer.json with "
-            "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)"
-        )
-    else:
+    config = read_settings(path / "config.json")
+    settings = Settings.read(path, config)
+    opened = open_backend(settings)
+    if opened is None:
+        if (path / "tokenizer.model").exists():
+            raise TokenizerError(
+                f"{path / 'tokenizer.model'}: SentencePiece models are not read; write tokenizer.json with "
+                "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)"
+            )
         return None
-    special = {**_read_json(path / "special_tokens_map.json"), **settings}
-    config = _read_json(path / "config.json")
-    start, end = (_special_id(backend, special, config, name, path) for name in ("bos_token", "eos_token"))
-    encoded = backend.encode("a", add_special_tokens=True)
-    plain = backend.encode("a", add_special_tokens=False)
-    n_before = next((i for i, is_special in enumerate(encoded.special_tokens_mask) if not is_special), 0)
-    prefix = tuple(encoded.ids[:n_before]) if len(encoded.ids) > len(plain.ids) else ()
-    # Tokenizers of Llama type follow this setting rather than their file's template.
-    if "Llama" in str(settings.get("tokenizer_class")) and start is not None:
-        if settings.get("add_bos_token") is True and not prefix:
-            prefix = (start,)
-        elif settings.get("add_bos_token") is False and prefix == (start,):
-            prefix = ()
-    return HFTokenizer(backend, start, end, prefix, _suffix(backend))
+    backend, notes = opened
+    start, end = (_special_id(backend, settings, config, name) for name in ("bos_token", "eos_token"))
+    tokenizer = HFTokenizer(backend, start, end, *_ends(backend, path))
+    tokenizer.notes = tuple(notes)
+    return tokenizer
 
 
-def _suffix(backend: tokenizers.Tokenizer) -> tuple[int, ...]:
-    """Ids that the tokenizer's template puts after a text, such as [SEP]."""
-    encoded = backend.encode("a", add_special_tokens=True)
-    n_after = next((i for i, added in enumerate(reversed(encoded.special_tokens_mask)) if not added), 0)
-    return tuple(encoded.ids[len(encoded.ids) - n_after :])
+@contextmanager
+def _said(place: str = "") -> Iterator[None]:
+    """Turn the library's bare exceptions, as for a word outside a vocabulary without unknown words, into ours."""
+    try:
+        yield
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise TokenizerError(f"{place}the tokenizer cannot encode a text: {first_line(error)}") from error
+
+
+def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids that the tokenizer's template puts before and after a text, such as <s> and [SEP]."""
+    with _said(f"{path / TOKENIZER_FILE}: "):
+        # A text with tokens; a vocabulary need not have Latin letters.
+        texts = chain(["a"], (token for token in backend.get_vocab()))
+        text = next((text for text in texts if backend.encode(text, add_special_tokens=False).ids), "a")
+        encoded = backend.encode(text, add_special_tokens=True)
+    # Special tokens in a text itself are not in this mask.
+    inside = [place for place, added in enumerate(encoded.special_tokens_mask) if not added]
+    first, last = (inside[0], inside[-1] + 1) if inside else (len(encoded.ids), len(encoded.ids))
+    return tuple(encoded.ids[:first]), tuple(encoded.ids[last:])
 
 
 def _unknown_id(backend: tokenizers.Tokenizer) -> int | None:
     """Id of the unknown word; a Unigram model keeps it as a number, which the library's class does not show."""
     model = json.loads(backend.to_str())["model"]
     if model.get("type") == "Unigram":
-        return model.get("unk_id")
+        unknown_id: int | None = model.get("unk_id")
+        return unknown_id
     unknown = model.get("unk_token")
     return None if unknown is None else backend.token_to_id(unknown)
 
@@ -148,78 +174,16 @@ def hf_tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:
     }
 
 
-def _open(path: Path) -> tokenizers.Tokenizer:
-    try:
-        backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
-    except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(f"{path}: not a file of the tokenizers library: {error}") from error
-    backend.no_padding()
-    backend.no_truncation()
-    return backend
-
-
-def _with_settings(backend: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    """GPT-2's classes put a space before a text or not as tokenizer_config.json says, whatever tokenizer.json has."""
-    state = json.loads(backend.to_str())
-    pre = state.get("pre_tokenizer") or {}
-    if "GPT2Tokenizer" not in str(settings.get("tokenizer_class")) or pre.get("type") != "ByteLevel":
-        return backend
-    pre["add_prefix_space"] = bool(settings.get("add_prefix_space", False))
-    return tokenizers.Tokenizer.from_str(json.dumps(state))
-
-
-def _byte_level(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    """GPT-2's byte-level BPE; OPT's has the same files and puts ``</s>`` before every text."""
-    try:
-        backend = tokenizers.Tokenizer(models.BPE.from_file(str(path / "vocab.json"), str(path / "merges.txt")))
-    except Exception as error:  # the library raises bare Exception
-        raise TokenizerError(f"{path / 'vocab.json'}, merges.txt: not a byte-level BPE: {error}") from error
-    space = settings.get("add_prefix_space", False)
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(space))
-    backend.decoder = decoders.ByteLevel()
-    special = {**_read_json(path / "special_tokens_map.json"), **settings}
-    names = [_content(special.get(name)) for name in ("bos_token", "eos_token", "unk_token", "pad_token")]
-    known = [name for name in dict.fromkeys(names) if name and backend.token_to_id(name) is not None]
-    backend.add_special_tokens([tokenizers.AddedToken(name, special=True, normalized=False) for name in known])
-    bos = names[0]
-    if settings.get("tokenizer_class") == "GPT2Tokenizer" and settings.get("add_bos_token") and bos in known:
-        template = f"{bos} $A"
-        backend.post_processor = processors.TemplateProcessing(
-            single=template, special_tokens=[(bos, backend.token_to_id(bos))]
-        )
-    return backend
-
-
-def _special_id(
-    backend: tokenizers.Tokenizer, special: Mapping[str, Any], config: Mapping[str, Any], name: str, path: Path
-) -> int | None:
-    token = _content(special.get(name))
+def _special_id(backend: tokenizers.Tokenizer, settings: Settings, config: Mapping[str, Any], name: str) -> int | None:
+    token = settings.token(name)
     if token is not None:
         token_id: int | None = backend.token_to_id(token)
         if token_id is None:
-            raise TokenizerError(f"{path}: {name} is {token!r}, which is not in the vocabulary")
+            raise TokenizerError(f"{settings.files}: {name} is {repr(token)[:80]}, which is not in the vocabulary")
         return token_id
+    if (default := settings.default(name)) is not None and backend.token_to_id(default) is not None:
+        return backend.token_to_id(default)
     # What config.json has may be no more than the default of its class: only a special token is believed.
     token_id = config.get(f"{name}_id")
-    known = {i for i, added in backend.get_added_tokens_decoder().items() if added.special}
-    return token_id if name not in special and token_id in known else None
-
-
-def _content(value: Any) -> str | None:
-    """The string of a special token, which may be written as an object."""
-    if isinstance(value, Mapping):
-        value = value.get("content")
-    return value if isinstance(value, str) else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TokenizerError(f"{path}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise TokenizerError(f"{path}: a JSON {type(value).__name__}, not an object")
-    return value
+    known = [i for i, added in backend.get_added_tokens_decoder().items() if added.special]
+    return token_id if name not in settings.values and token_id in known else None

@@ -1,9 +1,12 @@
 import dataclasses
 import json
+import os
 
+import hf_directories
 import numpy as np
 import pytest
 import tokenizers
+from calls import at_most
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -59,12 +62,24 @@ def test_vocab_and_merges_are_read(tmp_path):
 def test_a_template_gives_the_prefix(tmp_path):
     write_llama(tmp_path)
     tokenizer = load_hf_tokenizer(tmp_path)
-    assert (tokenizer.start, tokenizer.end, tokenizer.prefix) == (1, 2, (1,))
+    assert (tokenizer.start, tokenizer.end, tokenizer.prefix, tokenizer.suffix) == (1, 2, (1,), ())
     assert 1 not in tokenizer.encode(TEXTS[0]).ids
+    # As in transformers 5, the template of tokenizer.json counts, not the setting beside it.
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps({"add_bos_token": False, "tokenizer_class": "LlamaTokenizerFast"})
     )
-    assert load_hf_tokenizer(tmp_path).prefix == ()
+    assert load_hf_tokenizer(tmp_path).prefix == (1,)
+
+
+def test_a_template_gives_the_suffix(tmp_path):
+    write_llama(tmp_path)
+    backend = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s> </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.prefix, tokenizer.suffix) == ((1,), (2, 2))
 
 
 def test_a_default_of_config_json_is_no_token(tmp_path):
@@ -118,7 +133,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(TokenizerError, match=r"tokenizer.json: not a file of the tokenizers library"):
         load_hf_tokenizer(tmp_path)
     write_llama(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<bos>"}))
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<bos>"}))
     with pytest.raises(TokenizerError, match="bos_token is '<bos>', which is not in the vocabulary"):
         load_hf_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
@@ -131,29 +146,133 @@ def test_words_cannot_be_written_for_transformers():
         hf_tokenizer_files(WordTokenizer.train(TEXTS))
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "ours"])
-def test_ids_are_those_of_transformers(tmp_path, kind):
-    transformers = pytest.importorskip("transformers")
-    if kind == "gpt2":
-        write_gpt2(tmp_path, tokenizer_class="GPT2Tokenizer", unk_token="<unk>")
-    elif kind == "llama":
-        write_llama(tmp_path)
+def ids(tokenizer):
+    """The results that `hf_directories` keeps of transformers."""
+    whole = [*tokenizer.prefix, *tokenizer.encode("it").ids.tolist(), *tokenizer.suffix]
+    encoded = [tokenizer.encode(text).ids.tolist() for text in hf_directories.TEXTS]
+    return {"ids": encoded, "whole": whole, "ends": [tokenizer._start, tokenizer.end]}
+
+
+@pytest.mark.parametrize("case", hf_directories.CASES)
+def test_ids_are_those_that_the_newest_transformers_gave(tmp_path, case):
+    golden = json.loads(hf_directories.GOLDEN.read_text())
+    assert golden["transformers"] == "5.24.0"
+    hf_directories.write(tmp_path, hf_directories.CASES[case])
+    assert ids(load_hf_tokenizer(tmp_path)) == golden["results"][golden["cases"][case]]
+
+
+@pytest.mark.parametrize("kind", ["LlamaTokenizer", "GPT2Tokenizer", "PreTrainedTokenizerFast", "T5Tokenizer"])
+def test_what_is_not_used_of_a_tokenizers_file_is_noted(tmp_path, kind):
+    form = "metaspace" if kind == "LlamaTokenizer" else "digits"
+    special = {"bos_token": None, "eos_token": None, "unk_token": None}
+    case = hf_directories.Case("llama", form, {**special, "tokenizer_class": kind})
+    hf_directories.write(tmp_path, case)
+    expected = {
+        "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer makes its own",
+        "T5Tokenizer": "read as it is; transformers may change it for its class 'T5Tokenizer'",
+    }
+    notes = load_hf_tokenizer(tmp_path).notes
+    assert notes == ((f"{tmp_path / 'tokenizer.json'}: {expected[kind]}",) if kind in expected else ())
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge", "not UTF-8", "list", "deep"])
+def test_files_that_are_none_are_refused_at_once(tmp_path, name, kind):
+    write_llama(tmp_path)
+    path, huge = tmp_path / name, 10 << 40
+    path.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(huge)
     else:
-        for name, content in hf_tokenizer_files(BPE).items():
-            (tmp_path / name).write_bytes(content)
-    theirs = (
-        transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
-        if kind != "gpt2"
-        else transformers.GPT2TokenizerFast.from_pretrained(tmp_path)
+        path.write_bytes({"not UTF-8": b"\xff{}", "list": b"[]", "deep": b"[" * 200_000}[kind])
+    reason = {"pipe": "not a plain file", "device": "not a plain file", "huge": "at most [0-9,]* are read"}
+    with at_most(5), pytest.raises(TokenizerError, match=rf"{name}.*{reason.get(kind, '')}"):
+        load_hf_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "merges.txt"])
+def test_a_vocabulary_that_never_ends_is_refused_at_once(tmp_path, name):
+    write_gpt2(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with at_most(5), pytest.raises(TokenizerError, match=f"{name}.*not a plain file"):
+        load_hf_tokenizer(tmp_path)
+
+
+def test_a_word_outside_a_vocabulary_without_unknown_words_is_said_in_a_line(tmp_path):
+    backend = tokenizers.Tokenizer(models.WordLevel({"日本": 0, "<s>": 1}, unk_token="<unk>"))
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=r"tokenizer.json: the tokenizer cannot encode a text"):
+        load_hf_tokenizer(tmp_path)
+    backend.model = models.WordLevel({"a": 0, "<s>": 1}, unk_token="<unk>")
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert tokenizer.prefix == (1,)
+    for encode in (
+        tokenizer.encode,
+        lambda text: tokenizer.encode_many([text]),
+        lambda text: tokenizer.encode_batch([text]),
+    ):
+        with pytest.raises(TokenizerError, match="the tokenizer cannot encode a text: WordLevel error"):
+            encode("b")
+
+
+def test_both_ends_of_a_template_are_known_without_latin_letters(tmp_path):
+    backend = tokenizers.Tokenizer(models.BPE({"語": 0, "<s>": 1, "</s>": 2}, []))
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
     )
-    ours = load_hf_tokenizer(tmp_path)
-    for text in [*TEXTS, "<unk> and </s> in a text"]:
+    backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = load_hf_tokenizer(tmp_path)
+    assert (tokenizer.prefix, tokenizer.suffix) == ((1,), (2,))
+
+
+def test_an_exported_tokenizer_takes_its_end_in_a_text_for_the_end_as_transformers_does(tmp_path):
+    for name, content in hf_tokenizer_files(BPE).items():
+        (tmp_path / name).write_bytes(content)
+    assert BPE.eos in load_hf_tokenizer(tmp_path).encode("an <eos> here").ids
+    assert BPE.eos not in BPE.encode("an <eos> here").ids
+
+
+def test_merges_without_the_prefix_of_continuations_do_not_reach_the_library(tmp_path, capfd):
+    write_llama(tmp_path)
+    state = json.loads((tmp_path / "tokenizer.json").read_text())
+    state["model"]["continuing_subword_prefix"] = "a long prefix"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(state))
+    with pytest.raises(TokenizerError, match="continuing_subword_prefix is 'a long prefix', which merges lack"):
+        load_hf_tokenizer(tmp_path)
+    # A panic of the library writes its backtrace to the terminal.
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ids_of_our_own_are_those_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    for name, content in hf_tokenizer_files(BPE).items():
+        (tmp_path / name).write_bytes(content)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(tmp_path), load_hf_tokenizer(tmp_path)
+    for text in [*TEXTS, "<unk> and </s> in a text", "an <eos> here"]:
         assert ours.encode(text).ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
         assert [*ours.prefix, *ours.encode(text).ids] == theirs(text)["input_ids"]
-    if kind == "ours":
-        assert [ours.encode(text).ids.tolist() for text in TEXTS] == [BPE.encode(text).ids.tolist() for text in TEXTS]
-        assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)
+        assert "<eos>" in text or ours.encode(text).ids.tolist() == BPE.encode(text).ids.tolist()
+    assert (theirs.bos_token_id, theirs.eos_token_id) == (BPE.eos, BPE.eos)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ids_are_those_of_transformers(tmp_path):
+    transformers = pytest.importorskip("transformers", minversion="5.20")
+    for number, (name, case) in enumerate(hf_directories.CASES.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        hf_directories.write(folder, case)
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        assert ids(load_hf_tokenizer(folder)) == hf_directories.results(theirs), name
 
 
 def test_unknown_words_of_unigram_vocabularies_are_known_as_such(tmp_path):

@@ -1,17 +1,23 @@
 """Checkpoints as files: what is read, refused and written. Agreement with transformers is in test_hf_parity.py."""
 
 import contextlib
+import dataclasses
+import functools
 import json
+import os
 import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from calls import at_most
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npi_jax.models import HFError, LSTMConfig, TransformerConfig, load_hf, load_hf_stack, make_model, save_hf
+from npi_jax.models.hf import read_hf_config
 
 LLAMA = TransformerConfig(width=8, layers=2, heads=2, mlp=12)
 LAYERED = {"norm": "layer", "norm_epsilon": 1e-5, "gated": False, "attention_bias": True, "mlp_bias": True}
@@ -39,9 +45,17 @@ NEOX = TransformerConfig(
 )
 
 
-def write(path, config=LLAMA, seed=0):
+OPT = dataclasses.replace(GPT2, activation="relu", attention_bias=False, mlp_bias=False)
+
+
+@functools.cache
+def initial(config, seed):
     model = make_model(config, 11)
-    params = model.init(jax.random.key(seed))
+    return model, model.init(jax.random.key(seed))
+
+
+def write(path, config=LLAMA, seed=0):
+    model, params = initial(config, seed)
     save_hf(path, model, params, start=1, end=2)
     return model, params
 
@@ -66,8 +80,8 @@ def change(path, **fields):
     ("fields", "message"),
     [
         ({"model_type": "bert"}, "config.json: model_type is 'bert'; llama, gpt2, gpt_neox, opt are supported"),
-        ({"sliding_window": 16}, r"sliding_window \(16\) is not a field of llama that is supported"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config is .* quantized weights are not read"),
+        ({"pruned_heads": {"0": [1]}}, "pruned_heads is .* all layers must have all their heads"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type is 'yarn'; default and llama3"),
         ({"hidden_act": "mish"}, "hidden_act is 'mish'; gelu_new"),
         ({"head_dim": 6}, "head_dim is 6; only hidden_size / num_attention_heads"),
@@ -87,10 +101,79 @@ def test_what_would_be_another_function_is_refused(tmp_path, fields, message):
         load_hf(tmp_path / "m")
 
 
+@pytest.mark.parametrize(
+    ("config", "embedding", "output"),
+    [
+        (GPT2, "transformer.wte.weight", "lm_head.weight"),
+        (dataclasses.replace(NEOX, tie=True), "gpt_neox.embed_in.weight", "embed_out.weight"),
+        (dataclasses.replace(OPT, tie=True), "model.decoder.embed_tokens.weight", "lm_head.weight"),
+        (dataclasses.replace(LLAMA, tie=True), "model.embed_tokens.weight", "lm_head.weight"),
+    ],
+    ids=["gpt2", "neox", "opt", "llama"],
+)
+def test_a_tied_matrix_is_read_under_either_name_or_both(tmp_path, config, embedding, output):
+    _, params = write(tmp_path / "m", config)
+    weights = tmp_path / "m" / "model.safetensors"
+    tensors = safetensors.numpy.load_file(weights)
+    assert output not in tensors
+    safetensors.numpy.save_file({**tensors, output: tensors[embedding]}, weights)
+    jax.tree.map(np.testing.assert_array_equal, load_hf(tmp_path / "m").params, params)
+    safetensors.numpy.save_file({**tensors, output: tensors[embedding] + 1}, weights)
+    with pytest.raises(HFError, match=f"tie_word_embeddings is true, but '{output}' differs from the embedding"):
+        load_hf(tmp_path / "m")
+    tensors[output] = tensors.pop(embedding)
+    safetensors.numpy.save_file(tensors, weights)
+    jax.tree.map(np.testing.assert_array_equal, load_hf(tmp_path / "m").params, params)
+    del tensors[output]
+    safetensors.numpy.save_file(tensors, weights)
+    with pytest.raises(HFError, match=f"the tensor '{output}' is missing"):
+        load_hf(tmp_path / "m")
+
+
+def test_the_bare_body_with_a_tied_matrix_under_the_name_of_the_output_is_read(tmp_path):
+    _, params = write(tmp_path / "m", GPT2)
+    weights = tmp_path / "m" / "model.safetensors"
+    tensors = {n.removeprefix("transformer."): t for n, t in safetensors.numpy.load_file(weights).items()}
+    tensors["lm_head.weight"] = tensors.pop("wte.weight")
+    safetensors.numpy.save_file(tensors, weights)
+    jax.tree.map(np.testing.assert_array_equal, load_hf(tmp_path / "m").params, params)
+
+
+SCALED = {"rotary_scaling": (32.0, 1.0, 4.0, 8192.0), "rotary_base": 5e5, "max_positions": 99}
+
+
+@pytest.mark.parametrize(
+    ("config", "old", "new"),
+    [
+        # What each version reads, as its own LlamaConfig and GPTNeoXConfig write it; the other spelling is invisible.
+        (dataclasses.replace(LLAMA, **SCALED), ("rope_theta", "rope_scaling"), ("rope_parameters",)),
+        (
+            dataclasses.replace(NEOX, **SCALED),
+            ("rotary_emb_base", "rotary_pct", "rope_scaling"),
+            ("rope_parameters",),
+        ),
+        (LLAMA, ("rope_theta", "rope_scaling"), ("rope_parameters",)),
+    ],
+    ids=["llama 3", "neox", "llama"],
+)
+def test_rotary_positions_are_written_for_transformers_4_and_5(tmp_path, config, old, new):
+    write(tmp_path / "m", config)
+    fields = json.loads((tmp_path / "m" / "config.json").read_text())
+    expected = read_hf_config(tmp_path / "m").config
+    assert expected.rotary_scaling == config.rotary_scaling
+    for hidden in (old, new):
+        seen = {name: value for name, value in fields.items() if name not in hidden}
+        (tmp_path / "m" / "config.json").write_text(json.dumps(seen))
+        assert read_hf_config(tmp_path / "m").config == expected
+
+
 def test_a_gpt2_of_another_kind_is_refused(tmp_path):
     write(tmp_path / "m", GPT2)
     change(tmp_path / "m", scale_attn_by_inverse_layer_idx=True)
-    with pytest.raises(HFError, match="scale_attn_by_inverse_layer_idx is True; only False is supported"):
+    with pytest.raises(
+        HFError,
+        match="scale_attn_by_inverse_layer_idx is True; only False is supported: attention is not scaled by layer",
+    ):
         load_hf(tmp_path / "m")
 
 
@@ -120,6 +203,31 @@ def test_an_index_does_not_lead_out_of_the_directory(tmp_path):
         (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
         with pytest.raises(HFError, match="which is no safetensors file of the directory"):
             load_hf(tmp_path / "m")
+
+
+def test_weights_beyond_the_memory_are_refused_before_they_are_read(tmp_path):
+    write(tmp_path / "m")
+    # 10 TiB that take no room on disk: a whole header, and nothing after it.
+    entry = {"dtype": "F32", "shape": [10 << 38], "data_offsets": [0, 10 << 40]}
+    header = json.dumps({"model.embed_tokens.weight": entry}).encode()
+    with (tmp_path / "m" / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate((10 << 40) + 8 + len(header))
+    with at_most(5), pytest.raises(HFError, match=r"m: 10,995,[0-9,]* bytes of weights; this machine has"):
+        load_hf(tmp_path / "m")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "missing"])
+def test_a_part_of_the_weights_that_is_no_file_is_refused_at_once(tmp_path, kind):
+    write(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    part = tmp_path / "m" / "a.safetensors"
+    index = {"weight_map": {"model.embed_tokens.weight": part.name}}
+    (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
+    if kind != "missing":
+        {"pipe": os.mkfifo, "device": lambda at: at.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](part)
+    with at_most(5), pytest.raises(HFError, match=r"a.safetensors: no such file, or not a plain one"):
+        load_hf(tmp_path / "m")
 
 
 def test_tensors_that_are_no_numbers_are_refused(tmp_path):

@@ -1,12 +1,15 @@
 """Checkpoints of transformers' own models, made on the spot, against transformers."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 
-from npi_jax.models import TransformerConfig, load_hf, load_hf_stack, make_model, save_hf
+from npi_jax.models import HFError, TransformerConfig, load_hf, load_hf_stack, make_model, save_hf
+from npi_jax.models.hf import read_hf_config
 
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")
@@ -43,13 +46,21 @@ CASES = {
         | {"tie_word_embeddings": True},
     ),
     "llama 3 scaling": (transformers.LlamaConfig, {**SIZES, "intermediate_size": 48, "rope_parameters": LLAMA3}),
+    "neox with llama 3 scaling": (
+        transformers.GPTNeoXConfig,
+        {**SIZES, "intermediate_size": 48, "rope_parameters": {**LLAMA3, "partial_rotary_factor": 0.5}},
+    ),
 }
 
 
 def make(case: str, seed: int = 0):
     config_class, fields = CASES[case]
+    return with_noise(config_class(**{**TINY, **fields}), seed)
+
+
+def with_noise(config, seed: int = 0):
     torch.manual_seed(seed)
-    model = transformers.AutoModelForCausalLM.from_config(config_class(**{**TINY, **fields})).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).eval().float()
     with torch.no_grad():
         for parameter in model.parameters():
             # Biases and norms too must be other than they begin, and contexts must matter.
@@ -93,15 +104,67 @@ def test_half_precision_is_read_as_float32(tmp_path):
     np.testing.assert_allclose(our_log_probs(loaded.model, loaded.params, IDS), expected, atol=1e-4)
 
 
-def test_the_fields_of_older_versions_are_read(tmp_path):
-    theirs = make("llama 3 scaling")
-    theirs.save_pretrained(tmp_path)
-    fields = json.loads((tmp_path / "config.json").read_text())
-    rope = fields.pop("rope_parameters")
-    fields |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope, "torch_dtype": "float32"}
+SMALL = {
+    **dict.fromkeys(("n_embd", "hidden_size"), 32),
+    **dict.fromkeys(("n_layer", "num_hidden_layers"), 2),
+    **dict.fromkeys(("n_head", "num_attention_heads"), 4),
+    **dict.fromkeys(("n_positions", "max_position_embeddings"), 24),
+    **dict.fromkeys(("n_inner", "intermediate_size", "ffn_dim"), 48),
+    "vocab_size": 53,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "word_embed_proj_dim": 32,
+}
+
+
+def shrunk(fields):
+    """A config of the same form for a model of few parameters; rotary scaling must show within 20 tokens."""
+    small = {name: SMALL.get(name, value) if value is not None else None for name, value in fields.items()}
+    small |= dict.fromkeys(("bos_token_id", "eos_token_id"), 0) | {"pad_token_id": None}
+    for name in ("rope_scaling", "rope_parameters"):
+        if small.get(name):
+            small[name] = {**small[name], "original_max_position_embeddings": 8}
+    return small
+
+
+def distinct_configs():
+    """Configs of the files of test_hf_configs.py that are read, those that differ in a field that counts once."""
+    found = {}
+    for file in sorted((Path(__file__).parent / "configs").glob("*.json")):
+        for name, fields in json.loads(file.read_text()).items():
+            key = json.dumps({k: v for k, v in shrunk(fields).items() if k != "transformers_version"}, sort_keys=True)
+            found.setdefault(key, (f"{file.stem}: {name}", fields))
+    return dict(found.values())
+
+
+@pytest.mark.parametrize("fields", [pytest.param(f, id=n) for n, f in distinct_configs().items()])
+def test_configs_of_other_versions_give_the_function_that_transformers_makes_of_them(fields, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(fields))
+    try:
+        read_hf_config(tmp_path)
+    except HFError:
+        pytest.skip("refused; test_hf_configs.py has the reason")
+    old = json.dumps(shrunk(fields))
+    (tmp_path / "config.json").write_text(old)
+    theirs = with_noise(transformers.AutoConfig.from_pretrained(tmp_path))
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(old)
     loaded = load_hf(tmp_path)
     np.testing.assert_allclose(our_log_probs(loaded.model, loaded.params, IDS), their_log_probs(theirs, IDS), atol=1e-4)
+
+
+@pytest.mark.parametrize("case", ["gpt2", "opt", "llama gqa, bias, tied"])
+def test_a_tied_matrix_under_the_name_of_the_output_is_read(case, tmp_path):
+    theirs = make(case)
+    theirs.save_pretrained(tmp_path)
+    tensors = safetensors.numpy.load_file(tmp_path / "model.safetensors")
+    (name,) = (name for name in tensors if name.endswith(("wte.weight", "embed_tokens.weight")))
+    tensors["lm_head.weight"] = tensors.pop(name)
+    safetensors.numpy.save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    expected = their_log_probs(transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval(), IDS)
+    np.testing.assert_allclose(expected, their_log_probs(theirs, IDS), atol=1e-6)
+    loaded = load_hf(tmp_path)
+    np.testing.assert_allclose(our_log_probs(loaded.model, loaded.params, IDS), expected, atol=1e-4)
 
 
 def test_several_checkpoints_are_one_stack(tmp_path):

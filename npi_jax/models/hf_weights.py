@@ -1,0 +1,99 @@
+"""The tensors of a Hugging Face checkpoint's safetensors files."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+
+from npi_jax.models.hf_fields import HFError, shown
+from npi_jax.plain_files import read_json_object
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+
+
+class Weights:
+    """The tensors of a checkpoint's safetensors files, read when asked for."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._open: dict[str, Any] = {}
+        self.files = dict(self._list())
+        self._check_size({self.path / file for file in self.files.values()})
+
+    def __enter__(self) -> "Weights":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._open.values():
+            handle.__exit__(None, None, None)
+
+    def _list(self) -> Iterator[tuple[str, str]]:
+        if (self.path / WEIGHTS_FILE).is_file():
+            self._check_size({self.path / WEIGHTS_FILE})
+            with self._opened(WEIGHTS_FILE) as handle:
+                yield from ((name, WEIGHTS_FILE) for name in handle.keys())  # noqa: SIM118
+            return
+        index = self.path / INDEX_FILE
+        if not index.is_file():
+            pickled = sorted(file.name for file in self.path.glob("*.bin"))
+            advice = (
+                f" ({pickled[0]} is a pickle, which could run anything and is not read; write safetensors with "
+                "transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(..., safe_serialization=True))"
+                if pickled
+                else ""
+            )
+            raise HFError(f"{self.path}: neither {WEIGHTS_FILE} nor {INDEX_FILE} is there{advice}")
+        try:
+            places = read_json_object(index)["weight_map"].items()
+        except (OSError, KeyError, AttributeError) as error:
+            raise HFError(f"{index}: not an index of safetensors: {error!r}") from error
+        for name, file in places:
+            # The index must not lead out of the directory.
+            if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
+                raise HFError(
+                    f"{index}: {shown(name)} is in {shown(file)}, which is no safetensors file of the directory"
+                )
+            yield name, file
+
+    def _check_size(self, files: set[Path]) -> None:
+        """Refuse more than the machine's memory, in which all parameters lie before they are used."""
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if size > memory:
+            raise HFError(f"{self.path}: {size:,} bytes of weights; this machine has {memory:,} bytes of memory")
+
+    def _opened(self, file: str) -> Any:
+        if not (self.path / file).is_file():
+            raise HFError(f"{self.path / file}: no such file, or not a plain one")
+        try:
+            return safetensors.safe_open(str(self.path / file), framework="flax")
+        except (safetensors.SafetensorError, OSError) as error:
+            raise HFError(f"{self.path / file}: cannot be read: {error}") from error
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """A tensor, as float32.
+
+        Raises:
+            HFError: it is not there, or has another shape or no floating dtype.
+        """
+        if name not in self.files:
+            raise HFError(f"{self.path}: the tensor {name!r} is missing")
+        file = self.files[name]
+        if file not in self._open:
+            self._open[file] = self._opened(file)
+        try:
+            found = self._open[file].get_slice(name)
+            if tuple(found.get_shape()) != shape:
+                raise HFError(
+                    f"{self.path / file}: {name!r} has shape {tuple(found.get_shape())}; config.json makes it {shape}"
+                )
+            array = np.asarray(self._open[file].get_tensor(name))
+        except safetensors.SafetensorError as error:
+            raise HFError(f"{self.path / file}: {name!r} cannot be read: {error}") from error
+        if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+            raise HFError(f"{self.path / file}: {name!r} is {array.dtype}, not floating")
+        return array.astype(np.float32)

@@ -1,0 +1,69 @@
+"""Reading files that somebody else wrote: plain files of a stated size only, so that nothing hangs or fills memory."""
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+JSON_LIMIT = 64 << 20
+"""Most bytes of a JSON file that describes something (a config, an index); real ones have kilobytes."""
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class PlainFileError(OSError):
+    """Not a plain file, larger than it may be, or not the JSON it should be; names no file."""
+
+
+def read_plain(path: Path, limit: int) -> bytes:
+    """Return the content of a plain file of at most `limit` bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        PlainFileError: a pipe, device or folder, which could block or never end; or a file beyond the limit.
+        OSError: it cannot be read.
+    """
+    # A pipe without a writer must not block the opening itself.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise PlainFileError("not a plain file")
+        if status.st_size > limit:
+            raise PlainFileError(f"{status.st_size:,} bytes; at most {limit:,} are read")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(limit)
+    finally:
+        os.close(descriptor)
+
+
+def read_text_plain(path: Path, limit: int) -> str:
+    """Return the text of a plain UTF-8 file; raises as `read_plain`, and `PlainFileError` where it is not UTF-8."""
+    try:
+        return read_plain(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PlainFileError(f"byte {error.start} is not UTF-8") from error
+
+
+def read_json_object(path: Path, limit: int = JSON_LIMIT) -> dict[str, Any]:
+    """Return the object of a plain JSON file; raises as `read_plain`, and `PlainFileError` where it holds none."""
+    text = read_text_plain(path, limit)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PlainFileError(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise PlainFileError(f"a JSON {type(value).__name__}, not an object")
+    if _SURROGATE.search(text) and not _is_text(value):
+        raise PlainFileError("a string has half of a surrogate pair, which is no character")
+    return value
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
