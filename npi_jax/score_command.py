@@ -58,7 +58,7 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     if isinstance(suite, ConditionSuite):
         check_predictions(suite, spec)
     console.print(
-        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}, spec {spec.described}",
+        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}",
         highlight=False,
         markup=False,
     )
@@ -68,6 +68,10 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("scoring", total=models.size)
         table, scorer = score_models(models, encoded, spec, progress=lambda done: bar.advance(task, done))
+    spec = scorer.spec
+    console.print(f"  spec {spec.described}", highlight=False, markup=False)
+    for line in scorer.notes():
+        console.print(f"  {line}", highlight=False, markup=False)
     for region, count in unscored(scorer).items():
         console.print(f"  {count:,} sentences have no region {region!r} that can be scored; left out", highlight=False)
     _write(out, table, spec)

@@ -17,7 +17,7 @@ def test_ties_count_as_the_spec_says_and_what_is_not_there_counts_nothing():
         ({"precision": "exact"}, r"ScoreSpec.precision='exact': valid are default, high"),
         ({"beginning": "bos"}, r"ScoreSpec.beginning='bos': valid are token, none, tokenizer, special"),
         ({"ties": "lost"}, r"ScoreSpec.ties='lost': valid are half, good, bad"),
-        ({"normalization": "mean"}, r"ScoreSpec.normalization='mean': valid are sum, token"),
+        ({"normalization": "mean"}, r"ScoreSpec.normalization='mean': valid are auto, sum, matched, token"),
         ({"regions": ()}, "give the names of one or more regions"),
         ({"regions": ("a", "a")}, "a region is named twice"),
     ],
