@@ -172,7 +172,9 @@ class ScoreSpec:
     def of_label(cls, label: str) -> "ScoreSpec | None":
         """The spec behind a label, if it is a default or a preset as it is; None for others."""
         # A scorer's spec says what "auto" stood for.
-        defaults = [cls(score_end=end, normalization=rule) for end in (True, False) for rule in ("sum", "matched")]
+        defaults = [
+            cls(score_end=end, normalization=rule) for end in (True, False) for rule in ("auto", "sum", "matched")
+        ]
         known = [*defaults, *(cls.preset(name) for name in cls.presets)]
         digest = label.rpartition(":")[2]
         return next((spec for spec in known if spec.digest == digest), None)
