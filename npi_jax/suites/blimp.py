@@ -39,9 +39,8 @@ def load_blimp(
 
     A paradigm's name is its records' ``UID``, or the file's name where they have none; its items count for
     the task of the same name. The critical region is the word after the prefix where the record states one
-    (``two_prefix_*`` or ``one_prefix_*``), otherwise the whole sentence; such words are also
-    regions of the names ``one_prefix`` and ``two_prefix``. Pairs of identical sentences, of which BLiMP has seven, are
-    kept.
+    (``two_prefix_*`` or ``one_prefix_*``), otherwise the whole sentence; such words are also regions of the names
+    ``one_prefix`` and ``two_prefix``. Pairs of identical sentences, of which BLiMP has seven, are kept.
 
     Arguments:
         path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all taken, in folders of it too;
