@@ -105,12 +105,13 @@ def ours(directory: str, path: str, every: int, members: int, devices: int, core
             jax.block_until_ready(list(scorers[job](params).log_probs.values()))
         return time.perf_counter() - start
 
-    packed = {name: scorer.packed for name, scorer in scorers.items()}
+    packed = scorers["sentence"].packed
+    first = packed.buckets[0]
     facts = {
         "sentences": 2 * len(suite),
-        "utilization": packed["sentence"].utilization,
-        "contexts": packed["sentence"].n_contexts / packed["sentence"].n_positions,
-        "chunk_tokens": packed["sentence"].tokens[0].size,
+        "utilization": packed.utilization,
+        "contexts": first.n_contexts / first.n_positions,
+        "chunk_tokens": first.tokens[0].size,
     }
     return run, facts
 

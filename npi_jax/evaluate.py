@@ -319,7 +319,7 @@ def check_predictions(suite: ConditionSuite, spec: ScoreSpec) -> None:
         EvaluateError: if the scores are normalized, or a prediction is of another metric than the sum.
     """
     metrics = {p.metric for predictions in suite.predictions.values() for p in predictions}
-    if metrics and spec.normalization != "sum":
+    if metrics and spec.normalization not in ("auto", "sum"):
         raise EvaluateError(
             f"--spec: predictions are of sums, not of scores normalized by {spec.normalization}; "
             "add --set normalization=sum"

@@ -332,6 +332,10 @@ def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
         config = _arranged(run, config, console)
         with together("set training up"):
             trainer = Trainer(run, config, prepared, display, stop, profile, rows)
+            for line in (
+                f"suite {name}: {note}" for name, scorer in trainer.scorers.items() for note in scorer.notes()
+            ):
+                display.say(line)
             if is_first():
                 description = _describe(config, prepared, trainer)
                 _warn_of_changes(run, description, console)
@@ -429,14 +433,15 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
         "data": prepared.facts,
         "perplexity": {"unigram": prepared.facts["unigram_perplexity"]},
         **({} if trainer.gradients is None else {"gradients": trainer.gradients.description()}),
-        "score_specs": {name: suite.spec.to_dict() for name, suite in config.score.suites.items()},
+        "score_specs": {name: scorer.spec.to_dict() for name, scorer in trainer.scorers.items()},
         "suites": {
             name: {
                 "items": len(encoded.suite),
                 "unknown_items": encoded.unknown_items,
                 "unknown_critical": encoded.unknown_critical,
                 "split_regions": encoded.split_regions,
-                "unequal_regions": encoded.unequal_regions,
+                "region": trainer.scorers[name].covered,
+                "unequal_regions": trainer.scorers[name].unequal_regions,
                 "utilization": trainer.scorers[name].packed.utilization,
             }
             for name, encoded in prepared.suites.items()

@@ -64,7 +64,7 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     if isinstance(suite, ConditionSuite):
         check_predictions(suite, spec)
     console.print(
-        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}, spec {spec.described}",
+        f"{len(suite):,} items of {suite.name}, {models.size:,} model{'s' * (models.size > 1)}",
         highlight=False,
         markup=False,
     )
@@ -77,6 +77,10 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
         task = bar.add_task("scoring", total=models.size)
         table, scorer = score_models(models, encoded, spec, progress=lambda done: bar.advance(task, done))
     _print_notes([f"warning: {line}" for line in same_models(table)], console)
+    spec = scorer.spec
+    console.print(f"  spec {spec.described}", highlight=False, markup=False)
+    for line in scorer.notes():
+        console.print(f"  {line}", highlight=False, markup=False)
     for region, count in unscored(scorer).items():
         line = f"  {count:,} sentences have no region {region!r} that can be scored; left out"
         console.print(line, highlight=False, markup=False)

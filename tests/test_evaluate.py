@@ -14,7 +14,7 @@ from npi_jax.analysis.summary import compare_scores
 from npi_jax.cli import main
 from npi_jax.config import make_config
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
-from npi_jax.corpus.tokenizer import BPETokenizer
+from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.evaluate import EvaluateError, open_models, open_suite
 from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
@@ -49,9 +49,8 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "mean over 17 paradigms, each counting the same: sentence 0." in shown
     assert "unlike the run's own scores" not in shown
-    # The grammar's regions are words that both sentences of a pair have.
-    counts = open_run(run).manifest["suites"]["grammar"]
-    assert (counts["split_regions"], counts["unequal_regions"]) == (0, 0)
+    # The grammar's regions are whole words.
+    assert open_run(run).manifest["suites"]["grammar"]["split_regions"] == 0
     # The report's means are over tasks, kind of pair by kind; what is printed are the last step's.
     curves = task_curves(curves_table(open_run(run).scores()), open_run(run).members())
     last = curves.filter(pl.col("step") == 4, pl.col("task") == MEAN_OVER_TASKS, pl.col("variant") == "no_npi")
@@ -70,6 +69,28 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     assert len(digests) == digests["parameters_sha256"].n_unique() == 8
     assert "the same model" not in shown
     assert "lm_eval_v03" in pl.read_parquet_metadata(out)["npi_jax.score_spec"]
+
+
+def test_what_was_scored_is_said_and_kept(run, tmp_path, capsys):
+    encode = lambda text: len(Tokenizer.load(run / "tokenizer").encode(text).ids)  # noqa: E731
+    kept = open_run(run).manifest["suites"]["grammar"]
+    scores = open_run(run).scores().filter((pl.col("member") == 0) & (pl.col("step") == 0))
+    unequal = (scores["n_good"] != scores["n_bad"]).sum()
+    assert 0 < unequal < 2 * 17
+    # The fixture's spec scores sentences.
+    assert (kept["items"], kept["region"], kept["unequal_regions"]) == (2 * 17, "sentence", unequal)
+    path, out = tmp_path / "own.csv", tmp_path / "own.parquet"
+    path.write_text("good,bad\nno dog ran,no dog run\nno dog ran,a dog of the man ran\nno dog ran,no dog ran\n")
+    assert main(["score", "--suite", "table", "--path", str(path), "--model", str(run), "--out", str(out)]) == 0
+    count = 1 + (encode("no dog run") != encode("no dog ran"))
+    said = f"{count} of 3 pairs have sentences of different numbers of tokens: compared by their means over tokens"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert '"normalization": "matched"' in pl.read_parquet_metadata(out)["npi_jax.score_spec"]
+    # Without columns that say so, the critical region is the whole sentence.
+    critical = pl.read_parquet(out).filter(pl.col("region") == "critical")
+    assert critical["n_bad"].to_list()[:3] == [
+        encode(text) for text in ("no dog run", "a dog of the man ran", "no dog ran")
+    ]
 
 
 def test_an_exported_member_scores_alike(run, tmp_path, capsys):
@@ -128,7 +149,9 @@ def test_a_run_and_its_export_are_scored_by_one_convention(run, exported, tmp_pa
     cut = "1 of 1 items: a critical region begins or ends inside a token; all of the token is scored"
     assert capsys.readouterr().out.count(cut) == 2
     ours, theirs = (pl.read_parquet(tmp_path / f"{name}.parquet").sort("region") for name in ("run", "hf"))
-    assert ours["spec"].unique().to_list() == theirs["spec"].unique().to_list() == [ScoreSpec().label]
+    # In byte-pairs the licensors are not of one length.
+    matched = ScoreSpec(normalization="matched")
+    assert ours["spec"].unique().to_list() == theirs["spec"].unique().to_list() == [matched.label]
     np.testing.assert_allclose(ours["delta"], theirs["delta"], atol=1e-5)
     origin = json.loads((exported / "npi_jax.json").read_text())["origin"]
     assert (origin["model"], origin["member"], origin["step"], origin["seed"]) == ("run", 1, 4, 1)
@@ -137,7 +160,8 @@ def test_a_run_and_its_export_are_scored_by_one_convention(run, exported, tmp_pa
     other = shutil.copytree(exported, tmp_path / "other")
     (other / "npi_jax.json").unlink()
     assert main([*common, "--model", str(other), "--out", str(tmp_path / "other.parquet")]) == 0
-    assert f"spec {ScoreSpec(score_end=False).label} (score_end=False)" in capsys.readouterr().out
+    unlike = ScoreSpec(score_end=False, normalization="matched").label
+    assert f"spec {unlike} (score_end=False, normalization=matched)" in capsys.readouterr().out
     with pytest.raises(SpecMismatchError, match="score_end: True here, False there"):
         compare_scores(ours, pl.read_parquet(tmp_path / "other.parquet"))
     (other / "npi_jax.json").write_text('{"score_end": "yes", "origin": {}}')

@@ -19,7 +19,7 @@ from npi_jax.corpus.rows import spread
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.prepare import Prepared
 from npi_jax.scoring import ABSENT, Encodable, EncodedSentences, Scores, ScoreSpec, make_scorer
-from npi_jax.scoring.packing import sentence_streams
+from npi_jax.scoring.streams import sentence_streams
 
 ORDER: Final = 5
 FALLBACK: Final = 0.5

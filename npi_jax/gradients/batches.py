@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 from npi_jax.names import LM
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
-from npi_jax.scoring.packing import Packed, pack
+from npi_jax.scoring.packing import Bucket, pack
 
 RUN = 4
 """Single items of one word in a row: products of two items of a word take several in each task."""
@@ -269,7 +269,7 @@ def _family(chosen: TaskItems, parts: Sequence[Sequence[int]]) -> MicroBatches:
     return MicroBatches(rows, contexts, predictions, weights)
 
 
-def _pack(chosen: TaskItems, items: Sequence[int], row_length: int) -> tuple[Packed, np.ndarray]:
+def _pack(chosen: TaskItems, items: Sequence[int], row_length: int) -> tuple[Bucket, np.ndarray]:
     """The sentences of some items in one chunk, and the weight of each prediction in their mean margin."""
     packed = pack(_subset(chosen, items), chosen.spec, row_length=row_length, rows_per_chunk=2 * len(items))
     span = packed.spans[chosen.spec.regions[0]]
@@ -277,20 +277,22 @@ def _pack(chosen: TaskItems, items: Sequence[int], row_length: int) -> tuple[Pac
         item = items[int(np.flatnonzero(span[:, 0] == ABSENT)[0]) // 2]
         raise ValueError(f"{chosen.sentences.where(2 * item)}: its region {chosen.spec.regions[0]!r} is not scored")
     start, end = span.T[:, :, None]
-    column = np.arange(packed.table.shape[1])
-    inside = (column >= start) & (column < end) & (packed.table != ABSENT)
+    # Rows of one length make one bucket.
+    (bucket,) = packed.buckets
+    column = np.arange(bucket.table.shape[1])
+    inside = (column >= start) & (column < end) & (bucket.table != ABSENT)
     sign = np.where(np.arange(2 * len(items)) % 2, -1.0, 1.0)[:, None] / len(items)
-    weights = np.zeros(packed.predictions.shape[2])
+    weights = np.zeros(bucket.predictions.shape[2])
     # What both sentences of a pair share cancels here, before anything is computed.
-    np.add.at(weights, packed.table[inside], np.broadcast_to(sign, inside.shape)[inside])
-    return packed, weights.astype(np.float32)
+    np.add.at(weights, bucket.table[inside], np.broadcast_to(sign, inside.shape)[inside])
+    return bucket, weights.astype(np.float32)
 
 
 def _longest(chosen: TaskItems) -> int:
     """Positions that the longest sentence takes up to the last token that is scored."""
     items = [index for task in chosen.items for batch in task for index in batch]
-    whole = pack(_subset(chosen, items), chosen.spec)
-    return int(whole.positions.max()) + 1 if _alone(chosen) else whole.tokens.shape[2]
+    buckets = pack(_subset(chosen, items), chosen.spec).buckets
+    return max(int(b.positions.max()) + 1 if _alone(chosen) else b.tokens.shape[2] for b in buckets)
 
 
 def _alone(chosen: TaskItems) -> bool:

@@ -8,7 +8,8 @@ scores.to_polars()                # a tidy table; every row says by which conven
 
 from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
 from npi_jax.scoring.packing import Packed, pack
-from npi_jax.scoring.scorer import HiddenOutput, Scorer, log_normalizers, make_scorer
+from npi_jax.scoring.predict import HiddenOutput, log_normalizers
+from npi_jax.scoring.scorer import Scorer, make_scorer
 from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
 from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
 

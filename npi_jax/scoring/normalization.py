@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from npi_jax.scoring.encoded import ABSENT, EncodedSentences
-from npi_jax.scoring.packing import Packed
+from npi_jax.scoring.packing import Bucket, Packed
+from npi_jax.scoring.spec import ScoreSpec
 
 PENLP_EXPONENT = 0.8
 _LENGTHS = {
@@ -22,12 +23,27 @@ class Affine(NamedTuple):
     shift: np.ndarray
 
 
+def settled(spec: ScoreSpec, sentences: EncodedSentences, packed: Packed) -> ScoreSpec:
+    """The spec with the normalization that ``"auto"`` stands for with these sentences."""
+    if spec.normalization != "auto":
+        return spec
+    unequal = sentences.is_pairs and any(unequal_pairs(region, packed) for region in spec.regions)
+    return ScoreSpec.from_dict({**spec.to_dict(), "normalization": "matched" if unequal else "sum"})
+
+
+def unequal_pairs(region: str, packed: Packed) -> int:
+    """How many pairs have the region in both sentences, in different numbers of tokens."""
+    good, bad = packed.counts(region).reshape(-1, 2).T
+    present = (packed.spans[region][:, 0] != ABSENT).reshape(-1, 2).all(axis=1)
+    return int((present & (good != bad)).sum())
+
+
 def normalization(
     region: str, sentences: EncodedSentences, packed: Packed, kind: str, unigram: np.ndarray | None
 ) -> Affine:
     """What `ScoreSpec.normalization` does to a region; NaN where it would divide by nothing.
 
-    Formulas: Lau, Armendariz, Lappin, Purver & Shu (TACL 2020), table 2.
+    Formulas: Lau, Armendariz, Lappin, Purver & Shu (TACL 2020), table 2; ``matched`` is ours.
 
     Raises:
         ValueError: if texts or the unigram log-probabilities are needed and not given.
@@ -38,6 +54,8 @@ def normalization(
         match kind:
             case "sum":
                 return Affine(np.ones_like(n), zero)
+            case "matched":
+                return Affine(_matched(n, sentences), zero)
             case "token":
                 scale, shift = 1 / n, zero
             case "penlp":
@@ -52,20 +70,35 @@ def normalization(
     return Affine(np.where(counted, scale, np.nan), np.where(counted, shift, np.nan))
 
 
+def _matched(n: np.ndarray, sentences: EncodedSentences) -> np.ndarray:
+    """What makes of a sum the mean over tokens, times the mean number of tokens of the pair, [S]."""
+    if not sentences.is_pairs:
+        raise ValueError("normalization 'matched' is of pairs; these sentences come in other groups")
+    pairs = n.reshape(-1, 2)
+    # Of a region that one sentence lacks, or of which nothing is left, the sum is all there is.
+    both = (pairs > 0).all(axis=1, keepdims=True)
+    return np.where(both, pairs.mean(axis=1, keepdims=True) / pairs, 1.0).reshape(-1)
+
+
 def _unigram(region: str, packed: Packed, unigram: np.ndarray | None, kind: str) -> np.ndarray:
     """Log-probability of each region under the unigram model, [S]."""
     if unigram is None:
         raise ValueError(f"normalization {kind!r} needs the unigram log-probabilities (unigram=...)")
     unigram = np.asarray(unigram, np.float64)
-    types = packed.predictions[:, 1].reshape(-1)
-    if unigram.ndim != 1 or len(unigram) <= types.max():
-        raise ValueError(f"unigram has shape {unigram.shape}; token id {types.max()} occurs")
+    largest = max(int(bucket.predictions[:, 1].max()) for bucket in packed.buckets)
+    if unigram.ndim != 1 or len(unigram) <= largest:
+        raise ValueError(f"unigram has shape {unigram.shape}; token id {largest} occurs")
     if not np.isfinite(unigram).all() or (unigram > 0).any():
         raise ValueError("unigram holds what is no log-probability: all must be finite and at most 0")
-    column = np.arange(packed.table.shape[1])
-    start, end = packed.spans[region].T[:, :, None]
-    inside = (column >= start) & (column < end) & (packed.table != ABSENT)
-    return np.where(inside, unigram[types[packed.table]], 0.0).sum(axis=1)
+    return packed.in_order([_of_bucket(bucket, packed.spans[region], unigram) for bucket in packed.buckets])
+
+
+def _of_bucket(bucket: Bucket, spans: np.ndarray, unigram: np.ndarray) -> np.ndarray:
+    types = bucket.predictions[:, 1].reshape(-1)
+    column = np.arange(bucket.table.shape[1])
+    start, end = spans[bucket.sentences].T[:, :, None]
+    inside = (column >= start) & (column < end) & (bucket.table != ABSENT)
+    return np.asarray(np.where(inside, unigram[types[bucket.table]], 0.0).sum(axis=1))
 
 
 def _lengths(region: str, sentences: EncodedSentences, packed: Packed, unit: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The scorer: one compiled function from parameters to the log-probabilities of every sentence of a suite."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,67 +9,16 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from npi_jax.scoring.check import check_model
 from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences
-from npi_jax.scoring.normalization import Affine, normalization
-from npi_jax.scoring.packing import Packed, pack
+from npi_jax.scoring.normalization import Affine, normalization, settled, unequal_pairs
+from npi_jax.scoring.packing import Bucket, Packed, pack
+from npi_jax.scoring.predict import Params, PredictFn, predict_fns
 from npi_jax.scoring.scores import Scores, TokenScores
 from npi_jax.scoring.spec import ScoreSpec
 
-Params = Any
-SequenceFn = Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
-OutputFn = Callable[[Params], tuple[jax.Array, jax.Array]]
-PredictFn = Callable[[Params, Mapping[str, jax.Array]], jax.Array]
-
-MAX_LOGITS = 1 << 22
-"""Most logits that exist at a time (16 MiB); more were slower on CPU, where fresh memory has to be paged in."""
-
-CHUNKED = ("rows", "contexts", "predictions")
+CHUNKED = "buckets"
 """Those of a scorer's arrays whose first axis counts chunks, each scored on its own: all that `predictions` needs."""
-
-SEPARATE = 1e-3
-"""Most nats by which a sentence may differ beside another one, for `Scorer.check`."""
-
-
-class HiddenOutput(NamedTuple):
-    """A model in two parts, so that logits of all positions never exist at once.
-
-    Attributes:
-        hidden: ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to hidden states [R, L, D].
-        output: ``params`` to the output layer's weights [D, V] and bias [V].
-    """
-
-    hidden: SequenceFn
-    output: OutputFn
-
-
-def log_normalizers(hidden: jax.Array, weights: jax.Array, bias: jax.Array) -> jax.Array:
-    """log sum exp over the vocabulary of ``hidden @ weights + bias``, never more than `MAX_LOGITS` at a time.
-
-    Args:
-        hidden: [N, D], any float dtype.
-        weights: [D, V].
-        bias: [V].
-
-    Returns:
-        float32 [N], nats.
-    """
-    return _over_vocabulary(lambda logits: jax.nn.logsumexp(logits, axis=-1), hidden, weights, bias)
-
-
-def _over_vocabulary(
-    reduce: Callable[[jax.Array], jax.Array], hidden: jax.Array, weights: jax.Array, bias: jax.Array
-) -> jax.Array:
-    """`reduce` of every row's float32 logits, a part of the rows at a time."""
-    n = hidden.shape[0]
-    n_chunks = -(-n * weights.shape[1] // MAX_LOGITS)
-    chunk = -(-n // n_chunks)
-    padded = jnp.pad(hidden, ((0, n_chunks * chunk - n), (0, 0))).reshape(n_chunks, chunk, -1)
-
-    def of_chunk(rows: jax.Array) -> jax.Array:
-        logits = jnp.dot(rows, weights, preferred_element_type=jnp.float32) + bias
-        return reduce(logits.astype(jnp.float32))
-
-    return jax.lax.map(of_chunk, padded).reshape(-1)[:n]
 
 
 class Scorer:
@@ -79,7 +28,7 @@ class Scorer:
     function behind both, for transformations of your own.
 
     Attributes:
-        spec: the conventions.
+        spec: the conventions; where they left the normalization open, with the one that was taken.
         sentences: what is scored.
         packed: how it lies in rows.
         arrays: what `apply` needs of it.
@@ -97,12 +46,16 @@ class Scorer:
     ):
         self.spec, self.sentences, self.packed, self.affine = spec, sentences, packed, affine
         self.arrays: dict[str, Any] = {
-            "rows": np.stack([packed.tokens, packed.segment_ids, packed.positions], axis=1),
-            "contexts": packed.contexts,
-            "predictions": packed.predictions,
-            "table": packed.table,
-            "spans": dict(packed.spans),
+            "buckets": tuple(_chunks(bucket) for bucket in packed.buckets),
+            "tables": tuple(
+                {"table": bucket.table, "spans": {name: span[bucket.sentences] for name, span in packed.spans.items()}}
+                for bucket in packed.buckets
+            ),
         }
+        if len(packed.buckets) > 1:
+            # Where each sentence stands when those of all buckets come one after the other.
+            order = np.concatenate([bucket.sentences for bucket in packed.buckets])
+            self.arrays["order"] = np.argsort(order).astype(np.int32)
         self._predict, self._greedy = predict, greedy
         self._jitted = jax.jit(self.apply)
         self._jitted_predictions = jax.jit(self.predictions)
@@ -144,32 +97,56 @@ class Scorer:
         return TokenScores(self._jitted_predictions(params, self.arrays), self)
 
     def check(self, params: Params) -> None:
-        """Make sure that the model keeps sentences of one row apart; worth doing once with a model of your own.
+        """Make sure that the model scores each sentence of a row as if it were alone; do it once with your own model.
+
+        The suite's shortest and longest sentences and others between, at every place in a row, are compared with the
+        same sentences alone in a row, beside other sentences, and before other tokens.
 
         Raises:
-            ValueError: if another first sentence in a row changes what is predicted in the sentences after it.
+            ValueError: saying which of three faults it looks like: a later token is seen, another sentence of the row
+                is seen, or positions are taken from the place in the row.
         """
-        chunk = {name: self.arrays[name][0] for name in CHUNKED}
-        tokens, segment_ids, positions = chunk["rows"]
-        other = np.where(segment_ids == 1, tokens.max() - tokens, tokens)
-        later = segment_ids.reshape(-1)[chunk["contexts"][chunk["predictions"][0]]] > 1
-        before, after = (
-            np.asarray(jax.jit(self._predict)(params, {**chunk, "rows": np.stack([read, segment_ids, positions])}))
-            for read in (tokens, other)
-        )
-        if later.any() and (change := np.abs(before - after)[later].max()) > SEPARATE:
-            raise ValueError(
-                f"the model lets the sentences of a row see each other: another first sentence changes what is "
-                f"predicted in later ones by {change:.2g} nats. Attend only where segment_ids are equal, and start "
-                "anew where positions == 0"
-            )
+        check_model(jax.jit(self._predict), params, self.packed, self.spec.precision)
+
+    @property
+    def region(self) -> str:
+        """What reports show: the critical region if it is scored, otherwise the spec's first region."""
+        return "critical" if "critical" in self.spec.regions else self.spec.regions[0]
+
+    @property
+    def covered(self) -> str:
+        """What `region` covers: its name, or ``"sentence"`` where it is the whole of every sentence."""
+        spans = np.asarray(self.sentences.regions.get(self.region, ()))
+        whole = [(0, len(ids)) for ids in self.sentences.ids]
+        return "sentence" if np.array_equal(spans, whole) else self.region
+
+    @property
+    def unequal_regions(self) -> int:
+        """Pairs whose sentences have different numbers of tokens in `region`."""
+        return unequal_pairs(self.region, self.packed) if self.sentences.is_pairs else 0
+
+    def notes(self) -> list[str]:
+        """What is worth knowing about the scored regions, as sentences; none where there is nothing to note."""
+        count, n_pairs = self.unequal_regions, len(self.sentences.ids) // 2
+        if not count:
+            return []
+        rule = {
+            "sum": "the sum favors the shorter one (normalization='matched' does not)",
+            "matched": "compared by their means over tokens, times the pair's mean length",
+        }.get(self.spec.normalization, f"compared as normalization {self.spec.normalization!r} has it")
+        where = "sentences" if self.covered == "sentence" else f"{self.covered} regions"
+        return [f"{count:,} of {n_pairs:,} pairs have {where} of different numbers of tokens: {rule}"]
 
     def greedy(self, params: Params) -> np.ndarray:
         """Whether every token of a sentence's first region is the likeliest one there, bool [S]."""
-        best = np.asarray(jax.jit(self._all_chunks, static_argnums=0)(self._greedy, params, self.arrays))
-        table, (start, end) = self.packed.table, self.packed.spans[self.spec.regions[0]].T[:, :, None]
-        column = np.arange(table.shape[1])
-        return np.asarray(np.where((column >= start) & (column < end), best[table], True).all(axis=1))
+        best = jax.jit(self._all_chunks, static_argnums=0)(self._greedy, params, self.arrays)
+        right = []
+        for bucket, found, tables in zip(self.packed.buckets, best, self.arrays["tables"], strict=True):
+            start, end = tables["spans"][self.spec.regions[0]].T[:, :, None]
+            column = np.arange(bucket.table.shape[1])
+            inside = (column >= start) & (column < end)
+            right.append((~inside | np.asarray(found)[bucket.table]).all(axis=1))
+        return self.packed.in_order(right)
 
     def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
         """Each region's summed log-probability, float32 [S], nats; `arrays` is `self.arrays`.
@@ -178,27 +155,49 @@ class Scorer:
         """
         return self.sums(self.predictions(params, arrays), arrays)
 
-    def sums(self, predicted: jax.Array, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
+    def sums(self, predicted: Sequence[jax.Array], arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
         """The second half of `apply`: from what `predictions` gives to the regions' sums."""
-        table = jnp.asarray(arrays["table"])
-        # Gathering and masking, not a segment sum: scatters are not deterministic on every accelerator.
-        values = jnp.where(table == ABSENT, 0.0, predicted[table])
-        column = jnp.arange(table.shape[1])
+        parts = [_sums(values, tables) for values, tables in zip(predicted, arrays["tables"], strict=True)]
+        if "order" not in arrays:
+            return parts[0]
+        order = jnp.asarray(arrays["order"])
+        return {name: jnp.concatenate([part[name] for part in parts])[order] for name in parts[0]}
 
-        def total(span: jax.Array) -> jax.Array:
-            inside = (column >= span[:, :1]) & (column < span[:, 1:])
-            return jnp.where(inside, values, 0.0).sum(axis=1)
-
-        return {name: total(jnp.asarray(span)) for name, span in arrays["spans"].items()}
-
-    def predictions(self, params: Params, arrays: Mapping[str, Any]) -> jax.Array:
-        """The log-probability of every distinct prediction, float32 [C * P], nats; what `packed.table` points to."""
+    def predictions(self, params: Params, arrays: Mapping[str, Any]) -> tuple[jax.Array, ...]:
+        """The log-probability of every distinct prediction, nats, for each bucket float32 [C * P]: what its table
+        points to.
+        """
         return self._all_chunks(self._predict, params, arrays)
 
-    def _all_chunks(self, function: PredictFn, params: Params, arrays: Mapping[str, Any]) -> jax.Array:
-        chunks = {name: jnp.asarray(arrays[name]) for name in CHUNKED}
+    def _all_chunks(self, function: PredictFn, params: Params, arrays: Mapping[str, Any]) -> tuple[jax.Array, ...]:
         with jax.default_matmul_precision(self.spec.precision):
-            return jax.lax.map(lambda chunk: function(params, chunk), chunks).reshape(-1)
+            return tuple(
+                jax.lax.map(lambda chunk: function(params, chunk), jax.tree.map(jnp.asarray, chunks)).reshape(-1)
+                for chunks in arrays[CHUNKED]
+            )
+
+
+def _chunks(bucket: Bucket) -> dict[str, np.ndarray]:
+    """What a model and its output layer need of a bucket."""
+    return {
+        "rows": np.stack([bucket.tokens, bucket.segment_ids, bucket.positions], axis=1),
+        "contexts": bucket.contexts,
+        "predictions": bucket.predictions,
+    }
+
+
+def _sums(predicted: jax.Array, tables: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """The regions' sums of a bucket's sentences."""
+    table = jnp.asarray(tables["table"])
+    # Gathering and masking, not a segment sum: scatters are not deterministic on every accelerator.
+    values = jnp.where(table == ABSENT, 0.0, predicted[table])
+    column = jnp.arange(table.shape[1])
+
+    def total(span: jax.Array) -> jax.Array:
+        inside = (column >= span[:, :1]) & (column < span[:, 1:])
+        return jnp.where(inside, values, 0.0).sum(axis=1)
+
+    return {name: total(jnp.asarray(span)) for name, span in tables["spans"].items()}
 
 
 def make_scorer(
@@ -210,6 +209,7 @@ def make_scorer(
     row_length: int | None = None,
     rows_per_chunk: int = 32,
     max_length: int | None = None,
+    one_per_row: bool = False,
 ) -> Scorer:
     """Make a scorer for a model given as pure functions.
 
@@ -225,6 +225,9 @@ def make_scorer(
         row_length: see `pack`.
         rows_per_chunk: rows that the model sees at a time; bounds the memory whatever the number of sentences.
         max_length: most tokens of a sentence that the model can read; by default its ``max_positions``, if any.
+        one_per_row: give every sentence a row of its own, for a model that does not know segments: all it must not do
+            is look ahead. Rows are then filled up with padding and nothing is packed; `Packed.utilization` says how
+            much of what is computed is used (of BLiMP two thirds, when packed 97 %).
 
     Raises:
         ValueError: if something is asked for that the sentences, the tokenizer or the model do not have; the
@@ -234,88 +237,14 @@ def make_scorer(
     sentences = suite.sentences(spec)
     if max_length is None:
         max_length = getattr(model, "max_positions", None)
-    packed = pack(sentences, spec, row_length=row_length, rows_per_chunk=rows_per_chunk, max_length=max_length)
+    packed = pack(
+        sentences,
+        spec,
+        row_length=row_length,
+        rows_per_chunk=rows_per_chunk,
+        max_length=max_length,
+        one_per_row=one_per_row,
+    )
+    spec = settled(spec, sentences, packed)
     affine = {name: normalization(name, sentences, packed, spec.normalization, unigram) for name in spec.regions}
-    return Scorer(sentences, packed, spec, *_predict_fns(model, packed), affine)
-
-
-def _output_layer(found: Any, width: int) -> tuple[jax.Array, jax.Array]:
-    """The weights and the bias that a model's ``output`` gives.
-
-    Raises:
-        ValueError: if it gives something else.
-    """
-    shapes = [getattr(part, "shape", None) for part in found] if isinstance(found, tuple | list) else []
-    if len(shapes) != 2 or not shapes[0] or len(shapes[0]) != 2 or shapes[1] != shapes[0][1:] or shapes[0][0] != width:
-        given = f"arrays of shapes {shapes}" if shapes else f"a {type(found).__name__}"
-        raise ValueError(
-            f"the model's output gives {given}, not weights [D, V] and a bias [V]; its hidden states have D = {width}"
-        )
-    weights, bias = found
-    return weights, bias
-
-
-def _predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
-    """Two functions of ``(params, chunk)``: the log-probabilities of its predictions, float32 [P], and whether each
-    is of the likeliest token, bool [P].
-    """
-    largest = int(max(packed.tokens.max(), packed.predictions[:, 1].max()))
-
-    def check(n_types: int) -> None:
-        # An index beyond the end of an array is not an error in JAX.
-        if largest >= n_types:
-            raise ValueError(f"token id {largest} occurs, but the model has {n_types} token types: another tokenizer?")
-
-    def check_shape(name: str, array: Any, chunk: Mapping[str, jax.Array]) -> None:
-        rows = chunk["rows"].shape[1:]
-        if not isinstance(array, jax.Array | np.ndarray):
-            raise ValueError(
-                f"the model gives a {type(array).__name__}, not {name} [R, L, ...] as one array; if it returns more "
-                "than these, wrap it: lambda params, *rows: model(params, *rows)[0]"
-            )
-        if array.ndim != 3 or array.shape[:2] != rows:
-            raise ValueError(
-                f"the model gives {name} of shape {array.shape} for tokens of shape {rows}, not [R, L, ...]"
-            )
-
-    if hasattr(model, "hidden") and hasattr(model, "output"):
-        if isinstance(n_types := getattr(model, "vocab_size", None), int):
-            check(n_types)
-
-        def run(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-            hidden = model.hidden(params, *chunk["rows"])
-            check_shape("hidden states", hidden, chunk)
-            weights, bias = _output_layer(model.output(params), hidden.shape[-1])
-            check(weights.shape[1])
-            return hidden.reshape(-1, hidden.shape[-1])[chunk["contexts"]], weights, bias
-
-        def predict(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
-            hidden, weights, bias = run(params, chunk)
-            context, target = chunk["predictions"]
-            products = hidden[context].astype(jnp.float32) * weights.T[target].astype(jnp.float32)
-            return products.sum(axis=1) + bias[target] - log_normalizers(hidden, weights, bias)[context]
-
-        def greedy(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
-            context, target = chunk["predictions"]
-            return _over_vocabulary(lambda logits: logits.argmax(axis=-1), *run(params, chunk))[context] == target
-
-        return predict, greedy
-    if not callable(model):
-        raise TypeError(f"make_scorer: {type(model).__name__} is neither a function nor has it hidden and output")
-
-    def run_logits(params: Params, chunk: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        logits = model(params, *chunk["rows"])
-        check_shape("logits", logits, chunk)
-        check(logits.shape[-1])
-        context, target = chunk["predictions"]
-        return logits.reshape(-1, logits.shape[-1]).astype(jnp.float32), chunk["contexts"][context], target
-
-    def predict_logits(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
-        logits, position, target = run_logits(params, chunk)
-        return logits[position, target] - jax.nn.logsumexp(logits, axis=-1)[position]
-
-    def greedy_logits(params: Params, chunk: Mapping[str, jax.Array]) -> jax.Array:
-        logits, position, target = run_logits(params, chunk)
-        return logits.argmax(axis=-1)[position] == target
-
-    return predict_logits, greedy_logits
+    return Scorer(sentences, packed, spec, *predict_fns(model, packed), affine)

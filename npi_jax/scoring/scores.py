@@ -184,12 +184,12 @@ class TokenScores:
     """The log-probability of every scored token of one model.
 
     Args:
-        predictions: float32 [P], nats, as `Scorer.predictions` gives them.
+        predictions: for each bucket float32 [P], nats, as `Scorer.predictions` gives them.
         scorer: what made them.
     """
 
-    def __init__(self, predictions: jax.Array, scorer: Scorer):
-        self._predictions, self.scorer = np.asarray(predictions, np.float64), scorer
+    def __init__(self, predictions: Sequence[jax.Array], scorer: Scorer):
+        self._predictions, self.scorer = [np.asarray(values, np.float64) for values in predictions], scorer
 
     def log_probs(self, index: int) -> np.ndarray:
         """Of sentence number `index` (pair i has 2 i and 2 i + 1), float64 [n], nats: NaN where not scored.
@@ -197,13 +197,13 @@ class TokenScores:
         One value for each of the sentence's own tokens; those of tokens after them come last if they are scored.
         """
         packed = self.scorer.packed
-        slots = packed.table[index]
+        bucket, slots = packed.place(index)
         places = np.flatnonzero(slots != ABSENT)
         # Special tokens before the sentence are none of its own.
         places = places[places + packed.first[index] >= 0]
         tokens = places + packed.first[index]
         values = np.full(max(len(self.scorer.sentences.ids[index]), int(tokens.max(initial=-1)) + 1), np.nan)
-        values[tokens] = self._predictions[slots[places]]
+        values[tokens] = self._predictions[bucket][slots[places]]
         return values
 
     def columns(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 BEGINNINGS = ("token", "none", "tokenizer", "special")
-NORMALIZATIONS = ("sum", "token", "word", "character", "byte", "penlp", "slor", "normlp")
+NORMALIZATIONS = ("auto", "sum", "matched", "token", "word", "character", "byte", "penlp", "slor", "normlp")
 TIES = {"half": 0.5, "good": 1.0, "bad": 0.0}
 PRECISIONS = ("default", "high", "highest", "bfloat16", "tensorfloat32", "float32")
 
@@ -38,9 +38,11 @@ class ScoreSpec:
             ``"critical"``: the suite's critical region; ``"critical_last"``: the last token of it; otherwise a
             region named by the suite, such as ``"one_prefix"``. Nothing else is computed.
         normalization: what becomes of a region's summed log-probability LP, with n its number of tokens and LP_u
-            its log-probability under a unigram model: ``"sum"`` LP; ``"token"``, ``"word"``, ``"character"``,
-            ``"byte"``: LP divided by their number; ``"penlp"`` LP / ((5 + n) / 6) ** 0.8, ``"slor"``
-            (LP - LP_u) / n, ``"normlp"`` -LP / LP_u (Lau et al. 2020, table 2).
+            its log-probability under a unigram model: ``"sum"`` LP; ``"matched"`` LP / n times the mean n of the
+            pair, so that no sentence gains by being shorter and pairs of equal n keep their sums; ``"auto"``: matched
+            if a region of any pair differs in n, otherwise sum (a scorer's spec says which it was); ``"token"``,
+            ``"word"``, ``"character"``, ``"byte"``: LP divided by their number; ``"penlp"``
+            LP / ((5 + n) / 6) ** 0.8, ``"slor"`` (LP - LP_u) / n, ``"normlp"`` -LP / LP_u (Lau et al. 2020, table 2).
         ties: what a pair counts for accuracy whose scores are equal: ``"half"``, ``"good"`` (as a success) or
             ``"bad"`` (as a failure).
         precision: of matrix products, as `jax.default_matmul_precision` takes it. Log-probabilities and their
@@ -54,19 +56,31 @@ class ScoreSpec:
     score_end: bool = True
     leading_space: bool = False
     regions: tuple[str, ...] = ("critical", "sentence")
-    normalization: str = "sum"
+    normalization: str = "auto"
     ties: str = "half"
     precision: str = "highest"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         # Warstadt et al. 2020: the sentence with the higher probability counts as judged acceptable.
-        "blimp_paper": {"score_end": False, "regions": ("sentence",), "ties": "bad"},
+        "blimp_paper": {"score_end": False, "regions": ("sentence",), "normalization": "sum", "ties": "bad"},
         # lm-evaluation-harness 0.3: loglikelihood("", sentence); likelihood1 > likelihood2.
-        "lm_eval_v03": {"score_end": False, "regions": ("sentence",), "ties": "bad"},
+        "lm_eval_v03": {"score_end": False, "regions": ("sentence",), "normalization": "sum", "ties": "bad"},
         # From 0.4: multiple choice with target_delimiter " "; np.argmax takes the first of equals, which is good.
-        "lm_eval_v04": {"score_end": False, "leading_space": True, "regions": ("sentence",), "ties": "good"},
+        "lm_eval_v04": {
+            "score_end": False,
+            "leading_space": True,
+            "regions": ("sentence",),
+            "normalization": "sum",
+            "ties": "good",
+        },
         # babylm/evaluation-pipeline-2025: the tokenizer's own special tokens; argmax over (good, bad).
-        "babylm2025": {"beginning": "tokenizer", "score_end": False, "regions": ("sentence",), "ties": "good"},
+        "babylm2025": {
+            "beginning": "tokenizer",
+            "score_end": False,
+            "regions": ("sentence",),
+            "normalization": "sum",
+            "ties": "good",
+        },
         # minicons' IncrementalLMScorer.sequence_score as it is by default: the mean over all ids that the tokenizer
         # gives, its special tokens included, but the first.
         "minicons": {
@@ -77,7 +91,13 @@ class ScoreSpec:
             "ties": "bad",
         },
         # diagNNose's Warstadt task: the NPI's last token after each prefix, the state started by ". <eos>".
-        "diagnnose": {"context": ".", "score_end": False, "regions": ("critical_last",), "ties": "bad"},
+        "diagnnose": {
+            "context": ".",
+            "score_end": False,
+            "regions": ("critical_last",),
+            "normalization": "sum",
+            "ties": "bad",
+        },
     }
 
     def __post_init__(self) -> None:
@@ -133,6 +153,8 @@ class ScoreSpec:
     def described(self) -> str:
         """The label with the fields that are not as in ``ScoreSpec()``: ``"spec:cf35f544 (score_end=False)"``."""
         default = ScoreSpec().to_dict()
+        # "auto" stands for "sum" wherever that is fair.
+        default["normalization"] = self.normalization if self.normalization == "auto" else "sum"
         unlike = {key: value for key, value in self.to_dict().items() if key != "name" and value != default[key]}
         shown = (f"{key}={','.join(value) if key == 'regions' else value}" for key, value in unlike.items())
         return f"{self.label} ({', '.join(shown)})" if unlike else self.label
@@ -149,7 +171,10 @@ class ScoreSpec:
     @classmethod
     def of_label(cls, label: str) -> "ScoreSpec | None":
         """The spec behind a label, if it is a default or a preset as it is; None for others."""
-        defaults = [cls(score_end=score_end) for score_end in (True, False)]
+        # A scorer's spec says what "auto" stood for.
+        defaults = [
+            cls(score_end=end, normalization=rule) for end in (True, False) for rule in ("auto", "sum", "matched")
+        ]
         known = [*defaults, *(cls.preset(name) for name in cls.presets)]
         digest = label.rpartition(":")[2]
         return next((spec for spec in known if spec.digest == digest), None)

@@ -13,7 +13,7 @@ What becomes of what is odd:
 | a region that no token overlaps | `EncodingError` naming the item |
 | half of a surrogate pair in a sentence or name | `EncodingError` naming the item |
 | a region that begins or ends inside a token | all of the token is the region's; counted by `EncodedSuite` |
-| critical regions of different numbers of tokens | scored as they are; counted by `EncodedSuite` |
+| scored regions of different numbers of tokens | compared by means by default; counted by the scorer |
 | a task with a name that tables use themselves (``mean over tasks``, ``lm``) | `SuiteError` naming the item |
 | a region that some items lack, or that begins with an unscored first token | left out there; counted by the scorer |
 | a sentence longer than the model can read | refused by the scorer, naming the item |

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npi_jax.suites.paths import check_path
-from npi_jax.suites.records import SuiteError, differing_region, make_suite, read_json_records, text_field
+from npi_jax.suites.records import SuiteError, make_suite, read_json_records, text_field, whole_sentences
 from npi_jax.suites.schema import Item, Span, Suite
 
 NPI_KINDS = {
@@ -39,9 +39,8 @@ def load_blimp(
 
     A paradigm's name is its records' ``UID``, or the file's name where they have none; its items count for
     the task of the same name. The critical region is the word after the prefix where the record states one
-    (``two_prefix_*`` or ``one_prefix_*``), otherwise all from the first to the last differing word
-    (`differing_region`); such words are also regions of the names ``one_prefix`` and ``two_prefix``. Pairs of
-    identical sentences, of which BLiMP has seven, are kept.
+    (``two_prefix_*`` or ``one_prefix_*``), otherwise the whole sentence; such words are also regions of the names
+    ``one_prefix`` and ``two_prefix``. Pairs of identical sentences, of which BLiMP has seven, are kept.
 
     Arguments:
         path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all taken, in folders of it too;
@@ -108,7 +107,7 @@ def _item(record: Mapping[str, Any], fields: _Fields, stem: str, number: int, wh
     # Where records have no number of their own (the supplement's rows repeat), the line's counts.
     pair = record.get("pairID", record.get("pair_id", number - 1))
     regions = _prefix_regions(record, good, bad, where)
-    critical = next(iter(regions.values()), None) or differing_region(good, bad)
+    critical = next(iter(regions.values()), None) or whole_sentences(good, bad)
     return Item(
         item=f"{paradigm}/{pair}",
         paradigm=paradigm,

@@ -114,14 +114,6 @@ class EncodedSuite:
             split |= self._begins_or_ends_inside(self._layout.regions[name], self._plain.regions[name])
         return len(set(self._plain.groups[split]))
 
-    @property
-    def unequal_regions(self) -> int:
-        """Pairs whose critical regions differ in their number of tokens; 0 for items of several conditions."""
-        if not isinstance(self.suite, Suite):
-            return 0
-        sizes = np.diff(self._plain.regions["critical"], axis=1).reshape(-1, 2)
-        return int((sizes[:, 0] != sizes[:, 1]).sum())
-
     def notes(self) -> list[str]:
         """What the tokenizer makes of the suite that is worth knowing before its scores are believed, a line each."""
         critical = f" ({self.unknown_critical:,} in the critical region)" if self.unknown_critical else ""
@@ -129,7 +121,6 @@ class EncodedSuite:
         found = [
             (self.unknown_items, f"words outside the vocabulary{critical}"),
             (self.split_regions, f"a {region} begins or ends inside a token; all of the token is scored"),
-            (self.unequal_regions, "critical regions of different numbers of tokens in the good and the bad sentence"),
         ]
         return [f"{count:,} of {len(self.suite):,} items: {text}" for count, text in found if count]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from npi_jax.corpus.sources import SourceError, read_json_lines, read_lines
-from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
 from npi_jax.suites.schema import ConditionItem, ConditionSuite, Item, Prediction, Span, Suite, task_fault
 
@@ -61,38 +60,12 @@ def find_word(text: str, word: str) -> list[Span]:
     return [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
 
 
-def differing_region(good: str, bad: str) -> tuple[Span, Span]:
-    """The characters from the first to the last word in which two sentences differ, in each of them.
+def whole_sentences(good: str, bad: str) -> tuple[Span, Span]:
+    """All characters of both sentences: the critical region where nothing says which it is.
 
-    Where a sentence only lacks words of the other, both regions take in the next word as well (the word
-    before at the end of a sentence), so that none is empty. The region of identical sentences is all of them.
-    Of sentences without spaces, as Chinese and Japanese have them, characters are compared instead of words.
+    The words in which they differ would not do: often they are the licensor, and not what it licenses.
     """
-    if any(character.isspace() for character in good + bad):
-        spans = split_spans(good), split_spans(bad)
-    else:
-        good_spans, bad_spans = ([(c, i, i + 1) for i, c in enumerate(text)] for text in (good, bad))
-        spans = good_spans, bad_spans
-    words = tuple([word for word, _, _ in side] for side in spans)
-    if words[0] == words[1]:
-        return (0, len(good)), (0, len(bad))
-    shortest = min(map(len, words))
-    before = _shared(words[0], words[1])
-    after = min(_shared(words[0][::-1], words[1][::-1]), shortest - before)
-    if before + after == shortest:
-        after, before = (after - 1, before) if after else (0, max(before - 1, 0))
-    good_region, bad_region = ((side[before][1], side[len(side) - after - 1][2]) for side in spans)
-    return good_region, bad_region
-
-
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many words at the start of both are the same."""
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return (0, len(good)), (0, len(bad))
 
 
 def make_suite(name: str, items: Iterable[Item], source: Path, limit: int | None) -> Suite:

@@ -8,12 +8,12 @@ from typing import Any
 from npi_jax.suites.paths import check_path
 from npi_jax.suites.records import (
     SuiteError,
-    differing_region,
     find_word,
     make_suite,
     read_json_records,
     read_text_lines,
     text_field,
+    whole_sentences,
 )
 from npi_jax.suites.schema import Item, Span, Suite
 
@@ -32,7 +32,7 @@ def load_table(path: Path, *, limit: int | None = None, name: str = "table") -> 
       by default ``"other"``. ``item``: by default the paradigm and the number of the row, from 0.
     - ``critical_good``, ``critical_bad``: the critical region, as words that occur once in the sentence. Or
       as characters ``[start, end)``, in ``critical_good_start``, ``critical_good_end``, and the same for bad.
-      If neither sentence has one of these, it is all from the first to the last differing word.
+      If neither sentence has one of these, it is the whole sentence.
 
     Cells of a .csv file may be quoted, those of a .tsv file are taken as they are.
 
@@ -109,7 +109,7 @@ def _regions(row: Mapping[str, Any], good: str, bad: str, where: str) -> tuple[S
     critical_good = _region(row, good, "critical_good", where)
     critical_bad = _region(row, bad, "critical_bad", where)
     if critical_good is None and critical_bad is None:
-        return differing_region(good, bad)
+        return whole_sentences(good, bad)
     if critical_good is None or critical_bad is None:
         given, missing = ("bad", "good") if critical_good is None else ("good", "bad")
         raise SuiteError(f"{where}: critical_{given} is given but critical_{missing} is not; give both or none")

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from npi_jax.suites.paths import check_path, ending
-from npi_jax.suites.records import SuiteError, differing_region, make_suite, read_text_lines
+from npi_jax.suites.records import SuiteError, make_suite, read_text_lines, whole_sentences
 from npi_jax.suites.schema import Item, Suite
 
 
 def load_zorro(path: Path, *, limit: int | None = None) -> Suite:
     """Load Zorro: odd lines are unacceptable, even ones acceptable. A file is a paradigm, and a task.
 
-    Sentences are taken as they are: lower case, with spaces before punctuation. The critical region is all from
-    the first to the last differing word.
+    Sentences are taken as they are: lower case, with spaces before punctuation. The critical region is the
+    whole sentence.
 
     Arguments:
         path: a .txt file, or a folder whose .txt files, in folders of it too, are all taken.
@@ -48,7 +48,7 @@ def _read(file: Path) -> Iterator[Item]:
         if bad is None:
             bad = text
             continue
-        critical = differing_region(text, bad)
+        critical = whole_sentences(text, bad)
         yield Item(f"{file.stem}/{number // 2 - 1}", file.stem, file.stem, "other", text, bad, *critical)
         bad = None
     if bad is not None:

@@ -16,7 +16,7 @@ from npi_jax.corpus.records import RowRecords
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.variants import RowPool, Variant
 from npi_jax.errors import UserError
-from npi_jax.models import Model
+from npi_jax.models import CustomConfig, Model
 from npi_jax.scoring import Encodable, Scorer, make_scorer
 from npi_jax.scoring.scorer import CHUNKED
 from npi_jax.training.data_axis import NAME, DataAxis
@@ -111,10 +111,11 @@ class Ensemble:
         def score(shares: Any, chunks: Any, rest: Any) -> dict[str, jax.Array]:
             # Scores are of the output layer as it is, whatever training rounds it to.
             params = self.data.whole_params(shares, keep=frozenset({"output"}))
-            return scorer.sums(self.data.joined(scorer.predictions(params, chunks)), rest)
+            predicted = scorer.predictions(params, {CHUNKED: chunks})
+            return scorer.sums([self.data.joined(values) for values in predicted], rest)
 
-        chunks = self.data.filled({name: scorer.arrays[name] for name in CHUNKED})
-        rest = {name: array for name, array in scorer.arrays.items() if name not in CHUNKED}
+        chunks = self.data.filled(scorer.arrays[CHUNKED])
+        rest = {name: array for name, array in scorer.arrays.items() if name != CHUNKED}
         mapped = self._mapped(score, [self.specs.params, P(NAME), SHARED])
         return Evaluation(mapped, (OnMesh(chunks, P(NAME)), OnMesh(rest, SHARED)))
 
@@ -233,6 +234,51 @@ def make_scorers(config: Config, model: Model, suites: Mapping[str, Encodable]) 
         except ValueError as error:
             raise UserError(f"score.suites.{name}: {error}") from error
     return scorers
+
+
+def check_custom_model(config: Config, model: Model, scorers: Mapping[str, Scorer]) -> None:
+    """Make sure that a model of the user's own scores each sentence of a row as if it were alone.
+
+    With parameters drawn at random: fresh ones may be so small, or zero, that no fault shows. The model sees a few
+    dozen rows, and one program is compiled.
+
+    Raises:
+        UserError: saying what the model sees that it must not see.
+    """
+    if not isinstance(config.model, CustomConfig):
+        return
+    longest = max(scorers.values(), key=lambda scorer: max(len(ids) for ids in scorer.sentences.ids))
+    with jax.default_device(_roomy_device(config)):
+        params = _shaken(jax.jit(model.init)(jax.random.key(0, impl="threefry2x32")))
+        try:
+            longest.check(params)
+        except ValueError as error:
+            raise UserError(f"model.factory = {config.model.factory!r}: {error}") from error
+
+
+def _roomy_device(config: Config) -> jax.Device:
+    """Where a whole member fits: one that is split over devices may be too large for each of them."""
+    if config.mesh.fsdp:
+        try:
+            return jax.local_devices(backend="cpu")[0]
+        except RuntimeError:
+            # JAX_PLATFORMS may leave it out.
+            pass
+    return jax.local_devices()[0]
+
+
+def _shaken(params: Any) -> Any:
+    """Parameters plus noise: of matrices such that products keep their size, of others a tenth."""
+    rng = np.random.default_rng(0)
+
+    def shaken(leaf: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            return leaf
+        scale = max(leaf.shape[-2:]) ** -0.5 if leaf.ndim > 1 else 0.1
+        # Drawn here: a program that draws for every parameter takes long to compile.
+        return leaf + jnp.asarray(scale * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
+
+    return jax.tree.map(shaken, params)
 
 
 def _check_parameters(params: Any) -> None:

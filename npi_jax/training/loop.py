@@ -24,7 +24,7 @@ from npi_jax.run import Run, RunError
 from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
 from npi_jax.training.chips import peak_flops
 from npi_jax.training.display import Display
-from npi_jax.training.ensemble import Ensemble, make_scorers
+from npi_jax.training.ensemble import Ensemble, check_custom_model, make_scorers
 from npi_jax.training.feed import Call, is_streamed
 from npi_jax.training.mesh import make_mesh
 from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
@@ -103,6 +103,7 @@ class Trainer:
         config, prepared = self.config, self.prepared
         self.model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
         self.scorers = make_scorers(config, self.model, prepared.suites)
+        check_custom_model(config, self.model, self.scorers)
         mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
         rows = open_rows(config, prepared) if self.rows is None else self.rows
         streamed = isinstance(rows, RowRecords)

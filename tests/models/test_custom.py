@@ -38,6 +38,16 @@ class Half(Bag):
     def init(self, key):
         return {"words": jnp.zeros((self.vocab_size, self.width), jnp.bfloat16), "bias": jnp.zeros(self.vocab_size)}
 
+class Leaky(Bag):
+    """Averages over whatever stands before in the row; at the start nothing shows, for all weights are 0."""
+
+    def init(self, key):
+        return jax.tree.map(jnp.zeros_like, super().init(key))
+
+    def hidden(self, params, tokens, segment_ids, positions, *, dropout_key=None, dropout_rate=None):
+        words = params["words"][tokens]
+        return jnp.cumsum(words, axis=1) / (1 + jnp.arange(tokens.shape[1])[:, None])
+
 half = "not a function"
 
 def no_model(config, vocab_size):
@@ -121,3 +131,19 @@ def test_places_without_a_module(factory):
 def test_a_factory_is_a_place_and_a_name():
     with pytest.raises(ValueError, match=r"write FILE.py:FUNCTION"):
         CustomConfig("bag.py")
+
+
+def test_a_model_that_mixes_sentences_is_refused_before_training(factory, tmp_path):
+    from calls import assert_refused, call  # noqa: PLC0415
+    from tiny import tiny_values  # noqa: PLC0415
+
+    model = {"kind": "custom", "factory": factory("Leaky"), "options": {"width": 4}}
+    values = tiny_values(model=model, run_dir=str(tmp_path / "run"), score__ngram=False)
+    config = tmp_path / "leaky.py"
+    config.write_text(
+        f"from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict({values})\n"
+    )
+    said = assert_refused(call("run", "--config", str(config), seconds=120))
+    assert f"model.factory = {factory('Leaky')!r}: the model lets the sentences of a row see each other" in said
+    assert not (tmp_path / "run" / "metrics").exists()
+    assert not (tmp_path / "run" / "checkpoints").exists()

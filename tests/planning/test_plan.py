@@ -9,14 +9,15 @@ from tiny import tiny_values
 
 from npi_jax.config import ConfigError, make_config
 from npi_jax.errors import UserError
-from npi_jax.models import LSTMConfig, TransformerConfig
+from npi_jax.models import LSTMConfig, TransformerConfig, make_model
 from npi_jax.models.flops import forward_flops, train_flops
 from npi_jax.planning import fit_plan, make_plan, print_plan
-from npi_jax.planning.calls import Call
+from npi_jax.planning.calls import Call, other_calls
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.planning.fit import members_that_fit
 from npi_jax.planning.plan import plan_training, with_other_programs
 from npi_jax.training.chips import GIB
+from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import make_mesh
 
 PLANNED = {"tokenizer__size": 100, "corpus__planned_tokens": 3200}
@@ -96,6 +97,20 @@ def test_a_suite_that_is_elsewhere_is_named_and_not_counted(tmp_path):
         "gradients: they are of suite blimp",
     ]
     assert "not counted" in printed(plan)
+
+
+def test_rows_of_several_lengths_are_planned(tmp_path):
+    long = " ".join(["dog"] * 90)
+    (tmp_path / "own.tsv").write_text(f"good\tbad\nno dog\ta dog\n{long} ran\t{long} run\n")
+    suites = {"own": {"loader": "table", "path": str(tmp_path / "own.tsv")}}
+    config = make_config(tiny_values(score__suites=suites, **PLANNED))
+    mesh = make_mesh(1, 1, n_members=len(config.members))
+    ensemble = Ensemble(config, make_model(config.model, 100), 0, mesh)
+    (scoring,) = [call for call in other_calls(ensemble, 100)[0] if call.name == "scoring own"]
+    chunks = scoring.arguments[1]
+    # Of each long sentence a start token and 91 words are read.
+    assert [chunk["rows"].shape[-1] for chunk in chunks] == [64, 2 * 92]
+    scoring.function.lower(*scoring.arguments)
 
 
 @dataclass

@@ -17,13 +17,15 @@ def make_pairs(lengths: list[tuple[int, int]], types: int = 50, seed: int = 0) -
 
 def read_back(packed, index: int) -> list[tuple[tuple[int, ...], int]]:
     """(what the model has read, what it is to predict) for each scored token of a sentence."""
-    n_chunks, _n_rows, length = packed.tokens.shape
-    flat = {name: getattr(packed, name).reshape(n_chunks, -1) for name in ("tokens", "segment_ids", "positions")}
+    number, slots = packed.place(index)
+    bucket = packed.buckets[number]
+    n_chunks, _n_rows, length = bucket.tokens.shape
+    flat = {name: getattr(bucket, name).reshape(n_chunks, -1) for name in ("tokens", "segment_ids", "positions")}
     found = []
-    for slot in packed.table[index][packed.table[index] != ABSENT]:
-        chunk, number = divmod(int(slot), packed.predictions.shape[2])
-        context, token = packed.predictions[chunk, :, number]
-        place = packed.contexts[chunk, context]
+    for slot in slots[slots != ABSENT]:
+        chunk, number = divmod(int(slot), bucket.predictions.shape[2])
+        context, token = bucket.predictions[chunk, :, number]
+        place = bucket.contexts[chunk, context]
         start = place - flat["positions"][chunk, place]
         assert start // length == place // length
         assert len(set(flat["segment_ids"][chunk, start : place + 1])) == 1
@@ -53,16 +55,17 @@ def test_every_scored_token_is_predicted_from_what_precedes_it(lengths, beginnin
         assert read_back(packed, index) == expected
         assert packed.counts("sentence")[index] == len(expected)
         assert packed.first[index] == from_token - before
-    assert packed.tokens.shape[1] <= rows_per_chunk
-    assert packed.n_positions == (packed.segment_ids > 0).sum()
+    (bucket,) = packed.buckets
+    assert bucket.tokens.shape[1] <= rows_per_chunk
+    assert bucket.n_positions == (bucket.segment_ids > 0).sum()
 
 
 def test_a_region_costs_only_what_it_needs():
     # One prefix, two continuations: one sentence is run, and only as far as the words that differ.
     pairs = encode_pairs([([1, 2, 3, 7], [1, 2, 4, 7])], np.array([[[2, 3], [2, 3]]]), start=START, end=END)
     packed = pack(pairs, ScoreSpec(regions=("critical",)))
-    assert packed.n_positions == 3
-    assert packed.n_contexts == 1
+    assert packed.buckets[0].n_positions == 3
+    assert packed.buckets[0].n_contexts == 1
     assert read_back(packed, 0) == [((START, 1, 2), 3)]
     assert read_back(packed, 1) == [((START, 1, 2), 4)]
     difference = pack(pairs, ScoreSpec(regions=("difference",)))
@@ -93,9 +96,10 @@ def test_positions_are_used_well_and_groups_stay_together():
     packed = pack(pairs, ScoreSpec())
     assert packed.utilization > 0.96
     # The last context of each sentence, which no other of these sentences has.
-    last = packed.table[np.arange(2000), packed.counts("sentence") - 1]
-    chunk, number = np.divmod(last, packed.predictions.shape[2])
-    row = packed.contexts[chunk, packed.predictions[chunk, 0, number]] // packed.tokens.shape[2]
+    (bucket,) = packed.buckets
+    last = bucket.table[np.arange(2000), packed.counts("sentence") - 1]
+    chunk, number = np.divmod(last, bucket.predictions.shape[2])
+    row = bucket.contexts[chunk, bucket.predictions[chunk, 0, number]] // bucket.tokens.shape[2]
     assert (chunk.reshape(-1, 2)[:, 0] == chunk.reshape(-1, 2)[:, 1]).all()
     assert (row.reshape(-1, 2)[:, 0] == row.reshape(-1, 2)[:, 1]).all()
 

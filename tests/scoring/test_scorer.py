@@ -15,7 +15,7 @@ from npi_jax.scoring import (
     encode_pairs,
     log_normalizers,
     make_scorer,
-    scorer,
+    predict,
 )
 
 VOCABULARY, EOS = 40, 0
@@ -164,7 +164,7 @@ def test_normalizers_in_parts_equal_the_plain_formula(monkeypatch):
     expected = np.log(np.exp(hidden @ weights + bias).sum(axis=1))
     arrays = [jnp.asarray(x, jnp.float32) for x in (hidden, weights, bias)]
     for limit in (11, 80, 10_000):
-        monkeypatch.setattr(scorer, "MAX_LOGITS", limit)
+        monkeypatch.setattr(predict, "MAX_LOGITS", limit)
         with jax.default_matmul_precision("highest"):
             np.testing.assert_allclose(log_normalizers(*arrays), expected, rtol=1e-5)
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
-from npi_jax.scoring import ScoreSpec, encode_pairs, make_scorer
+from npi_jax.scoring import EncodedSentences, ScoreSpec, encode_pairs, make_scorer
 from npi_jax.suites.schema import Item, Suite
 
 TEXTS = [("no one has ever slept", "some one has ever slept"), ("nobody came", "somebody ever came")]
@@ -68,6 +68,43 @@ def test_normalizations_follow_their_formulas(normalization, formula):
             np.testing.assert_allclose(scores.score()[index, side], expected, rtol=1e-5)
 
 
+def test_pairs_of_unequal_length_are_matched_by_default():
+    """The second pair has 2 and 3 words, with the end token 3 and 4 predictions: means times 3.5."""
+    scores = score(ScoreSpec())
+    assert scores.spec.normalization == "matched"
+    sums = [[log_probs()[[*TOKENIZER.encode(text).ids, TOKENIZER.eos]].sum() for text in pair] for pair in TEXTS]
+    np.testing.assert_allclose(scores.score("sentence")[0], sums[0], rtol=1e-5)
+    np.testing.assert_allclose(scores.score("sentence")[1], [sums[1][0] / 3 * 3.5, sums[1][1] / 4 * 3.5], rtol=1e-5)
+    np.testing.assert_array_equal(scores.score("critical"), scores.log_prob("critical"))
+    # One more word is no reason to be less likely.
+    uniform = make_scorer(lambda _, tokens, *rows: jnp.zeros((*tokens.shape, 20)), SUITE.encode(TOKENIZER))({})
+    np.testing.assert_array_equal(uniform.correct("sentence"), [0.5, 0.5])
+    equal = Suite("equal", ITEMS[:1]).encode(TOKENIZER)
+    scorer = make_scorer(unigram_logits, equal)
+    assert scorer.spec == ScoreSpec(normalization="sum")
+    assert scorer.notes() == []
+
+
+def test_unequal_regions_are_counted_and_noted():
+    scorer = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), ScoreSpec(regions=("sentence",)))
+    assert (scorer.covered, scorer.unequal_regions) == ("sentence", 1)
+    said = "compared by their means over tokens, times the pair's mean length"
+    assert scorer.notes() == [f"1 of 2 pairs have sentences of different numbers of tokens: {said}"]
+    summed = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), ScoreSpec.preset("blimp_paper"))
+    assert "the sum favors the shorter one" in summed.notes()[0]
+    critical = make_scorer(unigram_logits, SUITE.encode(TOKENIZER))
+    assert (critical.covered, critical.unequal_regions) == ("critical", 0)
+    whole = Suite("whole", [Item("i", "p", "t", "other", *TEXTS[1], (0, 11), (0, 18))])
+    assert make_scorer(unigram_logits, whole.encode(TOKENIZER)).covered == "sentence"
+
+
+def test_matched_is_of_pairs():
+    ids = EncodedSentences([np.array([1, 2]), np.array([3])], np.array([0, 1]), start=0, end=0)
+    assert score(ScoreSpec(regions=("sentence",)), ids).spec.normalization == "sum"
+    with pytest.raises(ValueError, match="'matched' is of pairs"):
+        score(ScoreSpec(regions=("sentence",), normalization="matched"), ids)
+
+
 def test_what_a_normalization_needs_is_asked_for():
     with pytest.raises(ValueError, match=r"'slor' needs the unigram log-probabilities"):
         score(ScoreSpec(normalization="slor"))
@@ -92,7 +129,7 @@ def test_tables_are_tidy_and_say_their_spec(tmp_path):
     assert (row["paradigm"], row["task"], row["kind"]) == ("q", "t", "licensor")
     assert (row["n_good"], row["n_bad"]) == (3, 4)
     assert row["delta"] == pytest.approx(row["good"] - row["bad"])
-    assert row["spec"] == spec.label
+    assert row["spec"] == scores.spec.label
     stacked = scores.scorer.stacked(jnp.stack([jnp.arange(TOKENIZER.vocab_size) / 4] * 3)).to_polars()
     assert stacked.height == 12
     assert stacked.filter(pl.col("member") == 2).drop("member").equals(table)

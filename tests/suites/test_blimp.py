@@ -51,7 +51,7 @@ def test_regions_names_and_kinds(tmp_path: Path) -> None:
     assert [regions(item) for item in suite] == [
         ("often", "ever"),
         ("ever", "ever"),
-        *[("I am", "You is")] * 2,
+        *[(PLAIN["sentence_good"], PLAIN["sentence_bad"])] * 2,
     ]
     assert suite.items[1].critical_good == (13, 17)
     assert [(i.item, i.paradigm, i.task, i.kind) for i in suite] == [

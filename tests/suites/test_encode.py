@@ -1,8 +1,8 @@
 import pytest
 
 from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
-from npi_jax.scoring import ScoreSpec
-from npi_jax.suites.encode import EncodingError
+from npi_jax.scoring import ScoreSpec, make_scorer
+from npi_jax.suites.encode import EncodedSuite, EncodingError
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Suite
 
 GOOD, BAD = "No senator has ever been there at all.", "Some senators have been there at all."
@@ -53,6 +53,11 @@ def pairs(*entries: tuple[str, str, tuple[int, int], tuple[int, int]]) -> Suite:
     return Suite("s", [Item(f"i{n}", "p", "t", "other", *entry) for n, entry in enumerate(entries)])
 
 
+def unequal_regions(encoded: EncodedSuite) -> int:
+    """As a scorer counts them."""
+    return make_scorer(lambda *_: None, encoded).unequal_regions
+
+
 def test_regions_that_cut_tokens_and_unequal_ones_are_counted():
     suite = pairs(
         ("no one left.", "some one left.", (7, 11), (9, 13)),
@@ -64,10 +69,9 @@ def test_regions_that_cut_tokens_and_unequal_ones_are_counted():
         ("no one left.", "some one left.", (2, 6), (0, 8)),
     )
     encoded = suite.encode(WordTokenizer.train(["no some one left."]))
-    assert (encoded.split_regions, encoded.unequal_regions) == (2, 1)
+    assert (encoded.split_regions, unequal_regions(encoded)) == (2, 1)
     assert encoded.notes() == [
         "2 of 4 items: a critical region begins or ends inside a token; all of the token is scored",
-        "1 of 4 items: critical regions of different numbers of tokens in the good and the bad sentence",
     ]
     # All of a token that a region cuts is the region's.
     spans = encoded.sentences(ScoreSpec()).regions["critical"]
@@ -78,14 +82,14 @@ def test_a_region_of_bytes_cuts_no_token_that_is_less_than_a_character():
     suite = pairs(("a \U0001f642 b", "a \u65e5 b", (2, 3), (2, 3)))
     encoded = suite.encode(BPETokenizer.train(["a b"] * 3, size=258))
     # Four bytes against three.
-    assert (encoded.split_regions, encoded.unequal_regions) == (0, 1)
+    assert (encoded.split_regions, unequal_regions(encoded)) == (0, 1)
 
 
 def test_regions_of_conditions_that_cut_tokens_are_counted():
     conditions = {"one": Condition("no one left", {"1": (0, 2), "2": None}), "two": Condition("it left", {"1": (0, 4)})}
     suite = ConditionSuite("c", [ConditionItem("i", "p", "t", conditions)])
     encoded = suite.encode(WordTokenizer.train(["no one left it"]))
-    assert (encoded.split_regions, encoded.unequal_regions) == (1, 0)
+    assert encoded.split_regions == 1
     assert encoded.notes() == ["1 of 1 items: a region begins or ends inside a token; all of the token is scored"]
 
 

@@ -100,9 +100,10 @@ def test_rows_are_full_of_blimp():
     tokenizer = WordTokenizer.train([text for item in suite for text in (item.good, item.bad)])
     packed = pack(suite.encode(tokenizer).sentences(ScoreSpec()), ScoreSpec(regions=("sentence",)))
     assert packed.utilization >= 0.97
-    assert packed.tokens.shape[2] <= 128
+    (bucket,) = packed.buckets
+    assert bucket.tokens.shape[2] <= 128
     # What sentences have in common is looked at once.
-    assert packed.n_contexts < 0.7 * packed.n_positions
+    assert bucket.n_contexts < 0.7 * bucket.n_positions
 
 
 @pytest.mark.skipif(not (DATA / "babylm_blimp_supplement").is_dir(), reason="NPI_JAX_DATA has no supplement")

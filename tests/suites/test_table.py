@@ -33,7 +33,7 @@ def test_two_columns_are_enough(tmp_path: Path) -> None:
         ("mine/0", "mine", "mine", "other"),
         ("mine/1", "mine", "mine", "other"),
     ]
-    assert regions(suite.items[0]) == ("Nobody", "Kim")
+    assert regions(suite.items[0]) == (GOOD, BAD)
     assert suite.items[1].good == 'He "quoted".'
 
 
@@ -49,7 +49,7 @@ def test_all_columns_of_csv(tmp_path: Path) -> None:
     assert full.good == "No, nobody has ever left."
     assert regions(full) == ("ever", "has ever")
     assert (sparse.item, sparse.task, sparse.kind) == ("p/1", "p", "other")
-    assert regions(sparse) == ("Nobody", "Kim")
+    assert regions(sparse) == (GOOD, BAD)
 
 
 def test_regions_as_characters(tmp_path: Path) -> None:

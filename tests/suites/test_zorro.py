@@ -14,7 +14,8 @@ def test_the_second_line_of_two_is_the_good_one(tmp_path):
         ("npi-any/1", "b y .", "b x ."),
     ]
     first = suite.items[0]
-    assert (first.good[slice(*first.critical_good)], first.bad[slice(*first.critical_bad)]) == ("only", "even")
+    # Not the words in which they differ: these are the licensors.
+    assert (first.good[slice(*first.critical_good)], first.bad[slice(*first.critical_bad)]) == (first.good, first.bad)
     assert (first.paradigm, first.task) == ("npi-any", "npi-any")
 
 

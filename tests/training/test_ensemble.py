@@ -8,10 +8,10 @@ from tiny import tiny_values
 from npi_jax.config import CheckpointConfig, make_config
 from npi_jax.models import make_model
 from npi_jax.prepare import Prepared, prepare
-from npi_jax.scoring import make_scorer
+from npi_jax.scoring import ScoreSpec, encode_pairs, make_scorer
 from npi_jax.training.checkpoints import Checkpoints
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import make_mesh
+from npi_jax.training.mesh import MEMBERS, make_mesh, put
 
 STEPS = 5
 TRANSFORMER = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2, "mlp": 16}
@@ -36,9 +36,29 @@ def ensemble(
     rows = prepared.records() if streamed else prepared.pool
     # In three chunks, which two devices cannot share evenly.
     scorers = {name: make_scorer(model, suite, rows_per_chunk=5) for name, suite in prepared.suites.items()}
-    assert {len(scorer.packed.tokens) for scorer in scorers.values()} == {3}
+    assert {len(scorer.packed.buckets[0].tokens) for scorer in scorers.values()} == {3}
     made.load(prepared.variants, prepared.orders, rows, prepared.valid, scorers)
     return made
+
+
+def test_devices_share_rows_of_several_lengths(prepared):
+    """Scores of a suite with a long pair, of members that two devices share, are those of each member alone."""
+    config = make_config(tiny_values(seeds=(0,)))
+    model = make_model(config.model, prepared.tokenizer.vocab_size)
+    mesh = make_mesh(1, 2, n_members=2)
+    made = Ensemble(config, model, prepared.tokenizer.eos, mesh)
+    rng = np.random.default_rng(0)
+    lengths = [(4, 5), (90, 80), *[(6, 7)] * 90]
+    pairs = encode_pairs([tuple(rng.integers(1, 20, n) for n in pair) for pair in lengths], start=0, end=0)
+    scorer = make_scorer(model, pairs, ScoreSpec(regions=("sentence",)), rows_per_chunk=5)
+    assert [len(bucket.tokens) for bucket in scorer.packed.buckets] == [3, 1]
+    evaluation = made.scoring(scorer)
+    state = made.init_call(put(made.seeds, mesh, MEMBERS))
+    found = made.fetch(evaluation.call(state.params, *(put(one.arrays, mesh, one.spec) for one in evaluation.others)))
+    for member in range(2):
+        params = jax.tree.map(lambda leaf, member=member: np.asarray(leaf)[member], state.params)
+        alone = scorer(params).log_prob().reshape(-1)
+        np.testing.assert_allclose(found["sentence"][member], alone, rtol=1e-5)
 
 
 def reordered(made: Ensemble, order: list[int]) -> Ensemble:
