@@ -26,6 +26,7 @@ from npi_jax.analysis.tables import write_tables
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
 from npi_jax.corpus.records import check_grain
+from npi_jax.environ import seconds
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
 from npi_jax.prepare import Prepared, prepare
@@ -136,7 +137,7 @@ def claim_together(path: Path, config: Config) -> Iterator[Run]:
 
 def _wait_for(path: Path) -> None:
     """Give a shared file system some time to show a file that another machine wrote."""
-    until = time.monotonic() + float(os.environ.get("NPI_SHARED_TIMEOUT", SHARED_SECONDS))
+    until = time.monotonic() + seconds(os.environ, "NPI_SHARED_TIMEOUT", SHARED_SECONDS)
     while not path.exists():
         if time.monotonic() > until:
             raise RunError(

@@ -114,5 +114,5 @@ def test_bad_usage(arguments, capsys):
 def test_help_has_examples_and_loads_nothing_heavy():
     code = "import sys; from npi_jax.cli import parser; print(parser().format_help()); print('jax' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "npi-jax run --config quickstart" in shown
+    assert "npi-jax run quickstart" in shown
     assert shown.strip().endswith("False")

@@ -17,6 +17,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 _POSITIVE = ("norm_epsilon", "rotary_fraction", "rotary_base")
 _OPTIONAL = ("kv_heads", "max_positions")
+LARGEST = 1 << 20
+"""Of every size; a square matrix of this many rows takes 4 TiB."""
 
 
 def _check(config: object) -> None:
@@ -36,6 +38,8 @@ def _check(config: object) -> None:
             continue
         elif not whole or value < 1:
             raise ValueError(f"{name}.{item.name} is {value!r}; it must be a whole number above 0")
+        elif value > LARGEST and item.name != "max_positions":
+            raise ValueError(f"{name}.{item.name} is {value:,}; at most {LARGEST:,}")
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,15 @@ scores.delta()                    # log p(good) - log p(bad) of every pair, nats
 scores.to_polars()                # a tidy table; every row says by which conventions
 """
 
-from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
-from npi_jax.scoring.packing import Packed, pack
-from npi_jax.scoring.scorer import HiddenOutput, Scorer, log_normalizers, make_scorer
-from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
-from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
+    from npi_jax.scoring.packing import Packed, pack
+    from npi_jax.scoring.scorer import HiddenOutput, Scorer, log_normalizers, make_scorer
+    from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
+    from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
 
 __all__ = [
     "ABSENT",
@@ -30,3 +34,40 @@ __all__ = [
     "pack",
     "pair_accuracy",
 ]
+
+_MODULES = {
+    "encoded": (
+        "ABSENT",
+        "Encodable",
+        "EncodedSentences",
+        "encode_pairs",
+    ),
+    "packing": (
+        "Packed",
+        "pack",
+    ),
+    "scorer": (
+        "HiddenOutput",
+        "Scorer",
+        "log_normalizers",
+        "make_scorer",
+    ),
+    "scores": (
+        "Scores",
+        "TokenScores",
+        "fixed_columns",
+    ),
+    "spec": (
+        "ScoreSpec",
+        "SpecMismatchError",
+        "pair_accuracy",
+    ),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: a config names conventions, and is checked before JAX is loaded.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
