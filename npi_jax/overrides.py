@@ -139,7 +139,7 @@ def _unknown(flag: str, name: str, beside: Mapping[str, Any]) -> str:
     if kinds:
         return f"there is no such field in this kind of model; it is of {PREFIX}model.kind={kinds[0]}"
     elsewhere = [other for other in paths if other.rpartition(".")[2] == path]
-    hint = f" (did you mean {elsewhere[0]}?)" if elsewhere else did_you_mean(path, paths) or did_you_mean(name, beside)
+    hint = f" (did you mean {elsewhere[0]}?)" if elsewhere else did_you_mean(name, beside) or did_you_mean(path, paths)
     return f"there is no such field{hint}; valid are {', '.join(beside)}"
 
 
