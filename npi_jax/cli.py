@@ -218,6 +218,8 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
         case "plan":
             from npi_jax.plan_command import plan  # noqa: PLC0415
 
+            if arguments.topology is None:
+                environ.start_devices()
             plan(arguments, config, console)
     return 0
 

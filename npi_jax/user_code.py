@@ -103,12 +103,12 @@ def _one_line(text: str) -> str:
 def _place(error: BaseException) -> str:
     """The user's own lines, the last one first; nothing where the error came before any."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-    places = [f"{frame.filename}, line {frame.lineno}" for frame in reversed(frames)]
-    if not places:
+    if not frames:
         return ""
-    last = frames[-1]
-    text = linecache.getline(last.filename, last.lineno or 0).strip()[:120]
-    return f" ({' < '.join(places[:3])}{f': {text}' if text else ''})"
+    last, *callers = (f"{frame.filename}, line {frame.lineno}" for frame in reversed(frames))
+    text = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()[:120]
+    called = f"; called from {', '.join(callers[:2])}" if callers else ""
+    return f" ({last}{f': {text}' if text else ''}{called})"
 
 
 def _is_library(filename: str) -> bool:
