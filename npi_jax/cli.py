@@ -228,6 +228,7 @@ def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
     """Train in this process, or together with those that were started beside it."""
     environ.import_jax()
     from npi_jax import experiment  # noqa: PLC0415
+    from npi_jax.planning import capacity  # noqa: PLC0415
     from npi_jax.training.processes import is_first  # noqa: PLC0415
     from npi_jax.training.startup import join, this_launch  # noqa: PLC0415
 
@@ -235,6 +236,7 @@ def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
     experiment.set_up_jax(launch.on_this_host)
     join(launch, lambda line: print(line, file=sys.stderr, flush=True))
     environ.start_devices()
+    capacity.check_capacity(config)
     # What all would say the first one says.
     console.quiet = not is_first()
     experiment.run_experiment(config, console, analyze=arguments.command == "run", profile=arguments.profile)

@@ -71,6 +71,11 @@ def test_variants_may_be_written_in_one_string():
         ({"train__weight_decay": ()}, "train.weight_decay = ()"),
         ({"train__dropout": []}, "train.dropout = []"),
         ({"model__hidden": 10**7}, "LSTMConfig.hidden is 10,000,000; at most 1,048,576"),
+        ({"model__layers": 10**6}, "LSTMConfig.layers is 1,000,000; at most 1,000"),
+        (
+            {"model": {"kind": "transformer", "positions": "learned", "max_positions": 10**12}},
+            "max_positions is 1,000,000,000,000; 1,048,576 are the most learned",
+        ),
         ({"train__row_length": 10**12}, "train.row_length = 1000000000000"),
         ({"train__row_length": 10**6, "train__batch_size": 10**4}, "is 10,000,000,000 tokens, more than 1,073,741,824"),
         ({"train__steps": 10**10}, "train.steps = 10000000000"),
