@@ -1,6 +1,7 @@
 """The command line: ``npi-jax run | train | prepare | bench | plan | report | score | export | ...``."""
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -137,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = parser()
     arguments, overrides = parse(words, argv)
     _check_usage(arguments, command_of(words, arguments.command))
+    _print_any_letter()
     # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
     console = Console(width=None if sys.stdout.isatty() else 130)
     try:
@@ -146,6 +148,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _leave(130)
     except Exception as error:
         return _leave(_explain(error, console))
+
+
+def _print_any_letter() -> None:
+    """Let terminals and logs that know few letters show the others as numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_usage(arguments: argparse.Namespace, command: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """What the command line says of errors: one line that names what was given, or a report of a bug."""
 
 import errno
+import io
 import os
 import platform
 import subprocess
@@ -14,6 +15,7 @@ from tiny import tiny_values
 
 import npi_jax
 from npi_jax import presets
+from npi_jax.cli import main
 from npi_jax.errors import UserError, did_you_mean
 from npi_jax.messages import bug_report, message_of
 from npi_jax.models import CustomConfig, make_model
@@ -213,6 +215,15 @@ def test_the_config_stands_before_or_after_flags_and_with_or_without_its_flag(tm
     ):
         Path("my.py").write_text(CONFIG + f"    return ConfigDict({tiny_values()!r})\n")
         assert "train.steps = 0" in assert_refused(call("run", *words))
+
+
+def test_letters_that_the_terminal_does_not_know_are_shown_as_numbers(tmp_path, monkeypatch):
+    (tmp_path / "text.txt").write_text("Nobody has ever seen the café.\n", encoding="utf-8")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["annotate", str(tmp_path / "text.txt"), "--examples", "1"]) == 0
+    sys.stdout.flush()
+    assert b"caf\\xe9" in written.getvalue()
 
 
 def test_versions_are_printed_and_agree():

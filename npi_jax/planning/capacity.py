@@ -32,8 +32,8 @@ def check_capacity(config: Config) -> None:
     if there is not None and needed > there:
         raise ConfigError(
             f"model: {members:,} members of kind {model_kind(config.model)} with at least {parameters:,} parameters "
-            f"each take {needed / GIB:,.0f} GiB with their optimizer state, and the devices have {there / GIB:,.0f} GiB; "
-            "make the model smaller, or train fewer members"
+            f"each take {needed / GIB:,.0f} GiB with their optimizer state; the devices have {there / GIB:,.0f} GiB. "
+            "Make the model smaller, or train fewer members"
         )
 
 
