@@ -33,13 +33,10 @@ def whole(least: int) -> Callable[[str], int]:
     """How a whole number of at least `least` is read."""
 
     def read(text: str) -> int:
-        value = int(text)
-        if not least <= value < 2**31:
-            raise argparse.ArgumentTypeError(f"{text}: a whole number from {least} is wanted")
-        return value
+        if not text.isdecimal() or len(text) > 9 or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from {least}")
+        return int(text)
 
-    # Named in argparse's message about what is no number.
-    read.__name__ = "whole number"
     return read
 
 

@@ -131,7 +131,7 @@ class TransformerConfig:
             raise ValueError("TransformerConfig.positions is 'learned', which needs max_positions")
         if self.positions == "learned" and (self.max_positions or 0) > LARGEST:
             raise ValueError(
-                f"TransformerConfig.max_positions is {self.max_positions:,}; at most {LARGEST:,} are learned"
+                f"TransformerConfig.max_positions is {self.max_positions:,}; {LARGEST:,} are the most learned"
             )
         if self.positions == "rotary" and (self.rotary_size % 2 or not 0 < self.rotary_size <= self.head_size):
             raise ValueError(
