@@ -43,7 +43,7 @@ from npi_jax.training.sinks import check_sinks
 from npi_jax.training.startup import has_tpu_chips
 from npi_jax.training.stopping import StopRequest
 
-SHARED_SECONDS = 60
+SHARED_SECONDS = 60.0
 """How long a file system may take to show one machine what another wrote; NPI_SHARED_TIMEOUT changes it."""
 
 PACKAGES = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "polars", "tokenizers")
