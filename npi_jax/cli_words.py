@@ -1,4 +1,4 @@
-"""Words of a command line: numbers and ranges, the name of a config, and what is said of a word that is unknown."""
+"""Words of a command line: numbers and ranges, the name of a config, and messages about unknown words."""
 
 import argparse
 import itertools
@@ -30,7 +30,7 @@ def _with_hint(message: str) -> str:
 
 
 def whole(least: int) -> Callable[[str], int]:
-    """How a whole number of at least `least` is read."""
+    """Return a reader of whole numbers from `least`."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or len(text) > 9 or int(text) < least:

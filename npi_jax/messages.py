@@ -1,4 +1,4 @@
-"""What the command line says of an error: one line of what the user can fix, a report of anything else."""
+"""Messages about errors: one line for what the user can fix, a report for anything else."""
 
 import errno
 import importlib.metadata
@@ -31,12 +31,8 @@ def message_of(error: BaseException) -> str | None:
 def _of_memory(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({first_line(error)}); use less text, fewer members or smaller models"
-    text = str(error)
-    if "RESOURCE_EXHAUSTED" in text and type(error).__module__.startswith("jax"):
+    if "RESOURCE_EXHAUSTED" in str(error) and type(error).__module__.startswith("jax"):
         return f"the devices have not enough memory: {first_line(error)}. npi-jax plan --fit looks for what fits"
-    # A panic of Polars' other half, in Rust, gives no number.
-    if "TooManyOpenFiles" in text:
-        return _OF_THE_MACHINE[errno.EMFILE]
     return None
 
 

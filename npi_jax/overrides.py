@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from npi_jax.config import MODELS, Config, ConfigError
+from npi_jax.config_errors import shown
 from npi_jax.corpus.interventions import split_outside
 from npi_jax.errors import did_you_mean
 from npi_jax.models.config import ModelConfig
@@ -110,7 +111,7 @@ def _set(place: dict[str, Any], cls: Any, default: Any, parts: Sequence[str], fl
     elif hint is ScoreSpec and isinstance(inner, str) and inner in ScoreSpec.presets:
         inner = ScoreSpec.preset(inner).to_dict()
     elif not isinstance(inner, Mapping):
-        raise ConfigError(f"{flag}: {name} = {inner!r} has no field {'.'.join(rest)}")
+        raise ConfigError(f"{flag}: {name} = {shown(inner)} has no field {'.'.join(rest)}")
     place[name] = filled = dict(inner)
     _set(filled, hint, default, rest, flag)
 

@@ -112,7 +112,8 @@ def _place(error: BaseException) -> str:
 
 
 def _is_library(filename: str) -> bool:
-    if filename in _LOADED:
+    # This package may be installed among the libraries.
+    if filename in _LOADED or Path(filename).is_relative_to(_PACKAGE):
         return False
     return filename.startswith((*_LIBRARIES, "<")) or any(
         part in ("site-packages", "dist-packages") for part in Path(filename).parts

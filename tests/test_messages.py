@@ -1,4 +1,4 @@
-"""What the command line says of errors: one line that names what was given, or a report of a bug."""
+"""Messages about errors: one line that names what was given, or a report of a bug."""
 
 import errno
 import io
@@ -14,7 +14,7 @@ from calls import assert_refused, call
 from tiny import tiny_values
 
 import npi_jax
-from npi_jax import presets
+from npi_jax import presets, user_code
 from npi_jax.cli import main
 from npi_jax.errors import UserError, did_you_mean
 from npi_jax.messages import bug_report, message_of
@@ -133,6 +133,13 @@ def test_errors_of_a_models_own_code_are_the_users_wherever_they_are_raised(tmp_
     assert message is not None
     assert message.startswith(f"{path}: TypeError: dot_general requires")
     assert f"({path}, line 4: return x @ jnp.ones((3, 2))" in message
+
+
+def test_our_own_errors_stay_ours_where_this_package_is_installed_among_libraries(monkeypatch):
+    monkeypatch.setattr(user_code, "_PACKAGE", Path("/venv/site-packages/npi_jax"))
+    assert not user_code._is_library("/venv/site-packages/npi_jax/run.py")
+    assert user_code._is_library("/venv/site-packages/jax/core.py")
+    assert not user_code._is_users("/venv/site-packages/npi_jax/run.py")
 
 
 def test_what_nobody_foresaw_is_reported_as_a_bug(monkeypatch):
