@@ -8,7 +8,7 @@ from npi_jax.errors import UserError, first_line
 LEAST_FILES = 128
 """Files that may be open at once. To prepare text fails with 40 and works with 64; training opens more."""
 
-_OF_JAX = ("JAX_", "XLA_", "CUDA_VISIBLE_DEVICES", "TPU_", "LIBTPU_")
+_OF_JAX = ("JAX_", "CUDA_VISIBLE_DEVICES")
 _WHOLE = {"JAX_NUM_CPU_DEVICES": (1, 4096), "NPI_START_TIMEOUT": (1, 1_000_000)}
 _SECONDS = ("NPI_SHARED_TIMEOUT",)
 
