@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 # Real corpora and suites, for the tests and drills that use them; those skip where the folder is absent.
 export NPI_JAX_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: help quickstart test drills parity lint bench clean
+.PHONY: help quickstart report test drills parity lint bench clean
 
 help:
 	@echo "make quickstart  train the built-in experiment, print the results, write runs/quickstart/report/index.html"
+	@echo "make report      tables and report of a run anew: make report RUN=runs/quickstart"
 	@echo "make test        unit tests: does this installation work (a few minutes)"
 	@echo "make lint        style and types of the project's own files, for developers"
 	@echo "make drills      slow checks: real processes and disks, real text, Slurm where it is installed, programs for TPUs"
@@ -28,6 +29,10 @@ $(VENV)/test.done: $(VENV)/run.done
 
 quickstart: $(VENV)/run.done
 	$(BIN)/npi-jax run --config quickstart
+
+RUN ?= runs/quickstart
+report: $(VENV)/run.done
+	$(BIN)/npi-jax report $(RUN)
 
 # What the project owns. What else lies in the folder (runs, configs of the user's own, virtual environments) is nobody's
 # business here.

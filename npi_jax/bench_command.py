@@ -14,7 +14,7 @@ from rich.table import Table
 
 from npi_jax.config import Config, SweepMember
 from npi_jax.models import make_model
-from npi_jax.planning.plan import sizes
+from npi_jax.planning.plan import vocabulary_size
 from npi_jax.training.arrangement import Arrangement, choice_file, keep_choice
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.feed import ROWS
@@ -55,7 +55,7 @@ def bench(config: Config, console: Console, seconds: float) -> Arrangement:
         console: where to report.
         seconds: about how long one timing is.
     """
-    vocabulary, _ = sizes(config)
+    vocabulary = vocabulary_size(config)
     most = -(-len(config.members) // max(1, jax.device_count() // config.mesh.data))
     counts = [4**power for power in range(most.bit_length()) if 4**power < most] + [most]
     candidates = [Candidate(mapping, count, STEPS_AT_FIRST) for count in counts for mapping in ("map", "vmap")]

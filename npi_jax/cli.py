@@ -1,26 +1,29 @@
 """The command line: ``npi-jax run | train | prepare | bench | plan | report | score | export | ...``."""
 
 import argparse
+import io
 import os
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from npi_jax import __version__, environ
+from npi_jax.cli_plan import add_devices, add_power, check_plan
 from npi_jax.cli_text import add_annotate, add_audit
+from npi_jax.cli_words import Parser, add_config, command_of, parse, positive, steps, whole
 
 EXAMPLES = """examples:
-  npi-jax run --config quickstart                       train, score and report the built-in experiment
-  npi-jax run --config quickstart --config.train.steps=2000 --config.run_dir=runs/longer
-  npi-jax run --config my.py                            your own experiment; the same command resumes it
-  npi-jax prepare --config english                      only build the corpus and show what each variant changes
-  npi-jax plan --config weber2021                       compile from shapes alone and print what it would take
-  npi-jax bench --config quickstart                     find out how members are best run on these devices
-  npi-jax plan --config weber2021 --topology v5e:4x4 --fit --price 1.2
+  npi-jax run quickstart                                train, score and report the built-in experiment
+  npi-jax run quickstart --config.train.steps=2000 --config.run_dir=runs/longer
+  npi-jax run my.py                                     your own experiment; the same command resumes it
+  npi-jax prepare english                               only build the corpus and show what each variant changes
+  npi-jax plan weber2021                                compile from shapes alone and print what it would take
+  npi-jax bench quickstart                              find out how members are best run on these devices
+  npi-jax plan weber2021 --topology v5e:4x4 --fit --price 1.2
   npi-jax plan --power --effect 0.5 --run runs/pilot    how many seeds it takes to find an effect (nats)
   npi-jax report runs/quickstart                        make tables and report anew
   npi-jax report runs/lstm runs/transformer             two runs side by side
@@ -32,8 +35,6 @@ EXAMPLES = """examples:
 
 LAST_WORDS = 2.0
 """Seconds that a failing process stays for the others."""
-
-_POWER_FLAGS = ("effect", "items", "run", "seed_sd", "item_sd", "residual_sd")
 
 SCORE_EXAMPLES = """examples:
   npi-jax score --suite grammar --model runs/quickstart --steps all --out scores.parquet
@@ -49,13 +50,14 @@ architecture are scored in one program. --set takes any field of ScoreSpec (npi_
 
 def parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
-    main = argparse.ArgumentParser(
+    main = Parser(
         prog="npi-jax",
         description="Train many small language models at once and score minimal pairs while they learn.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    main.add_argument("--version", action="version", version=f"npi-jax {__version__}")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (
         ("run", "prepare, train (or go on training), analyze and report"),
@@ -73,20 +75,20 @@ def parser() -> argparse.ArgumentParser:
             "npi_jax/corpus/interventions.py.",
             allow_abbrev=False,
         )
-        command.add_argument("--config", required=name != "plan", help="a preset's name, or a config file")
+        add_config(command)
         if name in ("run", "train"):
             command.add_argument(
                 "--profile",
-                type=_steps,
+                type=steps,
                 default=range(0),
                 metavar="START:STOP",
                 help="write XLA's trace of these steps to the run directory's profile folder",
             )
         if name == "bench":
-            command.add_argument("--seconds", type=_positive, default=1.0, help="length of one timing (default: 1)")
+            command.add_argument("--seconds", type=positive, default=1.0, help="length of one timing (default: 1)")
         if name == "plan":
-            _add_devices(command)
-            _add_power(command)
+            add_devices(command)
+            add_power(command)
     text = "make tables and report of a run directory anew, or compare two that have theirs"
     report = commands.add_parser("report", help=text, description=text, allow_abbrev=False)
     report.add_argument("run", help="the run directory")
@@ -97,58 +99,6 @@ def parser() -> argparse.ArgumentParser:
     add_audit(commands)
     commands.add_parser("presets", help="list the presets with what each is for")
     return main
-
-
-def _add_devices(plan: argparse.ArgumentParser) -> None:
-    group = plan.add_argument_group(
-        "what it would take", "for --config: compiled for this machine unless told otherwise"
-    )
-    group.add_argument("--topology", help="a TPU slice, such as v5e:4x4; needs npi-jax[topology], and no TPU")
-    group.add_argument("--fit", action="store_true", help="look for an arrangement that fits the devices' memory")
-    group.add_argument("--memory", type=_positive, metavar="GIB", help="memory of a device (default: of its kind)")
-    group.add_argument("--peak", type=_positive, metavar="TFLOPS", help="peak of a device (default: of its kind)")
-    group.add_argument(
-        "--utilization", type=_positive, default=0.3, help="share of the peak that is reached (default: 0.3)"
-    )
-    group.add_argument("--price", type=_positive, help="of a device for an hour, in any currency")
-
-
-def _steps(text: str) -> range:
-    first, colon, last = text.partition(":")
-    if not colon or not first.isdigit() or not last.isdigit() or int(first) >= int(last):
-        raise argparse.ArgumentTypeError(f"{text!r}: write START:STOP, two steps, such as 100:120")
-    return range(int(first), int(last))
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _add_power(plan: argparse.ArgumentParser) -> None:
-    group = plan.add_argument_group(
-        "how many seeds",
-        "instead of --config; needs --effect, and --run or three SDs. Effects found at p < .05, before any adjustment",
-    )
-    group.add_argument(
-        "--power", action="store_true", help="print how often an effect is found with 3, 5, 10, 20 seeds"
-    )
-    group.add_argument(
-        "--effect", type=float, help="the true effect of an intervention on a task, in the outcome's unit"
-    )
-    group.add_argument("--outcome", choices=("delta", "accuracy"), default="delta", help="(default: delta, in nats)")
-    group.add_argument("--items", type=int, help="items of the task (default: as in --run, otherwise 40)")
-    group.add_argument("--run", help="a run that shows how much differences vary (over its tasks)")
-    for name, of in (("seed", "between seeds"), ("item", "between items"), ("residual", "within both")):
-        group.add_argument(f"--{name}-sd", type=float, help=f"standard deviation of paired differences {of}")
 
 
 def _add_score(commands: Any) -> None:
@@ -163,7 +113,7 @@ def _add_score(commands: Any) -> None:
     )
     score.add_argument("--suite", required=True, help="grammar (built in), or a loader: blimp, syntaxgym, table, ...")
     score.add_argument("--path", help="the suite's file or folder")
-    score.add_argument("--limit", type=_at_least_one, help="most items a paradigm, evenly spaced")
+    score.add_argument("--limit", type=whole(1), help="most items a paradigm, evenly spaced")
     score.add_argument("--model", required=True, nargs="+", help="a run directory, or Hugging Face directories")
     score.add_argument("--steps", default="last", help="of a run: last (default), all that were kept, or 100,200")
     score.add_argument("--members", help="of a run: their numbers, as 0,3,7 (default: all)")
@@ -177,18 +127,18 @@ def _add_score(commands: Any) -> None:
     text = "write a member of a run as a directory that Hugging Face transformers opens"
     export = commands.add_parser("export", help=text, description=text, allow_abbrev=False)
     export.add_argument("run", help="the run directory")
-    export.add_argument("--member", type=int, default=0, help="its number in members.parquet (default: 0)")
-    export.add_argument("--step", type=int, help="a checkpoint that was kept (default: the last)")
+    export.add_argument("--member", type=whole(0), default=0, help="its number in members.parquet (default: 0)")
+    export.add_argument("--step", type=whole(0), help="a checkpoint that was kept (default: the last)")
     export.add_argument("--hf", required=True, metavar="DIR", help="the directory to write; must not be there")
     export.add_argument("--no-tokenizer", action="store_true", help="leave the tokenizer out (for words there is none)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status (0 done, 1 refused or failed, 2 bad usage, 42 stopped and saved)."""
-    arguments, overrides = parser().parse_known_args(argv)
-    unknown = [flag for flag in overrides if not flag.startswith("--config.")]
-    if unknown or (overrides and not hasattr(arguments, "config")):
-        parser().error(f"cannot read {' '.join(unknown or overrides)}")
+    words = parser()
+    arguments, overrides = parse(words, argv)
+    _check_usage(arguments, command_of(words, arguments.command))
+    _print_any_letter()
     # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
     # Names and paths are printed as they are: square brackets and colons mean nothing.
     console = Console(width=None if sys.stdout.isatty() else 130, markup=False, emoji=False)
@@ -201,21 +151,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _leave(_explain(error, console))
 
 
+def _print_any_letter() -> None:
+    """Let terminals and logs that know few letters show the others as numbers."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_usage(arguments: argparse.Namespace, command: argparse.ArgumentParser) -> None:
+    """Refuse what does not go together; ends with exit status 2."""
+    if arguments.command == "report" and arguments.other is None and arguments.out is not None:
+        command.error("--out is for comparisons; a run's own report is RUN/report/index.html")
+    if arguments.command == "plan" and not arguments.power:
+        check_plan(arguments, command)
+    elif getattr(arguments, "config", "") is None and arguments.command != "plan":
+        command.error(f"{arguments.command} needs a config: a preset's name (npi-jax presets), or a file")
+
+
 def _explain(error: Exception, console: Console) -> int:
-    """What the user can mend is said in a line; anything else is a bug and keeps its traceback."""
-    from npi_jax.errors import UserError  # noqa: PLC0415
+    """Print what the user can fix in a line; anything else is a bug and is reported with its traceback."""
+    from npi_jax.messages import bug_report, message_of  # noqa: PLC0415
     from npi_jax.training.stopping import EXIT_CODE, Stopped  # noqa: PLC0415
 
     if isinstance(error, Stopped):
         console.print(str(error), highlight=False)
         return EXIT_CODE
-    if isinstance(error, UserError) or (isinstance(error, OSError) and error.filename):
-        print(f"npi-jax: {error}", file=sys.stderr)
-        return 1
-    if _is_one_of_several():
-        traceback.print_exception(error)
-        return 1
-    raise error
+    message = message_of(error)
+    print(bug_report(error) if message is None else f"npi-jax: {message}", file=sys.stderr)
+    return 1
 
 
 def _leave(status: int) -> int:
@@ -240,17 +203,19 @@ def _is_one_of_several() -> bool:
 
 
 def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
-    # Imports wait until a command needs them: --help answers at once.
+    # Imports wait until a command needs them: --help answers at once, and a fault of a config before JAX is loaded.
+    environ.check_environ()
     if not hasattr(arguments, "config") or getattr(arguments, "power", False):
         _without_config(arguments, console)
         return 0
-    from npi_jax import experiment, presets  # noqa: PLC0415
+    from npi_jax import presets  # noqa: PLC0415
 
-    if arguments.command == "plan":
-        _check_plan(arguments)
     config = presets.load_config(arguments.config, overrides)
     if arguments.command in ("run", "train"):
         return _train(arguments, config, console)
+    environ.import_jax()
+    from npi_jax import experiment  # noqa: PLC0415
+
     experiment.set_up_jax()
     match arguments.command:
         case "prepare":
@@ -258,23 +223,30 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
         case "bench":
             from npi_jax.bench_command import bench  # noqa: PLC0415
 
+            environ.start_devices()
             bench(config, console, arguments.seconds)
         case "plan":
             from npi_jax.plan_command import plan  # noqa: PLC0415
 
+            if arguments.topology is None:
+                environ.start_devices()
             plan(arguments, config, console)
     return 0
 
 
 def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
     """Train in this process, or together with those that were started beside it."""
+    environ.import_jax()
     from npi_jax import experiment  # noqa: PLC0415
+    from npi_jax.planning import capacity  # noqa: PLC0415
     from npi_jax.training.processes import is_first  # noqa: PLC0415
     from npi_jax.training.startup import join, this_launch  # noqa: PLC0415
 
     launch = this_launch()
     experiment.set_up_jax(launch.on_this_host)
     join(launch, lambda line: print(line, file=sys.stderr, flush=True))
+    environ.start_devices()
+    capacity.check_capacity(config)
     # What all would say the first one says.
     console.quiet = not is_first()
     experiment.run_experiment(config, console, analyze=arguments.command == "run", profile=arguments.profile)
@@ -304,31 +276,24 @@ def _without_config(arguments: argparse.Namespace, console: Console) -> None:
 
             audit_command.audit(arguments, console)
         case "score" | "export":
+            environ.import_jax()
             from npi_jax import experiment, score_command  # noqa: PLC0415
 
             experiment.set_up_jax()
+            environ.start_devices()
             (score_command.score if arguments.command == "score" else score_command.export)(arguments, console)
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:
+    environ.import_jax()
     from npi_jax import experiment  # noqa: PLC0415
     from npi_jax.run import open_run  # noqa: PLC0415
 
-    if arguments.other is None and arguments.out is not None:
-        parser().error("--out is for comparisons; a run's own report is RUN/report/index.html")
     if arguments.other is None:
         experiment.report_run(open_run(arguments.run), console)
     else:
         out = None if arguments.out is None else Path(arguments.out)
         experiment.compare_runs(open_run(arguments.run), open_run(arguments.other), out, console)
-
-
-def _check_plan(arguments: argparse.Namespace) -> None:
-    if arguments.config is None:
-        parser().error("plan needs --config, or --power")
-    for name in _POWER_FLAGS:
-        if getattr(arguments, name) is not None:
-            parser().error(f"--{name.replace('_', '-')} is for plan --power; plan --config takes no such flag")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from npi_jax.cli_words import whole
+
 # Those of `npi_jax.corpus.sources`, which takes longer to load than asking for help should.
 UNITS = ("document", "sentence")
 AUDIT_DEFAULTS = {
@@ -39,7 +41,7 @@ def add_annotate(commands: Any) -> None:
     parser.add_argument("--field", default="", help="the texts are JSON lines with the text in this field")
     parser.add_argument("--phenomenon", default="npi_en", help="name or file of the phenomenon")
     parser.add_argument("--against", metavar="MODEL", help="compare with parses of this spaCy model")
-    parser.add_argument("--examples", type=int, default=0, help="sentences to show of each label")
+    parser.add_argument("--examples", type=whole(0), default=0, help="sentences to show of each label")
     parser.add_argument("--tfds", metavar="FOLDER", help="write a TFDS data set of annotated text there, with Beam")
     parser.add_argument("--validation", nargs="+", metavar="TEXT", help="of the data set: text of its second split")
     parser.add_argument(
@@ -72,9 +74,9 @@ def add_audit(commands: Any) -> None:
     parser.add_argument("--unit", choices=UNITS, help="what a line holds")
     parser.add_argument("--field", help="the texts are JSON lines with the text in this field")
     parser.add_argument("--phenomenon", help="name or file of the phenomenon")
-    parser.add_argument("--per-environment", type=int, help="items judged of each environment")
-    parser.add_argument("--without", type=int, help="items judged of those without an environment")
-    parser.add_argument("--clean", type=int, help="sentences judged of those without an item")
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("--per-environment", type=whole(0), help="items judged of each environment")
+    parser.add_argument("--without", type=whole(0), help="items judged of those without an environment")
+    parser.add_argument("--clean", type=whole(0), help="sentences judged of those without an item")
+    parser.add_argument("--seed", type=whole(0), help="of the drawing")
     parser.add_argument("--report", action="store_true", help="report what was judged so far, ask nothing")
     parser.set_defaults(**AUDIT_DEFAULTS)

@@ -6,32 +6,41 @@ into a `Config`.
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from npi_jax.config_errors import explain
+from npi_jax.config_errors import ConfigError, check_plain, explain, shown
 from npi_jax.corpus.grammar import GrammarSpec
 from npi_jax.corpus.interventions import Intervention, parse_intervention, split_outside
 from npi_jax.corpus.phenomenon import load_phenomenon
-from npi_jax.errors import UserError
-from npi_jax.models import CustomConfig, LSTMConfig, ModelConfig, Remat, TransformerConfig
-from npi_jax.scoring import ScoreSpec
+from npi_jax.errors import did_you_mean
+from npi_jax.models.config import CustomConfig, LSTMConfig, ModelConfig, Remat, TransformerConfig
+from npi_jax.scoring.spec import ScoreSpec
 
 _STRICT = pydantic.ConfigDict(extra="forbid")
 for _shared in (GrammarSpec, LSTMConfig, TransformerConfig, CustomConfig, ScoreSpec):
     pydantic.with_config(_STRICT)(_shared)
 
-Count = Annotated[int, Field(ge=1)]
+# Steps and rows are counted in 32 bits on the devices.
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+Whole = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Processes = Annotated[int, Field(ge=0, le=1024)]
+Path = Annotated[str, Field(min_length=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MOST_MEMBERS = 100_000
+MOST_CHECKPOINTS = 100_000
+MOST_TOKENS = 1 << 30
+"""Tokens of a step, and of the rows of one call; larger arrays have indices that do not fit 32 bits."""
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class ConfigError(UserError):
-    """A configuration that cannot be run; the message names each field at fault."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -58,8 +67,8 @@ class CorpusConfig:
     """
 
     source: Literal["grammar", "text", "jsonl", "tfds"] = "grammar"
-    paths: tuple[str, ...] = ()
-    valid_paths: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+    valid_paths: tuple[Path, ...] = ()
     unit: Literal["sentence", "document"] = "document"
     field: str = "text"
     tfds_name: str = ""
@@ -71,9 +80,9 @@ class CorpusConfig:
     grammar: GrammarSpec = dataclasses.field(default_factory=lambda: GrammarSpec(sentences=60_000))
     grammar_valid_sentences: Count = 2000
     removal: Literal["replace", "delete"] = "replace"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     phenomenon: str = "npi_en"
-    processes: Annotated[int, Field(ge=0)] = 0
+    processes: Processes = 0
     cache: str = ""
     planned_tokens: Count | None = None
 
@@ -99,7 +108,7 @@ class TokenizerConfig:
     """
 
     kind: Literal["word", "bpe"] = "word"
-    size: Annotated[int, Field(ge=2)] | None = None
+    size: Annotated[int, Field(ge=2, lt=2**31)] | None = None
     min_count: Count = 1
     lowercase: bool = False
     file: str | None = None
@@ -137,16 +146,16 @@ class TrainConfig:
 
     steps: Count = 1000
     batch_size: Count = 32
-    row_length: Annotated[int, Field(ge=8)] = 48
+    row_length: Annotated[int, Field(ge=8, lt=2**20)] = 48
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    learning_rate: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = (0.002,)
-    weight_decay: tuple[NonNegative, ...] = (0.0,)
-    dropout: tuple[Share, ...] = (0.0,)
+    learning_rate: Annotated[tuple[Rate, ...], Field(min_length=1)] = (0.002,)
+    weight_decay: Annotated[tuple[NonNegative, ...], Field(min_length=1)] = (0.0,)
+    dropout: Annotated[tuple[Share, ...], Field(min_length=1)] = (0.0,)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: Annotated[int, Field(ge=0)] = 0
+    warmup: Whole = 0
     clip: NonNegative = 1.0
     accumulate: Count = 1
-    steps_per_call: Annotated[int, Field(ge=0)] = 0
+    steps_per_call: Annotated[int, Field(ge=0, le=100_000)] = 0
     loss_chunk: Count = 256
     remat: Remat = "none"
 
@@ -155,6 +164,9 @@ class TrainConfig:
             raise ValueError(f"accumulate={self.accumulate} does not divide batch_size={self.batch_size}")
         if self.optimizer != "adamw" and any(self.weight_decay):
             raise ValueError(f"weight_decay={self.weight_decay} needs optimizer='adamw', not {self.optimizer!r}")
+        for several, count in (("batch_size", 1), ("batch_size * steps_per_call", max(1, self.steps_per_call))):
+            if (tokens := count * self.batch_size * self.row_length) > MOST_TOKENS:
+                raise ValueError(f"{several} * row_length is {tokens:,} tokens, more than {MOST_TOKENS:,}")
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -222,9 +234,9 @@ class GradientConfig:
     suite: str = ""
     kind: str = ""
     limit: Count = 80
-    micro_batches: Annotated[int, Field(ge=3)] = 4
-    text_rows: Annotated[int, Field(ge=0)] = 32
-    single_items: Annotated[int, Field(ge=0)] = 16
+    micro_batches: Annotated[int, Field(ge=3, le=1000)] = 4
+    text_rows: Whole = 32
+    single_items: Whole = 16
     lookahead: bool = True
     memory_mib: Count | None = None
     method: Literal["auto", "reverse", "forward"] = "auto"
@@ -247,9 +259,9 @@ class CheckpointConfig:
         keep_period: checkpoints at multiples of this are kept for good; 0 for none.
     """
 
-    every: Annotated[int, Field(ge=0)] = 0
+    every: Whole = 0
     keep: Count = 2
-    keep_period: Annotated[int, Field(ge=0)] = 0
+    keep_period: Whole = 0
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -267,7 +279,7 @@ class MeshConfig:
             quarter of one's memory and Grain is installed. Batches are the same.
     """
 
-    ens: Annotated[int, Field(ge=0)] = 0
+    ens: Whole = 0
     data: Count = 1
     fsdp: bool = False
     mapping: Literal["auto", "map", "vmap"] = "auto"
@@ -291,7 +303,7 @@ class MonitorConfig:
 
     sinks: tuple[Literal["tensorboard", "wandb"], ...] = ()
     project: str = "npi_jax"
-    watchdog: Annotated[int, Field(ge=0)] = 3600
+    watchdog: Whole = 3600
 
 
 @dataclass(frozen=True)
@@ -310,8 +322,8 @@ class SweepMember:
     """A member that is written out; what is None is the first value of `TrainConfig`."""
 
     variant: str
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    seed: Seed
+    learning_rate: Rate | None = None
     weight_decay: NonNegative | None = None
     dropout: Share | None = None
 
@@ -329,10 +341,10 @@ class Config:
             hyper-parameters; `variants` and `seeds` then follow from it.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w.\-]+$")]
+    name: Annotated[str, Field(pattern=r"^\w[\w.\-]*$", max_length=100)]
     run_dir: str = ""
     variants: tuple[str, ...] = ("full",)
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = (0,)
+    seeds: tuple[Seed, ...] = (0,)
     sweep: tuple[SweepMember, ...] = ()
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
@@ -356,11 +368,11 @@ class Config:
                 )
         texts = [str(intervention) for intervention in self.interventions]
         for field, names in (("variants", texts), ("seeds", [str(seed) for seed in self.seeds])):
-            if repeated := {name for name in names if names.count(name) > 1}:
+            if repeated := _repeated(names):
                 raise ValueError(f"{field}: {', '.join(sorted(repeated))} is there more than once")
-        if len(set(self.members)) < len(self.members):
-            twice = next(member for member in self.members if self.members.count(member) > 1)
-            raise ValueError(f"sweep: {twice} is there more than once")
+        self._check_size()
+        if twice := _repeated(self.members):
+            raise ValueError(f"sweep: {twice[0]} is there more than once")
         if self.checkpoints.every % self.score.every:
             raise ValueError(
                 f"checkpoints.every={self.checkpoints.every} is no multiple of score.every={self.score.every}; "
@@ -381,6 +393,19 @@ class Config:
         rows = self.train.batch_size // self.train.accumulate
         if rows % self.mesh.data:
             raise ValueError(f"mesh.data={self.mesh.data} does not divide the {rows} rows of a micro-batch")
+
+    def _check_size(self) -> None:
+        """Refuse numbers of members and checkpoints that no run comes to the end of, before they are listed."""
+        train = self.train
+        swept = (self.variants, self.seeds, train.learning_rate, train.weight_decay, train.dropout)
+        members = len(self.sweep) or math.prod(map(len, swept))
+        if members > MOST_MEMBERS:
+            raise ValueError(f"{members:,} members (variants, seeds and hyper-parameters); at most {MOST_MEMBERS:,}")
+        if (count := train.steps // self.score.every) > MOST_CHECKPOINTS:
+            raise ValueError(
+                f"train.steps={train.steps} with score.every={self.score.every} are {count:,} checkpoints; at most "
+                f"{MOST_CHECKPOINTS:,}"
+            )
 
     def check_phenomenon(self) -> None:
         """Refuse variants whose words mean nothing in the corpus' phenomenon.
@@ -431,12 +456,18 @@ class Config:
         return plain
 
 
-_MODELS: dict[str, type] = {"lstm": LSTMConfig, "transformer": TransformerConfig, "custom": CustomConfig}
+def _repeated(values: Sequence[Any]) -> list[Any]:
+    """Those that are there more than once, each once."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+MODELS: dict[str, type] = {"lstm": LSTMConfig, "transformer": TransformerConfig, "custom": CustomConfig}
+"""Kinds of models, by what ``model.kind`` calls them."""
 
 
 def model_kind(model: ModelConfig) -> str:
     """``lstm``, ``transformer`` or ``custom``."""
-    return next(kind for kind, cls in _MODELS.items() if isinstance(model, cls))
+    return next(kind for kind, cls in MODELS.items() if isinstance(model, cls))
 
 
 def make_config(values: Mapping[str, Any]) -> Config:
@@ -445,12 +476,13 @@ def make_config(values: Mapping[str, Any]) -> Config:
     Raises:
         ConfigError: naming every field at fault, its value, and what would be valid.
     """
+    check_plain(values)
     _check_forms(values)
     values = dict(values)
     model = dict(values.get("model", {}))
     kind = model.pop("kind", "lstm")
-    if not isinstance(kind, str) or kind not in _MODELS:
-        raise ConfigError(f"model.kind = {kind!r}: valid are {', '.join(_MODELS)}")
+    if not isinstance(kind, str) or kind not in MODELS:
+        raise ConfigError(f"model.kind = {shown(kind)}: valid are {', '.join(MODELS)}{did_you_mean(str(kind), MODELS)}")
     train = {key: _as_tuple(key, value) for key, value in values.get("train", {}).items()}
     values |= {"train": train}
     if "variants" in values:
@@ -458,9 +490,9 @@ def make_config(values: Mapping[str, Any]) -> Config:
     values |= _of_sweep(values)
     values |= _with_presets(values)
     try:
-        values["model"] = pydantic.TypeAdapter(_MODELS[kind]).validate_python(model)
+        values["model"] = pydantic.TypeAdapter(MODELS[kind]).validate_python(model)
     except pydantic.ValidationError as error:
-        raise ConfigError(explain(error, _MODELS[kind], "model.")) from error
+        raise ConfigError(explain(error, MODELS[kind], "model.")) from error
     try:
         return pydantic.TypeAdapter(Config).validate_python(values)
     except pydantic.ValidationError as error:
@@ -475,6 +507,7 @@ def _check_forms(values: Any) -> None:
     _expect(values.get("score", {}).get("suites", {}), "score.suites", Mapping, "suites by name are")
     for name in ("variants", "seeds", "sweep"):
         _expect(values.get(name, ()), name, list | tuple | range, "a list is")
+        _check_length(values.get(name, ()), name)
     for text in values.get("variants", ()):
         _expect(text, "variants", str, "names of interventions are")
     for member in values.get("sweep", ()):
@@ -483,9 +516,15 @@ def _check_forms(values: Any) -> None:
         _expect(member.get("seed", 0), "sweep: seed", int, "a number is")
 
 
+def _check_length(values: Sequence[Any], name: str) -> None:
+    # A range may be longer than any list could be.
+    if values[MOST_MEMBERS:]:
+        raise ConfigError(f"{name}: more than {MOST_MEMBERS:,}, the most members that an experiment can have")
+
+
 def _expect(value: Any, name: str, kind: Any, what: str) -> None:
     if not isinstance(value, kind):
-        raise ConfigError(f"{name} = {value!r}: {what} expected")
+        raise ConfigError(f"{name} = {shown(value)}: {what} expected")
 
 
 def _of_sweep(values: Mapping[str, Any]) -> dict[str, Any]:

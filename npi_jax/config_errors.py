@@ -6,18 +6,72 @@ from typing import Any
 
 import pydantic
 
+from npi_jax.errors import UserError, did_you_mean
+
+DEEPEST = 20
+"""Values within values; no field has half as many."""
+_WIDEST = 120
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be run; the message names each field at fault."""
+
 
 def explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> str:
     """The faults of values that a dataclass `root` was to be made of, each with its field, its value and the reason."""
     lines = []
     for fault in error.errors():
-        field = prefix + ".".join(map(str, fault["loc"]))
+        field = (prefix + ".".join(map(str, fault["loc"]))).removesuffix(".")
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "unexpected_keyword_argument":
-            message = f"there is no such field; valid are {', '.join(_fields_beside(fault['loc'], root))}"
-        shown = "" if isinstance(fault["input"], Mapping) else f" = {fault['input']!r}"
-        lines.append(f"{field}{shown}: {message}" if field else message)
+            valid = _fields_beside(fault["loc"], root)
+            hint = did_you_mean(str(fault["loc"][-1]), valid)
+            message = f"there is no such field{hint}; valid are {', '.join(valid)}"
+        if fault["type"] == "string_pattern_mismatch":
+            message = "it begins with a letter or digit and has letters, digits, '_', '.' and '-' alone"
+        given = "" if isinstance(fault["input"], Mapping) else f" = {shown(fault['input'])}"
+        lines.append(f"{field}{given}: {message}" if field else message)
     return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """A value as messages have it; the beginning of a long one."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python writes no integer of more than 4,300 digits.
+        text = f"a number of {value.bit_length():,} bits" if isinstance(value, int) else type(value).__name__
+    return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}..."
+
+
+def check_plain(value: Any, name: str = "", depth: int = 0) -> None:
+    """Refuse text that can be in no file name, no JSON and no table, wherever it is in the values of a config.
+
+    Raises:
+        ConfigError: naming the field.
+    """
+    if depth > DEEPEST:
+        raise ConfigError(f"{name.split('.', maxsplit=1)[0]}: values within values, more than {DEEPEST} deep")
+    if isinstance(value, str):
+        _check_text(value, name)
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{name or 'a config'} has {shown(key)} for the name of a field; names are text")
+            _check_text(key, name)
+            check_plain(part, f"{name}.{key}" if name else key, depth + 1)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            check_plain(part, name, depth + 1)
+
+
+def _check_text(text: str, name: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{name} = {shown(text)}: text that is no Unicode (a lone surrogate)") from None
+    if "\0" in text:
+        raise ConfigError(f"{name} = {shown(text)}: text with a zero byte")
 
 
 def _fields_beside(location: tuple[int | str, ...], root: type) -> list[str]:

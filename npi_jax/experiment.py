@@ -28,6 +28,7 @@ from npi_jax.claim import Say, claim_run
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
 from npi_jax.corpus.records import check_grain
+from npi_jax.environ import seconds
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
 from npi_jax.mending import mend, mend_if_free
@@ -46,7 +47,7 @@ from npi_jax.training.sinks import check_sinks
 from npi_jax.training.startup import has_tpu_chips
 from npi_jax.training.stopping import StopRequest
 
-SHARED_SECONDS = 60
+SHARED_SECONDS = 60.0
 """How long a file system may take to show one machine what another wrote; NPI_SHARED_TIMEOUT changes it."""
 
 PACKAGES = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "polars", "tokenizers")
@@ -142,7 +143,7 @@ def claim_together(path: Path, config: Config, say: Say) -> Iterator[Run]:
 
 def _wait_for(path: Path) -> None:
     """Give a shared file system some time to show a file that another machine wrote."""
-    until = time.monotonic() + float(os.environ.get("NPI_SHARED_TIMEOUT", SHARED_SECONDS))
+    until = time.monotonic() + seconds(os.environ, "NPI_SHARED_TIMEOUT", SHARED_SECONDS)
     while not path.exists():
         if time.monotonic() > until:
             raise RunError(

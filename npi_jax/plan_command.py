@@ -1,9 +1,11 @@
 """``npi-jax plan --config``: what an experiment would take, here or on a TPU slice."""
 
 import argparse
+import sys
 
 import jax
 from rich.console import Console
+from rich.text import Text
 
 from npi_jax.config import Config
 from npi_jax.planning import fit_plan, make_plan, print_plan
@@ -28,13 +30,21 @@ def plan(arguments: argparse.Namespace, config: Config, console: Console) -> Non
     def said(line: str) -> None:
         console.print(line, highlight=False, markup=False)
 
-    with console.status("compiling the programs of a run: seconds for small models, minutes for large ones"):
+    with console.status("compiling the programs of a run") as status:
+
+        def progress(line: str) -> None:
+            # Where there is no terminal, what is printed is the plan, and what is being done goes to the log.
+            if console.is_terminal:
+                status.update(Text(line))
+            else:
+                print(line, file=sys.stderr, flush=True)
+
         if arguments.fit:
-            made = fit_plan(config, devices, said, memory=memory)
+            made = fit_plan(config, devices, said, memory=memory, progress=progress)
             said(f"chosen: {describe(made.config)}")
         else:
-            made = make_plan(config, devices, memory=memory)
-        fitting = members_that_fit(made, devices)
+            made = make_plan(config, devices, memory=memory, say=progress)
+        fitting = members_that_fit(made, devices, progress)
     print_plan(
         made,
         console,

@@ -1,16 +1,17 @@
 """The configurations that travel with the package, and config files of the user's own."""
 
 import ast
-import difflib
-import importlib.util
-from collections.abc import Mapping, Sequence
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_dict, config_flags
-
 from npi_jax.config import Config, ConfigError, make_config
+from npi_jax.errors import did_you_mean
+from npi_jax.overrides import with_overrides
+from npi_jax.user_code import load_python, users_code
 
 
 def preset_directory() -> Path:
@@ -34,12 +35,12 @@ def resolve_config(name: str) -> str:
     path, colon, argument = name.partition(":")
     if path in preset_names():
         path = str(preset_directory() / f"{path}.py")
-    elif not Path(path).is_file():
-        close = difflib.get_close_matches(path, preset_names(), n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ConfigError(
-            f"--config {path}: no such file and no such preset{hint}; presets are {', '.join(preset_names())}"
-        )
+    elif not _is_file(path):
+        kind = "is a folder" if _is_folder(path) else "no such file and no such preset"
+        hint = did_you_mean(path, preset_names())
+        raise ConfigError(f"--config {path}: {kind}{hint}; presets are {', '.join(preset_names())}")
+    elif not path.endswith(".py"):
+        raise ConfigError(f"--config {path}: a config file is Python, and its name ends in .py")
     return path + colon + argument
 
 
@@ -51,60 +52,49 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: naming the flag or field at fault.
     """
-    complete = make_config(_read(resolve_config(name)).to_dict()).to_dict(mode="python")
-    values = flags.FlagValues()
-    line = ["npi-jax", *overrides]
-    # Completed with all defaults first, so that every field can be overridden, not only those the file writes.
-    try:
-        config_flags.DEFINE_config_dict("config", _overridable(complete), flag_values=values, sys_argv=line)
-        rest = values(line)
-    except (AttributeError, KeyError) as error:
-        raise ConfigError(f"{' '.join(overrides)}: no such field: {_plain(error)}") from error
-    except (flags.Error, TypeError, ValueError) as error:
-        raise ConfigError(str(error)) from error
-    if len(rest) > 1:
-        raise ConfigError(f"cannot read {' '.join(rest[1:])}; overrides are written --config.FIELD=VALUE")
-    config = make_config(values.config.to_dict())
+    config = make_config(with_overrides(_read(resolve_config(name)), overrides))
     config.check_phenomenon()
     return config
 
 
-def _overridable(values: Mapping[str, Any]) -> ConfigDict:
-    """A ConfigDict in which fields that are None can be overridden too; `make_config` checks what comes out."""
-    return ConfigDict(
-        {
-            key: _overridable(value)
-            if isinstance(value, Mapping)
-            else (config_dict.placeholder(object) if value is None else value)
-            for key, value in values.items()
-        }
-    )
-
-
-def _plain(error: BaseException) -> str:
-    """The message of an error that others may have wrapped, without their quotation marks."""
-    while error.args and isinstance(error.args[0], BaseException):
-        error = error.args[0]
-    return " ".join(str(error.args[0]).strip("'").split()) if error.args else str(error)
-
-
-def _read(location: str) -> ConfigDict:
-    """Run a config file's ``get_config``, with what follows the colon as its argument."""
+def _read(location: str) -> dict[str, Any]:
+    """What a config file's ``get_config`` gives, called with what follows the colon, as plain values."""
     path, colon, argument = location.partition(":")
-    spec = importlib.util.spec_from_file_location("npi_jax_config", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
+    module = load_python(path, path)
+    get_config = getattr(module, "get_config", None)
+    if not callable(get_config):
         raise ConfigError(f"{path}: a config file defines get_config(), which returns an ml_collections.ConfigDict")
-    try:
-        values = module.get_config(argument) if colon else module.get_config()
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    if not isinstance(values, ConfigDict):
+    if colon and not _takes_an_argument(get_config):
+        raise ConfigError(f"{location}: get_config() in {path} takes no argument, so nothing can follow the colon")
+    with users_code(path):
+        values = get_config(argument) if colon else get_config()
+    # Its own module defines the class: where it was not imported, this is none.
+    config_dict = sys.modules.get("ml_collections")
+    if config_dict is None or not isinstance(values, config_dict.ConfigDict):
         raise ConfigError(f"{path}: get_config() gave a {type(values).__name__}, not an ml_collections.ConfigDict")
-    return values
+    with users_code(path):
+        plain: dict[str, Any] = values.to_dict()
+    return plain
+
+
+def _takes_an_argument(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind("argument")
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        # A name that no file can have.
+        return False
+
+
+def _is_folder(path: str) -> bool:
+    return bool(path) and os.path.isdir(path)
 
 
 def summary(name: str) -> str:

@@ -114,5 +114,16 @@ def test_bad_usage(arguments, capsys):
 def test_help_has_examples_and_loads_nothing_heavy():
     code = "import sys; from npi_jax.cli import parser; print(parser().format_help()); print('jax' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "npi-jax run --config quickstart" in shown
+    assert "npi-jax run quickstart" in shown
     assert shown.strip().endswith("False")
+
+
+@pytest.mark.parametrize("words", [["quickstart", "--config.train.stepz=2"], ["typo.py"]])
+def test_a_typo_is_said_before_jax_and_flax_are_loaded(words, tmp_path):
+    (tmp_path / "typo.py").write_text(CONFIG.format(values=tiny_values(train__stepz=2)))
+    heavy = {"jax", "flax", "polars", "matplotlib", "orbax", "scipy"}
+    code = f"import sys; from npi_jax.cli import main; print(main(sys.argv[1:]), {heavy} & {{*sys.modules}})"
+    command = [sys.executable, "-c", code, "run", *words]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert ended.stdout == "1 set()\n"
+    assert "(did you mean steps?)" in ended.stderr

@@ -48,8 +48,8 @@ def test_every_field_can_be_overridden():
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("--config.train.stps=1", 'Did you mean "steps"'),
-        ("--config.train.steps=x", "--config.train.steps=x"),
+        ("--config.train.stps=1", "--config.train.stps=1: there is no such field (did you mean steps?)"),
+        ("--config.train.steps=x", "train.steps = 'x'"),
         ("--config.train.steps=-1", "train.steps = -1"),
         ("--config.corpus.max_sentences=x", "corpus.max_sentences = 'x'"),
     ],

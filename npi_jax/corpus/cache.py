@@ -21,7 +21,10 @@ Say = Callable[[str], None]
 def cache_folder(given: str = "") -> Path:
     """Where prepared data is kept: what is given, else ``$NPI_JAX_CACHE``, else the user's cache folder."""
     if given or (given := os.environ.get("NPI_JAX_CACHE", "")):
-        return Path(given).expanduser()
+        try:
+            return Path(given).expanduser()
+        except RuntimeError as error:
+            raise UserError(f"the cache {given!r} (corpus.cache or NPI_JAX_CACHE): {error}") from error
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "npi_jax"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npi_jax"

@@ -7,9 +7,11 @@ import numpy as np
 
 from npi_jax.corpus.annotations import ENVIRONMENTS, AnnotatedText
 from npi_jax.corpus.derivation import Derivation
+from npi_jax.errors import did_you_mean
 
 CONTRAST_SHARE = 0.5
 """Share of the sentences without an environment that hold a non-licensor in a licensor's place."""
+MOST_SENTENCES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class GrammarSpec:
     sharing: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_count("sentences", self.sentences, 1)
-        _check_count("seed", self.seed, 0)
+        _check_count("sentences", self.sentences, 1, MOST_SENTENCES)
+        _check_count("seed", self.seed, 0, 2**32 - 1)
         _check_share("npi_rate", self.npi_rate)
         _check_share("sharing", self.sharing)
         if not isinstance(self.environment_rate, Mapping):
@@ -45,8 +47,9 @@ class GrammarSpec:
             return
         for name, share in self.environment_rate.items():
             if name not in ENVIRONMENTS:
+                hint = did_you_mean(name, ENVIRONMENTS)
                 raise ValueError(
-                    f"GrammarSpec.environment_rate names {name!r}; environments are {', '.join(ENVIRONMENTS)}"
+                    f"GrammarSpec.environment_rate names {name!r}{hint}; environments are {', '.join(ENVIRONMENTS)}"
                 )
             _check_share(f"environment_rate[{name!r}]", share)
         if (total := sum(self.environment_rate.values())) > 1 + 1e-9:
@@ -59,9 +62,9 @@ class GrammarSpec:
         return dict.fromkeys(ENVIRONMENTS, self.environment_rate / len(ENVIRONMENTS))
 
 
-def _check_count(field: str, value: object, least: int) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"GrammarSpec.{field} is {value!r}; it must be a whole number of at least {least}")
+def _check_count(field: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"GrammarSpec.{field} is {value!r}; it must be a whole number from {least} to {most}")
 
 
 def _check_share(field: str, value: object) -> None:

@@ -31,8 +31,11 @@ from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.phenomenon import Phenomenon
 from npi_jax.corpus.rows import generator
 from npi_jax.corpus.selection import NPI, Selection, both, parse_selection, word
+from npi_jax.errors import did_you_mean
 
 REPLACED = ("licensor", "npi")
+DEEPEST = 100
+"""Brackets and negations in a variant; every one may be within all others."""
 _USAGE = {
     "full": "full",
     "no_npi": "no_npi",
@@ -168,6 +171,8 @@ def parse_intervention(text: str) -> Intervention:
     Raises:
         ValueError: naming the text, what is wrong in it, and what would be valid.
     """
+    if text.count("(") + text.count("!") > DEEPEST:
+        raise ValueError(f"variant {text[:100]!r}...: more than {DEEPEST} brackets and negations")
     parts = split_outside(text, "+")
     steps: list[Step] = []
     for part in parts:
@@ -205,7 +210,8 @@ def _call(text: str, part: str) -> tuple[str, list[str]]:
     match = re.fullmatch(r"(\w+)\s*(?:\((.*)\))?", part, flags=re.DOTALL)
     name, inside = match.groups() if match else (None, None)
     if name not in _USAGE:
-        raise ValueError(f"variant {text!r}: unknown intervention; valid are {', '.join(_USAGE.values())}")
+        hint = did_you_mean(name or part, _USAGE)
+        raise ValueError(f"variant {text!r}: unknown intervention{hint}; valid are {', '.join(_USAGE.values())}")
     return name, split_outside(inside, ",") if inside and inside.strip() else []
 
 

@@ -36,7 +36,7 @@ from pydantic.dataclasses import dataclass
 
 from npi_jax.corpus import wordclasses
 from npi_jax.corpus.annotations import RESIDUALS
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, did_you_mean
 
 _FOLDER = Path(__file__).parent / "phenomena"
 PHENOMENA: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
@@ -284,7 +284,8 @@ def load_phenomenon(name: str | Path) -> Phenomenon:
     """
     path = _FOLDER / f"{name}.toml" if name in PHENOMENA else Path(name)
     if not path.is_file():
-        raise PhenomenonError(f"phenomenon {str(name)!r}: no such file, and none of {', '.join(PHENOMENA)}")
+        hint = did_you_mean(str(name), PHENOMENA)
+        raise PhenomenonError(f"phenomenon {str(name)!r}: no such file, and none of {', '.join(PHENOMENA)}{hint}")
     return _read(path.resolve(), path.stat().st_mtime_ns)
 
 

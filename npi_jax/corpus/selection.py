@@ -20,6 +20,7 @@ from jaxtyping import Bool
 
 from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.phenomenon import SELECTION_WORDS, Phenomenon
+from npi_jax.errors import did_you_mean
 
 _TOKEN = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\"|([\w\-]+)|([&|!()]))")
 
@@ -67,8 +68,9 @@ class Selection:
         known = (*phenomenon.labels, *phenomenon.item_names, *SELECTION_WORDS)
         for word in self.words:
             if word not in known:
+                hint = did_you_mean(word, known)
                 raise ValueError(
-                    f"{word!r} is no word of selections in {phenomenon.name}; there are {', '.join(known)}"
+                    f"{word!r} is no word of selections in {phenomenon.name}{hint}; there are {', '.join(known)}"
                 )
 
     def mask(self, table: AnnotationTable, phenomenon: Phenomenon) -> AnnotationMask:

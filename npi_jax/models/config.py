@@ -17,6 +17,8 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 _POSITIVE = ("norm_epsilon", "rotary_fraction", "rotary_base")
 _OPTIONAL = ("kv_heads", "max_positions")
+LARGEST, MOST_LAYERS = 1 << 20, 1000
+"""Of every size, and of layers; a square matrix of so many rows takes 4 TiB, so many layers minutes to trace."""
 
 
 def _check(config: object) -> None:
@@ -36,6 +38,8 @@ def _check(config: object) -> None:
             continue
         elif not whole or value < 1:
             raise ValueError(f"{name}.{item.name} is {value!r}; it must be a whole number above 0")
+        elif value > (most := MOST_LAYERS if item.name == "layers" else LARGEST) and item.name != "max_positions":
+            raise ValueError(f"{name}.{item.name} is {value:,}; at most {most:,}")
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,10 @@ class TransformerConfig:
             raise ValueError(f"TransformerConfig.kv_heads is {self.kv_heads}; it must divide heads ({self.heads})")
         if self.positions == "learned" and self.max_positions is None:
             raise ValueError("TransformerConfig.positions is 'learned', which needs max_positions")
+        if self.positions == "learned" and (self.max_positions or 0) > LARGEST:
+            raise ValueError(
+                f"TransformerConfig.max_positions is {self.max_positions:,}; {LARGEST:,} are the most learned"
+            )
         if self.positions == "rotary" and (self.rotary_size % 2 or not 0 < self.rotary_size <= self.head_size):
             raise ValueError(
                 f"TransformerConfig.heads is {self.heads} and rotary_fraction {self.rotary_fraction}: of each head's "

@@ -1,15 +1,14 @@
 """Models of the user's own: anything with the three functions that training and scoring call."""
 
 import importlib
-import importlib.util
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 from jaxtyping import Array, Float, Int, Key
 
-from npi_jax.errors import UserError
+from npi_jax.errors import UserError, did_you_mean
 from npi_jax.models.config import CustomConfig, ModelConfig
+from npi_jax.user_code import load_python, note_module, users_code
 
 
 @runtime_checkable
@@ -47,15 +46,19 @@ def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
 
     Raises:
-        UserError: if there is no such file, module or function, or what it gives is not a `Model`.
+        UserError: if there is no such file, module or function, it fails, or what it gives is not a `Model`.
     """
     place, _, name = config.factory.rpartition(":")
-    factory = getattr(_module(place, config.factory), name, None)
+    what = f"model.factory = {config.factory!r}"
+    module = _module(place, what)
+    factory = getattr(module, name, None)
     if not callable(factory):
-        raise UserError(f"model.factory = {config.factory!r}: {place} defines no function {name}")
-    model: Model = factory(config, vocab_size, **config.options)
+        hint = did_you_mean(name, (other for other in vars(module) if not other.startswith("_")))
+        raise UserError(f"{what}: {place} defines no function {name}{hint}")
+    with users_code(what):
+        model: Model = factory(config, vocab_size, **config.options)
     if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
-        raise UserError(f"model.factory = {config.factory!r} gave a model without {', '.join(missing)}")
+        raise UserError(f"{what} gave a model without {', '.join(missing)}")
     return model
 
 
@@ -85,15 +88,10 @@ def dropped_by_row(
     return hidden
 
 
-def _module(place: str, factory: str) -> Any:
-    try:
-        if not place.endswith(".py"):
-            return importlib.import_module(place)
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except (ImportError, FileNotFoundError, ValueError) as error:
-        raise UserError(f"model.factory = {factory!r}: cannot load {place!r} ({error})") from error
+def _module(place: str, what: str) -> Any:
+    if place.endswith(".py"):
+        return load_python(place, what)
+    with users_code(what):
+        module = importlib.import_module(place)
+    note_module(module)
     return module

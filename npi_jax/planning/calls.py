@@ -17,6 +17,7 @@ from npi_jax.config import Config
 from npi_jax.corpus.tokenizer import WordTokenizer
 from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError, first_line
+from npi_jax.planning.progress import QUIET, Progress
 from npi_jax.prepare import open_gradient_suite, open_suite
 from npi_jax.suites import Suite
 from npi_jax.suites.encode import layout
@@ -45,15 +46,15 @@ class Call:
     arguments: tuple[Any, ...]
     resident: tuple[Any, ...] = ()
 
-    def compile(self) -> "Program":
+    def compile(self, progress: Progress = QUIET) -> "Program":
         """The program for the devices of its mesh.
 
         Raises:
             UserError: if the compiler gives up for lack of memory, and does not say how much it needs.
         """
-        lowered = self.function.lower(*self.arguments)
         try:
-            compiled = lowered.compile()
+            with progress.compiling(self.name):
+                compiled = self.function.lower(*self.arguments).compile()
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

@@ -1,7 +1,7 @@
 """Choosing how an experiment lies on given devices, so that it fits their memory."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
 from npi_jax.planning.calls import TRAINING
 from npi_jax.planning.plan import Plan, plan_training, with_other_programs
+from npi_jax.planning.progress import Say, silent
 from npi_jax.training.chips import GIB
 
 MOST_MICRO_BATCHES = 8
@@ -48,7 +49,12 @@ def _within_a_device(config: Config, data: int) -> Iterator[tuple[Any, int, Any]
 
 
 def fit_plan(
-    config: Config, devices: Sequence[Any] | None, say: Callable[[str], None], *, memory: int | None = None
+    config: Config,
+    devices: Sequence[Any] | None,
+    say: Say,
+    *,
+    memory: int | None = None,
+    progress: Say = silent,
 ) -> Plan:
     """The first of the `arrangements` that fits the devices' memory.
 
@@ -57,6 +63,7 @@ def fit_plan(
         devices: those to compile for; by default this machine's.
         say: gets a line about each arrangement that was compiled.
         memory: as for `make_plan`.
+        progress: gets a line whenever a program begins or ends to be compiled.
 
     Raises:
         UserError: if none fits, or the memory of the devices is not known.
@@ -67,12 +74,12 @@ def fit_plan(
     for candidate in arrangements(config, n_devices):
         if candidate.mesh in hopeless:
             continue
-        plan = plan_training(candidate, devices, memory=memory)
+        plan = plan_training(candidate, devices, memory=memory, say=progress)
         if plan.chip is None:
             raise UserError(f"--fit: the memory of a {plan.device_kind} is not known; give --memory GIB")
         has = plan.chip.memory / GIB
         if plan.fits:
-            plan = with_other_programs(plan)
+            plan = with_other_programs(plan, say=progress)
             # Micro-batches and what is computed anew are of training alone.
             hopeless.add(candidate.mesh)
         say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.2f} GiB a device ({plan.hungriest})")
@@ -96,7 +103,7 @@ def describe(config: Config) -> str:
     return " ".join(f"--config.{name}={value}" for name, value in fields.items())
 
 
-def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
+def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silent) -> int | None:
     """About how many members fit a device (or a group along ``data``); None if its memory is not known.
 
     A member takes its state, and what the scratch of training and of the hungriest program grows by: the difference
@@ -106,9 +113,9 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None) -> int | None:
         return None
     each = plan.members_per_device
     other = each - 1 if each > 1 else 2
-    compared = plan_training(_with_members(plan, other), devices, memory=plan.chip.memory)
+    compared = plan_training(_with_members(plan, other), devices, memory=plan.chip.memory, say=say)
     if plan.hungriest != TRAINING:
-        compared = with_other_programs(compared, plan.hungriest)
+        compared = with_other_programs(compared, plan.hungriest, say=say)
     state = (plan.bytes_per_device["parameters"] + plan.bytes_per_device["optimizer state"]) / each
     resident = sum(plan.bytes_per_device.values())
 

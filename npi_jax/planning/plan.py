@@ -11,13 +11,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from npi_jax.config import Config, ConfigError
-from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
 from npi_jax.planning.calls import TRAINING, Call, Program, other_calls, pool_shapes, training_call
 from npi_jax.planning.collectives import Collective, collectives
-from npi_jax.prepare import make_pipeline, make_tokenizer, texts
+from npi_jax.planning.progress import Progress, Say, silent
+from npi_jax.planning.text_sizes import sizes_of_grammar, sizes_of_run
 from npi_jax.training.arrangement import STEPS_PER_CALL
 from npi_jax.training.checkpoints import scheduled_steps
 from npi_jax.training.chips import Chip, chip_of
@@ -103,22 +103,27 @@ class Plan:
         return self.config.train.steps * self.flops_per_step / (self.devices * peak * utilization) / 3600
 
 
-def make_plan(config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None) -> Plan:
+def make_plan(
+    config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, say: Say = silent
+) -> Plan:
     """Compile a run's programs from shapes; no text is read (but the grammar's, and suites), no parameter made.
 
     Args:
         config: the experiment.
         devices: those to compile for; by default this machine's.
         memory: bytes that programs can use on one of them; by default what is known of their kind.
+        say: gets a line whenever a program begins or ends to be compiled.
 
     Raises:
         ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
         UserError: if a compiled program exchanges anything between members, or a suite is none.
     """
-    return with_other_programs(plan_training(config, devices, memory=memory))
+    return with_other_programs(plan_training(config, devices, memory=memory, say=say), say=say)
 
 
-def plan_training(config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None) -> Plan:
+def plan_training(
+    config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, say: Say = silent
+) -> Plan:
     """The same of the training step alone; what the other programs take is left out."""
     vocabulary, rows = sizes(config)
     # What a benchmark would choose is no matter of memory but for the rows of a call.
@@ -129,7 +134,7 @@ def plan_training(config: Config, devices: Sequence[Any] | None = None, *, memor
     streamed = is_streamed(config, mesh, _bytes(pool_shapes(config, vocabulary, rows)), memory)
     ensemble = Ensemble(config, model, 0, mesh, streamed=streamed)
     training = training_call(ensemble, vocabulary, rows)
-    program = training.compile()
+    program = training.compile(Progress(say))
     state, pool = ensemble.state_shapes, training.arguments[4]
     train = config.train
     every = config.checkpoints.every or config.score.every
@@ -165,15 +170,16 @@ def plan_training(config: Config, devices: Sequence[Any] | None = None, *, memor
     )
 
 
-def with_other_programs(plan: Plan, only: str | None = None) -> Plan:
+def with_other_programs(plan: Plan, only: str | None = None, *, say: Say = silent) -> Plan:
     """A plan of training completed by what else a run computes: its beginning, and all that is done at checkpoints.
 
     Args:
         plan: from `plan_training`.
         only: the one program to add; by default all.
+        say: gets a line whenever a program begins or ends to be compiled.
     """
     calls, left_out = other_calls(plan.ensemble, plan.vocabulary)
-    programs = _compiled([call for call in calls if only in (None, call.name)])
+    programs = _compiled([call for call in calls if only in (None, call.name)], Progress(say))
     for name, program in programs.items():
         _exchanges(program, name, plan.ensemble.mesh)
     suites = {"suites and validation": sum(_device_bytes(call.resident) for call in calls)}
@@ -185,10 +191,10 @@ def with_other_programs(plan: Plan, only: str | None = None) -> Plan:
     )
 
 
-def _compiled(calls: Sequence[Call]) -> dict[str, Program]:
+def _compiled(calls: Sequence[Call], progress: Progress) -> dict[str, Program]:
     """Programs by name, compiled side by side."""
     with ThreadPoolExecutor() as threads:
-        programs = threads.map(Call.compile, calls)
+        programs = threads.map(lambda call: call.compile(progress), calls)
         return {call.name: program for call, program in zip(calls, programs, strict=True)}
 
 
@@ -211,20 +217,39 @@ def sizes(config: Config) -> tuple[int, int]:
     """Entries in the vocabulary and rows of the corpus, without reading text.
 
     Raises:
-        ConfigError: if the configuration does not say.
+        ConfigError: if neither the configuration nor a prepared run directory says.
     """
-    size, tokens = config.tokenizer.size, config.corpus.planned_tokens
-    if config.corpus.source == "grammar" and None in (size, tokens):
-        # The grammar writes its text in a second: no need to be told.
-        pipeline = make_pipeline(config.corpus, lambda _: None)
-        train, _ = texts(config.corpus, pipeline)
-        size = make_tokenizer(config, train, pipeline).vocab_size
-        tokens = sum(sentence.count(" ") + 2 for sentence in sentences_of(train.text))
+    size, tokens = _known(config)
     if size is None:
-        raise ConfigError("no text is read here, so the vocabulary must be known beforehand: set tokenizer.size")
+        raise _unknown("tokenizer.size to the entries of the vocabulary")
     if tokens is None:
-        raise ConfigError("no text is read here: set corpus.planned_tokens to the tokens of the training text")
+        raise _unknown("corpus.planned_tokens to the tokens of the training text")
     return size, -(-tokens // config.train.row_length)
+
+
+def vocabulary_size(config: Config) -> int:
+    """Entries in the vocabulary, without reading text.
+
+    Raises:
+        ConfigError: if neither the configuration nor a prepared run directory says.
+    """
+    size = config.tokenizer.size or _known(config)[0]
+    if size is None:
+        raise _unknown("tokenizer.size to the entries of the vocabulary")
+    return size
+
+
+def _unknown(field: str) -> ConfigError:
+    return ConfigError(f"no text is read here: set {field}, or prepare the text first (npi-jax prepare)")
+
+
+def _known(config: Config) -> tuple[int | None, int | None]:
+    """What the configuration says of its text, then what its run directory or the grammar says."""
+    size, tokens = config.tokenizer.size, config.corpus.planned_tokens
+    if None not in (size, tokens):
+        return size, tokens
+    prepared = sizes_of_run(config) or (sizes_of_grammar(config) if config.corpus.source == "grammar" else None)
+    return (size, tokens) if prepared is None else (size or prepared[0], tokens or prepared[1])
 
 
 def _elements(tree: Any) -> int:

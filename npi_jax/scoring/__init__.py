@@ -6,12 +6,16 @@ scores.delta()                    # log p(good) - log p(bad) of every pair, nats
 scores.to_polars()                # a tidy table; every row says by which conventions
 """
 
-from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
-from npi_jax.scoring.packing import Packed, pack
-from npi_jax.scoring.predict import HiddenOutput, log_normalizers
-from npi_jax.scoring.scorer import Scorer, make_scorer
-from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
-from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
+    from npi_jax.scoring.packing import Packed, pack
+    from npi_jax.scoring.predict import HiddenOutput, log_normalizers
+    from npi_jax.scoring.scorer import Scorer, make_scorer
+    from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
+    from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
 
 __all__ = [
     "ABSENT",
@@ -31,3 +35,42 @@ __all__ = [
     "pack",
     "pair_accuracy",
 ]
+
+_MODULES = {
+    "encoded": (
+        "ABSENT",
+        "Encodable",
+        "EncodedSentences",
+        "encode_pairs",
+    ),
+    "packing": (
+        "Packed",
+        "pack",
+    ),
+    "predict": (
+        "HiddenOutput",
+        "log_normalizers",
+    ),
+    "scorer": (
+        "Scorer",
+        "make_scorer",
+    ),
+    "scores": (
+        "Scores",
+        "TokenScores",
+        "fixed_columns",
+    ),
+    "spec": (
+        "ScoreSpec",
+        "SpecMismatchError",
+        "pair_accuracy",
+    ),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: a config names conventions, and is checked before JAX is loaded.
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,7 @@
 """What a score is: the conventions that change numbers, carried along with every result."""
 
 import dataclasses
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -125,7 +126,9 @@ class ScoreSpec:
         ``diagnnose`` (its Warstadt task).
         """
         if name not in cls.presets:
-            raise ValueError(f"there is no preset {name!r}; there are {', '.join(cls.presets)}")
+            close = difflib.get_close_matches(name, cls.presets, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ValueError(f"there is no preset {name!r}{hint}; there are {', '.join(cls.presets)}")
         label = f"{name}*" if changes else name
         return cls(**{"name": label, **cls.presets[name], **changes})
 

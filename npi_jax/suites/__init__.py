@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from npi_jax.errors import did_you_mean
 from npi_jax.suites.blimp import load_blimp, load_blimp_npi, load_supplement
 from npi_jax.suites.paths import ending_fault
 from npi_jax.suites.records import SuiteError
@@ -74,7 +75,8 @@ def load_suite(name: str, path: str | Path, /, *, limit: int | None = None, **op
         SuiteError: there is no such loader, or it finds a fault; names the file, the line and the field.
     """
     if name not in LOADERS:
-        raise SuiteError(f"there is no suite {name!r} to load; there are {', '.join(map(repr, LOADERS))}")
+        hint = did_you_mean(name, LOADERS)
+        raise SuiteError(f"there is no suite {name!r} to load{hint}; there are {', '.join(map(repr, LOADERS))}")
     path = Path(path)
     try:
         return LOADERS[name](path, limit=limit, **options)

@@ -13,6 +13,7 @@ environment:
 """
 
 import os
+import re
 import socket
 import sys
 import threading
@@ -69,14 +70,24 @@ def detect_launch(environ: Mapping[str, str], *, is_tpu_vm: bool = False) -> Lau
         is_tpu_vm: whether this machine has TPU chips of its own (`has_tpu_chips`).
 
     Raises:
-        StartError: naming a variable that is missing or is no number, or a Slurm job whose tasks were not
-            started by ``srun``.
+        StartError: naming a variable that is missing, is no number or cannot be, or a Slurm job whose tasks were
+            not started by ``srun``.
     """
+    launch = _detected(environ, is_tpu_vm)
+    if launch.processes is not None and launch.process is not None and launch.process >= launch.processes:
+        raise StartError(
+            f"{launch.how} says that this is process {launch.process} of {launch.processes}; they go from 0 to "
+            f"{launch.processes - 1}"
+        )
+    return launch
+
+
+def _detected(environ: Mapping[str, str], is_tpu_vm: bool) -> Launch:
     if given := [name for name in _OWN if environ.get(name)]:
         return _own(environ, given)
     # Before Slurm: mpirun within a Slurm job leaves that job's variables to its processes.
     if (size := _whole(environ, "OMPI_COMM_WORLD_SIZE", 1)) > 1:
-        local = _whole(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1)
+        local = _whole(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1, least=1)
         return Launch("Open MPI", size, _whole(environ, "OMPI_COMM_WORLD_RANK", 0), on_this_host=local)
     if "SLURM_JOB_ID" in environ and (slurm := _slurm(environ)):
         return slurm
@@ -98,7 +109,7 @@ def _own(environ: Mapping[str, str], given: list[str]) -> Launch:
         )
     coordinator = environ["NPI_COORDINATOR"]
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit():
+    if not host or not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16:
         raise StartError(f"NPI_COORDINATOR={coordinator!r}: give host and port of process 0, such as node1:29400")
     processes, process = _whole(environ, "NPI_NUM_PROCESSES", 1), _whole(environ, "NPI_PROCESS_ID", 0)
     if processes < 1:
@@ -109,12 +120,12 @@ def _own(environ: Mapping[str, str], given: list[str]) -> Launch:
         )
     if processes == 1:
         return Launch()
-    here = processes if host in _LOCAL_HOSTS else _whole(environ, "NPI_LOCAL_PROCESSES", 1)
+    here = processes if host in _LOCAL_HOSTS else _whole(environ, "NPI_LOCAL_PROCESSES", 1, least=1)
     return Launch("NPI", processes, process, coordinator, here)
 
 
 def _slurm(environ: Mapping[str, str]) -> Launch | None:
-    tasks = _whole(environ, "SLURM_NTASKS", 1)
+    tasks = _whole(environ, "SLURM_NTASKS", 1, least=1)
     if tasks == 1:
         return None
     if missing := [name for name in _SLURM if name not in environ]:
@@ -124,7 +135,10 @@ def _slurm(environ: Mapping[str, str]) -> Launch | None:
         )
     # "2(x3),1": nodes after one another; the step's own says it for this step, not for the whole job.
     per_node = environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1"))
-    here = int(per_node.split(",")[0].split("(")[0])
+    first = re.match(r"[1-9]\d{0,8}(?=\(|,|$)", per_node)
+    if first is None:
+        raise StartError(f"SLURM_STEP_TASKS_PER_NODE={per_node!r}: tasks of each node are wanted, such as 4 or 2(x3),1")
+    here = int(first[0])
     local = _whole(environ, "SLURM_LOCALID", 0)
     visible = [device for device in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
     # JAX takes GPU number SLURM_LOCALID; where Slurm hides the others, the one that is left has number 0.
@@ -132,12 +146,12 @@ def _slurm(environ: Mapping[str, str]) -> Launch | None:
     return Launch("Slurm", tasks, _whole(environ, "SLURM_PROCID", 0), None, here, only_own)
 
 
-def _whole(environ: Mapping[str, str], name: str, default: int) -> int:
+def _whole(environ: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     text = environ.get(name, "")
     if not text:
         return default
-    if not text.isdigit():
-        raise StartError(f"{name}={text!r}: a whole number is wanted")
+    if not text.isdecimal() or len(text) > 9 or int(text) < least:
+        raise StartError(f"{name}={text!r}: a whole number{f' from {least}' if least else ''} is wanted")
     return int(text)
 
 
@@ -193,7 +207,8 @@ def join(launch: Launch, say: Callable[[str], None]) -> None:
             initialization_timeout=seconds + 30,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
+        # JAX reads more variables than were looked at here, and raises whatever comes of one that it cannot read.
         raise StartError(
             f"{name} on {here}: JAX could not begin: {first_line(error)}. Another way to say which process this is: "
             f"set {', '.join(_OWN)}"

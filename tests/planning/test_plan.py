@@ -1,4 +1,5 @@
 import io
+import re
 from dataclasses import dataclass
 
 import jax
@@ -9,13 +10,15 @@ from tiny import tiny_values
 
 from npi_jax.config import ConfigError, make_config
 from npi_jax.errors import UserError
+from npi_jax.experiment import prepare_experiment
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model
 from npi_jax.models.flops import forward_flops, train_flops
 from npi_jax.planning import fit_plan, make_plan, print_plan
 from npi_jax.planning.calls import Call, other_calls
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.planning.fit import members_that_fit
-from npi_jax.planning.plan import plan_training, with_other_programs
+from npi_jax.planning.plan import plan_training, sizes, vocabulary_size, with_other_programs
+from npi_jax.planning.progress import Progress
 from npi_jax.training.chips import GIB
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.mesh import make_mesh
@@ -202,6 +205,38 @@ def test_what_is_not_known_is_asked_for():
         make_plan(make_config(tiny_values(**files)))
     with pytest.raises(ConfigError, match=r"set corpus.planned_tokens"):
         make_plan(make_config(tiny_values(tokenizer__size=100, **files)))
+
+
+def test_text_that_was_prepared_says_its_size(tmp_path):
+    words = ["Nobody has ever seen the old house .", "The old dog slept .", "She has a cat ."]
+    for name, count in (("train", 40), ("valid", 4)):
+        (tmp_path / f"{name}.txt").write_text("\n".join(words * count))
+    corpus = {"source": "text", "paths": (str(tmp_path / "train.txt"),), "valid_paths": (str(tmp_path / "valid.txt"),)}
+    corpus |= {"unit": "sentence", "removal": "delete"}
+    values = {"corpus": corpus, "run_dir": str(tmp_path / "run"), "train__row_length": 16, "train__batch_size": 2}
+    config = make_config(tiny_values(**values))
+    with pytest.raises(ConfigError, match=r"prepare the text first"):
+        sizes(config)
+    prepare_experiment(config, Console(quiet=True))
+    # 8 + 5 + 5 words and the end of each sentence make 21 tokens; deletion takes 9 of them from one variant alone.
+    tokens, vocabulary = 40 * (9 + 6 + 6), len({word for text in words for word in text.split()})
+    assert sizes(config) == (vocabulary_size(config), -(-tokens // 16))
+    assert vocabulary <= vocabulary_size(config) <= vocabulary + 4
+    # Other text was not prepared there, and what the config says counts first.
+    with pytest.raises(ConfigError, match=r"set tokenizer.size"):
+        vocabulary_size(make_config(tiny_values(**values, corpus__max_sentences=5)))
+    assert vocabulary_size(make_config(tiny_values(**values, tokenizer__size=99))) == 99
+
+
+def test_programs_are_named_while_they_are_compiled():
+    lines: list[str] = []
+    plan_training(make_config(tiny_values(**PLANNED)), say=lines.append)
+    assert lines[0] == "compiling training"
+    assert re.fullmatch(r"training took \d+ s", lines[1])
+    progress = Progress(lines.append)
+    with progress.compiling("validation"), progress.compiling("scoring x"):
+        assert lines[-1] == "compiling validation, scoring x"
+    assert lines[-2:] == ["scoring x took 0 s; compiling validation", "validation took 0 s"]
 
 
 def test_the_grammar_need_not_be_described():

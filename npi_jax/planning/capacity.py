@@ -1,0 +1,48 @@
+"""Whether the state of all members can be held here at all; asked before text is read."""
+
+import os
+
+import jax
+import numpy as np
+
+from npi_jax.config import Config, ConfigError, model_kind
+from npi_jax.models import CustomConfig, make_model
+from npi_jax.training.chips import GIB, chip_of
+
+_MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}
+
+
+def check_capacity(config: Config) -> None:
+    """Refuse members whose parameters and optimizer state take more memory than all devices have.
+
+    What a run takes beside them is much and is not counted (``npi-jax plan`` counts it): what is refused here fits in
+    no arrangement. Custom models are not asked, since they may need the vocabulary, which is not known yet.
+
+    Raises:
+        ConfigError: with both numbers.
+    """
+    if isinstance(config.model, CustomConfig):
+        return
+    model = make_model(config.model, config.tokenizer.size or 1)
+    shapes = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))
+    parameters = sum(int(np.prod(leaf.shape, dtype=object)) for leaf in shapes)
+    members = len(config.members)
+    needed = 4 * parameters * (1 + _MOMENTS[config.train.optimizer]) * members
+    there = _memory()
+    if there is not None and needed > there:
+        raise ConfigError(
+            f"model: {members:,} members of kind {model_kind(config.model)} with at least {parameters:,} parameters "
+            f"each take {needed / GIB:,.0f} GiB with their optimizer state; the devices have {there / GIB:,.0f} GiB. "
+            "Make the model smaller, or train fewer members"
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of all devices; None where it is not known."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        chip = chip_of(device)
+        return None if chip is None else chip.memory * jax.device_count()
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * jax.process_count()
