@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from npi_jax.corpus.sources import SourceError, read_json_lines, read_lines
+from npi_jax.corpus.text_files import SourceError, check_whole_characters, read_json_lines, read_lines
 from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
 from npi_jax.suites.schema import ConditionItem, ConditionSuite, Item, Prediction, Span, Suite, task_fault
