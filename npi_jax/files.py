@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +81,25 @@ def read_checked(path: Path, validate: Callable[..., Checked], *, advice: str = 
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"]))
         raise UserError(f"{path}: {f'{place}: ' if place else ''}{fault['msg']}{advice}") from error
+
+
+LARGEST = 256 << 20
+"""Most bytes of a file that is read as a whole, where its reader states no other limit."""
+
+
+def read_plain(path: Path, *, most: int = LARGEST) -> bytes:
+    """Read a plain file of limited size: a pipe or a device may never end, or never begin.
+
+    Raises:
+        UserError: naming the file, if it is something else or larger.
+        OSError: if it cannot be read.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise UserError(f"{path}: not a plain file")
+    if about.st_size > most:
+        raise UserError(f"{path}: {about.st_size:,} bytes; at most {most:,} are read")
+    return path.read_bytes()
 
 
 def read_table(path: Path) -> pl.DataFrame:

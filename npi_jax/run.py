@@ -260,7 +260,8 @@ def claim_run(path: Path, config: Mapping[str, Any]) -> Iterator[Run]:
 
 
 _NO_MATTER = (
-    *("corpus.processes", "corpus.cache", "monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
+    *("corpus.processes", "corpus.cache", "corpus.allow_repeats", "corpus.allow_empty"),
+    *("monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
     *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping", "mesh.rows"),
     *("train.accumulate", "train.remat", "train.steps_per_call", "train.loss_chunk"),
 )

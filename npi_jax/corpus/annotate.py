@@ -69,7 +69,9 @@ class Annotator:
         if len(words) <= LONGEST:
             return self._annotate(words, contexts)
         stretches = [
-            shifted(row, start) for start, stop in _stretches(words) for row in self._annotate(words[start:stop], contexts)
+            shifted(row, start)
+            for start, stop in _stretches(words)
+            for row in self._annotate(words[start:stop], contexts)
         ]
         return tuple(sorted(stretches, key=lambda row: row.npi is None))
 

@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,11 @@ def _matches(parts: Sequence[str]) -> list[Path]:
     folders = {os.path.realpath(folder): folder for top in tops if os.path.isdir(top) for folder in _folders(Path(top))}
     if not parts[at + 1 :]:
         return [file for folder in folders.values() for file in _visible(folder)]
-    inside = [_matches((*map(glob.escape, folder.parts), *parts[at + 1 :])) for folder in folders.values()]
-    return list({os.path.realpath(match.parent) + os.sep + match.name: match for one in inside for match in one}.values())
+    found: dict[str, Path] = {}
+    for folder in folders.values():
+        for match in _matches((*map(glob.escape, folder.parts), *parts[at + 1 :])):
+            found.setdefault(os.path.join(os.path.realpath(match.parent), match.name), match)
+    return list(found.values())
 
 
 # -- what they hold -------------------------------------------------------------------------------------
@@ -183,8 +186,9 @@ def check_distinct(training: Sequence[SourceFile], validation: Sequence[SourceFi
                 raise SourceError(_twice(other, file, f"both are {of}"))
     held_out = {contents[file.path]: file for file in validation}
     for file in training:
-        if other := held_out.get(contents[file.path]):
-            raise SourceError(_twice(file, other, "the first is training text, the second validation text"))
+        if contents[file.path] in held_out:
+            use = "the first is training text, the second validation text"
+            raise SourceError(_twice(file, held_out[contents[file.path]], use))
 
 
 def _twice(one: SourceFile, other: SourceFile, use: str) -> str:
@@ -251,8 +255,15 @@ def read_lines(path: Path, sha256: str = "") -> Iterator[tuple[int, str]]:
         yield number + 1, _decode(tail, path, number + 1)
 
 
-def read_json_lines(path: Path, sha256: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+Fields = Callable[[list[tuple[str, Any]]], dict[str, Any]]
+
+
+def read_json_lines(path: Path, sha256: str = "", fields: Fields | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Read the objects of a file of JSON lines, with the numbers of their lines; blank lines mean nothing.
+
+    Args:
+        path, sha256: as for `read_lines`.
+        fields: makes an object of its fields and values, or raises ValueError; None takes the last of equal fields.
 
     Raises:
         SourceError: as for `read_lines`, or a line is not a JSON object.
@@ -261,7 +272,7 @@ def read_json_lines(path: Path, sha256: str = "") -> Iterator[tuple[int, dict[st
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, object_pairs_hook=fields)
         except json.JSONDecodeError as error:
             raise SourceError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from error
         except (ValueError, RecursionError) as error:

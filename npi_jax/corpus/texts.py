@@ -184,7 +184,9 @@ class _Annotating:
     def __init__(self, phenomenon: str, digest: str = "") -> None:
         self.annotator = annotator(phenomenon)
         if digest not in ("", self.annotator.phenomenon.digest):
-            raise UserError(f"{phenomenon}: changed while text was annotated by it; run again when nothing writes to it")
+            raise UserError(
+                f"{phenomenon}: changed while text was annotated by it; run again when nothing writes to it"
+            )
 
     def __call__(self, documents: list[Document]) -> Block:
         sentences = [sentence for document in documents for sentence in document.sentences]

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -43,17 +44,27 @@ class Model(Protocol):
         """The output layer's weights and bias."""
 
 
+def find_factory(config: CustomConfig) -> Callable[..., Model]:
+    """The function that the configuration names.
+
+    Raises:
+        UserError: if there is no such file, module or function.
+    """
+    place, _, name = config.factory.rpartition(":")
+    factory = getattr(_module(place, config.factory), name, None)
+    if not callable(factory):
+        raise UserError(f"model.factory = {config.factory!r}: {place} defines no function {name}")
+    found: Callable[..., Model] = factory
+    return found
+
+
 def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
 
     Raises:
         UserError: if there is no such file, module or function, or what it gives is not a `Model`.
     """
-    place, _, name = config.factory.rpartition(":")
-    factory = getattr(_module(place, config.factory), name, None)
-    if not callable(factory):
-        raise UserError(f"model.factory = {config.factory!r}: {place} defines no function {name}")
-    model: Model = factory(config, vocab_size, **config.options)
+    model = find_factory(config)(config, vocab_size, **config.options)
     if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
         raise UserError(f"model.factory = {config.factory!r} gave a model without {', '.join(missing)}")
     return model

@@ -37,6 +37,7 @@ def prepared(text: Path, cache: Path, **changes):
         "valid_paths": (str(text),),
         "unit": "sentence",
         "max_valid_sentences": 100,
+        "allow_repeats": True,
         "processes": 1,
         "cache": str(cache),
         **changes.pop("corpus", {}),
