@@ -1,13 +1,14 @@
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotate import LONGEST, annotate
 from npi_jax.corpus.annotations import ENVIRONMENTS, RESIDUALS
 from npi_jax.corpus.grammar import GrammarSpec, generate
 from npi_jax.corpus.words import split_words
@@ -237,7 +238,7 @@ def test_whatever_the_words_spans_and_scopes_are_inside_and_in_order(words):
 
 _TIMING = """
 import time
-from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotate import LONGEST, annotate
 from npi_jax.corpus.grammar import GrammarSpec, generate
 
 text = generate(GrammarSpec(20_000))
@@ -262,7 +263,7 @@ _WARSTADT = """
 import gzip, json, sys
 from collections import Counter
 
-from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotate import LONGEST, annotate
 from npi_jax.corpus.annotations import RESIDUALS
 from npi_jax.corpus.words import split_words
 from npi_jax.suites.warstadt import ENVIRONMENT_NAMES
@@ -296,3 +297,31 @@ def test_the_sentences_of_warstadt_2019(data_folder):
         right, claimed = (counts.get((name, "not licensed", said), 0) for said in (False, True))
         assert right / (right + claimed) >= 0.98, name
         assert not counts.get((name, "no npi", True)), name
+
+
+def test_a_very_long_sentence_is_annotated_as_the_sentences_in_it():
+    sentences = [list(words) for words in generate(GrammarSpec(400, seed=8, environment_rate=0.9)).sentences]
+    assert sum(map(len, sentences)) > 3 * LONGEST
+    wanted, start = [], 0
+    for words in sentences:
+        for row in annotate(words, contexts=True):
+            moved = [(low + start, high + start) if low >= 0 else (low, high) for low, high in (row.scope, row.span)]
+            wanted.append((row.environment, row.licensor + start if row.licensor >= 0 else -1, row.npi, *moved))
+        start += len(words)
+    long = [word for words in sentences for word in words]
+    found = [(r.environment, r.licensor, r.npi, r.scope, r.span) for r in annotate(long, contexts=True)]
+    assert len({row[2] for row in wanted}) > 5
+    assert len(set(wanted) ^ set(found)) <= 0.02 * len(wanted), (
+        "some of what begins a sentence reads otherwise after one"
+    )
+    assert [row[2] is None for row in found] == sorted(row[2] is None for row in found)
+
+
+def test_the_time_of_a_sentence_grows_as_its_length():
+    shapes = ("any ", "n't ", "who any ", "quickly ever ", "have you either ", "a.")
+    texts = [shape * (40_000 // len(shape)) + "ab" for shape in shapes]
+    began = time.process_time()
+    for text in texts:
+        annotate(split_words(text), contexts=True)
+    # Some seconds; reading that looks back at all that was before takes a minute.
+    assert time.process_time() - began < 15
