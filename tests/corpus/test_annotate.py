@@ -299,29 +299,23 @@ def test_the_sentences_of_warstadt_2019(data_folder):
         assert not counts.get((name, "no npi", True)), name
 
 
-def test_a_very_long_sentence_is_annotated_as_the_sentences_in_it():
-    sentences = [list(words) for words in generate(GrammarSpec(400, seed=8, environment_rate=0.9)).sentences]
-    assert sum(map(len, sentences)) > 3 * LONGEST
-    wanted, start = [], 0
-    for words in sentences:
-        for row in annotate(words, contexts=True):
-            moved = [(low + start, high + start) if low >= 0 else (low, high) for low, high in (row.scope, row.span)]
-            wanted.append((row.environment, row.licensor + start if row.licensor >= 0 else -1, row.npi, *moved))
-        start += len(words)
-    long = [word for words in sentences for word in words]
-    found = [(r.environment, r.licensor, r.npi, r.scope, r.span) for r in annotate(long, contexts=True)]
-    assert len({row[2] for row in wanted}) > 5
-    assert len(set(wanted) ^ set(found)) <= 0.02 * len(wanted), (
-        "some of what begins a sentence reads otherwise after one"
-    )
-    assert [row[2] is None for row in found] == sorted(row[2] is None for row in found)
+def test_a_very_long_sentence_is_annotated_in_stretches_as_it_would_be_at_once(monkeypatch):
+    sentences = generate(GrammarSpec(400, seed=8, environment_rate=0.9)).sentences
+    words = [word for sentence in sentences for word in sentence]
+    assert len(words) > 3 * LONGEST
+    found = annotate(words, contexts=True)
+    monkeypatch.setattr("npi_jax.corpus.annotate.LONGEST", len(words))
+    whole = annotate(words, contexts=True)
+    assert sum(row.npi is not None for row in whole) > 100
+    # Clauses that go on over the two or three cuts are read otherwise.
+    assert len(set(found) ^ set(whole)) <= 12
+    assert [row.npi is None for row in found] == sorted(row.npi is None for row in found)
+    assert max(row.scope[1] for row in found) > len(words) - 40
 
 
 def test_the_time_of_a_sentence_grows_as_its_length():
-    shapes = ("any ", "n't ", "who any ", "quickly ever ", "have you either ", "a.")
-    texts = [shape * (40_000 // len(shape)) + "ab" for shape in shapes]
     began = time.process_time()
-    for text in texts:
-        annotate(split_words(text), contexts=True)
-    # Some seconds; reading that looks back at all that was before takes a minute.
-    assert time.process_time() - began < 15
+    for shape in ("n't ", "only ", "a."):
+        annotate(split_words(shape * (40_000 // len(shape)) + "ab"), contexts=True)
+    # A second or two; it took more than twenty when every word looked back at all that was before.
+    assert time.process_time() - began < 8
