@@ -99,17 +99,23 @@ def text_sources(config: CorpusConfig) -> tuple[TextSource | None, TextSource | 
         case "grammar":
             return None, None
         case "tfds":
-            if config.tfds_split == config.tfds_valid_split and not config.allow_repeats:
-                raise SourceError(
-                    f"corpus.tfds_split and corpus.tfds_valid_split are both {config.tfds_split!r}: validation text "
-                    "would be training text; name two splits, or set corpus.allow_repeats=True"
-                )
+            if not config.allow_repeats:
+                _check_splits(config)
             return _of_tfds(config, config.tfds_split), _of_tfds(config, config.tfds_valid_split)
     training = _found(config, "paths", config.paths)
     validation = _found(config, "valid_paths", config.valid_paths)
     if not config.allow_repeats:
         check_distinct(training, validation)
     return _of_files(config, training), _of_files(config, validation)
+
+
+def _check_splits(config: CorpusConfig) -> None:
+    one, other = config.tfds_split, config.tfds_valid_split
+    if shared := sources.tfds_shared(config.tfds_name, one, other, config.tfds_dir):
+        raise SourceError(
+            f"{config.tfds_name}: {shared:,} examples are in corpus.tfds_split ({one}) and in corpus.tfds_valid_split "
+            f"({other}); name splits that share none, or set corpus.allow_repeats=True if that is what you want"
+        )
 
 
 def _found(config: CorpusConfig, name: str, paths: Sequence[str]) -> list[SourceFile]:

@@ -209,6 +209,28 @@ def tfds_files(name: str, *, split: str, data_dir: str | Path | None = None) -> 
     return digested(find_files([Path(source.dataset_info.data_dir)], ""))
 
 
+def tfds_shared(name: str, one: str, other: str, data_dir: str | Path | None = None) -> int:
+    """How many examples of a prepared data set are in both of two splits, such as ``train[:90%]`` and ``train[80%:]``.
+
+    Raises:
+        SourceError: as for `read_tfds`.
+    """
+    stretches = [
+        [
+            (part.filename, part.skip, part.skip + part.take)
+            for part in source.dataset_info.splits[split].file_instructions
+        ]
+        for split in (one, other)
+        for source in [tfds_source(name, split, data_dir)]
+    ]
+    return sum(
+        max(0, min(last, other_last) - max(first, other_first))
+        for file, first, last in stretches[0]
+        for other_file, other_first, other_last in stretches[1]
+        if file == other_file
+    )
+
+
 def _check_unit(unit: str) -> None:
     if unit not in UNITS:
         raise SourceError(f"unit is {unit!r}; it must be one of {', '.join(map(repr, UNITS))}")
