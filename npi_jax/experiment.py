@@ -26,7 +26,6 @@ from npi_jax.analysis.ngrams import ngram_table
 from npi_jax.analysis.tables import write_tables
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
-from npi_jax.corpus.records import check_grain
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
 from npi_jax.inputs import Inputs
@@ -99,8 +98,6 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
     check_sinks(config.monitor.sinks)
     if profile.stop > config.train.steps:
         raise UserError(f"--profile {profile.start}:{profile.stop}: training has {config.train.steps} steps")
-    if config.mesh.rows == "stream":
-        check_grain()
     path = run_directory(config)
     with together("open its inputs"):
         inputs = check_inputs(config)

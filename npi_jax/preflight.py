@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from npi_jax.config import Config
+from npi_jax.corpus.records import check_grain
 from npi_jax.errors import UserError
 from npi_jax.inputs import Inputs, is_built_in, open_gradient_suite, open_inputs, stand_in
 from npi_jax.models import CustomConfig
 from npi_jax.models.custom import find_factory
+from npi_jax.scoring import ScoreSpec
+from npi_jax.suites import Suite
 from npi_jax.training.mesh import make_mesh
 from npi_jax.training.processes import is_first
 from npi_jax.training.task_gradients import gradient_items
@@ -24,9 +27,13 @@ def check_inputs(config: Config) -> Inputs:
     Raises:
         UserError: naming file, line and field of whatever is missing or wrong.
     """
+    if config.mesh.rows == "stream":
+        check_grain()
     inputs = open_inputs(config)
     if isinstance(config.model, CustomConfig):
         find_factory(config.model)
+    for name in config.score.suites:
+        _check_regions(name, config.score.suites[name].spec, inputs.suites.get(name))
     _check_gradient_items(config, inputs)
     return inputs
 
@@ -38,6 +45,16 @@ def check_devices(config: Config) -> None:
         UserError: as `make_mesh`.
     """
     make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
+
+
+def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
+    """Refuse a spec that scores a region that no item of the suite has."""
+    named = dict.fromkeys(region for item in suite or () for region in item.regions)
+    known = ("sentence", "difference", "critical", "critical_last", *named)
+    if missing := [region for region in spec.regions if region not in known]:
+        raise UserError(
+            f"score.suites.{name}: the spec asks for the region {missing[0]!r}; the suite has {', '.join(known)}"
+        )
 
 
 def _check_gradient_items(config: Config, inputs: Inputs) -> None:

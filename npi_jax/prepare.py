@@ -15,6 +15,7 @@ from npi_jax.corpus import grammar, sources
 from npi_jax.corpus.cache import Say
 from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts, tokenizer_digest
 from npi_jax.corpus.records import RowRecords
+from npi_jax.corpus.repeats import warn_of_shared
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus
 from npi_jax.corpus.texts import DATASET, Block, annotated_block, annotated_blocks
@@ -85,6 +86,8 @@ def prepare(config: Config, say: Say, track: Track | None = None, inputs: Inputs
     pipeline = make_pipeline(config.corpus, say, track)
     train_text, valid_text = texts(config.corpus, pipeline, inputs)
     tokenizer = inputs.vocabulary or make_tokenizer(config, train_text, pipeline)
+    if config.corpus.source != "grammar":
+        warn_of_shared(train_text.text, valid_text.text, say)
     length = config.train.row_length
     stored = pipeline.encoded(train_text, tokenizer, row_length=length)
     corpus, valid_corpus = stored.corpus, pipeline.encoded(valid_text, tokenizer, row_length=length).corpus

@@ -57,6 +57,7 @@ REFUSED = {
     "an endless vocabulary": ({"tokenizer": {"kind": "word", "file": "/dev/zero"}}, "/dev/zero: not a plain file"),
     "no factory": ({"model": {"kind": "custom", "factory": "own.py:make"}}, "own.py defines no function make"),
     "no factory file": ({"model": {"kind": "custom", "factory": "my_own.py:make"}}, "cannot load 'my_own.py'"),
+    "no region": ({"score__suites__mine__spec": {"regions": ("npi",)}}, "score.suites.mine: the spec asks for"),
     "few gradient items": ({"gradients": GRADIENTS}, "too few that share no sentence for 4 micro-batches"),
     "few built-in items": (
         {"gradients": {**GRADIENTS, "limit": 2}, "score__suites": {"grammar": {}}},
