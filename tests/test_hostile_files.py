@@ -359,7 +359,7 @@ def _experiment(draw: st.DrawFn, at: Path) -> str:
     return str(at / "own.py")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40 * MORE)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25 * MORE)
 @given(data=st.data())
 def test_an_experiment_on_damaged_files_is_prepared_or_refused_and_leaves_nothing(folder, data):
     at = folder / "experiment"

@@ -135,13 +135,14 @@ class RowRecords:
         try:
             found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(self.folder, f"cannot be read ({first_line(error)})") from error
+            advice = "run again: damage is found when rows are opened, and they are made anew"
+            raise self._damaged(self.folder, f"cannot be read ({first_line(error)}); {advice}") from error
         content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
         return content["tokens"], content["used"]
 
     @staticmethod
     def _damaged(path: Path, what: str) -> DamagedError:
-        return DamagedError(f"{path}: {what}; the next run finds that, and makes it anew")
+        return DamagedError(f"{path}: {what}")
 
 
 def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: int = AHEAD) -> Iterator[Rows]:

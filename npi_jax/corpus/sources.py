@@ -88,6 +88,7 @@ def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
     Raises:
         SourceError: nothing is there, a file is named twice, is not UTF-8, is damaged or has no text.
     """
+    _check_unit(unit)
     yield from read_text_files(find_files(paths, ".txt"), unit=unit)
 
 
@@ -97,7 +98,6 @@ def read_text_files(files: Sequence[SourceFile], *, unit: str = "document") -> I
     Raises:
         SourceError: as `read_text`, or a file has another digest than it had.
     """
-    _check_unit(unit)
     for file in files:
         empty = True
         for document in _parts(file, unit):
@@ -135,6 +135,7 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
     Raises:
         SourceError: as for `read_text`; and a line is not a JSON object, or has no string in the field.
     """
+    _check_unit(unit)
     yield from read_jsonl_files(find_files(paths, ".jsonl"), field=field, unit=unit)
 
 
@@ -144,7 +145,6 @@ def read_jsonl_files(files: Sequence[SourceFile], *, field: str, unit: str = "do
     Raises:
         SourceError: as `read_jsonl`, or a file has another digest than it had.
     """
-    _check_unit(unit)
     for file in files:
         empty = True
         for number, record in read_json_lines(file.path, file.sha256):
