@@ -32,6 +32,7 @@ from npi_jax.corpus.audit import (
     estimate,
 )
 from npi_jax.corpus.phenomenon import PHENOMENA, load_phenomenon
+from npi_jax.corpus.text_files import read_json_lines
 from npi_jax.errors import UserError
 from npi_jax.files import check_output, read_json, write_text
 
@@ -164,7 +165,7 @@ def load_verdicts(folder: Path) -> Verdicts:
     environments = load_sample(folder).environments
     if not path.exists():
         return verdicts
-    for number, record in sources.read_json_lines(path):
+    for number, record in read_json_lines(path):
         try:
             key = (str(record["document"]), int(record["sentence"]), int(record["start"]))
             verdicts[key] = [str(label) for label in record["labels"]]

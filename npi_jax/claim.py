@@ -18,7 +18,8 @@ from npi_jax.run_folder import CONFIG, LOCK, TABLES, TOKENIZER, RunError, check_
 Say = Callable[[str], None]
 
 _NO_MATTER = (
-    *("corpus.processes", "corpus.cache", "monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
+    *("corpus.processes", "corpus.cache", "corpus.allow_repeats", "corpus.allow_empty"),
+    *("monitor", "monitor.sinks", "monitor.project", "monitor.watchdog"),
     *("mesh.ens", "mesh.data", "mesh.fsdp", "mesh.mapping", "mesh.rows"),
     *("train.accumulate", "train.remat", "train.steps_per_call", "train.loss_chunk"),
 )

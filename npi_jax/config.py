@@ -64,6 +64,8 @@ class CorpusConfig:
         processes: that annotate and tokenize text; 0 for one a core.
         cache: folder that prepared text is kept in; empty for ``$NPI_JAX_CACHE`` or the user's cache folder.
         planned_tokens: tokens of the training text, for ``npi-jax plan``, which reads none.
+        allow_repeats: whether a text may be there twice, in two files or as training and validation text.
+        allow_empty: whether a variant may change nothing; no conclusion is drawn from it.
     """
 
     source: Literal["grammar", "text", "jsonl", "tfds"] = "grammar"
@@ -85,6 +87,8 @@ class CorpusConfig:
     processes: Processes = 0
     cache: str = ""
     planned_tokens: Count | None = None
+    allow_repeats: bool = False
+    allow_empty: bool = False
 
     def __post_init__(self) -> None:
         if self.source == "grammar" and self.phenomenon != "npi_en":

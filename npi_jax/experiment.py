@@ -27,11 +27,12 @@ from npi_jax.checksums import damaged, note
 from npi_jax.claim import Say, claim_run
 from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
-from npi_jax.corpus.records import check_grain
 from npi_jax.environ import seconds
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, read_table, write_table
+from npi_jax.inputs import Inputs
 from npi_jax.mending import mend, mend_if_free
+from npi_jax.preflight import check_devices, check_inputs, nothing_left_of_refused
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.report.tables import SHORT
@@ -101,12 +102,14 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
     check_sinks(config.monitor.sinks)
     if profile.stop > config.train.steps:
         raise UserError(f"--profile {profile.start}:{profile.stop}: training has {config.train.steps} steps")
-    if config.mesh.rows == "stream":
-        check_grain()
-    with claim_together(run_directory(config), config, _teller(console)) as run:
+    path = run_directory(config)
+    with together("open its inputs"):
+        inputs = check_inputs(config)
+        check_devices(config)
+    with nothing_left_of_refused(path), claim_together(path, config, _teller(console)) as run:
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False)
         try:
-            trained = _train(run, config, console, profile)
+            trained = _train(run, config, inputs, console, profile)
             with together("analyze the run"):
                 if analyze and is_first():
                     _analyze(run, console, trained=trained)
@@ -155,9 +158,10 @@ def _wait_for(path: Path) -> None:
 
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
-    with claim_run(run_directory(config), config.to_dict(), _teller(console)) as run:
+    path, inputs = run_directory(config), check_inputs(config)
+    with nothing_left_of_refused(path), claim_run(path, config.to_dict(), _teller(console)) as run:
         mend(run, _teller(console))
-        prepared = _prepare(run, config, console)
+        prepared = _prepare(run, config, inputs, console)
         if config.mesh.rows == "stream":
             prepared.records()
         print_examples(prepared, console)
@@ -274,10 +278,10 @@ def _tracked(console: Console) -> Track:
     return track
 
 
-def _prepare(run: Run, config: Config, console: Console) -> Prepared:
+def _prepare(run: Run, config: Config, inputs: Inputs, console: Console) -> Prepared:
     started = time.monotonic()
     with together("prepare its data"):
-        prepared = prepare(config, _teller(console), _tracked(console))
+        prepared = prepare(config, _teller(console), _tracked(console), inputs)
     _check_alike(prepared)
     with together("use the data"):
         _check_data(run, prepared)
@@ -320,9 +324,9 @@ def _check_alike(prepared: Prepared) -> None:
             raise RunError(f"{name} of process {others[0]} differs from that of process 0: give all the same files")
 
 
-def _train(run: Run, config: Config, console: Console, profile: range) -> bool:
+def _train(run: Run, config: Config, inputs: Inputs, console: Console, profile: range) -> bool:
     """Train what is left to train; returns whether there was anything."""
-    prepared = _prepare(run, config, console)
+    prepared = _prepare(run, config, inputs, console)
     with together("make the 5-gram baseline"):
         if config.score.ngram and is_first() and _needs_ngrams(run, _teller(console)):
             _write_ngrams(run, config, prepared, console)

@@ -6,26 +6,32 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from npi_jax.config import Config, CorpusConfig, SuiteConfig, TokenizerConfig
+from npi_jax.config import Config, CorpusConfig, TokenizerConfig
 from npi_jax.corpus import grammar, sources
 from npi_jax.corpus.cache import Say
 from npi_jax.corpus.pipeline import Pipeline, StoredText, Track, sentences_of, token_counts, tokenizer_digest
 from npi_jax.corpus.records import RowRecords
+from npi_jax.corpus.repeats import warn_of_shared
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus
 from npi_jax.corpus.texts import DATASET, Block, annotated_block, annotated_blocks
 from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
-from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, row_orders
-from npi_jax.errors import UserError
+from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, check_changes, row_orders
+from npi_jax.inputs import (
+    Inputs,
+    TextSource,
+    open_gradient_suite,
+    open_inputs,
+    open_suite,
+    open_vocabulary,
+    text_sources,
+)
 from npi_jax.models import CustomConfig
-from npi_jax.suites import Suite, load_suite
 from npi_jax.suites.encode import EncodedSuite
-from npi_jax.suites.grammar import grammar_suite
 
 
 @dataclass(frozen=True)
@@ -63,21 +69,25 @@ class Prepared:
     folder: Path
 
 
-def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
+def prepare(config: Config, say: Say, track: Track | None = None, inputs: Inputs | None = None) -> Prepared:
     """Read or write the text, annotate, tokenize, build variants and suites; or open what was prepared before.
 
     Args:
         config: the experiment.
         say: gets a line about each stage.
         track: is wrapped around long work, see `npi_jax.corpus.pipeline.Pipeline`.
+        inputs: what `open_inputs` has opened; None to open it now.
 
     Raises:
-        UserError: naming file, line and field of whatever is wrong with text, vocabulary or suites.
+        UserError: naming file, line and field of whatever is wrong with text, vocabulary or suites; a variant changes
+            nothing.
     """
-    config.check_phenomenon()
+    inputs = open_inputs(config) if inputs is None else inputs
     pipeline = make_pipeline(config.corpus, say, track)
-    train_text, valid_text = texts(config.corpus, pipeline)
-    tokenizer = make_tokenizer(config, train_text, pipeline)
+    train_text, valid_text = texts(config.corpus, pipeline, inputs)
+    tokenizer = inputs.vocabulary or make_tokenizer(config, train_text, pipeline)
+    if config.corpus.source != "grammar":
+        warn_of_shared(train_text.text, valid_text.text, say)
     length = config.train.row_length
     stored = pipeline.encoded(train_text, tokenizer, row_length=length)
     corpus, valid_corpus = stored.corpus, pipeline.encoded(valid_text, tokenizer, row_length=length).corpus
@@ -90,7 +100,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
     if corpus.cut:
         say(f"  {corpus.cut:,} sentences are longer than a row ({length} tokens) and were cut")
     known = frozenset(sentences_of(train_text.text)) if config.corpus.source == "grammar" else frozenset()
-    suites = _encoded_suites(config, tokenizer, known, say)
+    suites = _encoded_suites(config, tokenizer, known, inputs, say)
     variants = pipeline.variants(
         stored,
         tokenizer,
@@ -101,6 +111,7 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
         batch_size=config.train.batch_size,
         seeds=config.seeds,
     )
+    check_changes(variants.variants, len(corpus), say, allow_empty=config.corpus.allow_empty)
     orders = row_orders(variants.variants, config.train.batch_size)
     facts = {
         "corpus_sha256": corpus.digest(),
@@ -119,7 +130,9 @@ def prepare(config: Config, say: Say, track: Track | None = None) -> Prepared:
         "steps_per_epoch": orders[0].steps_per_epoch,
     }
     valid = VariantBuilder(valid_corpus, length).pool()
-    gradient_suite = open_gradient_suite(config, known) if config.gradients.enabled else None
+    gradient_suite = inputs.gradient_suite
+    if config.gradients.enabled and gradient_suite is None:
+        gradient_suite = open_gradient_suite(config, known)
     return Prepared(
         tokenizer,
         corpus,
@@ -153,13 +166,13 @@ def make_tokenizer(config: Config, text: StoredText, pipeline: Pipeline) -> Toke
     """The tokenizer that the configuration asks for, trained on the training sentences unless a file is given."""
     wanted = config.tokenizer
     if wanted.file is not None:
-        given = WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
-        if wanted.size not in (None, given.vocab_size):
-            raise UserError(f"{wanted.file} has {given.vocab_size:,} words, but tokenizer.size is {wanted.size:,}")
-        return given
+        return open_vocabulary(wanted)
     key = {**text.key, "tokenizer": dataclasses.asdict(wanted)}
-    folder = pipeline.cached("tokenizer", key, lambda folder: _train_tokenizer(wanted, text, pipeline).save(folder))
-    return Tokenizer.load(folder)
+
+    def make(folder: Path) -> None:
+        _train_tokenizer(wanted, text, pipeline).save(folder)
+
+    return pipeline.opened("tokenizer", key, make, Tokenizer.load)
 
 
 def _train_tokenizer(wanted: TokenizerConfig, text: StoredText, pipeline: Pipeline) -> Tokenizer:
@@ -186,27 +199,31 @@ def _code_digest(config: Config) -> dict[str, str]:
     return {"model_sha256": hashlib.sha256(path.read_bytes()).hexdigest()} if path.is_file() else {}
 
 
-def texts(config: CorpusConfig, pipeline: Pipeline) -> tuple[StoredText, StoredText]:
+def texts(config: CorpusConfig, pipeline: Pipeline, inputs: Inputs | None = None) -> tuple[StoredText, StoredText]:
     """Training and validation text, annotated."""
     if config.source == "grammar":
         spec = config.grammar
         valid_spec = dataclasses.replace(spec, sentences=config.grammar_valid_sentences, seed=spec.seed + 1_000_003)
         return _from_grammar(spec, pipeline), _from_grammar(valid_spec, pipeline)
-    train, valid = (_stored(config, which, pipeline) for which in ("training", "validation"))
+    found = text_sources(config) if inputs is None else (inputs.training, inputs.validation)
+    train, valid = (
+        _stored(config, source, which, pipeline)
+        for source, which in zip(found, ("training", "validation"), strict=True)
+        if source is not None
+    )
     return (
         train.sample(config.max_sentences, config.seed, "training sample"),
         valid.sample(config.max_valid_sentences, config.seed, "validation sample"),
     )
 
 
-def _stored(config: CorpusConfig, which: str, pipeline: Pipeline) -> StoredText:
+def _stored(config: CorpusConfig, source: TextSource, which: str, pipeline: Pipeline) -> StoredText:
     """Text as it was annotated before, where a data set holds annotations, or annotated now."""
-    key, documents = _source(config, which)
     if config.source == "tfds":
-        source = sources.tfds_source(key["name"], key["split"], config.tfds_dir)
-        if source.dataset_info.name == DATASET:
-            return pipeline.given(key, lambda: annotated_blocks(source, pipeline.table))
-    return pipeline.annotated(key, documents, which)
+        data = sources.tfds_source(source.name, source.split, config.tfds_dir)
+        if data.dataset_info.name == DATASET:
+            return pipeline.given(source.key, lambda: annotated_blocks(data, pipeline.table))
+    return pipeline.annotated(source.key, source.documents, which)
 
 
 def _from_grammar(spec: grammar.GrammarSpec, pipeline: Pipeline) -> StoredText:
@@ -217,63 +234,13 @@ def _from_grammar(spec: grammar.GrammarSpec, pipeline: Pipeline) -> StoredText:
     return pipeline.given({"grammar": dataclasses.asdict(spec)}, blocks)
 
 
-def _source(config: CorpusConfig, which: str) -> tuple[dict[str, Any], Callable[[], Iterable[sources.Document]]]:
-    """What training or validation text is made from, and how it is opened."""
-    training = which == "training"
-    unit, field = config.unit, config.field
-    if config.source == "tfds":
-        name, folder = config.tfds_name, config.tfds_dir
-        split = config.tfds_split if training else config.tfds_valid_split
-        files = sources.tfds_digests(name, split=split, data_dir=folder)
-        key = {**files, "name": name, "split": split, "field": field, "unit": unit}
-        return key, lambda: sources.read_tfds(name, split=split, field=field, data_dir=folder, unit=unit)
-    paths = config.paths if training else config.valid_paths
-    if config.source == "jsonl":
-        key = {**sources.file_digests(paths, ".jsonl"), "unit": unit, "field": field}
-        return key, lambda: sources.read_jsonl(paths, field=field, unit=unit)
-    return {**sources.file_digests(paths, ".txt"), "unit": unit}, lambda: sources.read_text(paths, unit=unit)
-
-
-def open_suite(config: Config, name: str, known: frozenset[str] = frozenset()) -> Suite:
-    """The minimal pairs of ``score.suites.NAME``.
-
-    Args:
-        config: the experiment.
-        name: of the suite.
-        known: sentences that are not to be among the grammar's; files are taken as they are.
-
-    Raises:
-        UserError: if the suite cannot be read, or has no minimal pairs.
-    """
-    return _open_suite(name, config.score.suites[name], config, known)
-
-
-def open_gradient_suite(config: Config, known: frozenset[str] = frozenset()) -> Suite:
-    """The same for the suite that gradients are taken of, with a limit of its own."""
-    name = config.gradient_suite
-    wanted = dataclasses.replace(config.score.suites[name], limit=config.gradients.limit)
-    return _open_suite(name, wanted, config, known)
-
-
-def _open_suite(name: str, wanted: SuiteConfig, config: Config, known: frozenset[str]) -> Suite:
-    loader = wanted.loader or name
-    if loader == "grammar":
-        return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=known)
-    if not wanted.path:
-        raise UserError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
-    suite = load_suite(loader, Path(wanted.path), limit=wanted.limit)
-    if not isinstance(suite, Suite):
-        raise UserError(
-            f"score.suites.{name}: {loader!r} has items of several conditions; training scores minimal pairs. Score "
-            "the trained members with npi-jax score"
-        )
-    return suite
-
-
-def _encoded_suites(config: Config, tokenizer: Tokenizer, known: frozenset[str], say: Say) -> dict[str, EncodedSuite]:
+def _encoded_suites(
+    config: Config, tokenizer: Tokenizer, known: frozenset[str], inputs: Inputs, say: Say
+) -> dict[str, EncodedSuite]:
     suites = {}
     for name in config.score.suites:
-        encoded = open_suite(config, name, known).encode(tokenizer)
+        suite = inputs.suites[name] if name in inputs.suites else open_suite(config, name, known)
+        encoded = suite.encode(tokenizer)
         suites[name] = encoded
         say(f"suite {name}: {len(encoded.suite):,} minimal pairs")
         for line in [*encoded.notes(), *encoded.suite.notes().lines()]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from npi_jax.corpus import wordclasses as wc
-from npi_jax.corpus.annotations import OTHER, Annotation
+from npi_jax.corpus.annotations import OTHER, Annotation, shifted
 from npi_jax.corpus.clauses import Clause, ClauseReader, Mark
 from npi_jax.corpus.items import Found, ItemFinder
 from npi_jax.corpus.licensing import NPI_EN, own_forms
@@ -12,6 +12,8 @@ from npi_jax.corpus.words import split_words
 
 _PARTS_CLAUSES = frozenset(("to", "and", "that", ";", ".", "!", "?"))
 _SENTENCE_ENDS = frozenset((".", "!", "?", ";"))
+LONGEST = 1000
+"""Most words that are read as one sentence; the reading looks back and ahead, and would take the square of a length."""
 
 
 class Annotator:
@@ -61,8 +63,19 @@ class Annotator:
             licensor before it in its own clause, else to one in the clauses around that one; a sentence may so hold
             several environments. Without a licensor it is what its table says, `AMBIGUOUS` or `UNLICENSED`; with one
             that belongs to no environment, `OTHER`. Uses of the same words that are no items ("either ... or", "in
-            any case", "for ever") are left out.
+            any case", "for ever") are left out. What is longer than `LONGEST` is read in stretches, cut at the end of
+            a sentence where there is one.
         """
+        if len(words) <= LONGEST:
+            return self._annotate(words, contexts)
+        stretches = [
+            shifted(row, start)
+            for start, stop in _stretches(words)
+            for row in self._annotate(words[start:stop], contexts)
+        ]
+        return tuple(sorted(stretches, key=lambda row: row.npi is None))
+
+    def _annotate(self, words: Sequence[str], contexts: bool) -> tuple[Annotation, ...]:
         if not contexts and self._items.triggers.isdisjoint(words):
             return ()
         lower = [word.lower() for word in words]
@@ -92,6 +105,17 @@ class Annotator:
             if word.endswith(rule.group.suffix) and word not in rule.excepted and rule.fits(words, index):
                 return Mark(rule.environment, index, rule.scope, rule.direct)
         return None
+
+
+def _stretches(words: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where the parts of a very long sentence begin and end."""
+    start = 0
+    while len(words) - start > LONGEST:
+        last, middle = start + LONGEST, start + LONGEST // 2
+        stop = next((at for at in range(last, middle, -1) if words[at - 1] in _SENTENCE_ENDS), last)
+        yield start, stop
+        start = stop
+    yield start, len(words)
 
 
 class _Rule:
@@ -134,6 +158,7 @@ class _Reading:
         self.words = words
         self.found = found
         self.clauses = ClauseReader(words)
+        self._sentence_end = -1  # the first at or after a place that was asked for
         # Every licensor with the clause it licenses in, for those that have no item.
         self.licensors: dict[int, tuple[Mark, Clause]] = {}
 
@@ -170,8 +195,12 @@ class _Reading:
             self.licensors[index] = (Mark(question, index, "question"), clause)
 
     def _asks(self, index: int) -> bool:
-        """Whether the sentence that a word is in ends in a question mark."""
-        return next((word for word in self.words[index:] if word in _SENTENCE_ENDS), "") == "?"
+        """Whether the sentence that a word is in ends in a question mark; places are asked for in order."""
+        end = max(index, self._sentence_end)
+        while end < len(self.words) and self.words[end] not in _SENTENCE_ENDS:
+            end += 1
+        self._sentence_end = end
+        return self.clauses.word(end) == "?"
 
     def _licensor(self, item: Found) -> tuple[Mark, Clause] | None:
         """The nearest licensor whose scope an item is in."""

@@ -42,6 +42,15 @@ class Annotation:
     span: tuple[int, int] = (-1, -1)
 
 
+def shifted(row: Annotation, words: int) -> Annotation:
+    """The annotation in a sentence that begins so many words earlier."""
+    licensor = row.licensor + words if row.licensor >= 0 else -1
+    scope, span = (
+        (-1, -1) if pair == (-1, -1) else (pair[0] + words, pair[1] + words) for pair in (row.scope, row.span)
+    )
+    return Annotation(row.environment, licensor, scope, row.npi, span)
+
+
 @dataclass(frozen=True)
 class AnnotatedText:
     """Sentences with what is known about each.

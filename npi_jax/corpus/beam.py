@@ -20,6 +20,7 @@ from npi_jax.corpus import sources
 from npi_jax.corpus.annotate import annotator
 from npi_jax.corpus.annotation_table import AnnotationTable
 from npi_jax.corpus.phenomenon import load_phenomenon
+from npi_jax.corpus.text_files import find_files
 from npi_jax.corpus.texts import ANNOTATION_FEATURES, DATASET
 from npi_jax.corpus.words import split_words
 from npi_jax.errors import UserError
@@ -117,7 +118,7 @@ def write_dataset(
         UserError: if the data set is there already, or text is missing or damaged.
     """
     ending = ".jsonl" if field else ".txt"
-    files = {name: [str(path) for path in sources.find_files(paths, ending)] for name, paths in splits.items()}
+    files = {name: [str(file.path) for file in find_files(paths, ending)] for name, paths in splits.items()}
     builder = AnnotatedText(
         splits=files, phenomenon=phenomenon, unit=unit, field=field, data_dir=str(data_dir), file_format="array_record"
     )

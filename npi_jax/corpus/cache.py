@@ -1,4 +1,8 @@
-"""Prepared data under a hash of all that it was made from, whole or absent, made by one process at a time."""
+"""Prepared data under a hash of all that it was made from, whole or absent, made by one process at a time.
+
+Every file has a checksum: arrays in their ``columns.json``, all others in ``checksums.json``. What is damaged is found
+when it is opened, and made anew.
+"""
 
 import errno
 import hashlib
@@ -7,15 +11,19 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 
+from npi_jax.checksums import SUMS, DamagedError, damaged, note
 from npi_jax.errors import UserError
 
 Say = Callable[[str], None]
+Make = Callable[[Path], None]
+Opened = TypeVar("Opened")
 
 
 def cache_folder(given: str = "") -> Path:
@@ -30,7 +38,7 @@ def cache_folder(given: str = "") -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npi_jax"
 
 
-def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path], None], say: Say) -> Path:
+def cached(root: Path, kind: str, key: Mapping[str, Any], make: Make, say: Say) -> Path:
     """The folder that `make` has made for a key: one that is there, or a new one.
 
     It is made under a temporary name and renamed when it is whole, so that what a killed process leaves is never taken
@@ -47,13 +55,59 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
     Raises:
         UserError: if the cache cannot be written.
     """
-    name = key_digest(key)[:24]
-    folder = root / kind / name
-    if folder.is_dir():
-        return folder
+    folder = root / kind / key_digest(key)[:24]
+    if not folder.is_dir():
+        with _locked(root, folder, say):
+            if not folder.is_dir():
+                _make(root, folder, key, make)
+    return folder
+
+
+def opened(
+    root: Path, kind: str, key: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened], say: Say
+) -> Opened:
+    """Open the folder of a key; where a file of it is damaged, it is made anew, and `say` gets a line about it.
+
+    Args:
+        root, kind, key, make, say: as for `cached`.
+        open_: opens a folder; raises `DamagedError` where an array in it is not what was written.
+
+    Raises:
+        UserError: if the cache cannot be written.
+    """
+    folder = cached(root, kind, key, make, say)
+    try:
+        return _open(folder, open_)
+    except DamagedError as error:
+        say(f"{error}; {folder} is made anew")
+    with _locked(root, folder, say):
+        try:
+            # Another process may have seen it too.
+            return _open(folder, open_)
+        except DamagedError:
+            _discard(root, folder)
+            _make(root, folder, key, make)
+        return _open(folder, open_)
+
+
+def _open(folder: Path, open_: Callable[[Path], Opened]) -> Opened:
+    try:
+        faulty = damaged(folder)
+    except UserError as error:
+        raise DamagedError(str(error)) from error
+    if not (folder / SUMS).is_file():
+        raise DamagedError(f"{folder / SUMS} is missing")
+    if faulty:
+        raise DamagedError(f"{faulty[0]} is missing, or damaged: its content is not what was written")
+    return open_(folder)
+
+
+@contextmanager
+def _locked(root: Path, folder: Path, say: Say) -> Iterator[None]:
+    """Hold the lock of a folder, and say so where that takes waiting."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder.parent / f".{name}.lock")
+        lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -62,25 +116,41 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Callable[[Path],
     except OSError as error:
         raise _unwritable(root, error) from error
     try:
-        if folder.is_dir():
-            return folder
-        temporary = folder.with_name(f".{name}.part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        try:
-            make(temporary)
-            (temporary / "key.json").write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
-            temporary.rename(folder)
-        except OSError as error:
-            # Others are about the text that is read.
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise _unwritable(root, error) from error
-            raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        yield
     finally:
         lock.release()
-    return folder
+
+
+def _make(root: Path, folder: Path, key: Mapping[str, Any], make: Make) -> None:
+    temporary = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        make(temporary)
+        (temporary / "key.json").write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
+        # The digests of arrays were taken while they were written.
+        note(temporary, [file for file in temporary.rglob("*") if file.is_file() and file.suffix != ".bin"])
+        temporary.rename(folder)
+    except OSError as error:
+        # Others are about the text that is read.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise _unwritable(root, error) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _discard(root: Path, folder: Path) -> None:
+    """Remove a folder; a process that has its arrays mapped keeps them."""
+    aside = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(root, error) from error
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _unwritable(root: Path, error: OSError) -> UserError:

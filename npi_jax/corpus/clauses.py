@@ -79,6 +79,7 @@ class ClauseReader:
         self._aside: list[Clause] | None = None
         self._aside_at = -1
         self._scare = False
+        self._adverbs_end = 0  # of the last run of adverbs, so that a long one is looked through once
 
     def read(self, index: int, mark: Mark | None) -> None:
         """Take the next word; `mark` says what it licenses, if anything."""
@@ -172,8 +173,10 @@ class ClauseReader:
             return
         if clause.pending and clause.pending.direct:  # "the largest area ever tilled"
             return
+        following = max(following, self._adverbs_end)
         while is_adverb(self.word(following)):
             following += 1
+        self._adverbs_end = following
         word = self.word(following)
         present = word not in _HANDLERS and (word.endswith("s") or (word.isalpha() and self._ends_in_plural(index)))
         if present or _is_finite(word):

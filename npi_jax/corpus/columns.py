@@ -9,7 +9,7 @@ from typing import Annotated, Any, BinaryIO
 import numpy as np
 from pydantic import Field, TypeAdapter
 
-from npi_jax.errors import UserError
+from npi_jax.checksums import DamagedError
 from npi_jax.files import Name, read_checked, write_json
 
 _INDEX = "columns.json"
@@ -85,25 +85,25 @@ class Columns(Mapping[str, np.ndarray]):
 
     Args:
         folder: as a `ColumnWriter` left it.
-        whole: the folder to delete where it is damaged, if that is one around it.
 
     Raises:
-        UserError: naming the file that is missing, or has not the length or content that was noted; all are read once.
+        UserError: naming the file that is missing, or has not the length or content that was noted (`DamagedError`);
+            all are read once.
     """
 
-    def __init__(self, folder: Path, whole: Path | None = None) -> None:
-        self.folder, self.whole = folder, whole or folder
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         if not (folder / _INDEX).is_file():
-            raise _damaged(folder / _INDEX, "missing", self.whole)
-        index = read_checked(folder / _INDEX, TypeAdapter(_Index).validate_json, advice=made_anew(self.whole))
+            raise DamagedError(f"{folder / _INDEX}: missing")
+        index = read_checked(folder / _INDEX, TypeAdapter(_Index).validate_json)
         self.facts = index.facts
         self.digests = {name: entry.sha256 for name, entry in index.columns.items()}
-        self._arrays = {name: _map(folder / f"{name}.bin", entry, self.whole) for name, entry in index.columns.items()}
+        self._arrays = {name: _map(folder / f"{name}.bin", entry) for name, entry in index.columns.items()}
         self._verify()
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._arrays:
-            raise _damaged(self.folder / _INDEX, f"names no array {name!r}", self.whole)
+            raise DamagedError(f"{self.folder / _INDEX}: names no array {name!r}")
         return self._arrays[name]
 
     def __contains__(self, name: object) -> bool:
@@ -120,25 +120,16 @@ class Columns(Mapping[str, np.ndarray]):
             path = self.folder / f"{name}.bin"
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    raise _damaged(path, "its content has changed", self.whole)
+                    raise DamagedError(f"{path}: its content has changed")
 
 
-def _map(path: Path, entry: _Column, whole: Path) -> np.ndarray:
+def _map(path: Path, entry: _Column) -> np.ndarray:
     length = entry.length
     try:
         dtype = np.dtype(entry.dtype)
     except (TypeError, ValueError, SyntaxError) as error:
-        raise _damaged(path, f"no dtype is called {entry.dtype!r}", whole) from error
+        raise DamagedError(f"{path}: no dtype is called {entry.dtype!r}") from error
     if dtype.hasobject or not path.is_file() or path.stat().st_size != length * dtype.itemsize:
-        raise _damaged(path, "missing, or not of its length", whole)
+        raise DamagedError(f"{path}: missing, or not of its length")
     # What is empty cannot be mapped.
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)
-
-
-def made_anew(folder: Path) -> str:
-    """What to do where a folder of the cache is damaged, for the end of a message."""
-    return f"; delete the folder {folder}, and it is made anew"
-
-
-def _damaged(path: Path, what: str, whole: Path) -> UserError:
-    return UserError(f"{path}: {what}{made_anew(whole)}")

@@ -37,6 +37,7 @@ from pydantic.dataclasses import dataclass
 from npi_jax.corpus import wordclasses
 from npi_jax.corpus.annotations import RESIDUALS
 from npi_jax.errors import UserError, did_you_mean
+from npi_jax.files import read_plain
 
 _FOLDER = Path(__file__).parent / "phenomena"
 PHENOMENA: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
@@ -293,9 +294,9 @@ def load_phenomenon(name: str | Path) -> Phenomenon:
 def _read(path: Path, _modified: int) -> Phenomenon:
     import hashlib  # noqa: PLC0415
 
-    content = path.read_bytes()
+    content = read_plain(path)
     try:
-        values = tomllib.loads(content.decode("utf-8"))
+        values = tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PhenomenonError(f"{path}: not TOML: {error}") from error
     try:

@@ -17,9 +17,10 @@ import polars as pl
 from jaxtyping import Integer
 from pydantic import Field, TypeAdapter
 
+from npi_jax.checksums import DamagedError
 from npi_jax.corpus.annotate import annotator
-from npi_jax.corpus.cache import Say, cache_folder, cached
-from npi_jax.corpus.columns import Columns, ColumnWriter, made_anew
+from npi_jax.corpus.cache import Make, Opened, Say, cache_folder, opened
+from npi_jax.corpus.columns import Columns, ColumnWriter
 from npi_jax.corpus.edits import Editor
 from npi_jax.corpus.interventions import parse_intervention
 from npi_jax.corpus.overlap import environment_table
@@ -60,9 +61,9 @@ class Pipeline:
         """The phenomenon."""
         return load_phenomenon(self.phenomenon)
 
-    def cached(self, kind: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-        """A folder of the cache, see `npi_jax.corpus.cache.cached`."""
-        return cached(cache_folder(self.cache), kind, key, make, self.say)
+    def opened(self, kind: str, key: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened]) -> Opened:
+        """A folder of the cache, opened; see `npi_jax.corpus.cache.opened`."""
+        return opened(cache_folder(self.cache), kind, key, make, open_, self.say)
 
     def annotated(self, key: Mapping[str, Any], documents: Callable[[], Iterable[Document]], what: str) -> "StoredText":
         """Annotate documents.
@@ -76,12 +77,15 @@ class Pipeline:
             UserError: if there is no sentence, or as reading the documents raises.
         """
 
+        digest = self.table.digest
+
         def make(folder: Path) -> None:
             parts = self.track(documents(), f"annotating {what} text")
-            if not write_documents(folder, parts, self.phenomenon, processes=self._processes(key)):
+            processes = self._processes(key)
+            if not write_documents(folder, parts, self.phenomenon, processes=processes, digest=digest):
                 raise UserError(f"corpus: the {what} text has no sentences")
 
-        return self._stored({"source": dict(key), "phenomenon": self.table.digest}, make)
+        return self._stored({"source": dict(key), "phenomenon": digest}, make)
 
     def given(self, key: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]) -> "StoredText":
         """Keep sentences whose annotations are known."""
@@ -90,8 +94,7 @@ class Pipeline:
         )
 
     def _stored(self, key: Mapping[str, Any], make: Callable[[Path], Any]) -> "StoredText":
-        folder = self.cached("text", key, make)
-        return StoredText(folder.name, AnnotatedStore.open(folder))
+        return self.opened("text", key, make, lambda folder: StoredText(folder.name, AnnotatedStore.open(folder)))
 
     def _processes(self, key: Mapping[str, Any]) -> int:
         """One for little text, where starting others takes longer than the work."""
@@ -117,8 +120,10 @@ class Pipeline:
                 track=lambda blocks: self.track(blocks, "tokenizing"),
             )
 
-        folder = self.cached("corpus", key, make)
-        return StoredCorpus(folder.name, Corpus.open(folder, text.store, self.table))
+        def open_(folder: Path) -> StoredCorpus:
+            return StoredCorpus(folder.name, Corpus.open(folder, text.store, self.table))
+
+        return self.opened("corpus", key, make, open_)
 
     def variants(
         self,
@@ -169,7 +174,7 @@ class Pipeline:
             overlap = environment_table(corpus.corpus.text, corpus.corpus.annotations, self.table)
             write_table(folder / "environments.parquet", overlap)
 
-        return StoredVariants.open(self.cached("variants", key, make))
+        return self.opened("variants", key, make, StoredVariants.open)
 
     def records(self, variants: "StoredVariants") -> RowRecords:
         """The rows of variants on disk, for training that does not hold them in memory.
@@ -181,7 +186,7 @@ class Pipeline:
         def make(folder: Path) -> None:
             write_records(folder, variants.pool, lambda stretches: self.track(stretches, "writing rows for reading"))
 
-        return RowRecords(self.cached("records", {"variants": variants.folder.name}, make))
+        return self.opened("records", {"variants": variants.folder.name}, make, RowRecords)
 
 
 _LARGE = 16 << 20  # bytes of text
@@ -253,7 +258,7 @@ class StoredVariants:
     @classmethod
     def open(cls, folder: Path) -> "StoredVariants":
         """Open what `Pipeline.variants` has made."""
-        columns = Columns(folder / "pool", folder)
+        columns = Columns(folder / "pool")
         used = columns["used"]
         pool = RowPool(columns["tokens"].reshape(len(used), -1), used)
         table, environments = read_table(folder / "corpus.parquet"), read_table(folder / "environments.parquet")
@@ -285,10 +290,10 @@ _PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "
 
 
 def _load_variants(folder: Path) -> list[Variant]:
-    columns = Columns(folder / "rows", folder)
+    columns = Columns(folder / "rows")
     path = folder / "variants.json"
     form = TypeAdapter(Annotated[list[_Entry], Field(min_length=1)])
-    entries = read_checked(path, form.validate_json, advice=made_anew(folder))
+    entries = read_checked(path, form.validate_json)
     try:
         return [
             Variant(
@@ -302,7 +307,7 @@ def _load_variants(folder: Path) -> list[Variant]:
             for number, entry in enumerate(entries)
         ]
     except (ValueError, OverflowError) as error:
-        raise UserError(f"{path}: damaged ({error}){made_anew(folder)}") from error
+        raise DamagedError(f"{path}: damaged ({error})") from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Integer
 from pydantic import Field, TypeAdapter
 
-from npi_jax.corpus.columns import made_anew
+from npi_jax.checksums import DamagedError
 from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError, first_line
 from npi_jax.files import Name, read_checked, write_json
@@ -103,7 +103,7 @@ class RowRecords:
 
     def __init__(self, folder: Path) -> None:
         grain = _grain("grain")
-        facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json, advice=made_anew(folder))
+        facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json)
         for name, size in facts.files.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
                 raise self._damaged(folder / name, "missing, or not of its length")
@@ -135,14 +135,14 @@ class RowRecords:
         try:
             found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
         except (OSError, RuntimeError, ValueError) as error:
-            raise self._damaged(self.folder, f"cannot be read ({first_line(error)})") from error
+            advice = "run again: damage is found when rows are opened, and they are made anew"
+            raise self._damaged(self.folder, f"cannot be read ({first_line(error)}); {advice}") from error
         content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
         return content["tokens"], content["used"]
 
     @staticmethod
-    def _damaged(path: Path, what: str) -> UserError:
-        folder = path if path.is_dir() else path.parent
-        return UserError(f"{path}: {what}{made_anew(folder)}")
+    def _damaged(path: Path, what: str) -> DamagedError:
+        return DamagedError(f"{path}: {what}")
 
 
 def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: int = AHEAD) -> Iterator[Rows]:

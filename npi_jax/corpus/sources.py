@@ -1,36 +1,29 @@
 """Where a corpus comes from: text files, JSON lines and TFDS, one document at a time."""
 
-import glob
-import gzip
-import hashlib
 import importlib
-import json
-import os
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import sentencex
-import zstandard
 
-from npi_jax.errors import UserError
+from npi_jax.corpus.text_files import (
+    Paths,
+    SourceError,
+    SourceFile,
+    check_whole_characters,
+    digested,
+    find_files,
+    read_json_lines,
+    read_lines,
+)
 
 UNITS = ("document", "sentence")
 """What a piece of text can be: ``"document"`` is running text, paragraphs apart by blank lines, to be split
 into sentences; ``"sentence"`` has one sentence a line already, and blank lines mean nothing."""
 
-Paths = str | Path | Iterable[str | Path]
-
-_PACKINGS = ("", ".gz", ".zst")
-_CHUNK = 1 << 20
 _PART = 1 << 20
-
-
-class SourceError(UserError):
-    """Text that is missing, empty, damaged or not of the stated form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +47,6 @@ class Document:
     def sentences(self) -> list[str]:
         """The sentences, in order, as written apart from spaces at their ends; blank text has none."""
         return _sentences(self.text, self.unit)
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Read the lines of a UTF-8 file, numbered from 1, without their ends; .gz and .zst are unpacked.
-
-    Only ``\\n`` and ``\\r\\n`` end a line. A byte order mark is taken off.
-
-    Raises:
-        SourceError: the file is not there, not UTF-8 or damaged.
-    """
-    number, tail = 0, b""
-    for chunk in _chunks(path):
-        *lines, tail = (tail + chunk).split(b"\n")
-        for line in lines:
-            number += 1
-            yield number, _decode(line, path, number)
-    if tail:
-        yield number + 1, _decode(tail, path, number + 1)
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read the objects of a file of JSON lines, with the numbers of their lines; blank lines mean nothing.
-
-    Raises:
-        SourceError: as for `read_lines`, or a line is not a JSON object.
-    """
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise SourceError(f"{path}, line {number}, column {error.colno}: not JSON: {error.msg}") from error
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{path}, line {number}: not JSON that can be read: {error}") from error
-        if not isinstance(record, dict):
-            raise SourceError(f"{path}, line {number}: a JSON {type(record).__name__}, not an object")
-        yield number, record
 
 
 def split_sentences(text: str) -> list[str]:
@@ -126,29 +81,37 @@ def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
     """Read text files, one document a file (several for files beyond a megabyte), in the order of their paths.
 
     Arguments:
-        paths: files, folders and glob patterns (``**`` goes down folders). Of a folder, and of those below
-            it, the files ending in .txt, .txt.gz and .txt.zst are taken, hidden ones excepted; a file that is
-            named itself may end in anything. Endings .gz and .zst are unpacked.
+        paths: files, folders and glob patterns, as `find_files` takes them; of folders the files ending in .txt,
+            .txt.gz and .txt.zst. Endings .gz and .zst are unpacked.
         unit: one of `UNITS`: running text, or one sentence a line.
 
     Raises:
         SourceError: nothing is there, a file is named twice, is not UTF-8, is damaged or has no text.
     """
     _check_unit(unit)
-    for name, path in _files(paths, ".txt"):
+    yield from read_text_files(find_files(paths, ".txt"), unit=unit)
+
+
+def read_text_files(files: Sequence[SourceFile], *, unit: str = "document") -> Iterator[Document]:
+    """`read_text` of files that were looked up before.
+
+    Raises:
+        SourceError: as `read_text`, or a file has another digest than it had.
+    """
+    for file in files:
         empty = True
-        for document in _parts(name, path, unit):
+        for document in _parts(file, unit):
             empty &= not document.text.strip()
             yield document
         if empty:
-            raise SourceError(f"{path}: the file has no text")
+            raise SourceError(f"{file.path}: the file has no text")
 
 
-def _parts(name: str, path: Path, unit: str) -> Iterator[Document]:
+def _parts(file: SourceFile, unit: str) -> Iterator[Document]:
     """A file in parts of about `_PART` characters, cut where a sentence cannot go on."""
     lines: list[str] = []
-    size, first, number = 0, 1, 0
-    for number, line in read_lines(path):
+    name, size, first, number = file.name, 0, 1, 0
+    for number, line in read_lines(file.path, file.sha256):
         at_end = unit == "sentence" or not line.strip()
         # Running text without blank lines has to be cut somewhere.
         if (size >= _PART and at_end) or size >= 8 * _PART:
@@ -173,14 +136,23 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
         SourceError: as for `read_text`; and a line is not a JSON object, or has no string in the field.
     """
     _check_unit(unit)
-    for name, path in _files(paths, ".jsonl"):
+    yield from read_jsonl_files(find_files(paths, ".jsonl"), field=field, unit=unit)
+
+
+def read_jsonl_files(files: Sequence[SourceFile], *, field: str, unit: str = "document") -> Iterator[Document]:
+    """`read_jsonl` of files that were looked up before.
+
+    Raises:
+        SourceError: as `read_jsonl`, or a file has another digest than it had.
+    """
+    for file in files:
         empty = True
-        for number, record in read_json_lines(path):
-            text = _json_field(record, field, f"{path}, line {number}")
+        for number, record in read_json_lines(file.path, file.sha256):
+            text = _json_field(record, field, f"{file.path}, line {number}")
             empty &= not text.strip()
-            yield Document(f"{name}:{number}", text, unit)
+            yield Document(f"{file.name}:{number}", text, unit)
         if empty:
-            raise SourceError(f"{path}: the file has no text in the field {field!r}")
+            raise SourceError(f"{file.path}: the file has no text in the field {field!r}")
 
 
 def read_files(paths: Paths, *, unit: str = "document", field: str = "") -> Iterator[Document]:
@@ -227,43 +199,36 @@ def read_tfds(
         yield Document(f"{name}:{index}", _tfds_field(source[index], field, where), unit)
 
 
-def find_files(paths: Paths, ending: str) -> list[Path]:
-    """The files that the paths name, as `read_text` (``".txt"``) and `read_jsonl` (``".jsonl"``) take them, in order.
-
-    Raises:
-        SourceError: as for `read_text`.
-    """
-    return [path for _, path in _files(paths, ending)]
-
-
-def file_digests(paths: Paths, ending: str) -> dict[str, Any]:
-    """The files that the paths name, as `read_text` and `read_jsonl` name them, each with its SHA-256, and their size.
-
-    Returns:
-        ``files``: pairs of name and digest, in order; ``bytes``: their size in all.
-
-    Raises:
-        SourceError: as for `read_text`.
-    """
-    found, size = [], 0
-    for name, path in _files(paths, ending):
-        try:
-            with path.open("rb") as file:
-                found.append([name, hashlib.file_digest(file, "sha256").hexdigest()])
-                size += path.stat().st_size
-        except OSError as error:
-            raise SourceError(f"{path}: the file cannot be read: {error.strerror or error}") from error
-    return {"files": found, "bytes": size}
-
-
-def tfds_digests(name: str, *, split: str, data_dir: str | Path | None = None) -> dict[str, Any]:
-    """The files of a prepared data set, as `file_digests` gives them.
+def tfds_files(name: str, *, split: str, data_dir: str | Path | None = None) -> list[SourceFile]:
+    """The files of a prepared data set, with digests.
 
     Raises:
         SourceError: as for `read_tfds`.
     """
-    source = tfds_source(name, split, data_dir, download=False)
-    return file_digests([Path(source.dataset_info.data_dir)], "")
+    source = tfds_source(name, split, data_dir)
+    return digested(find_files([Path(source.dataset_info.data_dir)], ""))
+
+
+def tfds_shared(name: str, one: str, other: str, data_dir: str | Path | None = None) -> int:
+    """How many examples of a prepared data set are in both of two splits, such as ``train[:90%]`` and ``train[80%:]``.
+
+    Raises:
+        SourceError: as for `read_tfds`.
+    """
+    stretches = [
+        [
+            (part.filename, part.skip, part.skip + part.take)
+            for part in source.dataset_info.splits[split].file_instructions
+        ]
+        for split in (one, other)
+        for source in [tfds_source(name, split, data_dir)]
+    ]
+    return sum(
+        max(0, min(last, other_last) - max(first, other_first))
+        for file, first, last in stretches[0]
+        for other_file, other_first, other_last in stretches[1]
+        if file == other_file
+    )
 
 
 def _check_unit(unit: str) -> None:
@@ -277,89 +242,12 @@ def _sentences(text: str, unit: str) -> list[str]:
     return [stripped for line in text.split("\n") if (stripped := line.strip())]
 
 
-def _files(paths: Paths, ending: str) -> list[tuple[str, Path]]:
-    """All files that the paths name, in order, each with its name below the folder they share."""
-    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    found = [file for path in given for file in _expand(Path(path), ending)]
-    if not found:
-        raise SourceError("no path is given; name a file, a folder or a glob pattern")
-    absolute = sorted(path.absolute() for path in found)
-    for one, other in pairwise(absolute):
-        if one == other:
-            raise SourceError(f"{one}: the file is named twice; its text would be in the corpus twice")
-    root = Path(os.path.commonpath([path.parent for path in absolute]))
-    return [(path.relative_to(root).as_posix(), path) for path in absolute]
-
-
-def _expand(path: Path, ending: str) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        endings = tuple(ending + packing for packing in _PACKINGS)
-        inside = [file for file in path.rglob("*") if file.name.endswith(endings) and file.is_file()]
-        files = [f for f in inside if not any(part.startswith(".") for part in f.relative_to(path).parts)]
-        if not files:
-            raise SourceError(f"{path}: the folder has no file ending in {', '.join(endings)}")
-        return files
-    if glob.has_magic(str(path)):
-        files = [Path(match) for match in glob.glob(str(path), recursive=True) if os.path.isfile(match)]
-        if not files:
-            raise SourceError(f"{path}: no file matches the pattern")
-        return files
-    raise SourceError(f"{path}: there is no such file or folder")
-
-
-def _decode(line: bytes, path: Path, number: int) -> str:
-    try:
-        text = line.decode("utf-8").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        fault = line[error.start]
-        raise SourceError(
-            f"{path}, line {number}, byte {error.start + 1} of the line: 0x{fault:02x} is not UTF-8; "
-            "convert the file to UTF-8"
-        ) from error
-    return text.removeprefix("\ufeff") if number == 1 else text
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    try:
-        if path.suffix == ".zst":
-            yield from _unpack_zstd(path)
-        else:
-            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    yield chunk
-    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise SourceError(f"{path}: the packed file is cut short or damaged: {error}") from error
-    except OSError as error:
-        raise SourceError(f"{path}: the file cannot be read: {error.strerror or error}") from error
-
-
-def _unpack_zstd(path: Path) -> Iterator[bytes]:
-    # Not stream_reader, which takes the end of a file cut short for the end of its text.
-    unpacker = zstandard.ZstdDecompressor().decompressobj()
-    with path.open("rb") as file:
-        while packed := file.read(_CHUNK):
-            while packed:
-                if unpacker.eof:
-                    unpacker = zstandard.ZstdDecompressor().decompressobj()
-                yield unpacker.decompress(packed)
-                packed = unpacker.unused_data if unpacker.eof else b""
-    if not unpacker.eof:
-        raise EOFError("the last frame has no end")
-
-
 def _json_field(record: dict[str, Any], field: str, where: str) -> str:
     if field not in record:
         raise SourceError(f"{where}: no field {field!r}; there are {', '.join(map(repr, record)) or 'none'}")
     if not isinstance(record[field], str):
         raise SourceError(f"{where}: the field {field!r} is a {type(record[field]).__name__}, not a string")
-    text = record[field]
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise SourceError(f"{where}: the field {field!r} holds half a character (a lone surrogate)") from error
-    return text
+    return check_whole_characters(record[field], f"{where}: the field {field!r}")
 
 
 def tfds_source(name: str, split: str, data_dir: str | Path | None, download: bool = False) -> Any:

@@ -93,7 +93,9 @@ class AnnotatedStore:
         return cls(Text(columns["content"], columns["ends"]), table)
 
 
-def write_documents(folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1) -> int:
+def write_documents(
+    folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1, digest: str = ""
+) -> int:
     """Split documents into sentences, annotate them, and write both; returns how many sentences there are.
 
     Memory does not grow with the text. Licensors without an item are kept as well.
@@ -103,9 +105,13 @@ def write_documents(folder: Path, documents: Iterable[Document], phenomenon: str
         documents: the text; see `npi_jax.corpus.sources`.
         phenomenon: name or path, see `load_phenomenon`.
         processes: that annotate; 0 for one a core.
+        digest: that the phenomenon must have; "" for any.
+
+    Raises:
+        UserError: if the phenomenon's file has changed meanwhile, or as reading the documents raises.
     """
     tasks = _tasks(documents)
-    return write_blocks(folder, ordered_map(partial(_Annotating, phenomenon), tasks, processes=processes))
+    return write_blocks(folder, ordered_map(partial(_Annotating, phenomenon, digest), tasks, processes=processes))
 
 
 def _tasks(documents: Iterable[Document]) -> Iterator[list[Document]]:
@@ -175,8 +181,12 @@ def annotated_blocks(source: Any, phenomenon: Phenomenon) -> Iterator[Block]:
 class _Annotating:
     """Annotates documents; made once in each process."""
 
-    def __init__(self, phenomenon: str) -> None:
+    def __init__(self, phenomenon: str, digest: str = "") -> None:
         self.annotator = annotator(phenomenon)
+        if digest not in ("", self.annotator.phenomenon.digest):
+            raise UserError(
+                f"{phenomenon}: changed while text was annotated by it; run again when nothing writes to it"
+            )
 
     def __call__(self, documents: list[Document]) -> Block:
         sentences = [sentence for document in documents for sentence in document.sentences]

@@ -15,7 +15,7 @@ from jaxtyping import Int32
 
 from npi_jax.corpus.words import split_spans, split_words
 from npi_jax.errors import UserError
-from npi_jax.files import write_json, write_text
+from npi_jax.files import read_plain, write_json, write_text
 
 __all__ = [
     "EOS",
@@ -35,6 +35,8 @@ UNK = "<unk>"
 _META_FILE = "tokenizer.json"
 _VOCABULARY_FILE = "vocab.txt"
 BPE_FILE = "bpe.json"
+LARGEST_VOCABULARY = 64 << 20
+"""Most bytes of a vocabulary of words."""
 # The library's encodings hold strings and offsets besides the ids; blocks of this many sentences keep only a
 # few of them in memory.
 _BLOCK = 8192
@@ -151,7 +153,7 @@ class Tokenizer(ABC):
         if not path.is_file():
             raise TokenizerError(f"{path}: no such file; give a directory that Tokenizer.save wrote")
         try:
-            meta = json.loads(path.read_text(encoding="utf-8"))
+            meta = json.loads(read_plain(path))
             kind, size = meta["kind"], meta["vocab_size"]
             lowercase = bool(meta["lowercase"]) if kind == WordTokenizer.kind else False
         except (ValueError, KeyError, TypeError) as error:
@@ -231,10 +233,12 @@ class WordTokenizer(Tokenizer):
 
         Raises:
             TokenizerError: an empty or repeated line, no ``<eos>`` or ``<unk>``, not UTF-8, or no such file.
+            UserError: no plain file, or beyond `LARGEST_VOCABULARY`.
         """
         path = Path(path)
         try:
-            text = path.read_bytes().decode("utf-8")
+            # Editors on Windows put a byte order mark before the first word.
+            text = read_plain(path, most=LARGEST_VOCABULARY).decode("utf-8").removeprefix("\ufeff")
         except OSError as error:
             raise TokenizerError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -370,7 +374,7 @@ class BPETokenizer(LibraryTokenizer):
             TokenizerError: no such file, not of that library, or without ``<eos>``.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_plain(Path(path)).decode("utf-8").removeprefix("\ufeff")
         except (OSError, UnicodeDecodeError) as error:
             raise TokenizerError(f"{path}: cannot read the vocabulary: {error}") from error
         try:

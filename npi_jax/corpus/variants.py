@@ -1,6 +1,6 @@
 """Variants: the corpus after each intervention, as indices over rows that variants share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,6 +63,11 @@ class Variant:
     injected: int = 0
     unreplaced: Mapping[str, int] = field(default_factory=dict)
     overrides: Mapping[tuple[int, int], Integer[np.ndarray, " batch"]] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> int:
+        """Sentences that were removed, edited or put in."""
+        return self.removed + self.edited + self.injected
 
     def batch(self, order: RowOrder, seed: int, step: int) -> Integer[np.ndarray, " batch"]:
         """Pool rows that a seed trains on in a step."""
@@ -226,6 +231,37 @@ class VariantBuilder:
             for which, rows in ((0, table.holds_item), (1, ~table.holds_item)):
                 totals[which] += np.bincount(table.label[rows], weights[rows], n_labels).astype(np.int64)
         return totals[0], totals[1]
+
+
+FEW = 1000
+"""A variant that changes fewer than one in so many sentences is warned of."""
+
+
+def check_changes(
+    variants: Sequence[Variant], sentences: int, say: Callable[[str], None], *, allow_empty: bool = False
+) -> None:
+    """Refuse variants that change nothing, and warn of those that change next to nothing.
+
+    Args:
+        variants: those of an experiment.
+        sentences: of the corpus.
+        say: gets the warnings.
+        allow_empty: whether a variant that changes nothing is warned of, too.
+
+    Raises:
+        UserError: naming the variants.
+    """
+    changing = [one for one in variants if one.intervention.steps or one.intervention.control_of]
+    empty = [str(one.intervention) for one in changing if not one.changed]
+    if empty and not allow_empty:
+        raise UserError(
+            f"variants: {', '.join(empty)} {'changes' if len(empty) == 1 else 'change'} 0 of {sentences:,} sentences, "
+            "and would be the same as 'full'; leave out what does nothing, or set corpus.allow_empty=True"
+        )
+    for one in changing:
+        if one.changed * FEW < sentences:
+            share = f"{one.changed:,} of {sentences:,} sentences"
+            say(f"warning: variant {one.intervention} changes {share}; effects of so few are hard to find")
 
 
 def variant_table(variants: Sequence[Variant], labels: Sequence[str]) -> pl.DataFrame:

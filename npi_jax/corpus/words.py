@@ -12,7 +12,7 @@ _TOKEN = re.compile(
     | [nN]['’][tT](?!\w)
     | ['’](?:[sSmMdD]|ll|LL|re|RE|ve|VE)(?!\w)         # I|'ll
     | (?:Mr|Mrs|Ms|Messrs|Dr|St|Prof|Rev|Hon|Gen|Col|Capt|Lt|Sgt|Gov|Sen|Rep|Jr|Sr|vs|etc|cf|Mme|Mlle)\.
-    | (?:[A-Za-z]\.){2,}(?!\w)                         # U.S., e.g., p.m.
+    | (?:[A-Za-z]\.){2,32}(?!\w)                       # U.S., e.g., p.m.; without an end the search would be long
     | \d++(?:[.,:/]\d+)+\w*(?:-\w+)*                   # 3.5, 1,000, 10:30, 1/2, 2.5-inch
     | \w++(?:-\w++|['’](?!(?:[sSmMdD]|ll|LL|re|RE|ve|VE)(?!\w))\w++)*   # well-known, o'clock
     | <unk>|@[-,.]@                                    # what published corpora hold

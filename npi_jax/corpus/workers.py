@@ -1,7 +1,9 @@
-"""One function over a stream, in several processes, results in order."""
+"""One function over a stream, in several processes, results in order; the processes end with the one they work for."""
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -58,7 +60,18 @@ def ordered_map(make: Callable[[], Callable[[T], R]], items: Iterable[T], *, pro
 
 def _start(make: Callable[[], Callable[[Any], Any]]) -> None:
     global _FUNCTION  # noqa: PLW0603
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Ctrl-C reaches all processes of a terminal; the parent ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _FUNCTION = make()
+
+
+def _end_with_parent() -> None:
+    """Wait for the parent's end, and follow it: killed, it can tell nobody, and workers would wait for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _call(item: Any) -> Any:

@@ -1,6 +1,7 @@
 """Models of the user's own: anything with the three functions that training and scoring call."""
 
 import importlib
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -42,11 +43,11 @@ class Model(Protocol):
         """The output layer's weights and bias."""
 
 
-def load_custom(config: CustomConfig, vocab_size: int) -> Model:
-    """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
+def find_factory(config: CustomConfig) -> Callable[..., Model]:
+    """The function that the configuration names.
 
     Raises:
-        UserError: if there is no such file, module or function, it fails, or what it gives is not a `Model`.
+        UserError: if there is no such file, module or function.
     """
     place, _, name = config.factory.rpartition(":")
     what = f"model.factory = {config.factory!r}"
@@ -55,8 +56,20 @@ def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     if not callable(factory):
         hint = did_you_mean(name, (other for other in vars(module) if not other.startswith("_")))
         raise UserError(f"{what}: {place} defines no function {name}{hint}")
+    found: Callable[..., Model] = factory
+    return found
+
+
+def load_custom(config: CustomConfig, vocab_size: int) -> Model:
+    """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
+
+    Raises:
+        UserError: if there is no such file, module or function, it fails, or what it gives is not a `Model`.
+    """
+    what = f"model.factory = {config.factory!r}"
+    factory = find_factory(config)
     with users_code(what):
-        model: Model = factory(config, vocab_size, **config.options)
+        model = factory(config, vocab_size, **config.options)
     if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
         raise UserError(f"{what} gave a model without {', '.join(missing)}")
     return model

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,10 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from npi_jax.config import Config
-from npi_jax.corpus.tokenizer import WordTokenizer
 from npi_jax.corpus.variants import RowPool
 from npi_jax.errors import UserError, first_line
+from npi_jax.inputs import open_gradient_suite, open_suite, stand_in
 from npi_jax.planning.progress import QUIET, Progress
-from npi_jax.prepare import open_gradient_suite, open_suite
-from npi_jax.suites import Suite
-from npi_jax.suites.encode import layout
 from npi_jax.training.ensemble import VALID_CHUNK_ROWS, Ensemble, Evaluation, make_scorers
 from npi_jax.training.feed import ROWS, pool_spec
 from npi_jax.training.mesh import MEMBERS, SHARED
@@ -139,7 +135,7 @@ def other_calls(ensemble: Ensemble, vocabulary: int) -> tuple[list[Call], list[s
         notes.append(f"gradients: they are of suite {config.gradient_suite}")
     suites = {name: open_suite(config, name) for name in config.score.suites if name not in absent}
     of_gradients = open_gradient_suite(config) if compared else None
-    tokenizer = _stand_in([*suites.values(), *([of_gradients] if of_gradients else [])], vocabulary)
+    tokenizer = stand_in([*suites.values(), *([of_gradients] if of_gradients else [])], size=vocabulary)
 
     if config.tokenizer.kind == "bpe" and suites:
         notes.append("words of suites that are several tokens: each is taken for one")
@@ -189,12 +185,6 @@ def _text(config: Config, vocabulary: int) -> RowPool:
     """Full rows of nothing in particular: chunks of validation, and what gradients of text are taken of."""
     rows, length = max(2 * VALID_CHUNK_ROWS, config.gradients.text_rows), config.train.row_length
     return RowPool(np.zeros((rows, length + 1), _token(vocabulary)), np.full(rows, length, np.int32))
-
-
-def _stand_in(suites: Iterable[Suite], vocabulary: int) -> WordTokenizer:
-    """A vocabulary of the suites' own words, and of one where there is no suite."""
-    texts = [text for suite in suites for text in layout(suite).texts]
-    return WordTokenizer.train([*texts, "word"], max_size=vocabulary)
 
 
 def _sharded(tree: Any, mesh: Mesh, spec: P) -> Any:

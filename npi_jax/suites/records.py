@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from npi_jax.corpus.sources import SourceError, read_json_lines, read_lines
+from npi_jax.corpus.text_files import SourceError, check_whole_characters, read_json_lines, read_lines
 from npi_jax.errors import UserError
 from npi_jax.suites.schema import ConditionItem, ConditionSuite, Item, Prediction, Span, Suite, task_fault
 
@@ -34,9 +34,23 @@ def read_json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         SuiteError: as for `read_text_lines`, or a line is not a JSON object.
     """
     try:
-        yield from read_json_lines(path)
+        yield from read_json_lines(path, fields=once)
     except SourceError as error:
         raise SuiteError(str(error)) from error
+
+
+def once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, each of whose fields may be there once.
+
+    Raises:
+        ValueError: naming a field that is there twice.
+    """
+    record = dict(fields)
+    if len(record) < len(fields):
+        names = [name for name, _ in fields]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r} is there twice")
+    return record
 
 
 def text_field(record: Mapping[str, Any], field: str, where: str) -> str:
@@ -52,7 +66,14 @@ def text_field(record: Mapping[str, Any], field: str, where: str) -> str:
         raise SuiteError(f"{where}: the field {field!r} is a {type(value).__name__}, not a string")
     if not value.strip():
         raise SuiteError(f"{where}: the field {field!r} is blank")
-    return value
+    return _whole(value, f"{where}: the field {field!r}")
+
+
+def _whole(text: str, where: str) -> str:
+    try:
+        return check_whole_characters(text, where)
+    except SourceError as error:
+        raise SuiteError(str(error)) from error
 
 
 def find_word(text: str, word: str) -> list[Span]:
@@ -99,6 +120,7 @@ def _limited(name: str, items: Iterable[AnyItem], source: Path, limit: int | Non
     paradigms: dict[str, list[AnyItem]] = defaultdict(list)
     names: set[str] = set()
     for item in items:
+        _whole(_texts(item), f"{source}: item {item.item!r}")
         if item.item in names:
             raise SuiteError(f"{source}: two items are named {item.item!r}")
         if fault := task_fault(item):
@@ -109,6 +131,16 @@ def _limited(name: str, items: Iterable[AnyItem], source: Path, limit: int | Non
         raise SuiteError(f"{source}: no items for the suite {name!r}")
     kept = tuple(item for members in paradigms.values() for item in _thin(members, limit))
     return kept, len(names) - len(kept)
+
+
+def _texts(item: Item | ConditionItem) -> str:
+    """All that tables will hold of an item."""
+    names = (item.item, item.paradigm, item.task)
+    if isinstance(item, Item):
+        return "\n".join((*names, item.kind, item.good, item.bad))
+    conditions = item.conditions.values()
+    regions = (name for condition in conditions for name in condition.regions)
+    return "\n".join((*names, *item.conditions, *regions, *(condition.text for condition in conditions)))
 
 
 def _thin(items: list[AnyItem], limit: int | None) -> list[AnyItem]:

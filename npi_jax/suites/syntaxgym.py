@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from npi_jax.files import read_plain
 from npi_jax.suites.formulas import FormulaError, parse_formula
 from npi_jax.suites.paths import check_path
-from npi_jax.suites.records import SuiteError, make_condition_suite, text_field
+from npi_jax.suites.records import SuiteError, make_condition_suite, once, text_field
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Prediction, Span
 
 WHOLE = "*"
@@ -137,7 +138,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(read_plain(file).decode("utf-8-sig"), object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise SuiteError(f"{file}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -71,6 +71,9 @@ def _table_rows(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]
         for column in ("good", "bad"):
             if column not in columns:
                 raise SuiteError(f"{path}, line 1: no column {column!r}; there are {', '.join(columns) or 'none'}")
+        # Columns without a name, which spreadsheets leave, are not read.
+        if twice := next((column for column in columns if column and columns.count(column) > 1), None):
+            raise SuiteError(f"{path}, line 1: the column {twice!r} is there twice; name one otherwise")
         for row in reader:
             if not row:
                 continue
@@ -131,6 +134,8 @@ def _region(row: Mapping[str, Any], sentence: str, column: str, where: str) -> S
     start, end = (_whole_number(row, f"{column}_{side}", where) for side in ("start", "end"))
     if not 0 <= start < end <= len(sentence):
         raise SuiteError(f"{where}: {column} is [{start}, {end}) but the sentence has {len(sentence)} characters")
+    if not sentence[start:end].strip():
+        raise SuiteError(f"{where}: {column} is [{start}, {end}), which holds no word of {sentence!r}")
     return start, end
 
 

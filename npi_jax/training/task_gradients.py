@@ -1,6 +1,7 @@
 """The gradients that a training run compares: which tasks, and what is computed of every member at a checkpoint."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,32 @@ class TaskGradients:
         }
 
 
+def gradient_items(config: Config, encoded: EncodedSuite) -> tuple[TaskItems, str]:
+    """The items of every task whose gradients are compared, dealt to micro-batches, and their kind.
+
+    Raises:
+        UserError: if the suite has no items of that kind, or too few for the micro-batches.
+    """
+    wanted, name = config.gradients, config.gradient_suite
+    spec = config.score.suites[name].spec
+    assert isinstance(encoded.suite, Suite)
+    kinds = list(dict.fromkeys(item.kind for item in encoded.suite))
+    kind = wanted.kind or ("licensor" if "licensor" in kinds else kinds[0])
+    with _explained(name):
+        sentences = encoded.sentences(spec)
+        return choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.limit), kind
+
+
+@contextmanager
+def _explained(suite: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(
+            f"gradients (suite {suite!r}): {error}. gradients.enabled = False compares no gradients"
+        ) from error
+
+
 def make_task_gradients(
     config: Config, model: Model, encoded: EncodedSuite | None, valid: RowPool, eos: int
 ) -> TaskGradients | None:
@@ -139,13 +166,9 @@ def make_task_gradients(
     if encoded is None:
         return None
     wanted, name = config.gradients, config.gradient_suite
-    spec = config.score.suites[name].spec
+    items, kind = gradient_items(config, encoded)
     assert isinstance(encoded.suite, Suite)
-    kinds = list(dict.fromkeys(item.kind for item in encoded.suite))
-    kind = wanted.kind or ("licensor" if "licensor" in kinds else kinds[0])
-    try:
-        sentences = encoded.sentences(spec)
-        items = choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.limit)
+    with _explained(name):
         batches = task_batches(items)
         if wanted.text_rows:
             batches += text_batches(
@@ -154,10 +177,6 @@ def make_task_gradients(
         params = jax.eval_shape(model.init, jax.random.key(0))
         budget = None if wanted.memory_mib is None else wanted.memory_mib << 20
         products = make_products(model, params, batches, budget=budget, method=wanted.method)
-    except ValueError as error:
-        raise UserError(
-            f"gradients (suite {name!r}): {error}. gradients.enabled = False compares no gradients"
-        ) from error
     single = None
     single_items: tuple[list[int], list[str], list[str]] = ([], [], [])
     if wanted.single_items:

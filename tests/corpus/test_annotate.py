@@ -1,13 +1,14 @@
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotate import LONGEST, annotate
 from npi_jax.corpus.annotations import ENVIRONMENTS, RESIDUALS
 from npi_jax.corpus.grammar import GrammarSpec, generate
 from npi_jax.corpus.words import split_words
@@ -237,7 +238,7 @@ def test_whatever_the_words_spans_and_scopes_are_inside_and_in_order(words):
 
 _TIMING = """
 import time
-from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotate import LONGEST, annotate
 from npi_jax.corpus.grammar import GrammarSpec, generate
 
 text = generate(GrammarSpec(20_000))
@@ -262,7 +263,7 @@ _WARSTADT = """
 import gzip, json, sys
 from collections import Counter
 
-from npi_jax.corpus.annotate import annotate
+from npi_jax.corpus.annotate import LONGEST, annotate
 from npi_jax.corpus.annotations import RESIDUALS
 from npi_jax.corpus.words import split_words
 from npi_jax.suites.warstadt import ENVIRONMENT_NAMES
@@ -296,3 +297,25 @@ def test_the_sentences_of_warstadt_2019(data_folder):
         right, claimed = (counts.get((name, "not licensed", said), 0) for said in (False, True))
         assert right / (right + claimed) >= 0.98, name
         assert not counts.get((name, "no npi", True)), name
+
+
+def test_a_very_long_sentence_is_annotated_in_stretches_as_it_would_be_at_once(monkeypatch):
+    sentences = generate(GrammarSpec(400, seed=8, environment_rate=0.9)).sentences
+    words = [word for sentence in sentences for word in sentence]
+    assert len(words) > 3 * LONGEST
+    found = annotate(words, contexts=True)
+    monkeypatch.setattr("npi_jax.corpus.annotate.LONGEST", len(words))
+    whole = annotate(words, contexts=True)
+    assert sum(row.npi is not None for row in whole) > 100
+    # Clauses that go on over the two or three cuts are read otherwise.
+    assert len(set(found) ^ set(whole)) <= 12
+    assert [row.npi is None for row in found] == sorted(row.npi is None for row in found)
+    assert max(row.scope[1] for row in found) > len(words) - 40
+
+
+def test_the_time_of_a_sentence_grows_as_its_length():
+    began = time.process_time()
+    for shape in ("n't ", "only ", "a."):
+        annotate(split_words(shape * (40_000 // len(shape)) + "ab"), contexts=True)
+    # A second or two; it took more than twenty when every word looked back at all that was before.
+    assert time.process_time() - began < 8

@@ -39,7 +39,7 @@ def dataset(text: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(**corpus: object):
-    corpus = {"valid_paths": (), "max_valid_sentences": None, **corpus}
+    corpus = {"valid_paths": (), "max_valid_sentences": None, "allow_repeats": True, **corpus}
     values = tiny_values(corpus=corpus, train__batch_size=2, score__suites={"grammar": {"limit": 1}})
     return prepare(make_config(values), lambda _: None)
 

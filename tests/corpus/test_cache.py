@@ -156,7 +156,7 @@ def test_damage_is_named(tmp_path):
     path = folder / "b.bin"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"b\.bin: its content has changed; delete the folder"):
+    with pytest.raises(UserError, match=r"b\.bin: its content has changed"):
         Columns(folder)
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"b\.bin: missing, or not of its length"):
@@ -194,3 +194,32 @@ def test_items_are_not_read_all_at_once():
     next(results)
     assert len(read) < 20
     results.close()
+
+
+def lives(process: int) -> bool:
+    """Whether a process runs; one that ended and was not waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks processes up in /proc")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_processes_end_with_the_one_they_work_for(tmp_path, how):
+    command = [sys.executable, str(Path(__file__).with_name("orphans.py")), str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        for _ in range(1200):
+            if len(workers := [int(path.name) for path in tmp_path.iterdir()]) == 2:
+                break
+            time.sleep(0.05)
+        assert all(map(lives, workers))
+        process.send_signal(how)
+        process.communicate(timeout=60)
+    for _ in range(200):
+        if not any(map(lives, workers)):
+            return
+        time.sleep(0.05)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    raise AssertionError(f"{workers} outlive their parent by 10 s")

@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
+from npi_jax.checksums import DamagedError
 from npi_jax.config import make_config
+from npi_jax.corpus.cache import _open
+from npi_jax.corpus.columns import Columns
 from npi_jax.corpus.grammar import GrammarSpec, generate
+from npi_jax.corpus.pipeline import StoredVariants
+from npi_jax.corpus.records import RowRecords
 from npi_jax.corpus.rows import pack, spread
+from npi_jax.corpus.texts import AnnotatedStore
+from npi_jax.corpus.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import read_table
 from npi_jax.prepare import prepare
@@ -37,6 +44,7 @@ def prepared(text: Path, cache: Path, **changes):
         "valid_paths": (str(text),),
         "unit": "sentence",
         "max_valid_sentences": 100,
+        "allow_repeats": True,
         "processes": 1,
         "cache": str(cache),
         **changes.pop("corpus", {}),
@@ -120,12 +128,92 @@ def test_slot_preserving_variants_differ_in_changed_slots_only(text, tmp_path):
             np.testing.assert_array_equal(one[untouched[place]], other[untouched[place]])
 
 
-def test_a_damaged_cache_is_named(text, tmp_path):
+def flipped(path: Path, bit: int) -> bytes:
+    """Flip a bit of a file; returns what it held before."""
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(changed)
+    return content
+
+
+def stored(cache: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(cache)): path.read_bytes()
+        for path in cache.rglob("*")
+        if path.suffix != ".lock" and path.is_file()
+    }
+
+
+OPEN = {
+    "text": AnnotatedStore.open,
+    "tokenizer": Tokenizer.load,
+    "corpus": Columns,
+    "variants": StoredVariants.open,
+    "records": RowRecords,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(text, tmp_path_factory) -> Path:
+    """A cache with an entry of every kind."""
+    cache = tmp_path_factory.mktemp("whole")
+    prepared(text, cache)[0].records()
+    prepared(text, cache, tokenizer={"kind": "bpe", "size": 300})
+    return cache
+
+
+def flips_found(cache: Path, flips: int) -> dict[str, list[int]]:
+    """Flip bits of every file, one at a time; for each kind of file how many are named, and how many change nothing."""
+    draw = np.random.default_rng(5)
+    found: dict[str, list[int]] = {}
+    for path in sorted(path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"):
+        kind, entry, *_ = path.relative_to(cache).parts
+        if path.stat().st_size == 0:
+            continue
+        for bit in draw.integers(0, 8 * path.stat().st_size, flips):
+            content = flipped(path, int(bit))
+            try:
+                _open(cache / kind / entry, OPEN[kind])
+                equal = json.loads(path.read_bytes()) == json.loads(content)
+                which = 1 if path.name == "checksums.json" and equal else 2
+            except DamagedError as error:
+                which = 0 if str(cache / kind / entry) in str(error) else 2
+            path.write_bytes(content)
+            found.setdefault(f"{kind}/{'*' if path.suffix == '.bin' else ''}{path.name}", [0, 0, 0])[which] += 1
+    return found
+
+
+def test_every_file_of_the_cache_has_a_checksum(whole):
+    found = flips_found(whole, 1)
+    assert {name.split("/")[0] for name in found} == set(OPEN)
+    assert "tokenizer/vocab.txt" in found
+    assert not {name: counts for name, counts in found.items() if counts[2]}
+
+
+@pytest.mark.drill
+def test_flipped_bits_of_the_cache_are_named_or_harmless(whole):
+    found = flips_found(whole, 100)
+    print(found)
+    assert not {name: counts for name, counts in found.items() if counts[2]}
+
+
+def test_what_is_damaged_is_made_anew_and_said(text, tmp_path):
+    first, _ = prepared(text, tmp_path)
+    before = stored(tmp_path)
+    damaged = ["content.bin", "vocab.txt", "tokens.bin", "slots.parquet"]
+    paths = [sorted(tmp_path.rglob(name))[0] for name in damaged]
+    for path in paths:
+        flipped(path, 8 * (path.stat().st_size // 2) + 1)
+    again, said = prepared(text, tmp_path)
+    for path in paths:
+        assert any(str(path) in line and line.endswith("is made anew") for line in said), said
+    assert stored(tmp_path) == before
+    assert again.facts == first.facts
+    np.testing.assert_array_equal(again.pool.tokens, first.pool.tokens)
+    (tmp_path / "variants" / folders(tmp_path, "variants").pop() / "checksums.json").unlink()
     prepared(text, tmp_path)
-    (path,) = (tmp_path / "text").glob("*/content.bin")
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(UserError, match=r"content\.bin: missing, or not of its length; delete the folder"):
-        prepared(text, tmp_path, variants=("full",))
+    assert stored(tmp_path) == before
 
 
 def test_text_without_sentences(tmp_path):
@@ -138,7 +226,10 @@ def test_text_without_sentences(tmp_path):
 
 _PREPARE = """
 import json, sys
+from npi_jax.checksums import DamagedError
 from npi_jax.config import make_config
+from npi_jax.corpus.cache import _open
+from npi_jax.corpus.columns import Columns
 from npi_jax.prepare import prepare
 ready = prepare(make_config(json.loads(sys.argv[1])), print)
 print("facts", json.dumps(ready.facts, sort_keys=True))

@@ -277,6 +277,33 @@ def test_tfds_faults(prepared: str, name: str, split: str, field: str, message: 
     assert message in json.loads(run(READ, name, split, field, prepared))
 
 
+SHARED = """
+import sys
+from npi_jax.config import make_config
+from npi_jax.corpus.sources import tfds_shared
+from npi_jax.errors import UserError
+from npi_jax.inputs import text_sources
+
+splits = [("train[:2]", "train[1:]"), ("train[:1]", "train[1:]"), ("train", "train")]
+print([tfds_shared("tiny_text", one, other, sys.argv[1]) for one, other in splits])
+for split in ("train[1:]", "train[2:]"):
+    corpus = {"source": "tfds", "tfds_name": "tiny_text", "tfds_dir": sys.argv[1]}
+    config = make_config({"name": "x", "corpus": {**corpus, "tfds_split": "train[:2]", "tfds_valid_split": split}})
+    try:
+        text_sources(config.corpus)
+        print("taken")
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_splits_that_share_examples_are_refused(prepared: str) -> None:
+    counts, refused, taken = run(SHARED, prepared).splitlines()
+    assert counts == "[1, 0, 3]"
+    assert refused.startswith("tiny_text: 1 examples are in corpus.tfds_split (train[:2]) and in corpus.tfds_valid")
+    assert taken == "taken"
+
+
 def test_tfds_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(SourceError, match=r"pip install 'npi-jax\[tfds\]'"):

@@ -160,6 +160,14 @@ def test_given_vocabulary_keeps_its_numbering(tmp_path: Path) -> None:
     np.testing.assert_array_equal(given_vocabulary.encode("the cat sat").ids, [0, 4, 1])
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_bytes(b"\xef\xbb\xbf<unk>\n<eos>\ncat\n")
+    tokenizer = WordTokenizer.from_file(path)
+    assert [tokenizer.token(number) for number in range(3)] == ["<unk>", "<eos>", "cat"]
+    assert tokenizer.unk == 0
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -9,7 +9,8 @@ from npi_jax.corpus.licensing import NPI_EN
 from npi_jax.corpus.rows import RowOrder
 from npi_jax.corpus.store import Corpus, build_corpus
 from npi_jax.corpus.tokenizer import WordTokenizer, split_words
-from npi_jax.corpus.variants import VariantBuilder, row_orders, variant_table
+from npi_jax.corpus.variants import VariantBuilder, check_changes, row_orders, variant_table
+from npi_jax.errors import UserError
 
 ROW = 24
 
@@ -370,3 +371,27 @@ def test_a_control_of_injections_puts_back_nothing_that_it_removed():
     assert control.injected == 36
     assert not removed & set(injected["donor"])
     assert not injected.select("seed", "step", "donor").is_duplicated().any()
+
+
+def test_variants_that_change_nothing_are_refused_and_few_changes_warned_of():
+    # One of 1,500 sentences holds an item, and none is licensed by "only".
+    rows = [npi("adverbs"), *[()] * 1499]
+    texts = ["rarely any dog", *(f"the dog {n % 7} ran" for n in range(1499))]
+    corpus = build_corpus(texts, rows, WordTokenizer.train(texts), row_length=32)
+    names = ("full", "no_npi", "without(only)", "random(without(only))", "downsample(adverbs, 1)")
+    builder = VariantBuilder(corpus, 32)
+    full, some, *none = (builder.build(parse_intervention(name)) for name in names)
+    said: list[str] = []
+    with pytest.raises(UserError, match=r"without\(only\), random\(.*\), downsample.* change 0 of 1,500 sentences"):
+        check_changes([full, some, *none], 1500, said.append)
+    with pytest.raises(UserError, match=r"variants: without\(only\) changes 0 of 1,500 sentences.*allow_empty"):
+        check_changes([full, none[0]], 1500, said.append)
+    check_changes([full, none[0]], 1500, said.append, allow_empty=True)
+    assert len(said) == 1
+    said.clear()
+    check_changes([full, some], 1500, said.append)
+    assert said == ["warning: variant no_npi changes 1 of 1,500 sentences; effects of so few are hard to find"]
+    check_changes([full, some], 1000, said.append)
+    assert len(said) == 1, "one in a thousand is enough"
+    table = variant_table([full, none[0]], NPI_EN.labels)
+    assert table.select("slots_changed", "edited", "injected").rows() == [(0, 0, 0), (0, 0, 0)]

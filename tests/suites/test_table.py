@@ -106,6 +106,15 @@ def test_faulty_rows(tmp_path: Path, columns: dict[str, Any], message: str) -> N
         ("x.csv", "good,bad\na,b\na,b,c\n", r"line 3: 3 cells, not 2"),
         ("x.csv", 'good,bad\na,"b\n', r"line 2: unexpected end of data"),
         ("x.csv", "good,bad\na,\n", r"line 2: no field 'bad'"),
+        ("x.csv", "good,bad,good\na,b,c\n", r"line 1: the column 'good' is there twice"),
+        ("x.tsv", "good\tbad\ttask\ttask\na\tb\tc\td\n", r"line 1: the column 'task' is there twice"),
+        ("x.jsonl", '{"good": "a", "bad": "b", "good": "c"}', r"line 1: .* the field 'good' is there twice"),
+        ("x.jsonl", '{"good": "a \\ud800", "bad": "b"}', r"line 1: the field 'good' holds half a character"),
+        (
+            "x.csv",
+            "good,bad,critical_good_start,critical_good_end,critical_bad,\na b,c b,1,2,b,\n",
+            r"line 2: critical_good is \[1, 2\), which holds no word",
+        ),
     ],
 )
 def test_faulty_tables(tmp_path: Path, name: str, text: str, message: str) -> None:
@@ -120,3 +129,23 @@ def test_faulty_paths(tmp_path: Path) -> None:
         load_suite("table", write(tmp_path / "x.xlsx", ""))
     with pytest.raises(SuiteError, match=r"x\.csv: no items for the suite 'table'"):
         load_suite("table", write(tmp_path / "x.csv", "good,bad\n"))
+
+
+def test_columns_without_a_name_are_not_read(tmp_path: Path) -> None:
+    suite = load_suite("table", write(tmp_path / "x.csv", "good,bad,,\na,b,,\n"))
+    assert [(item.good, item.bad) for item in suite] == [("a", "b")]
+
+
+def test_names_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
+    for loader, record in (
+        ("table", {"good": "a", "bad": "b", "item": "\ud800"}),
+        ("blimp", {"sentence_good": "a", "sentence_bad": "b", "pairID": "\ud800"}),
+        ("blimp", {"sentence_good": "a", "sentence_bad": "b", "UID": "\ud800"}),
+    ):
+        path = write(tmp_path / "x.jsonl", json.dumps(record))
+        with pytest.raises(SuiteError, match=r"x\.jsonl.* half a character"):
+            load_suite(loader, path)
+    condition = {"condition_name": "c", "regions": [{"region_number": 1, "content": "\ud800"}]}
+    suite = {"meta": {"name": "n"}, "predictions": [], "items": [{"item_number": 1, "conditions": [condition]}]}
+    with pytest.raises(SuiteError, match=r"x\.json.* half a character"):
+        load_suite("syntaxgym", write(tmp_path / "x.json", json.dumps(suite)))
