@@ -10,6 +10,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
+from npi_jax.analysis.bounds import FREE, SHARE
 from npi_jax.names import MEAN_OVER_TASKS
 
 ACQUIRED: Final = 0.75
@@ -209,7 +210,7 @@ def _row(task: _Draws, group: dict[str, object], level: float, seed: int) -> dic
             seed=seed,
             bounds=bounds,
         )
-        for i, bounds in enumerate(((0.0, 1.0), (-math.inf, math.inf)))
+        for i, bounds in enumerate((SHARE, FREE))
     )
     return row | {
         "accuracy": accuracy.mean,

@@ -1,7 +1,7 @@
 """How large an effect has to be for a number of seeds to show it: the test of `transfer`, simulated.
 
 The test of an effect on accuracy, delta or area scales a bootstrap interval to the t interval of
-`statistics.mean_variance`; the two agree in all but about one in a hundred decisions, so that here the t interval is
+`mean_variance`; the two agree in all but about one in a hundred decisions, so that here the t interval is
 simulated, without the bootstrap. The mean and the mean squares of seeds, items and residual of normal values are
 independent of each other, and each is drawn from its own distribution (normal and chi-squared).
 """
@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from npi_jax.analysis import statistics
 from npi_jax.analysis.outcomes import CELL, LINEAR, baseline_variant, settings, task_outcomes
+from npi_jax.analysis.variance import critical_t, mean_variance
 
 SEEDS: Final = (3, 5, 10, 20)
 POWER: Final = 0.8
@@ -193,8 +193,8 @@ def _simulate(
         expected * random.chisquare(freedom, size=simulations) / freedom
         for expected, freedom in zip((of_seed + residual, of_item + residual, residual), freedoms, strict=True)
     ]
-    total, share = statistics.mean_variance(*parts)
-    return means, np.sqrt(total) * statistics.critical_t(share, alpha, n_seeds=n_seeds, n_items=n_items)
+    total, share = mean_variance(*parts)
+    return means, np.sqrt(total) * critical_t(share, alpha, n_seeds=n_seeds, n_items=n_items)
 
 
 def _components(values: Float[np.ndarray, "seeds items"]) -> dict[str, Any]:

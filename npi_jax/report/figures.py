@@ -64,7 +64,7 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
 
     acquired = _acquired(tables, cell) if value == "accuracy" else None
     frame = of_cell(tables.curves, cell)
-    bounds = (0.0, 1.0) if value == "accuracy" else (None, None)
+    bounds = (0.0, 1.0) if value == "accuracy" else None
     names = [*tables.tasks(cell), MEAN_OVER_TASKS]
     parts = {task: band(frame.filter(pl.col("task") == task), value, bounds=bounds) for task in names}
     if acquired is not None:
@@ -116,7 +116,11 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
 def perplexity_picture(tables: ReportTables) -> Picture:
     """Validation perplexity by step, with the unigram model's where the manifest has it."""
     unigram = tables.manifest.get("perplexity", {}).get("unigram")
-    table = band(tables.metrics.with_columns(pl.col("valid_loss").exp().alias("perplexity")), "perplexity")
+    table = band(
+        tables.metrics.with_columns(pl.col("valid_loss").exp().alias("perplexity")),
+        "perplexity",
+        bounds=(1.0, math.inf),
+    )
     wide = _perplexity(tables, table, unigram, width=WIDE, salt="perplexity")
     narrow = _perplexity(tables, table, unigram, width=NARROW, salt="perplexity_narrow")
     dotted = " Dotted line: a unigram model." if unigram else ""

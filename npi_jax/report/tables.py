@@ -1,13 +1,17 @@
 """What the report is drawn and told from: the run's tables with one label a line."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
+import numpy as np
 import polars as pl
+from jaxtyping import Float
 from scipy import special
 
+from npi_jax.analysis.bounds import above, within
 from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
 from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.statistics import LEVEL
@@ -206,11 +210,12 @@ def band(
     frame: pl.DataFrame,
     value: str,
     *,
-    bounds: tuple[float | None, float | None] = (None, None),
+    bounds: tuple[float, float] | None = None,
 ) -> pl.DataFrame:
     """Mean over seeds of ``value`` by label and step, with a band around it.
 
-    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest.
+    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest. Of values with
+    bounds it stays within them (`bounds.within`; `bounds.above` where there is no upper one).
 
     Returns:
         columns label, step, mean, low, high, n_seeds.
@@ -223,17 +228,27 @@ def band(
         column.std().fill_null(0.0).alias("std"),
         pl.len().cast(pl.Int64).alias("n_seeds"),
     )
-    reach = pl.Series([_reach(n) for n in table["n_seeds"]], dtype=pl.Float64)
+    low, high = _ends(table, bounds)
     few = pl.col("n_seeds") <= FEW_SEEDS
-    arm = reach * pl.col("std")
     return table.select(
         "label",
         "step",
         "mean",
-        pl.when(few).then("min").otherwise((pl.col("mean") - arm).clip(bounds[0], bounds[1])).alias("low"),
-        pl.when(few).then("max").otherwise((pl.col("mean") + arm).clip(bounds[0], bounds[1])).alias("high"),
+        pl.when(few).then("min").otherwise(pl.Series(low)).alias("low"),
+        pl.when(few).then("max").otherwise(pl.Series(high)).alias("high"),
         "n_seeds",
     ).sort("label", "step")
+
+
+def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.ndarray, "ends rows"]:
+    """Both ends of the t intervals over seeds."""
+    mean = table["mean"].cast(pl.Float64).to_numpy()
+    arm = np.array([_reach(n) for n in table["n_seeds"]]) * table["std"].cast(pl.Float64).to_numpy()
+    if bounds is None:
+        return np.stack([mean - arm, mean + arm])
+    if math.isinf(bounds[1]):
+        return above(mean, np.stack([arm, arm]), bounds[0])
+    return within(mean, np.stack([arm, arm]), *bounds)
 
 
 def pretty(name: str) -> str:
