@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from npi_jax.corpus import sources
@@ -21,6 +19,7 @@ from npi_jax.corpus.texts import DATASET
 from npi_jax.corpus.words import split_spans
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path
+from npi_jax.text_table import TextTable
 
 SCHEMA = {
     "document": pl.String,
@@ -138,13 +137,11 @@ def _row(document: str, number: int, text: str, spans: Sequence[tuple[str, int, 
     }
 
 
-def _counts(frame: pl.DataFrame, chosen: Annotator) -> Table:
+def _counts(frame: pl.DataFrame, chosen: Annotator) -> TextTable:
     """Items by label."""
     phenomenon = chosen.phenomenon
-    table = Table(title=f"{len(frame):,} {phenomenon.item}s", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("what licenses")
-    for head in ("items", "most frequent"):
-        table.add_column(head, justify="right" if head == "items" else "left")
+    heads = ("what licenses", "items", "most frequent")
+    table = TextTable(f"{len(frame):,} {phenomenon.item}s", heads, words={0, 2})
     for label in phenomenon.labels:
         items = frame.filter(environment=label)["item"].to_list()
         first = ", ".join(f"{item} {count:,}" for item, count in Counter(items).most_common(5))
@@ -157,10 +154,7 @@ def print_agreement(frame: pl.DataFrame, chosen: Annotator, console: Console) ->
     labels = chosen.phenomenon.labels
     pairs = Counter(frame.select("environment", "parse_environment").iter_rows())
     seen = [label for label in (*labels, _ABSENT) if any(label in pair for pair in pairs)]
-    table = Table(title="word patterns (rows) and parses (columns)", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for label in seen:
-        table.add_column(label, justify="right")
+    table = TextTable("word patterns (rows) and parses (columns)", ["", *seen])
     for label in seen:
         table.add_row(label, *(f"{pairs[label, other]:,}" if pairs[label, other] else "" for other in seen))
     console.print(table)

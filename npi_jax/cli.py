@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from npi_jax.cli_text import add_annotate, add_audit
+from npi_jax.text_table import output_width
 
 EXAMPLES = """examples:
   npi-jax run --config quickstart                       train, score and report the built-in experiment
@@ -189,8 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = [flag for flag in overrides if not flag.startswith("--config.")]
     if unknown or (overrides and not hasattr(arguments, "config")):
         parser().error(f"cannot read {' '.join(unknown or overrides)}")
-    # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
-    console = Console(width=None if sys.stdout.isatty() else 130)
+    console = Console(width=output_width(terminal=sys.stdout.isatty()))
     try:
         return _dispatch(arguments, overrides, console)
     except KeyboardInterrupt:
