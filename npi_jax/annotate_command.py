@@ -17,6 +17,7 @@ from npi_jax.corpus.annotations import Annotation
 from npi_jax.corpus.parses import ParseAnnotator, load_parser, parsed
 from npi_jax.corpus.texts import DATASET
 from npi_jax.corpus.words import split_spans
+from npi_jax.csv_cells import inert
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path
 from npi_jax.text_table import TextTable
@@ -73,7 +74,7 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
             console.print(_example(row))
     if out is not None:
         with atomic_path(out) as temporary:
-            frame.write_parquet(temporary) if out.suffix == ".parquet" else frame.write_csv(temporary)
+            frame.write_parquet(temporary) if out.suffix == ".parquet" else inert(frame).write_csv(temporary)
         console.print(f"{len(frame):,} items -> {out}", highlight=False)
 
 

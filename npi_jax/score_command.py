@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from npi_jax.analysis.summary import SPEC_KEY, summarize
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
+from npi_jax.csv_cells import inert
 from npi_jax.evaluate import (
     EvaluateError,
     ModelSet,
@@ -139,7 +140,7 @@ def _numbers(text: str | None, flag: str) -> list[int] | None:
 def _write(path: Path, table: pl.DataFrame, spec: ScoreSpec) -> None:
     with atomic_path(path) as temporary:
         if path.suffix == ".csv":
-            table.write_csv(temporary)
+            inert(table).write_csv(temporary)
         else:
             metadata = {SPEC_KEY: json.dumps(spec.to_dict())}
             table.write_parquet(temporary, compression="zstd", metadata=metadata)

@@ -31,6 +31,12 @@ _FINAL_SCHEMA: Final = {
 }
 
 
+def own_mean(scores: pl.DataFrame) -> pl.DataFrame:
+    """The scores with another name for a task that is called as the mean over tasks is."""
+    own = pl.col("task") == MEAN_OVER_TASKS
+    return scores.with_columns(pl.when(own).then(pl.lit(f"{MEAN_OVER_TASKS} (a task)")).otherwise("task").alias("task"))
+
+
 def curves_table(scores: pl.DataFrame) -> pl.DataFrame:
     """Accuracy and delta of every member at every step, by suite, paradigm, task, kind and region.
 

@@ -89,7 +89,7 @@ def alignment(tables: ReportTables) -> str:
 def last_rows(tables: ReportTables, frame: pl.DataFrame) -> tuple[str, list[Row]]:
     """Main group of weights, and the last row of each label in it, in the order of the labels."""
     group = parameter_groups(frame)[0]
-    here = frame.filter(pl.col("group") == group)
+    here = tables.told(frame.filter(pl.col("group") == group), "label")
     last = {row["label"]: row for row in here.filter(pl.col("step") == pl.col("step").max()).to_dicts()}
     return group, [last[label] for label in tables.labels if label in last]
 
@@ -187,7 +187,7 @@ def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
     if frame is None:
         return []
     wanted = (pl.col("removed") == REMOVED_ALL) & (pl.col("control") == "")
-    rows = of_cell(first_setting(tables, frame), cell).filter(
+    rows = tables.told(of_cell(first_setting(tables, frame), cell), "intervention").filter(
         wanted & pl.col("effect").is_finite() & pl.col("task").is_in(tables.tasks(cell))
     )
     parts = []

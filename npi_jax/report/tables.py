@@ -13,12 +13,14 @@ from scipy import special
 
 from npi_jax.analysis.bounds import above, within
 from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
+from npi_jax.analysis.empty import empty_variants, with_controls
 from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.files import read_table
 from npi_jax.names import LM
+from npi_jax.report.odd_names import visible_frame, visible_values
 
 FEW_SEEDS: Final = 3
 KINDS: Final = ("licensor", "npi", "scope", "other")
@@ -122,6 +124,33 @@ class ReportTables:
         return found if found is not None and len(found) else None
 
     @property
+    def empty(self) -> tuple[str, ...]:
+        """Labels of the variants that changed nothing, and are in no sentence."""
+        return self._labels_of(empty_variants(self.corpus, self._baseline))
+
+    def told(self, frame: pl.DataFrame, column: str) -> pl.DataFrame:
+        """Rows but those of variants (or labels) that changed nothing, or that control for one that did not."""
+        left_out = with_controls(empty_variants(self.corpus, self._baseline), self.corpus)
+        return frame.filter(~pl.col(column).is_in([*left_out, *self._labels_of(left_out)]))
+
+    @property
+    def _baseline(self) -> str:
+        return str(self.members.filter(pl.col("label") == self.labels[0])["variant"][0])
+
+    def _labels_of(self, variants: list[str]) -> tuple[str, ...]:
+        chosen = set(self.members.filter(pl.col("variant").is_in(variants))["label"])
+        return tuple(label for label in self.labels if label in chosen)
+
+    def scored(self, cell: Cell) -> str:
+        """What of a sentence the scores of a cell are of, in words."""
+        suite, _, region = cell
+        if region == "critical":
+            # Pairs that name no critical region may be scored whole.
+            region = self.manifest.get("suites", {}).get(suite, {}).get("region", region)
+        names = {"critical": "the critical region", "sentence": "the whole sentence"}
+        return names.get(region, f"the region “{pretty(region)}”")
+
+    @property
     def last_step(self) -> int:
         """The last scored step."""
         return int(self.final["step"].max())  # type: ignore[arg-type]
@@ -179,9 +208,9 @@ def load_tables(run: ReportedRun) -> ReportTables:
     Raises:
         UserError: if the run was not analyzed, or a table is damaged.
     """
-    members = run.members()
+    members = visible_frame(run.members())
     varying = [name for name in HYPERPARAMETERS if members[name].n_unique() > 1]
-    labels, corpus = _labels(members, varying), run.corpus()
+    labels, corpus = _labels(members, varying), visible_frame(run.corpus())
     named = labels.select(*GROUP, "label")
 
     def label(frame: pl.DataFrame) -> pl.DataFrame:
@@ -189,7 +218,11 @@ def load_tables(run: ReportedRun) -> ReportTables:
 
     curves = _read(run, "curves")
     by_member = members.select("member", "status", *HYPERPARAMETERS)
-    metrics = run.metrics().join(by_member, on="member", maintain_order="left").filter(pl.col("status") == "ok")
+    metrics = (
+        visible_frame(run.metrics())
+        .join(by_member, on="member", maintain_order="left")
+        .filter(pl.col("status") == "ok")
+    )
     return ReportTables(
         path=Path(run.path),
         members=label(members),
@@ -200,8 +233,8 @@ def load_tables(run: ReportedRun) -> ReportTables:
         acquisition=label(_read(run, "acquisition")),
         labels=tuple(labels["label"]),
         controls=_controls(labels, corpus),
-        manifest=run.manifest,
-        config=run.config,
+        manifest=visible_values(run.manifest),
+        config=visible_values(run.config),
         more=_more(run, named, label(members).select("member", "label")) | {"ties": _ties(curves, label(members))},
     )
 
@@ -275,7 +308,7 @@ def _read(run: ReportedRun, name: str) -> pl.DataFrame:
     path = Path(run.path) / "tables" / f"{name}.parquet"
     if not path.exists():
         raise UserError(f"{path} does not exist: npi-jax report {run.path} makes the tables first")
-    return read_table(path)
+    return visible_frame(read_table(path))
 
 
 def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
@@ -294,7 +327,7 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
         path = Path(run.path) / "tables" / f"{name}.parquet"
         if not path.exists():
             continue
-        frame = read_table(path)
+        frame = visible_frame(read_table(path))
         if row_is == "group":
             frame = frame.join(by_group, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
         elif row_is == "member":

@@ -51,7 +51,7 @@ def results_table(tables: ReportTables, cell: Cell) -> TextTable:
     tasks = tables.tasks(cell)
     short = all(task in SHORT for task in tasks)
     heads = ["variant", f"mean [{LEVEL:.0%}]", *([SHORT[task] for task in tasks] if short else _ENDS)]
-    title = f"{pretty(suite)}, {kind} pairs: accuracy (%) after {tables.last_step:,} steps"
+    title = f"{pretty(suite)}, {kind} pairs, {tables.scored(cell)}: accuracy (%) after {tables.last_step:,} steps"
     table = TextTable(title, heads, words={0} if short else {0, 2, 3})
     by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
     for label in tables.labels:
