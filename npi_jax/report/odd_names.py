@@ -15,7 +15,8 @@ def visible_frame(frame: pl.DataFrame) -> pl.DataFrame:
         odd = {text: shown for text in frame[name].unique().drop_nulls() if (shown := visible(text)) != text}
         if odd:
             changed.append(pl.col(name).replace(odd))
-    return frame.with_columns(changed).rename({name: visible(name) for name in frame.columns if visible(name) != name})
+    odd_heads = {name: visible(name) for name in frame.columns if visible(name) != name}
+    return frame.with_columns(changed).rename(odd_heads)
 
 
 def visible_values(value: Any) -> Any:
