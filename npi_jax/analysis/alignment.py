@@ -49,7 +49,7 @@ class Alignment:
 
     Attributes:
         products: C_ij, cross products.
-        ratio: C_ij / sqrt(C_ii C_jj), and on the diagonal the same-task check; NaN where norms are not told from 0. An
+        ratio: C_ij / sqrt(C_ii C_jj), and on the diagonal the same-task check; NaN where a norm is not above 0. An
             estimate without bias, which may be beyond 1: what means are made from.
         corrected: ``ratio`` where it is a cosine, between -1 and 1, and the same-task check; NaN where ``state`` is not
             `OK`.
@@ -86,7 +86,7 @@ class Alignment:
 
     @property
     def measured(self) -> Bool[np.ndarray, "*lead tasks tasks"]:
-        """Where ``ratio`` is a number: both norms are told from 0."""
+        """Where ``ratio`` is a number: both norms are above 0."""
         return (self.state == OK) | (self.state == BEYOND)
 
     def reasons(self, tasks: Sequence[str]) -> np.ndarray:

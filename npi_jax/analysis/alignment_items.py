@@ -26,7 +26,7 @@ class Stratum:
     Attributes:
         first, second: numbers of the tasks.
         npis: "all", "same", "different" or one NPI's form.
-        ratio: [*lead], the estimate, which may be beyond 1; NaN where the norms are not told from 0.
+        ratio: [*lead], the estimate, which may be beyond 1; NaN where a norm is not above 0.
         state: [*lead], `OK` or why it is missing.
         bad: [*lead, 2], which of the two tasks' squared norms is not told from 0.
         n_products: pairs of items behind the numerator.

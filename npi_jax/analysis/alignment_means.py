@@ -41,7 +41,7 @@ def mean_table(
 
     The statistic of a member is a median: over pairs of tasks without ordinary text ("environments"), over the tasks'
     alignment with ordinary text ("lm"), or over the same-task checks ("same task"). ``corrected`` and ``adam`` are
-    medians over the pairs whose norms are told from 0, of the estimates as they are (`Alignment.ratio`: to leave out
+    medians over the pairs whose norms are significantly above 0, of the estimates as they are (`Alignment.ratio`: to leave out
     those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all; then the mean over members that
     have not diverged and have a value. The interval is `statistics.seed_interval` over seeds within [-1, 1], with
     micro-batches resampled (the same draws for all members and the same pairs); of the same-task check, which has no
@@ -125,7 +125,7 @@ def _interval(values: np.ndarray, draws: np.ndarray | None, n_batches: int, boun
 def _no_interval(values: np.ndarray, draws: np.ndarray | None, bounds: Bounds) -> str:
     """Why the mean of a variant has no interval; empty if it has one."""
     if not len(values):
-        return "no pair is told from noise in any seed"
+        return "no pair can be distinguished from noise in any seed"
     if not bounds.hold(float(values.mean())):
         return f"the estimate is {values.mean():.3f}, which no cosine is: noise is larger than what it is short of 1"
     if draws is None and len(values) < 2:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from npi_jax.analysis.bounds import FREE, Bounds
-from npi_jax.analysis.variance import BootstrapArms, BoundedArms, crossed_variance
+from npi_jax.analysis.variance import BootstrapArms, CountedArms, crossed_variance
 
 DRAWS: Final = 2000
 LEVEL: Final = 0.95
@@ -119,9 +119,10 @@ def seed_interval(
     scaled by the ratio of the t interval with the variance of `mean_variance` to the normal interval with the
     variance of the draws.
 
-    Of a quantity with bounds the arms are those of that t interval, and the ends those of `Bounds.ends`, which makes
-    the arm towards the nearer bound the shorter one. (With the arms of the draws, which are skewed themselves, the end
-    there comes out too near: 90 % coverage in the place of 98 % where nearly all answers are right.)
+    Of a quantity with bounds the ends are those of `Bounds.ends`, which makes the arm towards the nearer bound the
+    shorter one. Of counted answers the arms are those of that t interval, both as long: those of the draws are skewed
+    for the same reason, and the end at the nearer bound would come out too near (90 % coverage in the place of 98 %
+    where nearly all answers are right).
 
     Where all values are equal a resample cannot show what was never seen: the interval is that value, or, of counted
     answers, what `Bounds.unseen` says. With one seed only items are resampled.
@@ -153,10 +154,10 @@ def seed_interval(
     picks = random.integers(n_seeds, size=(by_item.shape[1], n_seeds))
     draws = np.sort(by_item[picks.T, np.arange(by_item.shape[1])].mean(axis=0))
     variance = crossed_variance(means, by_item, n_items)
-    if bounds.finite:
-        arms: BootstrapArms | BoundedArms = BoundedArms(mean, variance, bounds)
+    if bounds.counted:
+        arms: BootstrapArms | CountedArms = CountedArms(mean, variance, bounds)
     else:
-        arms = BootstrapArms(mean, draws, float(draws.var()), variance)
+        arms = BootstrapArms(mean, draws, float(draws.var()), variance, bounds)
     if bounds.counted and constant(means, by_item):
         low, high = bounds.unseen(mean, level, n_items)
     else:

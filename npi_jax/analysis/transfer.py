@@ -7,11 +7,11 @@ and positive for steps to threshold. Where the run has the random control of an 
 with the control in the place of the baseline; since both differences are taken from the same baseline, subtracting the
 control's effect from the intervention's is the same as comparing with the control.
 
-Intervals and p-values are those of `statistics.seed_interval`, within the bounds of the outcome: seeds are resampled, and items within them. Items are
-resampled for steps to threshold as well, and the crossing is looked for anew in every draw: a t test over seeds alone
-rejects up to 13 % of true null hypotheses where variants differ in which items are hard. p-values are adjusted by
-`statistics.adjust` over all rows of one outcome (and one suite, kind, setting and control), removals apart from other
-interventions.
+Intervals and p-values are those of `statistics.seed_interval`, within the bounds of the outcome: seeds are resampled,
+and items within them. Items are resampled for steps to threshold as well, and the crossing is looked for anew in
+every draw: a t test over seeds alone rejects up to 13 % of true null hypotheses where variants differ in which items
+are hard. p-values are adjusted by `statistics.adjust` over all rows of one outcome (and one suite, kind, setting and
+control), removals apart from other interventions.
 """
 
 import math

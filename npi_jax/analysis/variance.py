@@ -107,8 +107,8 @@ def crossed_variance(
 
 
 @dataclass(frozen=True, slots=True)
-class BoundedArms:
-    """The two arms around the mean of a bounded quantity, equally long: its skewness follows from the bounds."""
+class CountedArms:
+    """The two arms around a mean of counted answers, equally long: how skewed it is follows from its bounds."""
 
     mean: float
     variance: Variance
@@ -133,12 +133,13 @@ class BoundedArms:
 
 @dataclass(frozen=True, slots=True)
 class BootstrapArms:
-    """The two arms around a `mean` without bounds, at any level; `draws` are sorted, `seen` is their variance."""
+    """The two arms around a `mean`, before bounds, at any level; `draws` are sorted, `seen` is their variance."""
 
     mean: float
     draws: Float[np.ndarray, " draws"]
     seen: float
     variance: Variance
+    bounds: Bounds
 
     def below(self, level: float) -> float:
         """From the mean down to the lower end."""
@@ -151,20 +152,21 @@ class BootstrapArms:
         return self._scale(level, inner) * (self._quantile((1 + inner) / 2) - self.mean)
 
     def p(self) -> float:
-        """1 minus the level at which the interval's end meets 0."""
-        if self.mean == 0:
-            return 1.0
+        """1 minus the level at which the interval's end meets 0; NaN where 0 is not inside the bounds."""
+        apart = self.bounds.distance(self.mean, 0.0)
+        if self.mean == 0 or math.isnan(apart):
+            return math.nan if math.isnan(apart) else 1.0
         arm = self.below if self.mean > 0 else self.above
         outermost = arm(1 - self._edge)
         if outermost <= 0:
             # Nothing varies, and a share of the draws cannot be told from 0 once it is smaller than one of them.
             return 1 / (len(self.draws) + 1)
-        if outermost < abs(self.mean):
-            return self.variance.p(self.variance.critical(self._edge) * abs(self.mean) / outermost)
+        if outermost < apart:
+            return self.variance.p(self.variance.critical(self._edge) * apart / outermost)
         low, high = self._edge, 1.0
         for _ in range(40):
             middle = (low + high) / 2
-            low, high = (middle, high) if arm(1 - middle) > abs(self.mean) else (low, middle)
+            low, high = (middle, high) if arm(1 - middle) > apart else (low, middle)
         return high
 
     @property

@@ -94,7 +94,7 @@ def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
     """Alignment of every pair of tasks, mean over the seeds in which it is reliable.
 
     Returns:
-        columns label, step, group, task_i, task_j, corrected (null if told from noise in no seed, or if the mean is
+        columns label, step, group, task_i, task_j, corrected (null if noise hides it in every seed, or if the mean is
         beyond 1), low and high (lowest and highest seed), n_seeds, n_reliable, reason (the first in the alphabet of
         those that seeds were left out for); sorted.
     """
