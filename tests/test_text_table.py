@@ -2,12 +2,14 @@
 
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+import npi_jax
 from npi_jax.text_folding import fold, longest_number
 from npi_jax.text_table import TextTable, output_width
 from npi_jax.visible import visible
@@ -118,3 +120,14 @@ def test_the_number_of_cells_is_checked():
 def test_a_pipe_is_as_wide_as_columns_says(terminal, columns, width):
     assert output_width(terminal=terminal, environment={"COLUMNS": columns}) == width
     assert output_width(terminal=False, environment={}) == 130
+
+
+def test_all_tables_of_the_terminal_are_of_this_kind():
+    """A table of another kind would cut numbers where there is no room for them."""
+    package = Path(npi_jax.__file__).parent
+    others = [
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"rich\.table|rich import .*[Tt]able", path.read_text())
+    ]
+    assert others == []

@@ -41,11 +41,11 @@ def mean_table(
 
     The statistic of a member is a median: over pairs of tasks without ordinary text ("environments"), over the tasks'
     alignment with ordinary text ("lm"), or over the same-task checks ("same task"). ``corrected`` and ``adam`` are
-    medians over the pairs whose norms are significantly above 0, of the estimates as they are (`Alignment.ratio`: to leave out
-    those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all; then the mean over members that
-    have not diverged and have a value. The interval is `statistics.seed_interval` over seeds within [-1, 1], with
-    micro-batches resampled (the same draws for all members and the same pairs); of the same-task check, which has no
-    resample and no bounds, over seeds alone. ``reason`` says why there is no interval, or no value.
+    medians over the pairs whose norms are significantly above 0, of the estimates as they are (`Alignment.ratio`: to
+    leave out those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all; then the mean over
+    members that have not diverged and have a value. The interval is `statistics.seed_interval` over seeds within [-1,
+    1], with micro-batches resampled (the same draws for all members and the same pairs); of the same-task check,
+    which has no resample and no bounds, over seeds alone. ``reason`` says why there is no interval, or no value.
 
     Args:
         step: of the checkpoint.
