@@ -89,7 +89,7 @@ def gradient_lines(tables: ReportTables) -> list[str]:
 def _alignment(row: Mapping[str, Any]) -> str:
     value = row["corrected"]
     if value is None or math.isnan(value):
-        return "cannot be told from noise"
+        return f"cannot be said: {findings.why_not(row)}"
     return findings.with_interval(row)
 
 

@@ -105,3 +105,14 @@ def test_a_task_called_as_the_mean_is_does_not_become_it(tmp_path):
     parts = [by_task["only"], by_task[f"{MEAN_OVER_TASKS} (a task)"]]
     assert by_task[MEAN_OVER_TASKS] == pytest.approx(sum(parts) / 2)
     assert len(row) == 3
+
+
+def test_an_alignment_without_an_interval_says_why(tables):
+    mean = tables.more["alignment_mean"].with_columns(
+        reason=pl.when(pl.col("label") == "full").then(pl.lit("one seed")).otherwise(pl.lit("the estimate is 1.010")),
+        corrected=pl.when(pl.col("label") == "full").then("corrected"),
+        low=pl.lit(None, pl.Float64),
+    )
+    text = findings.alignment(dataclasses.replace(tables, more={**tables.more, "alignment_mean": mean}))
+    assert "(no interval: one seed) in full" in text
+    assert "It cannot be said for no_npi, no_conditional and random_removal: the estimate is 1.010." in text

@@ -42,7 +42,7 @@ def test_long_names_are_folded_and_numbers_are_not(tmp_path):
     # The name goes on below its first line, which has the numbers.
     place = text.splitlines().index(next(line for line in text.splitlines() if line.startswith("full_of_")))
     assert len(text.splitlines()[place].rstrip()) == len(head.rstrip())
-    assert text.splitlines()[place + 1].startswith("of_everything")
+    assert text.splitlines()[place + 1].startswith("everything_of_")
 
 
 def test_other_tasks_are_told_by_the_lowest_and_the_highest(tmp_path):
