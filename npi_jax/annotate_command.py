@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from npi_jax.corpus import sources
@@ -19,9 +17,11 @@ from npi_jax.corpus.annotations import Annotation
 from npi_jax.corpus.parses import ParseAnnotator, load_parser, parsed
 from npi_jax.corpus.texts import DATASET
 from npi_jax.corpus.words import split_spans
+from npi_jax.csv_cells import write_csv
 from npi_jax.errors import UserError
-from npi_jax.files import check_output, write_csv, write_table
+from npi_jax.files import check_output, write_table
 from npi_jax.run_folder import refuse_own
+from npi_jax.text_table import TextTable
 
 SCHEMA = {
     "document": pl.String,
@@ -141,17 +141,15 @@ def _row(document: str, number: int, text: str, spans: Sequence[tuple[str, int, 
     }
 
 
-def _counts(frame: pl.DataFrame, chosen: Annotator) -> Table:
+def _counts(frame: pl.DataFrame, chosen: Annotator) -> TextTable:
     """Items by label."""
     phenomenon = chosen.phenomenon
-    table = Table(title=Text(f"{len(frame):,} {phenomenon.item}s"), title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("what licenses")
-    for head in ("items", "most frequent"):
-        table.add_column(head, justify="right" if head == "items" else "left")
+    heads = ("what licenses", "items", "most frequent")
+    table = TextTable(f"{len(frame):,} {phenomenon.item}s", heads, words={0, 2})
     for label in phenomenon.labels:
         items = frame.filter(environment=label)["item"].to_list()
         first = ", ".join(f"{item} {count:,}" for item, count in Counter(items).most_common(5))
-        table.add_row(Text(label), f"{len(items):,}", Text(first))
+        table.add_row(label, f"{len(items):,}", first)
     return table
 
 
@@ -160,12 +158,9 @@ def print_agreement(frame: pl.DataFrame, chosen: Annotator, console: Console) ->
     labels = chosen.phenomenon.labels
     pairs = Counter(frame.select("environment", "parse_environment").iter_rows())
     seen = [label for label in (*labels, _ABSENT) if any(label in pair for pair in pairs)]
-    table = Table(title="word patterns (rows) and parses (columns)", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("")
+    table = TextTable("word patterns (rows) and parses (columns)", ["", *seen])
     for label in seen:
-        table.add_column(Text(label), justify="right")
-    for label in seen:
-        table.add_row(Text(label), *(f"{pairs[label, other]:,}" if pairs[label, other] else "" for other in seen))
+        table.add_row(label, *(f"{pairs[label, other]:,}" if pairs[label, other] else "" for other in seen))
     console.print(table)
     agreed, kappa = agreement(pairs)
     said = "not defined" if kappa is None else f"{kappa:.3f}"

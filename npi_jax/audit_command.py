@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from npi_jax.cli_text import AUDIT_DEFAULTS
@@ -35,6 +33,7 @@ from npi_jax.corpus.phenomenon import PHENOMENA, load_phenomenon
 from npi_jax.corpus.text_files import read_json_lines
 from npi_jax.errors import UserError
 from npi_jax.files import check_output, read_json, write_text
+from npi_jax.text_table import TextTable
 
 HOLDS_ITEM = "holds_item"
 """The verdict on a clean sentence that holds an item after all."""
@@ -218,9 +217,7 @@ def _show(case: Case, text: str, place: str, sample: Sample, console: Console) -
 
 def _help(sample: Sample, console: Console) -> None:
     """What the keys mean."""
-    table = Table(title="What licenses the item that is marked?", box=None, title_justify="left")
-    table.add_column(justify="right")
-    table.add_column()
+    table = TextTable("What licenses the item that is marked?", ["", ""], words={0, 1})
     known = load_phenomenon(sample.phenomenon).environments if sample.phenomenon in PHENOMENA else ()
     words = {entry.name: [form for group in entry.licensors for form in group.forms] for entry in known}
     for number, name in enumerate(sample.environments, 1):
@@ -229,7 +226,7 @@ def _help(sample: Sample, console: Console) -> None:
     for key, verdict in _KEYS.items():
         table.add_row(key, _MEANING[verdict])
     table.add_row("", "several, with a space between them, where several would do: 2 7")
-    console.print(table, highlight=False)
+    console.print(table)
 
 
 def _ask(case: Case, sample: Sample, console: Console) -> list[str] | None:
@@ -255,10 +252,8 @@ def _ask(case: Case, sample: Sample, console: Console) -> list[str] | None:
 
 def print_findings(sample: Sample, found: Findings, console: Console) -> None:
     """Precision and recall with intervals, and the most frequent errors."""
-    table = Table(title=f"{sample.phenomenon}: how well it finds what licenses", box=box.SIMPLE_HEAD)
-    table.title_justify = "left"
-    for head in ("", "in the text", "right of judged", "precision [95%]", "recall [95%]"):
-        table.add_column(head, justify="left" if not head else "right", overflow="fold")
+    heads = ("", "in the text", "right of judged", "precision [95%]", "recall [95%]")
+    table = TextTable(f"{sample.phenomenon}: how well it finds what licenses", heads)
     for name in sample.environments:
         one = found.precision[name]
         hits = f"{one.hits} of {one.judged}"

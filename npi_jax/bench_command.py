@@ -8,13 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from npi_jax.config import Config, SweepMember
 from npi_jax.models import make_model
 from npi_jax.planning.plan import vocabulary_size
+from npi_jax.text_table import TextTable
 from npi_jax.training.arrangement import Arrangement, choice_file, keep_choice
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.feed import ROWS
@@ -144,9 +143,8 @@ def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[
 
 
 def _print(candidates: list[Candidate], chosen: Candidate, console: Console) -> None:
-    table = Table(title=f"tokens a second, {jax.device_count()} x {jax.devices()[0].device_kind}", box=box.SIMPLE_HEAD)
-    for head in ("mapping", "members a device", "steps a call", "tokens/s, all members", "range", "a member's step"):
-        table.add_column(head, justify="left" if head == "mapping" else "right")
+    heads = ("mapping", "members a device", "steps a call", "tokens/s, all members", "range", "a member's step")
+    table = TextTable(f"tokens a second, {jax.device_count()} x {jax.devices()[0].device_kind}", heads)
     for candidate in candidates:
         low, high = min(candidate.rates), max(candidate.rates)
         table.add_row(

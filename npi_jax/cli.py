@@ -15,6 +15,7 @@ from npi_jax import __version__, environ
 from npi_jax.cli_plan import add_devices, add_power, check_plan
 from npi_jax.cli_text import add_annotate, add_audit
 from npi_jax.cli_words import Parser, add_config, command_of, parse, positive, steps, whole
+from npi_jax.text_table import output_width
 
 EXAMPLES = """examples:
   npi-jax run quickstart                                train, score and report the built-in experiment
@@ -139,9 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, overrides = parse(words, argv)
     _check_usage(arguments, command_of(words, arguments.command))
     _print_any_letter()
-    # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
     # Names and paths are printed as they are: square brackets and colons mean nothing.
-    console = Console(width=None if sys.stdout.isatty() else 130, markup=False, emoji=False)
+    console = Console(width=output_width(terminal=sys.stdout.isatty()), markup=False, emoji=False)
     try:
         return _dispatch(arguments, overrides, console)
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +16,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 import rich.progress
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from npi_jax.analysis.ngrams import ngram_table
 from npi_jax.analysis.tables import write_tables
@@ -29,13 +26,12 @@ from npi_jax.config import Config, model_kind
 from npi_jax.corpus.pipeline import Track
 from npi_jax.environ import seconds
 from npi_jax.errors import UserError
-from npi_jax.files import atomic_path, read_table, write_table
+from npi_jax.files import atomic_path, write_table
 from npi_jax.inputs import Inputs
 from npi_jax.mending import mend, mend_if_free
 from npi_jax.preflight import check_devices, check_inputs, nothing_left_of_refused
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
-from npi_jax.report.tables import SHORT
 from npi_jax.run import Run, RunError
 from npi_jax.run_folder import NGRAM, TABLES, TOKENIZER, check_links
 from npi_jax.training.arrangement import arrange
@@ -47,6 +43,7 @@ from npi_jax.training.processes import differing, is_first, of_first, together
 from npi_jax.training.sinks import check_sinks
 from npi_jax.training.startup import has_tpu_chips
 from npi_jax.training.stopping import StopRequest
+from npi_jax.variant_tables import print_examples, print_variants
 
 SHARED_SECONDS = 60.0
 """How long a file system may take to show one machine what another wrote; NPI_SHARED_TIMEOUT changes it."""
@@ -190,76 +187,6 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
     other_name = other.path.resolve().name
     page = write_comparison(one, other, path or one.path / "report" / f"against_{other_name}.html")
     console.print(f"comparison: {page}", highlight=False, markup=False)
-
-
-def print_variants(prepared: Prepared, console: Console) -> None:
-    """What each variant changed, and what it has left."""
-    variants, phenomenon = prepared.variants, prepared.corpus.phenomenon
-    names = [str(variant.intervention) for variant in variants]
-    columns = {
-        "sentences": [v.sentences for v in variants],
-        "tokens": [v.tokens for v in variants],
-        "removed": [v.removed for v in variants],
-        "edited": [v.edited for v in variants],
-        "injected": [v.injected for v in variants],
-        "unmatched": [v.unmatched for v in variants],
-    }
-    # What no variant does needs no column.
-    shown = [name for name, counts in columns.items() if any(counts) or name in ("removed", "unmatched")]
-    changes = [[columns[name][row] for name in shown] for row in range(len(variants))]
-    console.print(_counts("what each variant changes", shown, names, changes))
-    console.print(
-        "unmatched: changes that could not be made exactly (no donor of that length, no counterpart of as many tokens, "
-        "no slot of that length); see docs/corpus.md",
-        highlight=False,
-    )
-    for variant in variants:
-        if variant.unreplaced:
-            words = ", ".join(f"{word} {count:,}" for word, count in list(variant.unreplaced.items())[:8])
-            said = f"{variant.intervention}: removed, since the table has nothing to replace them by: {words}"
-            console.print(said, highlight=False, markup=False)
-        if variant.intervention.steps and not (variant.removed or variant.edited or variant.injected):
-            console.print(f"{variant.intervention}: changes nothing", style="bold", highlight=False, markup=False)
-    short = {**SHORT, "ambiguous": "ambig.", "unlicensed": "none"}
-    heads = [short.get(label, label.replace("_", " ")) for label in phenomenon.labels]
-    left = [v.items.tolist() for v in variants]
-    console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, names, left))
-    legend = "; ".join(
-        f"{head}: {name}"
-        for head, name in zip(heads, (label.replace("_", " ") for label in phenomenon.labels), strict=True)
-        if head.lower() != name
-    )
-    if legend:
-        console.print(legend, highlight=False, markup=False)
-    if any(v.contexts.sum() for v in variants):
-        contexts = [v.contexts[: len(phenomenon.environments)].tolist() for v in variants]
-        title = f"licensors left without {phenomenon.item} in their scope"
-        console.print(_counts(title, heads[: len(phenomenon.environments)], names, contexts))
-
-
-def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> None:
-    """Some of the sentences that each variant changed, before and after."""
-    examples = read_table(prepared.folder / "examples.parquet")
-    table = Table(title="some of what was changed", title_justify="left", box=box.SIMPLE_HEAD, show_lines=False)
-    for head in ("variant", "", "before", "after"):
-        table.add_column(head, overflow="fold", no_wrap=head == "")
-    for _, rows in examples.group_by("variant", "action", maintain_order=True):
-        for row in rows.head(each).iter_rows(named=True):
-            table.add_row(*map(Text, (row["variant"], row["action"], row["before"], row["after"])))
-    if len(examples):
-        console.print(table)
-
-
-def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[int]]) -> Table:
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
-    # Long names are folded, so that numbers never are.
-    table.add_column("variant", overflow="fold", min_width=16)
-    for head, column in zip(heads, zip(*rows, strict=True), strict=True):
-        width = max(len(f"{count:,}") for count in column)
-        table.add_column(Text(head), justify="right", overflow="fold", min_width=max(width, min(len(head), 6)))
-    for name, row in zip(names, rows, strict=True):
-        table.add_row(Text(name), *(f"{count:,}" for count in row))
-    return table
 
 
 def _teller(console: Console) -> Say:

@@ -180,12 +180,6 @@ def write_table(path: Path, frame: pl.DataFrame, metadata: Mapping[str, str] | N
         frame.write_parquet(file, compression="zstd", metadata=dict(metadata or {}))
 
 
-def write_csv(path: Path, frame: pl.DataFrame) -> None:
-    """Write a table as CSV atomically."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        frame.write_csv(file)
-
-
 def file_digest(path: Path) -> str:
     """The SHA-256 of a file's content, hexadecimal."""
     with path.open("rb") as file:

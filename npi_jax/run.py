@@ -32,9 +32,10 @@ RUN/
   tables/final.parquet   accuracy and delta of each variant and task at the last step, with intervals, and the 5-gram's
   tables/acquisition.parquet  the step from which each variant's accuracy in a task stays at .75 or more
   tables/alignment.parquet    member, variant, seed, step, group, task_i, task_j, corrected, naive, reliable, reason,
-                              se, adam, sign_conflict, adam_reason, suite, kind: cosines of task gradients; on the
-                              diagonal each task with itself; the reasons say why corrected or adam is NaN
-  tables/alignment_mean.parquet  medians over pairs of tasks by variant, step and group, with intervals
+                              se, adam, sign_conflict, adam_reason, suite, kind, ratio: cosines of task gradients; on
+                              the diagonal each task with itself; the reasons say why corrected or adam is NaN; ratio is
+                              the estimate that means are made of, which may be beyond 1
+  tables/alignment_mean.parquet  medians over pairs of tasks by variant, step and group, with intervals, or why not
   tables/gradients.parquet    each task's gradient: norm, noise_scale (items), reliability
   tables/alignment_npi.parquet, overlap.parquet, lookahead.parquet  after the last step: by NPI, subspaces, steps tried
   tables/transfer.parquet     intervention, removed, control, suite, kind, region, task, outcome, effect, low, high, p,

@@ -9,14 +9,12 @@ from typing import Any
 
 import jax
 import polars as pl
-from rich import box
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from npi_jax.analysis.summary import SPEC_KEY, summarize
 from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
+from npi_jax.csv_cells import write_csv
 from npi_jax.evaluate import (
     EvaluateError,
     ModelSet,
@@ -30,7 +28,7 @@ from npi_jax.evaluate import (
     unscored,
     with_regions,
 )
-from npi_jax.files import check_output, write_csv, write_table
+from npi_jax.files import check_output, write_table
 from npi_jax.model_digest import same_models
 from npi_jax.models import save_hf
 from npi_jax.models.hf_save import exportable
@@ -38,6 +36,7 @@ from npi_jax.origin import origin_file
 from npi_jax.run_folder import refuse_own
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import ConditionSuite, Suite
+from npi_jax.text_table import TextTable
 
 MAX_ROWS = 80
 """Most paradigms on the terminal; the table on disk has all items."""
@@ -175,16 +174,12 @@ def _print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> No
         table = table.filter(pl.col("step") == pl.col("step").max())
     every = summarize(table, by=by, seed=seed, draws=1000)
     summary = every.filter(pl.col("region") == spec.regions[0])
-    title = Text(f"accuracy, region {spec.regions[0]}, {spec.label}")
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in (*by, "paradigm"):
-        shown.add_column(column)
-    for column in ("accuracy", "95 %", "delta", "ties", "equal length", "items", "models"):
-        shown.add_column(column, justify="right", no_wrap=True)
+    heads = (*by, "paradigm", "accuracy", "95 %", "delta", "ties", "equal length", "items", "models")
+    shown = TextTable(f"accuracy, region {spec.regions[0]}, {spec.label}", heads, words=range(len(by) + 1))
     for row in summary.head(MAX_ROWS).iter_rows(named=True):
         shown.add_row(
-            *(Text(str(row[column])) for column in by),
-            Text(row["paradigm"]),
+            *(str(row[column]) for column in by),
+            row["paradigm"],
             f"{row['accuracy']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['delta']:+.2f}",
@@ -236,12 +231,12 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
     rates = found.group_by([*by, "paradigm", "prediction"], maintain_order=True).agg(
         pl.col("result").mean().alias("rate"), pl.len().alias("n"), pl.col("result").null_count().alias("undefined")
     )
-    shown = Table(title=Text(f"share of items for which the prediction holds, {spec.label}"), box=box.SIMPLE_HEAD)
-    for column in (*by, "paradigm", "prediction", "holds", "items x models", "undefined"):
-        shown.add_column(column)
+    heads = (*by, "paradigm", "prediction", "holds", "items x models", "undefined")
+    title = f"share of items for which the prediction holds, {spec.label}"
+    shown = TextTable(title, heads, words=range(len(by) + 2))
     for row in rates.head(MAX_ROWS).iter_rows(named=True):
         rate = "-" if row["rate"] is None else f"{row['rate']:.3f}"
-        names = (Text(str(row[column])) for column in (*by, "paradigm", "prediction"))
+        names = (str(row[column]) for column in (*by, "paradigm", "prediction"))
         shown.add_row(*names, rate, f"{row['n']:,}", f"{row['undefined']:,}")
     console.print(shown)
 

@@ -35,7 +35,7 @@ __all__ = [
 ERRORS_ABOVE_ZERO: Final = 2.0
 """A squared norm is told from 0 if it is more than this many standard errors above it."""
 
-OK, NOT_FINITE, NO_ERROR, NOT_POSITIVE, ODD, HALF_NOT_POSITIVE = range(6)
+OK, NOT_FINITE, NO_ERROR, NOT_POSITIVE, ODD, HALF_NOT_POSITIVE, BEYOND = range(7)
 """Why a value is missing: see `Alignment.reasons`."""
 
 # Up to so many micro-batches all ways to halve them (462) are taken, beyond a sample.
@@ -49,7 +49,10 @@ class Alignment:
 
     Attributes:
         products: C_ij, cross products.
-        corrected: C_ij / sqrt(C_ii C_jj), and on the diagonal the same-task check; NaN where ``state`` is not `OK`.
+        ratio: C_ij / sqrt(C_ii C_jj), and on the diagonal the same-task check; NaN where a norm is not above 0. An
+            estimate without bias, which may be beyond 1: what means are made from.
+        corrected: ``ratio`` where it is a cosine, between -1 and 1, and the same-task check; NaN where ``state`` is not
+            `OK`.
         se: standard error of ``corrected`` (jackknife over micro-batches); NaN on the diagonal.
         naive: cosine of the mean gradients, noise and all.
         state: of each pair, `OK` or why ``corrected`` is NaN.
@@ -58,11 +61,13 @@ class Alignment:
         noise_scale: B = tr(Sigma) / |g|^2, the number of items at which noise and gradient are equally large, with
             Sigma the covariance of the gradients of single items (McCandlish et al. 2018, An empirical model of
             large-batch training, arXiv 1812.06162); NaN where the norm is.
-        reliability: C_ii / |mean gradient|^2: what share of the squared length of the mean gradient is not noise.
+        reliability: C_ii / |mean gradient|^2, micro-batches weighted alike: what share of the squared length of the
+            mean gradient is not noise; NaN where C_ii is negative, which is no share.
         task_state: of each task, `OK` or why its norm is NaN.
     """
 
     products: Float[np.ndarray, "*lead tasks tasks"]
+    ratio: Float[np.ndarray, "*lead tasks tasks"]
     corrected: Float[np.ndarray, "*lead tasks tasks"]
     se: Float[np.ndarray, "*lead tasks tasks"]
     naive: Float[np.ndarray, "*lead tasks tasks"]
@@ -79,11 +84,16 @@ class Alignment:
         """Where ``corrected`` is a number."""
         return self.state == OK
 
+    @property
+    def measured(self) -> Bool[np.ndarray, "*lead tasks tasks"]:
+        """Where ``ratio`` is a number: both norms are above 0."""
+        return (self.state == OK) | (self.state == BEYOND)
+
     def reasons(self, tasks: Sequence[str]) -> np.ndarray:
         """Why ``corrected`` is NaN, as text: "" where it is not. Shape [*lead, T, T]."""
         n_tasks = len(tasks)
-        book = np.full((len(_REASONS) + 2, 4, n_tasks, n_tasks), "", dtype=object)
-        for state, text in _REASONS.items():
+        book = np.full((len(REASONS) + 2, 4, n_tasks, n_tasks), "", dtype=object)
+        for state, text in REASONS.items():
             book[state] = text
         for i, first in enumerate(tasks):
             book[HALF_NOT_POSITIVE, :, i] = f"half of the micro-batches leave no norm of {first}"
@@ -97,18 +107,19 @@ class Alignment:
 
     def task_reasons(self, tasks: Sequence[str]) -> np.ndarray:
         """Why ``norm`` is NaN, as text: "" where it is not. Shape [*lead, T]."""
-        book = np.full((len(_REASONS) + 2, len(tasks)), "", dtype=object)
-        for state, text in _REASONS.items():
+        book = np.full((len(REASONS) + 2, len(tasks)), "", dtype=object)
+        for state, text in REASONS.items():
             book[state] = text
         book[NOT_POSITIVE] = [f"norm of {task} is not told from 0" for task in tasks]
         return book[self.task_state, np.arange(len(tasks))]
 
 
-_REASONS: Final = {
+REASONS: Final = {
     OK: "",
     NOT_FINITE: "not finite, or lost in rounding",
     NO_ERROR: "two micro-batches give no standard error",
     ODD: "the same-task check needs an even number of micro-batches, 4 or more",
+    BEYOND: "the estimate is beyond 1 or -1, which no cosine is",
 }
 
 
@@ -116,7 +127,8 @@ def align(gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.
     """Agreement of the gradients of every pair of tasks, norms and noise, from dot products of micro-batches.
 
     A pair's corrected cosine is given where both squared norms C_ii are reliably positive: more than
-    `ERRORS_ABOVE_ZERO` jackknife standard errors above 0. Nothing is clipped: a corrected cosine may be above 1.
+    `ERRORS_ABOVE_ZERO` jackknife standard errors above 0. Nothing is clipped: what comes out beyond 1 is no cosine, and
+    missing as one; ``ratio`` has it.
 
     Under pure noise with K = 4 the rule lets 2 to 3 % of tasks pass, fewer with more micro-batches: the jackknife
     overstates the standard error of a mean of products when there is nothing but noise (by sqrt(3) with K = 4), which
@@ -135,16 +147,17 @@ def align(gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.
     replicates = _replicates(blocks, n_batches)
     squared, squared_se = _diagonal(products), _jackknife_se(_diagonal(replicates), axis=-2)
     task_state = _task_state(squared, squared_se)
-    corrected, state = _corrected(blocks, products, task_state)
+    ratio, state = _ratio(blocks, products, task_state)
     fine = task_state == OK
     se = _jackknife_se(cosines(replicates), axis=-3)
-    se = np.where((state == OK) & ~np.eye(n_tasks, dtype=bool), se, np.nan)
+    se = np.where(np.isfinite(ratio) & ~np.eye(n_tasks, dtype=bool), se, np.nan)
     weights = n_items / n_items.sum(axis=1, keepdims=True)
     mean = np.einsum("...ijkl,ik,jl->...ij", blocks, weights, weights)
     width = special.stdtrit(max(n_batches - 1, 1), 0.975) * squared_se
     return Alignment(
         products=products,
-        corrected=corrected,
+        ratio=ratio,
+        corrected=np.where(state == OK, ratio, np.nan),
         se=se,
         naive=cosines(mean),
         state=state,
@@ -153,7 +166,8 @@ def align(gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.
         norm_low=np.sqrt(np.maximum(squared - width, 0)),
         norm_high=np.sqrt(np.where(squared + width >= 0, squared + width, np.nan)),
         noise_scale=np.where(fine, _noise_scale(blocks, squared, n_items), np.nan),
-        reliability=squared / _positive(_diagonal(mean)),
+        # Of equal weights C_ii is never more than the squared length of the mean.
+        reliability=_positive(squared) / _positive(_diagonal(blocks.mean(axis=(-2, -1)))),
         task_state=task_state,
     )
 
@@ -277,8 +291,8 @@ def _task_state(squared: np.ndarray, se: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(squared), NOT_FINITE, state)
 
 
-def _corrected(blocks: np.ndarray, products: np.ndarray, task_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corrected cosines with the same-task check on their diagonal, and why some are NaN."""
+def _ratio(blocks: np.ndarray, products: np.ndarray, task_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corrected cosines, beyond 1 or not, with the same-task check on their diagonal; and why some are none."""
     n_tasks, n_batches = blocks.shape[-3], blocks.shape[-1]
     state = np.maximum(task_state[..., :, None], task_state[..., None, :])
     # The worse of two states is not the greater number where one is not finite.
@@ -291,7 +305,10 @@ def _corrected(blocks: np.ndarray, products: np.ndarray, task_state: np.ndarray)
     missing = HALF_NOT_POSITIVE if len(_splits(n_batches)) else ODD
     fine = state[..., diagonal, diagonal] == OK
     state[..., diagonal, diagonal] = np.where(fine & np.isnan(own), missing, state[..., diagonal, diagonal])
-    return np.where(state == OK, values, np.nan), state
+    values = np.where(state == OK, values, np.nan)
+    # The same-task check is no cosine of two directions, and is above 1 as often as below.
+    beyond = (np.abs(values) > 1) & ~np.eye(n_tasks, dtype=bool)
+    return values, np.where(beyond, BEYOND, state)
 
 
 def _splits(n_batches: int) -> np.ndarray:

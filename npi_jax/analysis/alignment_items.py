@@ -14,7 +14,7 @@ DIRECTIONS: Final = 3
 MIN_ITEMS: Final = 3
 """An NPI counts as one that two tasks have in common if both have this many items with it."""
 
-OK, NOT_FINITE, NO_COMMON, NOT_POSITIVE, TOO_FEW, LOW_RANK = range(6)
+OK, NOT_FINITE, NO_COMMON, NOT_POSITIVE, TOO_FEW, LOW_RANK, BEYOND = range(7)
 
 _SPLITS: Final = 4
 
@@ -26,7 +26,7 @@ class Stratum:
     Attributes:
         first, second: numbers of the tasks.
         npis: "all", "same", "different" or one NPI's form.
-        corrected: [*lead]; NaN where ``state`` is not `OK`.
+        ratio: [*lead], the estimate, which may be beyond 1; NaN where a norm is not above 0.
         state: [*lead], `OK` or why it is missing.
         bad: [*lead, 2], which of the two tasks' squared norms is not told from 0.
         n_products: pairs of items behind the numerator.
@@ -35,10 +35,15 @@ class Stratum:
     first: int
     second: int
     npis: str
-    corrected: np.ndarray
+    ratio: np.ndarray
     state: np.ndarray
     bad: np.ndarray
     n_products: int
+
+    @property
+    def corrected(self) -> np.ndarray:
+        """[*lead], the estimate where it is a cosine; NaN where ``state`` is not `OK`."""
+        return np.where(self.state == OK, self.ratio, np.nan)
 
 
 def npi_strata(
@@ -140,7 +145,8 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: np.ndarray) -> Str
     state = np.where(bad.any(axis=-1), NOT_POSITIVE, OK)
     state = np.where(np.isnan(product + squared[0] + squared[1]), NOT_FINITE, state)
     both = np.where(state == OK, squared[0] * squared[1], np.nan)
-    return Stratum(i, j, npis, np.asarray(product / np.sqrt(both)), state, bad, n_products)
+    ratio = np.asarray(product / np.sqrt(both))
+    return Stratum(i, j, npis, ratio, np.where(np.abs(ratio) > 1, BEYOND, state), bad, n_products)
 
 
 def _squared_norm(sums: _Sums, task: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ import polars as pl
 
 from npi_jax.analysis import statistics
 from npi_jax.analysis.alignment import Alignment, bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.bounds import COSINE, FREE, Bounds
 from npi_jax.analysis.curves import GROUP
 from npi_jax.analysis.grams import LM, Grams
 
@@ -23,7 +24,7 @@ MEAN_SCHEMA: Final[dict[str, type[pl.DataType]]] = {
     **dict.fromkeys(("group", "statistic"), pl.String),
     **dict.fromkeys(("corrected", "low", "high", "adam", "naive", "sign_conflict"), pl.Float64),
     **dict.fromkeys(("n_seeds", "n_pairs", "n_unreliable"), pl.Int64),
-    "interval_over": pl.String,
+    **dict.fromkeys(("interval_over", "reason"), pl.String),
 }
 
 _DRAWS: Final = 1000
@@ -40,10 +41,11 @@ def mean_table(
 
     The statistic of a member is a median: over pairs of tasks without ordinary text ("environments"), over the tasks'
     alignment with ordinary text ("lm"), or over the same-task checks ("same task"). ``corrected`` and ``adam`` are
-    medians over reliable pairs, ``naive`` and ``sign_conflict`` over all; then the mean over members that have not
-    diverged and have a value. The interval is `statistics.seed_interval` over seeds, with micro-batches resampled (the
-    same draws for all members; the median is over the pairs that are reliable as measured); of the same-task check,
-    which has no resample, over seeds alone. It is NaN where a draw leaves a member without any value.
+    medians over the pairs whose norms are significantly above 0, of the estimates as they are (`Alignment.ratio`: to
+    leave out those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all; then the mean over
+    members that have not diverged and have a value. The interval is `statistics.seed_interval` over seeds within [-1,
+    1], with micro-batches resampled (the same draws for all members and the same pairs); of the same-task check,
+    which has no resample and no bounds, over seeds alone. ``reason`` says why there is no interval, or no value.
 
     Args:
         step: of the checkpoint.
@@ -62,21 +64,21 @@ def mean_table(
         drawn = bootstrap_cosines(gram, counts)
         for name, by_member in medians.items():
             first, second = entries[name]
-            kept = found.reliable[member][..., None, first, second]
+            kept = found.measured[member][..., None, first, second]
             by_member[member] = _median(np.where(kept, drawn[..., first, second], np.nan))
     rows: list[dict[str, object]] = []
     parts = [(dict(zip(GROUP, key, strict=True)), kept) for key, kept in _variants(members)]
     for statistic, (first, second) in entries.items():
         pairs = {
-            "corrected": found.corrected,
-            "adam": adam.corrected,
+            "corrected": found.ratio,
+            "adam": adam.ratio,
             "naive": found.naive,
             "sign_conflict": conflict,
         }
         values = {name: _median(value[..., first, second]) for name, value in pairs.items()}
-        reliable = found.reliable[..., first, second]
+        bounds = FREE if statistic == SAME_TASK else COSINE
         by_draw = medians[statistic][..., which.ravel()] if statistic in medians else None
-        left_out = (~reliable).sum(axis=-1)
+        left_out = (~found.measured[..., first, second]).sum(axis=-1)
         for constant, kept in parts:
             for number, group in enumerate(grams.groups):
                 own = {name: value[kept, number] for name, value in values.items()}
@@ -84,8 +86,8 @@ def mean_table(
                 rows.append(
                     constant
                     | {"step": step, "group": group, "statistic": statistic}
-                    | _interval(own.pop("corrected"), draws, n_batches)
-                    | {name: _mean(value) for name, value in own.items()}
+                    | _interval(own.pop("corrected"), draws, n_batches, bounds)
+                    | {name: _mean(value, bounds) for name, value in own.items()}
                     | {"n_pairs": len(first), "n_unreliable": int(left_out[kept, number].sum())}
                 )
     return pl.DataFrame(rows, schema=MEAN_SCHEMA)
@@ -108,31 +110,35 @@ def _variants(members: pl.DataFrame) -> Iterator[tuple[tuple[object, ...], np.nd
         yield key, frame.filter(pl.col("status") == "ok")["place"].to_numpy().astype(np.int64)
 
 
-def _interval(values: np.ndarray, draws: np.ndarray | None, n_batches: int) -> dict[str, object]:
-    has = ~np.isnan(values)
-    nothing = {"corrected": np.nan, "low": np.nan, "high": np.nan, "n_seeds": int(has.sum()), "interval_over": ""}
-    if not has.any():
-        return nothing
-    values = values[has]
+def _interval(values: np.ndarray, draws: np.ndarray | None, n_batches: int, bounds: Bounds) -> dict[str, object]:
+    values, draws = values[has := ~np.isnan(values)], None if draws is None else draws[has]
+    mean = _mean(values, bounds)
+    nothing = {"corrected": mean, "low": np.nan, "high": np.nan, "n_seeds": len(values), "interval_over": ""}
+    if reason := _no_interval(values, draws, bounds):
+        return nothing | {"reason": reason}
+    by_draw = np.tile(values[:, None], _DRAWS) if draws is None else draws
+    interval = statistics.seed_interval(values, by_draw, n_items=n_batches, bounds=bounds)
+    over = SEEDS if draws is None else _OVER[interval.interval_over]
+    return nothing | {"low": interval.low, "high": interval.high, "interval_over": over, "reason": ""}
+
+
+def _no_interval(values: np.ndarray, draws: np.ndarray | None, bounds: Bounds) -> str:
+    """Why the mean of a variant has no interval; empty if it has one."""
+    if not len(values):
+        return "no pair can be distinguished from noise in any seed"
+    if not bounds.hold(float(values.mean())):
+        return f"the estimate is {values.mean():.3f}, which no cosine is: noise is larger than what it is short of 1"
     if draws is None and len(values) < 2:
-        return nothing | {"corrected": float(values[0])}
-    by_draw = np.tile(values[:, None], _DRAWS) if draws is None else draws[has]
-    if np.isnan(by_draw).any():
-        return nothing | {"corrected": float(values.mean())}
-    interval = statistics.seed_interval(values, by_draw, n_items=n_batches)
-    return {
-        "corrected": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        "n_seeds": interval.n_seeds,
-        "interval_over": SEEDS if draws is None else _OVER[interval.interval_over],
-    }
+        return "one seed"
+    if draws is not None and np.isnan(draws).any():
+        return "some draws of micro-batches leave a seed without any value"
+    return ""
 
 
-def _mean(values: np.ndarray) -> float:
-    """The mean of what is not NaN; NaN if nothing is left."""
+def _mean(values: np.ndarray, bounds: Bounds) -> float:
+    """The mean of what is not NaN; NaN if nothing is left, or if it is not within the bounds."""
     values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else np.nan
+    return float(values.mean()) if len(values) and bounds.hold(float(values.mean())) else np.nan
 
 
 def _median(values: np.ndarray) -> np.ndarray:

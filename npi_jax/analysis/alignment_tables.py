@@ -9,13 +9,14 @@ import numpy as np
 import polars as pl
 
 from npi_jax.analysis import alignment_items
-from npi_jax.analysis.alignment import Alignment, align, sign_conflict
+from npi_jax.analysis.alignment import BEYOND, REASONS, Alignment, align, sign_conflict
 from npi_jax.analysis.alignment_means import MEAN_SCHEMA, mean_table
 from npi_jax.analysis.grams import ALL, Grams, load_grams
 from npi_jax.errors import UserError
 from npi_jax.run import Run
 
 DIVERGED: Final = "diverged"
+BEYOND_ONE: Final = REASONS[BEYOND]
 
 _HEAD: Final = {"member": pl.Int64, "variant": pl.String, "seed": pl.Int64, "step": pl.Int64}
 _PAIR: Final = {"group": pl.String, "task_i": pl.String, "task_j": pl.String}
@@ -28,6 +29,7 @@ _SCHEMAS: Final[dict[str, dict[str, type[pl.DataType]]]] = {
         "reason": pl.String,
         **dict.fromkeys(("se", "adam", "sign_conflict"), pl.Float64),
         **dict.fromkeys(("adam_reason", "suite", "kind"), pl.String),
+        "ratio": pl.Float64,
     },
     "gradients": {
         **_HEAD,
@@ -45,6 +47,7 @@ _SCHEMAS: Final[dict[str, dict[str, type[pl.DataType]]]] = {
         "n_products": pl.Int64,
         "reliable": pl.Boolean,
         "reason": pl.String,
+        "ratio": pl.Float64,
     },
     "overlap": {
         **_HEAD,
@@ -135,6 +138,7 @@ class _Part:
         first, second = np.triu_indices(len(self.grams.tasks))
         numbers = {
             "corrected": found.corrected,
+            "ratio": found.ratio,
             "naive": found.naive,
             "se": found.se,
             "adam": adam.corrected,
@@ -169,6 +173,7 @@ class _Part:
         reasons = self._because(reasons)
         columns = {
             "corrected": self._kept(np.stack([stratum.corrected for stratum in strata], axis=-1)),
+            "ratio": self._kept(np.stack([stratum.ratio for stratum in strata], axis=-1)),
             "n_products": np.broadcast_to(np.array([stratum.n_products for stratum in strata]), shape),
             "reason": reasons,
             "reliable": reasons == "",
@@ -259,6 +264,7 @@ def _npi_reasons(stratum: alignment_items.Stratum, first: str, second: str) -> n
     norms = np.where(two & ~one, f"norm of {second} is not told from 0", norms)
     few = f"fewer than {alignment_items.MIN_ITEMS} such items in {first} or {second}"
     texts = {alignment_items.NOT_FINITE: "not finite", alignment_items.NO_COMMON: few}
+    texts[alignment_items.BEYOND] = BEYOND_ONE
     book = np.array([texts.get(state, "") for state in range(max(texts) + 1)], dtype=object)
     known = np.where(stratum.state <= max(texts), stratum.state, 0)
     return np.where(stratum.state == alignment_items.NOT_POSITIVE, norms, book[known])

@@ -10,6 +10,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
+from npi_jax.analysis.bounds import FREE, SHARE
 from npi_jax.names import MEAN_OVER_TASKS
 
 ACQUIRED: Final = 0.75
@@ -28,6 +29,12 @@ _FINAL_SCHEMA: Final = {
     **dict.fromkeys(("n_seeds", "n_items", "n_diverged", "n_nonfinite"), pl.Int64),
     "interval_over": pl.String,
 }
+
+
+def own_mean(scores: pl.DataFrame) -> pl.DataFrame:
+    """The scores with another name for a task that is called as the mean over tasks is."""
+    own = pl.col("task") == MEAN_OVER_TASKS
+    return scores.with_columns(pl.when(own).then(pl.lit(f"{MEAN_OVER_TASKS} (a task)")).otherwise("task").alias("task"))
 
 
 def curves_table(scores: pl.DataFrame) -> pl.DataFrame:
@@ -209,7 +216,7 @@ def _row(task: _Draws, group: dict[str, object], level: float, seed: int) -> dic
             seed=seed,
             bounds=bounds,
         )
-        for i, bounds in enumerate(((0.0, 1.0), (-math.inf, math.inf)))
+        for i, bounds in enumerate((SHARE, FREE))
     )
     return row | {
         "accuracy": accuracy.mean,

@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 
 from npi_jax.analysis import prediction
 from npi_jax.analysis.additive import row_effects
+from npi_jax.analysis.bounds import COSINE
 from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.analysis.outcomes import OUTCOMES
 from npi_jax.names import LM
@@ -100,6 +101,9 @@ def link_tables(
     aligned = alignment.filter(
         (pl.col("variant") == chosen) & (pl.col("task_i") != LM) & (pl.col("task_j") != LM)
     ).filter(pl.col("task_i") != pl.col("task_j"))
+    if "ratio" in aligned.columns:
+        # To leave out the estimates beyond 1 would pull the means of pairs near 1 down.
+        aligned = aligned.with_columns(pl.col("ratio").alias("corrected"))
     aligned_tasks, affected = {*aligned["task_i"], *aligned["task_j"]}, {*effects["removed"], *effects["task"]}
     tasks = sorted(aligned_tasks & affected if aligned_tasks else affected)
     main = _main_group(aligned)
@@ -336,13 +340,18 @@ def _pairs_table(
         for row in effects.filter(pl.col("removed").is_in(tasks) & pl.col("task").is_in(tasks)).iter_rows(named=True):
             pair = place[row["removed"]], place[row["task"]]
             values = {
-                column: float(means[name, group][pair]) if (name, group) in means else math.nan
+                column: _cosine(float(means[name, group][pair])) if (name, group) in means else math.nan
                 for column, name in (("alignment", "corrected"), ("naive", "naive"))
             }
             counted = float(cells[group][pair]) if group in cells else 0.0
             values["n_cells"] = int(np.nan_to_num(counted))
             rows.append({name: row[name] for name in _PAIRS if name in row} | {"group": group} | values)
     return pl.DataFrame(rows, schema=_PAIRS)
+
+
+def _cosine(value: float) -> float:
+    """A mean of estimates, where it is a cosine; else NaN."""
+    return value if COSINE.hold(value) else math.nan
 
 
 def _codes(values: Float[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows columns"]:

@@ -10,6 +10,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from npi_jax.analysis import statistics
+from npi_jax.analysis.bounds import FREE, SHARE_DIFFERENCE, Bounds
 from npi_jax.analysis.curves import ACQUIRED, HYPERPARAMETERS
 from npi_jax.errors import UserError
 
@@ -33,6 +34,7 @@ class TaskOutcomes:
         means: value of each outcome, in the order of `OUTCOMES`.
         by_item: the same with items resampled; all members have the same items in one draw.
         censored: where the accuracy never came to stay at the threshold.
+        steps_range: of log2(1 + step), from the first to the last step.
     """
 
     cell: tuple[str, str, str]
@@ -42,6 +44,13 @@ class TaskOutcomes:
     means: Float[np.ndarray, "5 members"]
     by_item: Float[np.ndarray, "5 members draws"]
     censored: Bool[np.ndarray, " members"]
+    steps_range: float
+
+    def bounds(self, outcome: int) -> Bounds:
+        """Range of the difference between two members in an outcome, by its number in `OUTCOMES`."""
+        if OUTCOMES[outcome] == "log2_steps":
+            return Bounds(-self.steps_range, self.steps_range) if self.steps_range else FREE
+        return SHARE_DIFFERENCE if OUTCOMES[outcome] in ("accuracy", "auc") else FREE
 
     @property
     def n_items(self) -> int:
@@ -202,6 +211,7 @@ def _outcomes(
         means=np.stack([*(value.mean(axis=1) for value in linear), log_steps]),
         by_item=np.stack([curves[..., -1], last, curves @ weights, area, steps_drawn]),
         censored=censored,
+        steps_range=float(np.log2(1.0 + steps[-1]) - np.log2(1.0 + steps[0])),
     )
 
 

@@ -1,8 +1,9 @@
 """How large an effect has to be for a number of seeds to show it: the test of `transfer`, simulated.
 
 The test of an effect on accuracy, delta or area scales a bootstrap interval to the t interval of
-`statistics.mean_variance`; the two agree in all but about one in a hundred decisions, so that here the t interval is
-simulated, without the bootstrap. The mean and the mean squares of seeds, items and residual of normal values are
+`variance.mean_variance`; the two agree in all but about one in a hundred decisions, so that here the t interval is
+simulated, without the bootstrap and without bounds: for an effect d on accuracy the test's t is smaller by the factor
+sqrt(1 - d^2), 2 % at .2. The mean and the mean squares of seeds, items and residual of normal values are
 independent of each other, and each is drawn from its own distribution (normal and chi-squared).
 """
 
@@ -13,13 +14,11 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from jaxtyping import Float
-from rich import box
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from npi_jax.analysis import statistics
 from npi_jax.analysis.outcomes import CELL, LINEAR, baseline_variant, settings, task_outcomes
+from npi_jax.analysis.variance import critical_t, mean_variance
+from npi_jax.text_table import TextTable
 
 SEEDS: Final = (3, 5, 10, 20)
 POWER: Final = 0.8
@@ -66,8 +65,8 @@ def power_table(
 
     Returns:
         columns outcome, seeds, items, effect, rejected (share of experiments with p <= alpha), error (standard error of
-        that share), detectable (the effect found with power .8), false_alarms (share of experiments with p <= alpha
-        where there is no effect), simulations.
+        that share), detectable (the effect found with power .8; NaN where that is more than accuracies can differ by),
+        false_alarms (share of experiments with p <= alpha where there is no effect), simulations.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -97,7 +96,7 @@ def power_table(
                 "rejected": rejected,
                 "error": math.sqrt(rejected * (1 - rejected) / simulations),
                 # An effect is found where mean + effect > critical; few are found on the wrong side.
-                "detectable": float(np.quantile(critical - means, POWER)),
+                "detectable": _possible(float(np.quantile(critical - means, POWER)), outcome),
                 "false_alarms": float((np.abs(means) > critical).mean()),
                 "simulations": simulations,
             }
@@ -168,13 +167,18 @@ def print_power(table: pl.DataFrame, console: Console) -> None:
     """Print `power_table`: a row for each number of seeds."""
     first = table.row(0, named=True)
     title = f"power to find an effect of {first['effect']:g} on {first['outcome']} with {first['items']} items"
-    shown = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
-    for name in ("seeds", "effects found", f"effect found in {POWER:.0%}", "false alarms"):
-        shown.add_column(name, justify="right")
+    heads = ("seeds", "effects found", f"effect found in {POWER:.0%}", "false alarms")
+    shown = TextTable(title, heads, words=())
     for row in table.iter_rows(named=True):
         found = f"{100 * row['rejected']:.1f} % ± {100 * row['error']:.1f}"
-        shown.add_row(str(row["seeds"]), found, f"{row['detectable']:.3g}", f"{100 * row['false_alarms']:.1f} %")
+        detectable = "none" if math.isnan(row["detectable"]) else f"{row['detectable']:.3g}"
+        shown.add_row(str(row["seeds"]), found, detectable, f"{100 * row['false_alarms']:.1f} %")
     console.print(shown)
+
+
+def _possible(effect: float, outcome: str) -> float:
+    """An effect that the outcome can have; NaN for another."""
+    return math.nan if outcome in ("accuracy", "auc") and effect > 1 else effect
 
 
 def _simulate(
@@ -193,8 +197,8 @@ def _simulate(
         expected * random.chisquare(freedom, size=simulations) / freedom
         for expected, freedom in zip((of_seed + residual, of_item + residual, residual), freedoms, strict=True)
     ]
-    total, share = statistics.mean_variance(*parts)
-    return means, np.sqrt(total) * statistics.critical_t(share, alpha, n_seeds=n_seeds, n_items=n_items)
+    total, share = mean_variance(*parts)
+    return means, np.sqrt(total) * critical_t(share, alpha, n_seeds=n_seeds, n_items=n_items)
 
 
 def _components(values: Float[np.ndarray, "seeds items"]) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy import optimize, special
+
+from npi_jax.analysis.bounds import FREE, Bounds
+from npi_jax.analysis.variance import BootstrapArms, CountedArms, crossed_variance
 
 DRAWS: Final = 2000
 LEVEL: Final = 0.95
 SEEDS_AND_ITEMS: Final = "seeds and items"
 ITEMS: Final = "items"
 
-# What lies beyond is not worth telling apart, and quantiles are no longer exact.
-_SMALLEST_P: Final = 1e-100
+# The same value, added up in another order.
+_ROUNDING: Final = 1e-12
 
 # Draws are made in blocks of at most this many item indices, so that memory does not grow with the suite.
 _BLOCK: Final = 4_000_000
@@ -30,8 +32,8 @@ class Interval:
         n_seeds, n_items: how many of each the mean is over.
         interval_over: what was resampled: `SEEDS_AND_ITEMS`, or `ITEMS` where there is one seed only, which
             says nothing of how another seed would have come out.
-        p: two-sided probability of a mean as far from 0 if the true mean is 0; it says something of differences
-            only. At most .05 exactly where the 95 % interval (before it is cut to its bounds) excludes 0.
+        p: two-sided probability of a mean as far from 0 if the true mean is 0; NaN of a quantity for which 0 is not
+            inside its bounds. At most .05 exactly where the 95 % interval excludes 0, but where all values are equal.
     """
 
     mean: float
@@ -43,40 +45,13 @@ class Interval:
     p: float
 
 
-@dataclass(frozen=True, slots=True)
-class Variance:
-    """The estimated variance of a mean over seeds and items, and how well it is known.
-
-    Attributes:
-        total: variance of the mean.
-        share: what of `total` is the variance between seeds.
-        n_seeds, n_items: how many of each it is estimated from.
-    """
-
-    total: float
-    share: float
-    n_seeds: int
-    n_items: int
-
-    def critical(self, p: float) -> float:
-        """The t that a mean has to reach, in units of its standard error, to have this two-sided p."""
-        return float(critical_t(np.array(self.share), p, n_seeds=self.n_seeds, n_items=self.n_items))
-
-    def p(self, t: float) -> float:
-        """The two-sided p of a mean of this size, in units of its standard error."""
-        smallest = math.log(_SMALLEST_P)
-        if self.critical(_SMALLEST_P) <= t:
-            return _SMALLEST_P
-        return math.exp(optimize.brentq(lambda log_p: self.critical(math.exp(log_p)) - t, smallest, 0.0, xtol=1e-9))
-
-
 def hierarchical_bootstrap(
     values: Float[np.ndarray, "seeds items"],
     *,
     draws: int = DRAWS,
     level: float = LEVEL,
     seed: int = 0,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
+    bounds: Bounds = FREE,
 ) -> Interval:
     """Interval of the mean of ``values`` with seeds and, within them, items resampled.
 
@@ -88,7 +63,7 @@ def hierarchical_bootstrap(
         draws: bootstrap draws, at least 1000.
         level: coverage aimed at.
         seed: of the random numbers.
-        bounds: smallest and largest possible mean, ``(0, 1)`` for accuracies; the interval is cut to it.
+        bounds: smallest and largest possible mean, `bounds.SHARE` for accuracies; the interval stays within them.
 
     Raises:
         ValueError: if there is no value, if one is not finite, or if an argument is out of its range.
@@ -134,16 +109,23 @@ def seed_interval(
     n_items: int,
     level: float = LEVEL,
     seed: int = 0,
-    bounds: tuple[float, float] = (-math.inf, math.inf),
+    bounds: Bounds = FREE,
 ) -> Interval:
-    """Resample seeds on top of ``by_item`` (from `resample_items`), and scale the percentile interval.
+    """Resample seeds on top of ``by_item`` (from `resample_items`), and scale the interval to what few seeds can say.
 
     Neither end of the plain percentile interval is right. With few seeds it is too narrow: with three it is their
     range, which holds the true mean in 75 % of cases, not 95 %. Where the noise of single values dominates it is
     too wide, for resampling seeds and items counts that noise three times (Owen 2007). Its two arms are therefore
     scaled by the ratio of the t interval with the variance of `mean_variance` to the normal interval with the
-    variance of the draws. Where all values are equal the interval is that value: a resample cannot show what was
-    never seen. With one seed only items are resampled.
+    variance of the draws.
+
+    Of a quantity with bounds the ends are those of `Bounds.ends`, which makes the arm towards the nearer bound the
+    shorter one. Of counted answers the arms are those of that t interval, both as long: those of the draws are skewed
+    for the same reason, and the end at the nearer bound would come out too near (90 % coverage in the place of 98 %
+    where nearly all answers are right).
+
+    Where all values are equal a resample cannot show what was never seen: the interval is that value, or, of counted
+    answers, what `Bounds.unseen` says. With one seed only items are resampled.
 
     Args:
         means: mean of each seed over the items as they are.
@@ -151,10 +133,10 @@ def seed_interval(
         n_items: number of items.
         level: coverage aimed at, between 0 and 1.
         seed: of the random numbers.
-        bounds: the interval is cut to it.
+        bounds: of the mean; the interval stays within them.
 
     Raises:
-        ValueError: if the shapes disagree or ``level`` is not between 0 and 1.
+        ValueError: if the shapes disagree, ``level`` is not between 0 and 1 or the mean is not within the bounds.
     """
     n_seeds = len(means)
     if by_item.shape[0] != n_seeds or not n_seeds:
@@ -165,130 +147,27 @@ def seed_interval(
     mean = float(means.mean())
     if not (np.isfinite(means).all() and np.isfinite(by_item).all()):
         return Interval(mean, math.nan, math.nan, n_seeds, n_items, over, math.nan)
+    if not bounds.hold(mean):
+        raise ValueError(f"the mean {mean} is not between {bounds.low} and {bounds.high}")
+    mean = min(max(mean, bounds.low), bounds.high)  # what rounding has added
     random = np.random.default_rng((seed, 1))
     picks = random.integers(n_seeds, size=(by_item.shape[1], n_seeds))
     draws = np.sort(by_item[picks.T, np.arange(by_item.shape[1])].mean(axis=0))
-    arms = _Arms(mean, draws, float(draws.var()), _variance(means, by_item, n_items))
-    low, high = np.clip([mean - arms.below(level), mean + arms.above(level)], *bounds)
-    return Interval(mean, float(low), float(high), n_seeds, n_items, over, arms.p())
+    variance = crossed_variance(means, by_item, n_items)
+    if bounds.counted:
+        arms: BootstrapArms | CountedArms = CountedArms(mean, variance, bounds)
+    else:
+        arms = BootstrapArms(mean, draws, float(draws.var()), variance, bounds)
+    if bounds.counted and constant(means, by_item):
+        low, high = bounds.unseen(mean, level, n_items)
+    else:
+        low, high = bounds.ends(mean, arms.below(level), arms.above(level))
+    return Interval(mean, low, high, n_seeds, n_items, over, arms.p())
 
 
-def mean_variance(
-    of_seeds: Float[np.ndarray, "*cells"],
-    of_items: Float[np.ndarray, "*cells"],
-    residual: Float[np.ndarray, "*cells"],
-) -> tuple[Float[np.ndarray, "*cells"], Float[np.ndarray, "*cells"]]:
-    """Variance of a mean over seeds crossed with items, and what share of it is between seeds.
-
-    For values with an effect of the seed, one of the item and a residual, the variance of the mean is
-    ``of_seeds + of_items - residual``, each divided mean squares of the two-way analysis of variance: the residual is
-    in the first two and must count once (quasi-F of Clark 1973). What items add over the residual, ``of_items -
-    residual``, can come out negative by chance and is then 0, which leaves the t test over seeds; seeds are not treated
-    alike, because the residual of the few seeds that there are is in ``of_seeds`` as it was drawn. Where seeds do not
-    differ at all it is ``of_items``.
-
-    Args:
-        of_seeds: variance between the seeds' means, divided by the number of seeds.
-        of_items: variance between the items' means, divided by the number of items.
-        residual: variance of the residual, divided by both.
-
-    Returns:
-        variance, and share; the latter 1 where the variance is 0.
-    """
-    # Counted answers can give all seeds the very same mean; the t test over seeds would then find anything.
-    seeds_tell = of_seeds > 1e-12 * of_items
-    added = np.where(seeds_tell, np.maximum(of_items - residual, 0.0), of_items)
-    total = of_seeds + added
-    return total, np.divide(of_seeds, total, out=np.ones_like(total), where=total > 0)
-
-
-def critical_t(
-    share: Float[np.ndarray, "*cells"], p: float | Float[np.ndarray, "*cells"], *, n_seeds: int, n_items: int
-) -> Float[np.ndarray, "*cells"]:
-    """The t that a mean over seeds crossed with items has to reach for a two-sided p.
-
-    The quantiles of the t distributions of seeds and of items, each with one degree of freedom fewer than there are,
-    weighted by what each adds to the variance (Cochran 1964, Biometrics 20:191). One distribution with degrees of
-    freedom after Satterthwaite (1946) finds effects that are not there in up to 7 % of experiments with three seeds,
-    at a level of 5 %: where those few seeds happen to lie close together, items seem to be what matters.
-
-    Args:
-        share: from `mean_variance`.
-        p: two-sided, between 0 and 1.
-        n_seeds, n_items: how many of each the variance is estimated from.
-    """
-    of_seeds, of_items = (-special.stdtrit(max(n - 1, 1), p / 2) for n in (n_seeds, n_items))
-    return np.asarray(share * of_seeds + (1 - share) * of_items)
-
-
-def _variance(means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"], n_items: int) -> Variance:
-    """Of the mean over seeds, from what resampling the items does to each seed's mean and to their mean."""
-    n_seeds = len(means)
-    unbiased = n_items / max(n_items - 1, 1)
-    of_items = float(by_item.mean(axis=0).var()) * unbiased
-    if n_seeds == 1:
-        return Variance(of_items, 0.0, n_seeds, n_items)
-    of_seeds = float(means.var(ddof=1)) / n_seeds
-    # Of one seed's mean the items' variance holds the whole residual, of the mean over seeds a part of it.
-    residual = max(float(by_item.var(axis=1).mean()) * unbiased - of_items, 0.0) / (n_seeds - 1)
-    parts = np.array([[of_seeds], [of_items], [residual]])
-    total, share = mean_variance(*parts)
-    return Variance(float(total[0]), float(share[0]), n_seeds, n_items)
-
-
-@dataclass(frozen=True, slots=True)
-class _Arms:
-    """The two arms of the interval around `mean` at any level; `draws` are sorted, `seen` is their variance."""
-
-    mean: float
-    draws: Float[np.ndarray, " draws"]
-    seen: float
-    variance: Variance
-
-    def below(self, level: float) -> float:
-        """From the mean down to the lower end."""
-        inner = min(level, 1 - self._edge)
-        return self._scale(level, inner) * (self.mean - self._quantile((1 - inner) / 2))
-
-    def above(self, level: float) -> float:
-        """From the mean up to the upper end."""
-        inner = min(level, 1 - self._edge)
-        return self._scale(level, inner) * (self._quantile((1 + inner) / 2) - self.mean)
-
-    def p(self) -> float:
-        """1 minus the level at which the interval's end meets 0."""
-        if self.mean == 0:
-            return 1.0
-        arm = self.below if self.mean > 0 else self.above
-        outermost = arm(1 - self._edge)
-        if outermost <= 0:
-            # Nothing varies, and a share of the draws cannot be told from 0 once it is smaller than one of them.
-            return 1 / (len(self.draws) + 1)
-        if outermost < abs(self.mean):
-            return self.variance.p(self.variance.critical(self._edge) * abs(self.mean) / outermost)
-        low, high = self._edge, 1.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            low, high = (middle, high) if arm(1 - middle) > abs(self.mean) else (low, middle)
-        return high
-
-    @property
-    def _edge(self) -> float:
-        """The share of the draws, ten on each side, outside of which the arms grow as those of the t interval do."""
-        return 20 / len(self.draws)
-
-    def _quantile(self, share: float) -> float:
-        """As `numpy.quantile`, of draws sorted already."""
-        place = share * (len(self.draws) - 1)
-        left = min(int(place), len(self.draws) - 2)
-        return float(self.draws[left] + (place - left) * (self.draws[left + 1] - self.draws[left]))
-
-    def _scale(self, level: float, inner: float) -> float:
-        """The t interval's arm at `level`, in units of the draws' normal arm at `inner`."""
-        if self.seen == 0 or level <= 0:
-            return 1.0
-        wanted = self.variance.critical(1 - level)
-        return math.sqrt(self.variance.total / self.seen) * wanted / float(special.ndtri((1 + inner) / 2))
+def constant(means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"]) -> bool:
+    """Whether all seeds and items have the same value, so that nothing shows how much they could vary."""
+    return bool(np.ptp(means) <= _ROUNDING and np.ptp(by_item) <= _ROUNDING)
 
 
 def adjust(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from npi_jax.analysis import statistics
+from npi_jax.analysis.bounds import SHARE
 from npi_jax.errors import first_line
 from npi_jax.scoring import ScoreSpec, SpecMismatchError
 
@@ -135,9 +136,7 @@ def _row(frame: pl.DataFrame, seed: str | None, draws: int, level: float) -> dic
     row: dict[str, object] = {"accuracy": np.nan, "low": np.nan, "high": np.nan, "interval_over": None}
     if np.isfinite(correct).all():
         by_item = statistics.resample_items(correct, draws=draws)
-        interval = statistics.seed_interval(
-            correct.mean(axis=1), by_item, n_items=n_items, level=level, bounds=(0.0, 1.0)
-        )
+        interval = statistics.seed_interval(correct.mean(axis=1), by_item, n_items=n_items, level=level, bounds=SHARE)
         row |= {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
         row["interval_over"] = interval.interval_over
     return row | {

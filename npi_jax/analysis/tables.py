@@ -7,9 +7,11 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from npi_jax.analysis.alignment_tables import alignment_tables
-from npi_jax.analysis.curves import acquisition_table, curves_table, final_table
+from npi_jax.analysis.curves import acquisition_table, curves_table, final_table, own_mean
+from npi_jax.analysis.empty import without_empty
 from npi_jax.analysis.link import link_tables
 from npi_jax.analysis.ngrams import with_ngram
+from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.published import published_table
 from npi_jax.analysis.transfer import transfer_tables
 from npi_jax.checksums import SUMS, note
@@ -43,21 +45,22 @@ def write_tables(run: AnalyzedRun) -> Path:
     not at all; a table that an earlier analysis left and that is not made any more is removed.
     """
     folder = Path(run.path) / "tables"
-    scores, members = run.scores(), run.members()
+    scores, members, corpus = own_mean(run.scores()), run.members(), run.corpus()
     curves = curves_table(scores)
     tables = {
         "curves": curves,
         "final": _final(run, scores, members),
         "acquisition": acquisition_table(curves, members),
-        **transfer_tables(scores, members, run.corpus()),
+        **transfer_tables(scores, members, corpus),
     }
-    published = published_table(tables["final"], tables["transfer"])
+    effects = without_empty(tables["transfer"], corpus, baseline_variant(members))
+    published = published_table(tables["final"], effects)
     if len(published):
         tables["published"] = published
     gradients = alignment_tables(run.path, members)
     tables |= gradients
     if gradients:
-        tables |= link_tables(gradients["alignment"], tables["transfer"], _read(run, "environments"))
+        tables |= link_tables(gradients["alignment"], effects, _read(run, "environments"))
     _replace(folder, tables)
     return folder
 

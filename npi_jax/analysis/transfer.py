@@ -7,11 +7,11 @@ and positive for steps to threshold. Where the run has the random control of an 
 with the control in the place of the baseline; since both differences are taken from the same baseline, subtracting the
 control's effect from the intervention's is the same as comparing with the control.
 
-Intervals and p-values are those of `statistics.seed_interval`: seeds are resampled, and items within them. Items are
-resampled for steps to threshold as well, and the crossing is looked for anew in every draw: a t test over seeds alone
-rejects up to 13 % of true null hypotheses where variants differ in which items are hard. p-values are adjusted by
-`statistics.adjust` over all rows of one outcome (and one suite, kind, setting and control), removals apart from other
-interventions.
+Intervals and p-values are those of `statistics.seed_interval`, within the bounds of the outcome: seeds are resampled,
+and items within them. Items are resampled for steps to threshold as well, and the crossing is looked for anew in
+every draw: a t test over seeds alone rejects up to 13 % of true null hypotheses where variants differ in which items
+are hard. p-values are adjusted by `statistics.adjust` over all rows of one outcome (and one suite, kind, setting and
+control), removals apart from other interventions.
 """
 
 import math
@@ -24,6 +24,7 @@ import polars as pl
 from jaxtyping import Float
 
 from npi_jax.analysis import statistics
+from npi_jax.analysis.bounds import FREE, SHARE, Bounds
 from npi_jax.analysis.outcomes import (
     CELL,
     OUTCOMES,
@@ -159,16 +160,22 @@ class _Contrast:
 
 
 def _contrast(
-    means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"], *, n_items: int, seed: int, of: str
+    means: Float[np.ndarray, " seeds"],
+    by_item: Float[np.ndarray, "seeds draws"],
+    *,
+    n_items: int,
+    seed: int,
+    bounds: Bounds,
+    of: str,
 ) -> _Contrast:
     if not len(means):
         return _Contrast(None, 0, f"no seed that did not diverge in both {of}")
-    interval = statistics.seed_interval(means, by_item, n_items=n_items, seed=seed)
+    interval = statistics.seed_interval(means, by_item, n_items=n_items, seed=seed, bounds=bounds)
     if not math.isfinite(interval.low):
         return _Contrast(interval, len(means), "a score is not finite")
     if len(means) == 1:
         return _Contrast(interval, 1, "one seed does not tell how others would come out")
-    if interval.low == interval.high and interval.mean != 0:
+    if statistics.constant(means, by_item) and interval.mean != 0:
         return _Contrast(interval, len(means), "all seeds and items differ by the same: no variance to test with")
     return _Contrast(interval, len(means), "")
 
@@ -180,6 +187,7 @@ def _difference(experiment: _Experiment, task: TaskOutcomes, outcome: int, varia
         task.by_item[outcome, one] - task.by_item[outcome, other],
         n_items=task.n_items,
         seed=experiment.seed,
+        bounds=task.bounds(outcome),
         of=f"{variant} and {reference}",
     )
 
@@ -249,6 +257,7 @@ def _asymmetry_rows(experiment: _Experiment, i: str, j: str) -> Iterator[dict[st
             by_item[0] - by_item[1],
             n_items=min(task.n_items for task in tasks),
             seed=experiment.seed,
+            bounds=tasks[0].bounds(number).doubled,
             of=", ".join((*variants, *dict.fromkeys(references))),
         )
         effects = [float(value.mean()) if len(shared) else math.nan for value in means]
@@ -291,7 +300,7 @@ def _levels(experiment: _Experiment, task: TaskOutcomes, variant: str) -> dict[s
     """Accuracy and delta after the last step, with intervals."""
     chosen = task.rows(list(experiment.setting.seeds[variant].values()))
     row: dict[str, Any] = {"n_seeds": len(chosen)}
-    for number, prefix, bounds in ((0, "", (0.0, 1.0)), (1, "delta_", (-math.inf, math.inf))):
+    for number, prefix, bounds in ((0, "", SHARE), (1, "delta_", FREE)):
         found = statistics.seed_interval(
             task.means[number, chosen],
             task.by_item[number, chosen],

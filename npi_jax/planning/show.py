@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from npi_jax.planning.collectives import Collective
 from npi_jax.planning.plan import Plan
+from npi_jax.text_table import TextTable
 from npi_jax.training.chips import GIB
 
 MIB = GIB >> 10
@@ -33,7 +32,7 @@ def print_plan(
         price: of one device for one hour, in any currency.
     """
     config = plan.config
-    table = Table(title=Text(f"plan for {config.name}"), title_justify="left", show_header=False)
+    table = TextTable(f"plan for {config.name}", ["", ""], words={0, 1})
     table.add_row("members", f"{plan.members:,}")
     table.add_row("parameters of a member", f"{plan.parameters:,}")
     axes = ", ".join(f"{size} along {axis}" for axis, size in plan.mesh.items())
@@ -69,7 +68,7 @@ def print_plan(
     console.print(table)
 
 
-def _add_hours(table: Table, plan: Plan, peak: float | None, utilization: float, price: float | None) -> None:
+def _add_hours(table: TextTable, plan: Plan, peak: float | None, utilization: float, price: float | None) -> None:
     peak = peak or (plan.chip.peak if plan.chip else None)
     if peak is None:
         table.add_row("hours", "unknown: give --peak, the TFLOP/s of one device")

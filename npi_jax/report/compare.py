@@ -20,6 +20,7 @@ from npi_jax.report.selection import SIGNIFICANT, mean_alignment, transfer_matri
 from npi_jax.report.svg import colors
 from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
 from npi_jax.run_folder import refuse_own
+from npi_jax.visible import visible
 
 _NONE_IN_COMMON: Final = "no variant has the same name in both; the first variant of each is compared"
 
@@ -167,13 +168,14 @@ def _same_spec(suite: str, a: Mapping[str, Any], b: Mapping[str, Any], path_a: P
 
 def _names(a: ReportTables, b: ReportTables) -> tuple[str, str]:
     """The runs' names; where they are the same, their folders'; where those are too, told apart by number."""
+    folders = visible(a.path.name), visible(b.path.name)
     for one, other in (
-        (str(a.manifest.get("name", a.path.name)), str(b.manifest.get("name", b.path.name))),
-        (a.path.name, b.path.name),
+        (str(a.manifest.get("name", folders[0])), str(b.manifest.get("name", folders[1]))),
+        folders,
     ):
         if one != other:
             return one, other
-    return f"{a.path.name} (1)", f"{b.path.name} (2)"
+    return f"{folders[0]} (1)", f"{folders[1]} (2)"
 
 
 def _opening(sides: Sides) -> list[str]:

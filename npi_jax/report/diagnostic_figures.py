@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from npi_jax.report.alignment_figures import limits
 from npi_jax.report.picture import COMPACT, Picture, settle, step_axis
-from npi_jax.report.selection import left_out, mean_alignment, parameter_groups
+from npi_jax.report.selection import left_out, mean_alignment, parameter_groups, usable_estimate
 from npi_jax.report.style import DASHES, FAINT, INK, MUTED, PALETTE, cut, drawing
 from npi_jax.report.tables import ReportTables, pretty
 
@@ -120,12 +120,13 @@ def strata_picture(tables: ReportTables) -> Picture | None:
     if frame is None:
         return None
     group = parameter_groups(frame)[0]
-    usable = pl.col("reliable") & pl.col("corrected").is_finite()
+    estimate, usable = usable_estimate(frame)
+    median = estimate.filter(usable).median()
     data = (
         frame.filter(pl.col("task_i") != pl.col("task_j"))
         .group_by("label", "group", "npis", "seed", maintain_order=True)
         .agg(
-            pl.col("corrected").filter(usable).median(),
+            pl.when(median.abs() <= 1).then(median).alias("corrected"),
             pl.len().alias("n_pairs"),
             (~usable).sum().alias("n_unreliable"),
         )

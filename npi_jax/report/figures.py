@@ -60,11 +60,9 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
     what = "accuracy" if value == "accuracy" else "delta, log p(good) − log p(bad)"
     what = what[0].upper() + what[1:]
     unit = "Dotted line: chance." if value == "accuracy" else "In nats; dotted line: no preference."
-    where = "the NPI" if region == "critical" else f"the {pretty(region)}"
-
     acquired = _acquired(tables, cell) if value == "accuracy" else None
     frame = of_cell(tables.curves, cell)
-    bounds = (0.0, 1.0) if value == "accuracy" else (None, None)
+    bounds = (0.0, 1.0) if value == "accuracy" else None
     names = [*tables.tasks(cell), MEAN_OVER_TASKS]
     parts = {task: band(frame.filter(pl.col("task") == task), value, bounds=bounds) for task in names}
     if acquired is not None:
@@ -78,7 +76,7 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
     return Picture(
         name,
         f"{'Accuracy' if value == 'accuracy' else 'Delta'} while learning: {pretty(suite)}, {kind} pairs",
-        f"{what}, by training step, from the probability of {where}. {unit} {BAND_NOTE}"
+        f"{what}, by training step, from the probability of {tables.scored(cell)}. {unit} {BAND_NOTE}"
         f"{_MARK_NOTE if acquired is not None else ''}{_ROLE_NOTE if len(tables.labels) > MANY else ''}",
         _curves_alt(tables, cell, value),
         wide,
@@ -116,7 +114,11 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
 def perplexity_picture(tables: ReportTables) -> Picture:
     """Validation perplexity by step, with the unigram model's where the manifest has it."""
     unigram = tables.manifest.get("perplexity", {}).get("unigram")
-    table = band(tables.metrics.with_columns(pl.col("valid_loss").exp().alias("perplexity")), "perplexity")
+    table = band(
+        tables.metrics.with_columns(pl.col("valid_loss").exp().alias("perplexity")),
+        "perplexity",
+        bounds=(1.0, math.inf),
+    )
     wide = _perplexity(tables, table, unigram, width=WIDE, salt="perplexity")
     narrow = _perplexity(tables, table, unigram, width=NARROW, salt="perplexity_narrow")
     dotted = " Dotted line: a unigram model." if unigram else ""
@@ -138,7 +140,10 @@ def _acquired(tables: ReportTables, cell: Cell) -> pl.DataFrame:
 
 def _with_acquired(part: pl.DataFrame, acquired: pl.DataFrame, task: str) -> pl.DataFrame:
     """A column ``acquired``: true in the row of the step at which the label acquired the task."""
-    steps = acquired.filter(pl.col("task") == task).select("label", pl.col("acquired").alias("_step"))
+    # What is so before any training is not acquired.
+    steps = acquired.filter((pl.col("task") == task) & (pl.col("acquired") > 0)).select(
+        "label", pl.col("acquired").alias("_step")
+    )
     joined = part.join(steps, on="label", how="left", maintain_order="left")
     here = (pl.col("step") == pl.col("_step")).fill_null(value=False)
     return joined.with_columns(here.alias("acquired")).drop("_step")

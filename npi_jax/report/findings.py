@@ -71,15 +71,17 @@ def alignment(tables: ReportTables) -> str:
         rows = [rows[0], *([others[0], others[-1]] if len(others) > 1 else others)]
     known = [row for row in rows if known_number(row["corrected"])]
     parts = [f"{with_interval(row, brief=place > 0)} in {row['label']}" for place, row in enumerate(known)]
-    dark = [row["label"] for row in rows if not known_number(row["corrected"])]
+    dark: dict[str, list[str]] = {}
+    for row in rows:
+        if not known_number(row["corrected"]):
+            dark.setdefault(why_not(row), []).append(row["label"])
     texts = []
     if parts:
         texts.append(
             f"At {when} the median noise-corrected alignment between environments in {pretty(group)} weights was "
             f"{_listed(parts)}."
         )
-    if dark:
-        texts.append(f"It cannot be said for {_listed(dark)}: every pair of gradients was lost in noise.")
+    texts += [f"It cannot be said for {_listed(labels)}: {why}." for why, labels in dark.items()]
     texts += _lost(tables, group, step, [row["label"] for row in known])
     if all(row["n_seeds"] == 1 for row in rows):
         texts.append("With one seed, the intervals cover sentences only, not how seeds differ.")
@@ -89,18 +91,24 @@ def alignment(tables: ReportTables) -> str:
 def last_rows(tables: ReportTables, frame: pl.DataFrame) -> tuple[str, list[Row]]:
     """Main group of weights, and the last row of each label in it, in the order of the labels."""
     group = parameter_groups(frame)[0]
-    here = frame.filter(pl.col("group") == group)
+    here = tables.told(frame.filter(pl.col("group") == group), "label")
     last = {row["label"]: row for row in here.filter(pl.col("step") == pl.col("step").max()).to_dicts()}
     return group, [last[label] for label in tables.labels if label in last]
 
 
 def with_interval(row: Row, *, brief: bool = False) -> str:
-    """``.41 (95% interval .35 to .47)``, or in brief ``.41 (.35 to .47)``; says so where there is no interval."""
+    """``.41 (95% interval .35 to .47)``, or in brief ``.41 (.35 to .47)``; says why where there is no interval."""
     value = short_number(row["corrected"])
     if not (known_number(row["low"]) and known_number(row["high"])):
-        return f"{value} (no interval)"
+        return f"{value} (no interval{': ' if row.get('reason') else ''}{row.get('reason') or ''})"
     ends = f"{short_number(row['low'])} to {short_number(row['high'])}"
     return f"{value} ({ends})" if brief else f"{value} ({LEVEL:.0%} interval {ends})"
+
+
+def why_not(row: Row) -> str:
+    """Why a variant has no alignment."""
+    reason = str(row.get("reason") or "")
+    return reason if reason.startswith("the estimate") else "every pair of gradients was lost in noise"
 
 
 def transfer(tables: ReportTables) -> list[str]:
@@ -187,7 +195,7 @@ def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
     if frame is None:
         return []
     wanted = (pl.col("removed") == REMOVED_ALL) & (pl.col("control") == "")
-    rows = of_cell(first_setting(tables, frame), cell).filter(
+    rows = tables.told(of_cell(first_setting(tables, frame), cell), "intervention").filter(
         wanted & pl.col("effect").is_finite() & pl.col("task").is_in(tables.tasks(cell))
     )
     parts = []

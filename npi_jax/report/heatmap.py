@@ -95,6 +95,6 @@ def _packed(
             values[v][g][s][pair] = round(_SCALE * float(f"{value:.2f}"))
         if n_reliable < n_seeds:
             few[v][g][s][pair] = n_reliable
-            if because:
-                why[v][g][s][pair] = reason[because]
+        if because and (n_reliable < n_seeds or value is None):
+            why[v][g][s][pair] = reason[because]
     return {"values": values, "few": few, "why": why}

@@ -26,6 +26,7 @@ from npi_jax.report.picture import Picture, Section, save_figures
 from npi_jax.report.svg import colors, inline_svg
 from npi_jax.report.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
 from npi_jax.report.verdict import verdict
+from npi_jax.visible import visible
 
 _SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
     ("learning", "curves", "Learning", "While learning"),
@@ -111,7 +112,7 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
             script=page_part("sort.js") + page_part("print.js") + page_part("heatmap.js"),
             data_light=colors(dark=False),
             data_dark=colors(dark=True),
-            name=str(tables.manifest.get("name", tables.path.name)),
+            name=visible(str(tables.manifest.get("name", tables.path.name))),
             opening=[
                 ("Asked", findings.what_was_asked(tables)),
                 *([("Found", found_in_short)] if (found_in_short := verdict(tables)) else []),
@@ -171,7 +172,7 @@ def _sections(tables: ReportTables, found: list[Picture], figures: Path) -> list
 
 def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
     """Final accuracies in percent with their intervals, variants in the order of the members."""
-    suite, kind, region = cell
+    suite, kind, _ = cell
     names = [MEAN_OVER_TASKS, *tables.tasks(cell)]
     by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
     rows = []
@@ -181,7 +182,7 @@ def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
         if known:
             cells = [_result(row) for row in found]
             rows.append((label, cells, known[0]["n_seeds"], known[0]["n_diverged"]))
-    title = f"{pretty(suite)}, {kind} pairs, {pretty(region)} {'region' if region == 'critical' else 'score'}"
+    title = f"{pretty(suite)}, {kind} pairs, {tables.scored(cell)}"
     return ResultTable(title, names, rows)
 
 

@@ -1,5 +1,6 @@
 """What all figures share: the picture with its data, its files, and the parts that recur in them."""
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -19,7 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from npi_jax.files import atomic_path, write_csv
+from npi_jax.csv_cells import write_csv
+from npi_jax.files import atomic_path
 from npi_jax.report.style import FAINT, PALETTE, Stroke, drawing, legend_name, strokes
 from npi_jax.report.tables import FEW_SEEDS, ReportTables
 
@@ -32,6 +34,9 @@ _DPI: Final = 160
 MOST_SEEDS: Final = 0.5
 """Values from a smaller share of the seeds are drawn pale."""
 PALE: Final = 0.3
+_PLAIN: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+# Five names, a digest and an ending have to stay under the 255 bytes of a file's name.
+_LONGEST: Final = 32
 
 DIVERGING: Final = ((0.0, "#8a3c00"), (0.2, PALETTE[0]), (0.5, "#ffffff"), (0.8, PALETTE[1]), (1.0, "#00466e"))
 """White in the middle, dark vermillion below it, dark blue above it; the interactive heat map has the same."""
@@ -106,8 +111,16 @@ def _write_png(figure: Figure, salt: str, path: Path) -> None:
 
 
 def file_name(*parts: str) -> str:
-    """A file stem from names that may hold anything."""
-    return "_".join(re.sub(r"[^A-Za-z0-9-]+", "-", part).strip("-") or "x" for part in parts)
+    """A file stem from names that may hold anything; other names get another stem, where case does not count, too.
+
+    Short names of small letters, digits and single underscores are kept. Where anything of another name is lost, a
+    digest of all of them is added.
+    """
+    stem = "_".join(re.sub(r"[^A-Za-z0-9]+", "-", part)[:_LONGEST].strip("-") or "x" for part in parts)
+    if all(_PLAIN.fullmatch(part) and len(part) <= _LONGEST for part in parts):
+        return stem
+    everything = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return f"{stem}_{hashlib.sha256(everything).hexdigest()[:12]}"
 
 
 def lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | None) -> dict[str, Stroke]:

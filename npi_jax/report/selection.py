@@ -94,28 +94,44 @@ def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
     """Alignment of every pair of tasks, mean over the seeds in which it is reliable.
 
     Returns:
-        columns label, step, group, task_i, task_j, corrected (null if reliable in no seed), low and high (lowest
-        and highest seed), n_seeds, n_reliable, reason (the first in the alphabet of those that seeds were left out
-        for); sorted.
+        columns label, step, group, task_i, task_j, corrected (null if noise hides it in every seed, or if the mean is
+        beyond 1), low and high (lowest and highest seed), n_seeds, n_reliable, reason (the first in the alphabet of
+        those that seeds were left out for); sorted.
     """
     frame = tables.table("alignment")
     if frame is None:
         return None
     by = ["label", "step", "group", "task_i", "task_j"]
-    usable = pl.col("reliable") & pl.col("corrected").is_finite()
-    value = pl.col("corrected").filter(usable)
+    estimate, usable = usable_estimate(frame)
+    value = estimate.filter(usable)
     return (
         frame.group_by(by, maintain_order=True)
         .agg(
-            value.mean().alias("corrected"),
-            value.min().alias("low"),
-            value.max().alias("high"),
+            cosine(value.mean()).alias("corrected"),
+            cosine(value.min()).alias("low"),
+            cosine(value.max()).alias("high"),
             pl.len().cast(pl.Int64).alias("n_seeds"),
             usable.fill_null(value=False).sum().cast(pl.Int64).alias("n_reliable"),
             pl.col("reason").filter(pl.col("reason") != "").min().fill_null("").alias("reason"),
         )
         .sort(by)
     )
+
+
+def usable_estimate(frame: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
+    """The estimate that means are made of, and where there is one: `Alignment.ratio`, which may be beyond 1.
+
+    Tables of earlier versions have ``corrected`` alone, which was the same.
+    """
+    estimate = pl.col("ratio") if "ratio" in frame.columns else pl.col("corrected")
+    there = estimate.is_finite().fill_null(value=False)
+    return estimate, there if "ratio" in frame.columns else there & pl.col("reliable")
+
+
+def cosine(value: pl.Expr) -> pl.Expr:
+    """A mean of estimates of one pair where it is a cosine; null beyond 1. The same-task check is none."""
+    same_task = pl.col("task_i").first() == pl.col("task_j").first()
+    return pl.when(same_task | (value.abs() <= 1)).then(value)
 
 
 def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFrame | None:
@@ -133,7 +149,7 @@ def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFr
         return None
     of_lm = (pl.col("task_i") == LM) | (pl.col("task_j") == LM)
     pairs = (pl.col("task_i") != pl.col("task_j")) & (of_lm if statistic == LM else ~of_lm)
-    usable = pl.col("reliable") & pl.col("corrected").is_finite()
+    _, usable = usable_estimate(frame)
     counted = frame.filter(pairs & (pl.col("reason") != "diverged")).group_by("label", "group", "step")
     counted_pairs = counted.agg((~usable).sum().cast(pl.Int64).alias("n_unreliable"), pl.len().alias("n_total"))
     return counted_pairs.sort("label", "group", "step")
@@ -178,7 +194,7 @@ def transfer_matrix(tables: ReportTables, outcome: str = "delta") -> TransferMat
     frame = tables.table("transfer")
     if frame is None:
         return None
-    frame = first_setting(tables, frame)
+    frame = tables.told(first_setting(tables, frame), "intervention")
     for cell in tables.main_cells():
         rows = of_cell(frame, cell).filter((pl.col("outcome") == outcome) & (pl.col("removed") != ""))
         rows = rows.filter(pl.col("task").is_in(tables.tasks(cell)))

@@ -58,12 +58,9 @@ def warnings(tables: ReportTables) -> list[str]:
             slots = count(int(row["slots_unmatched"]), "slot")
             changed = int(row["slots_changed"])
             found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement.")
+    found += [_nothing_changed(label, tables.labels[0]) for label in tables.empty]
     for name, suite in tables.manifest.get("suites", {}).items():
-        if suite.get("unknown_items"):
-            found.append(
-                f"Suite {name}: {suite['unknown_items']:,} of {suite['items']:,} pairs hold words outside the "
-                f"vocabulary, {suite['unknown_critical']:,} of them in the scored region."
-            )
+        found += _of_suite(name, suite)
     found += tables.manifest.get("notes", [])
     broken = tables.final.filter(pl.col("n_nonfinite") > 0)
     if len(broken):
@@ -74,6 +71,35 @@ def warnings(tables: ReportTables) -> list[str]:
     trained = int(tables.metrics["step"].max() or 0)  # type: ignore[arg-type]
     if trained > tables.last_step:
         found.append(f"Training reached step {trained:,}, but the tables end at step {tables.last_step:,}.")
+    return found
+
+
+def _nothing_changed(label: str, baseline: str) -> str:
+    return (
+        f"The variant {label} changed nothing in the text: its models repeat those of {baseline}. It is in the tables, "
+        "and in no sentence, test of a link or matrix of effects here."
+    )
+
+
+def _of_suite(name: str, suite: Mapping[str, Any]) -> list[str]:
+    """What of a suite's pairs is not scored as its reader would expect."""
+    of_all = f"of {suite['items']:,} pairs" if "items" in suite else "pairs"
+    found = []
+    if suite.get("unknown_items"):
+        found.append(
+            f"Suite {name}: {suite['unknown_items']:,} {of_all} hold words outside the vocabulary, "
+            f"{suite['unknown_critical']:,} of them in the scored region."
+        )
+    if suite.get("unequal_regions"):
+        found.append(
+            f"Suite {name}: in {suite['unequal_regions']:,} {of_all} the scored regions of the two sentences differ in "
+            "their number of tokens. Each token more makes a sum of log-probabilities lower, whatever was learned."
+        )
+    if suite.get("split_regions"):
+        found.append(
+            f"Suite {name}: in {suite['split_regions']:,} {of_all} a scored region begins or ends within a token; the "
+            "whole token is scored."
+        )
     return found
 
 
@@ -117,7 +143,7 @@ def with_interval(row: Mapping[str, Any]) -> str:
 
 def _results(tables: ReportTables, cell: Cell) -> list[str]:
     suite, kind, _ = cell
-    frame = of_cell(tables.final, cell).filter(pl.col("task") == MEAN_OVER_TASKS)
+    frame = tables.told(of_cell(tables.final, cell), "variant").filter(pl.col("task") == MEAN_OVER_TASKS)
     rows = {row["label"]: row for row in frame.to_dicts() if row["n_seeds"] and row["accuracy"] == row["accuracy"]}
     rows = {label: rows[label] for label in tables.labels if label in rows}
     if not rows:
@@ -158,18 +184,22 @@ def _learned(tables: ReportTables, cell: Cell) -> str:
     """Which task the baseline learned first and last, and which never."""
     label = tables.labels[0]
     frame = of_cell(tables.acquisition, cell).filter((pl.col("label") == label) & (pl.col("task") != MEAN_OVER_TASKS))
-    done = frame.drop_nulls("acquired").sort("acquired", "task")
-    never = sorted(pretty(task) for task in set(frame["task"]) - set(done["task"]))
     if len(frame) < 2:
         return ""
+    done = frame.drop_nulls("acquired").sort("acquired", "task")
+    never = sorted(pretty(task) for task in set(frame["task"]) - set(done["task"]))
+    # Before any training there is nothing learned: such pairs are won by what they are.
+    before = sorted(map(pretty, done.filter(pl.col("acquired") == 0)["task"]))
+    done = done.filter(pl.col("acquired") > 0)
     start = f"With the variant {label}, accuracy came to stay at {ACQUIRED:.0%} or more"
+    given = f" In {', '.join(before)} it was there before training, which is nothing learned." if before else ""
     if not len(done):
-        return f"{start} in none of the {len(frame)} tasks."
+        return f"{start} in none of the {len(frame)} tasks by training.{given}"
     first, last = done.row(0, named=True), done.row(-1, named=True)
     text = f"{start} earliest in {pretty(first['task'])} (step {first['acquired']:,})"
     if last["acquired"] > first["acquired"]:
         text += f" and latest in {pretty(last['task'])} (step {last['acquired']:,})"
-    return f"{text}{', and never in ' + ', '.join(never) if never else ''}."
+    return f"{text}{', and never in ' + ', '.join(never) if never else ''}.{given}"
 
 
 def _perplexity(tables: ReportTables) -> str:

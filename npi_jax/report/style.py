@@ -1,5 +1,6 @@
 """Colors and strokes: one look for all figures, safe for color-blind readers and for print."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ def drawing(salt: str, *, size: float = 8.5) -> Iterator[None]:
         "axes.facecolor": "none",
         "savefig.facecolor": "white",
     }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; there is nothing that a user could do about it.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
         yield
 
 
@@ -151,5 +154,6 @@ def panel_name(name: str) -> str:
 
 
 def cut(name: str, most: int) -> str:
-    """A name of at most so many letters."""
-    return name if len(name) <= most else name[: most - 1] + "…"
+    """A name of at most so many letters, its end kept: what tells long names apart often stands there."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

@@ -1,19 +1,25 @@
 """What the report is drawn and told from: the run's tables with one label a line."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
+import numpy as np
 import polars as pl
+from jaxtyping import Float
 from scipy import special
 
+from npi_jax.analysis.bounds import above, within
 from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
+from npi_jax.analysis.empty import empty_variants, with_controls
 from npi_jax.analysis.outcomes import baseline_variant
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.names import LM
+from npi_jax.report.odd_names import visible_frame, visible_values
 from npi_jax.run import Run
 
 FEW_SEEDS: Final = 3
@@ -118,6 +124,33 @@ class ReportTables:
         return found if found is not None and len(found) else None
 
     @property
+    def empty(self) -> tuple[str, ...]:
+        """Labels of the variants that changed nothing, and are in no sentence."""
+        return self._labels_of(empty_variants(self.corpus, self._baseline))
+
+    def told(self, frame: pl.DataFrame, column: str) -> pl.DataFrame:
+        """Rows but those of variants (or labels) that changed nothing, or that control for one that did not."""
+        left_out = with_controls(empty_variants(self.corpus, self._baseline), self.corpus)
+        return frame.filter(~pl.col(column).is_in([*left_out, *self._labels_of(left_out)]))
+
+    @property
+    def _baseline(self) -> str:
+        return str(self.members.filter(pl.col("label") == self.labels[0])["variant"][0])
+
+    def _labels_of(self, variants: list[str]) -> tuple[str, ...]:
+        chosen = set(self.members.filter(pl.col("variant").is_in(variants))["label"])
+        return tuple(label for label in self.labels if label in chosen)
+
+    def scored(self, cell: Cell) -> str:
+        """What of a sentence the scores of a cell are of, in words."""
+        suite, _, region = cell
+        if region == "critical":
+            # Pairs that name no critical region may be scored whole.
+            region = self.manifest.get("suites", {}).get(suite, {}).get("region", region)
+        names = {"critical": "the critical region", "sentence": "the whole sentence"}
+        return names.get(region, f"the region “{pretty(region)}”")
+
+    @property
     def last_step(self) -> int:
         """The last scored step."""
         return int(self.final["step"].max())  # type: ignore[arg-type]
@@ -175,9 +208,9 @@ def load_tables(run: ReportedRun) -> ReportTables:
     Raises:
         UserError: if the run was not analyzed, or a table is damaged.
     """
-    members = run.members()
+    members = visible_frame(run.members())
     varying = [name for name in HYPERPARAMETERS if members[name].n_unique() > 1]
-    labels, corpus = _labels(members, varying), run.corpus()
+    labels, corpus = _labels(members, varying), visible_frame(run.corpus())
     named = labels.select(*GROUP, "label")
 
     def label(frame: pl.DataFrame) -> pl.DataFrame:
@@ -185,7 +218,11 @@ def load_tables(run: ReportedRun) -> ReportTables:
 
     curves = _read(run, "curves")
     by_member = members.select("member", "status", *HYPERPARAMETERS)
-    metrics = run.metrics().join(by_member, on="member", maintain_order="left").filter(pl.col("status") == "ok")
+    metrics = (
+        visible_frame(run.metrics())
+        .join(by_member, on="member", maintain_order="left")
+        .filter(pl.col("status") == "ok")
+    )
     return ReportTables(
         path=Path(run.path),
         members=label(members),
@@ -196,8 +233,8 @@ def load_tables(run: ReportedRun) -> ReportTables:
         acquisition=label(_read(run, "acquisition")),
         labels=tuple(labels["label"]),
         controls=_controls(labels, corpus),
-        manifest=run.manifest,
-        config=run.config,
+        manifest=visible_values(run.manifest),
+        config=visible_values(run.config),
         more=_more(run, named, label(members).select("member", "label")) | {"ties": _ties(curves, label(members))},
     )
 
@@ -206,11 +243,12 @@ def band(
     frame: pl.DataFrame,
     value: str,
     *,
-    bounds: tuple[float | None, float | None] = (None, None),
+    bounds: tuple[float, float] | None = None,
 ) -> pl.DataFrame:
     """Mean over seeds of ``value`` by label and step, with a band around it.
 
-    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest.
+    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest. Of values with
+    bounds it stays within them (`bounds.within`; `bounds.above` where there is no upper one).
 
     Returns:
         columns label, step, mean, low, high, n_seeds.
@@ -223,17 +261,27 @@ def band(
         column.std().fill_null(0.0).alias("std"),
         pl.len().cast(pl.Int64).alias("n_seeds"),
     )
-    reach = pl.Series([_reach(n) for n in table["n_seeds"]], dtype=pl.Float64)
+    low, high = _ends(table, bounds)
     few = pl.col("n_seeds") <= FEW_SEEDS
-    arm = reach * pl.col("std")
     return table.select(
         "label",
         "step",
         "mean",
-        pl.when(few).then("min").otherwise((pl.col("mean") - arm).clip(bounds[0], bounds[1])).alias("low"),
-        pl.when(few).then("max").otherwise((pl.col("mean") + arm).clip(bounds[0], bounds[1])).alias("high"),
+        pl.when(few).then("min").otherwise(pl.Series(low)).alias("low"),
+        pl.when(few).then("max").otherwise(pl.Series(high)).alias("high"),
         "n_seeds",
     ).sort("label", "step")
+
+
+def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.ndarray, "ends rows"]:
+    """Both ends of the t intervals over seeds."""
+    mean = table["mean"].cast(pl.Float64).to_numpy()
+    arm = np.array([_reach(n) for n in table["n_seeds"]]) * table["std"].cast(pl.Float64).to_numpy()
+    if bounds is None:
+        return np.stack([mean - arm, mean + arm])
+    if math.isinf(bounds[1]):
+        return above(mean, np.stack([arm, arm]), bounds[0])
+    return within(mean, np.stack([arm, arm]), *bounds)
 
 
 def pretty(name: str) -> str:
@@ -261,7 +309,7 @@ def _read(run: ReportedRun, name: str) -> pl.DataFrame:
     if frame is None:
         path = Path(run.path) / "tables" / f"{name}.parquet"
         raise UserError(f"{path} does not exist: npi-jax report {run.path} makes the tables first")
-    return frame
+    return visible_frame(frame)
 
 
 def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
@@ -280,6 +328,7 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
         frame = Run(Path(run.path)).kept(f"tables/{name}.parquet")
         if frame is None:
             continue
+        frame = visible_frame(frame)
         if row_is == "group":
             frame = frame.join(by_group, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
         elif row_is == "member":

@@ -75,7 +75,9 @@ def test_agrees_with_loops_over_gradients(batches):
         for t in range(tasks):
             squared = naive_cross(own[t], own[t])
             assert found.norm[at][t] == pytest.approx(np.sqrt(squared))
-            assert found.reliability[at][t] == pytest.approx(squared / (means[t] @ means[t]))
+            even = own[t].mean(axis=0)
+            assert found.reliability[at][t] == pytest.approx(squared / (even @ even))
+            assert 0 <= found.reliability[at][t] <= 1
             trace = sum(own[t, k] @ own[t, k] - squared for k in range(batches)) / (1 / n_items[t]).sum()
             assert found.noise_scale[at][t] == pytest.approx(trace / squared)
             if batches % 2 == 0:
@@ -260,8 +262,34 @@ def test_nothing_is_clipped():
     random = np.random.default_rng(0)
     truth = random.normal(size=300)
     vectors = truth + 2 * random.normal(size=(200, 8, 300))
-    corrected = align(products(vectors), np.full((2, 4), 10)).corrected[:, 0, 1]
-    assert 0.3 < (corrected > 1).mean() < 0.7
+    found = align(products(vectors), np.full((2, 4), 10))
+    ratio, corrected = found.ratio[:, 0, 1], found.corrected[:, 0, 1]
+    assert 0.3 < (ratio > 1).mean() < 0.7
+    assert np.isnan(corrected[ratio > 1]).all()
+    np.testing.assert_array_equal(corrected[ratio <= 1], ratio[ratio <= 1])
+    reasons = found.reasons(["a", "b"])[:, 0, 1]
+    assert set(reasons[ratio > 1]) == {"the estimate is beyond 1 or -1, which no cosine is"}
+    assert set(reasons[ratio <= 1]) == {""}
+    # The same-task check is no cosine of two directions.
+    assert (found.corrected[:, 0, 0] > 1).any()
+
+
+def test_a_share_is_a_share_whatever_the_noise():
+    random = np.random.default_rng(1)
+    for batches in (2, 3, 6):
+        vectors = random.normal(size=(3000, 2 * batches, 3))
+        found = align(products(vectors), random.integers(1, 9, size=(2, batches)))
+        known = found.reliability[np.isfinite(found.reliability)]
+        assert 0 <= known.min() < 0.01
+        assert known.max() <= 1
+        # A squared norm below 0 is no share, and the row says why.
+        missing = np.isnan(found.reliability)
+        assert 0.3 < missing.mean() < 0.7
+        assert set(found.task_reasons(["a", "b"])[missing]) <= {
+            "norm of a is not told from 0",
+            "norm of b is not told from 0",
+            "two micro-batches give no standard error",
+        }
 
 
 def save(tmp_path, **change):

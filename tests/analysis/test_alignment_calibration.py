@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from npi_jax.analysis.alignment import align, bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.bounds import COSINE
 from npi_jax.analysis.statistics import seed_interval
 
 P, K, ITEMS, TRIALS = 20_000, 4, 1024, 2000
@@ -46,14 +47,14 @@ def medians(grams):
     same_batch = grams.reshape(-1, 2, K, 2, K).mean(axis=(2, 4))[:, 0, 1]
     squared = found.products[:, [0, 1], [0, 1]]
     every_term = same_batch / np.sqrt(np.where((squared > 0).all(axis=1), squared.prod(axis=1), np.nan))
-    corrected, reliable = found.corrected[:, 0, 1], found.reliable[:, 0, 1]
+    corrected, reliable = found.ratio[:, 0, 1], found.reliable[:, 0, 1]
     return {
         "naive": np.median(found.naive[:, 0, 1]),
         "every term": np.nanmedian(every_term),
         "corrected": np.nanmedian(corrected) if reliable.any() else np.nan,
         "sd": np.nanstd(corrected) if reliable.any() else np.nan,
         "se": np.nanmedian(found.se[:, 0, 1]) if reliable.any() else np.nan,
-        "same task": np.nanmedian(found.corrected[:, 0, 0]) if reliable.any() else np.nan,
+        "same task": np.nanmedian(found.ratio[:, 0, 0]) if reliable.any() else np.nan,
         "reliable": reliable.mean(),
     }
 
@@ -123,17 +124,19 @@ def test_pure_noise_rarely_passes_for_a_gradient(batches, directions):
     assert 0 < passed(batches, directions, trials=2000) < 0.045
 
 
-def test_the_interval_over_seeds_covers_the_truth():
-    """Five seeds whose true cosines scatter around .3."""
+@pytest.mark.parametrize(("truth", "spread"), [(0.3, 0.05), (0.95, 0.01)])
+def test_the_interval_over_seeds_covers_the_truth(truth, spread):
+    """Five seeds whose true cosines scatter around one, in the middle or near 1."""
     random = np.random.default_rng(1)
     counts = bootstrap_counts(K, 1000)
     held = []
     for number in range(120):
-        truth = 0.3 + 0.05 * random.normal(size=5)
-        grams = np.concatenate([simulate(rho, 2.0, trials=1, seed=5 * number + s) for s, rho in enumerate(truth)])
+        of_seeds = truth + spread * random.normal(size=5)
+        grams = np.concatenate([simulate(rho, 2.0, trials=1, seed=5 * number + s) for s, rho in enumerate(of_seeds)])
         drawn = bootstrap_cosines(grams, counts)[..., 0, 1]
-        interval = seed_interval(align(grams, N_ITEMS).corrected[:, 0, 1], drawn, n_items=K)
-        held.append(interval.low <= 0.3 <= interval.high)
+        interval = seed_interval(align(grams, N_ITEMS).ratio[:, 0, 1], drawn, n_items=K, bounds=COSINE)
+        assert -1 <= interval.low <= interval.high <= 1
+        held.append(interval.low <= truth <= interval.high)
     assert np.mean(held) > 0.9
 
 
@@ -141,7 +144,7 @@ def test_the_bootstrap_is_no_narrower_than_the_spread():
     """Resampled micro-batches spread at least as much as fresh ones, so that intervals are not too short."""
     grams = simulate(0.3, 2.0, trials=300)
     drawn = bootstrap_cosines(grams, bootstrap_counts(K, 200))[..., 0, 1]
-    spread = np.std(align(grams, N_ITEMS).corrected[:, 0, 1])
+    spread = np.std(align(grams, N_ITEMS).ratio[:, 0, 1])
     assert 0.9 < np.median(np.std(drawn, axis=1)) / spread < 3
 
 

@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from npi_jax.analysis.bounds import SHARE
 from npi_jax.analysis.statistics import (
     ITEMS,
     SEEDS_AND_ITEMS,
-    Variance,
     adjust,
-    critical_t,
     hierarchical_bootstrap,
-    mean_variance,
     resample_items,
     seed_interval,
 )
+from npi_jax.analysis.variance import Variance, critical_t, mean_variance
 from npi_jax.scoring import pair_accuracy
 
 
@@ -188,14 +187,16 @@ def test_ties_count_one_half():
 
 
 def test_equal_values_give_that_value():
-    found = hierarchical_bootstrap(np.ones((3, 10)), bounds=(0.0, 1.0))
-    assert (found.low, found.mean, found.high) == (1, 1, 1)
+    found = hierarchical_bootstrap(np.full((3, 10), 2.5))
+    assert (found.low, found.mean, found.high) == (2.5, 2.5, 2.5)
 
 
-def test_interval_is_cut_to_its_bounds():
+def test_interval_stays_within_its_bounds():
     values = np.concatenate([np.ones((3, 19)), [[0.0], [1.0], [1.0]]], axis=1)
-    assert hierarchical_bootstrap(values).high > 1
-    assert hierarchical_bootstrap(values, bounds=(0.0, 1.0)).high == 1
+    free, bounded = hierarchical_bootstrap(values), hierarchical_bootstrap(values, bounds=SHARE)
+    assert free.high > 1
+    assert 0 < bounded.low < free.low
+    assert bounded.mean < bounded.high < 1
 
 
 def test_values_that_are_not_finite_are_refused():

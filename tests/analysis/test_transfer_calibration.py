@@ -3,21 +3,23 @@
 python -m pytest tests/analysis/test_transfer_calibration.py -s
 """
 
+import math
+
 import numpy as np
 import pytest
 from scipy import special
 
+from npi_jax.analysis.bounds import FREE, SHARE_DIFFERENCE, Bounds
 from npi_jax.analysis.link import p_value, qap_correlations, relabellings
 from npi_jax.analysis.outcomes import steps_to_threshold
 from npi_jax.analysis.power import power_table
 from npi_jax.analysis.statistics import (
     adjust,
-    critical_t,
     hierarchical_bootstrap,
-    mean_variance,
     resample_items,
     seed_interval,
 )
+from npi_jax.analysis.variance import critical_t, mean_variance
 
 ITEMS = 40
 RUNS = 3000
@@ -58,8 +60,11 @@ def differences(random, seeds, spread, *, binary, runs=RUNS, effect=0.0):
     return (shared + variant() + effect > 0).astype(float) - (shared + variant() > 0)
 
 
-def t_test(values):
-    """The test that `seed_interval` gives, in closed form; its p-values, means and variances."""
+def t_test(values, *, binary=False):
+    """The test that `seed_interval` gives, in closed form; its p-values, means and variances.
+
+    Of differences of accuracies the variance at 0 is that at the mean divided by 1 - mean^2 (`bounds.Bounds`).
+    """
     *_, seeds, items = values.shape
     mean, of_seed, of_item = values.mean(axis=(-2, -1)), values.mean(axis=-1), values.mean(axis=-2)
     rest = values - of_seed[..., None] - of_item[..., None, :] + mean[..., None, None]
@@ -70,6 +75,8 @@ def t_test(values):
     )
     total, share = mean_variance(*parts)
     t = np.divide(np.abs(mean), np.sqrt(total), out=np.zeros_like(mean), where=total > 0)
+    if binary:
+        t *= np.sqrt(1 - mean**2)
     low, high = np.full_like(t, 1e-12), np.ones_like(t)
     for _ in range(50):
         middle = np.sqrt(low * high)
@@ -96,7 +103,7 @@ def test_true_null_hypotheses_are_rejected_in_about_one_of_twenty(binary, capsys
         cells = []
         for seeds in SEEDS:
             random = np.random.default_rng((11, seeds))
-            p, mean, parts = t_test(differences(random, seeds, spread, binary=binary))
+            p, mean, parts = t_test(differences(random, seeds, spread, binary=binary), binary=binary)
             rates.append((p <= 0.05).mean())
             cells.append(f"{100 * rates[-1]:.1f} % ({100 * rejected_by_one_distribution(mean, parts, seeds):.1f} %)")
         lines.append(f"| {'binary' if binary else 'continuous'} | {name} | {' | '.join(cells)} |")
@@ -111,8 +118,9 @@ def test_true_null_hypotheses_are_rejected_in_about_one_of_twenty(binary, capsys
 def test_the_bootstrap_decides_as_the_closed_form_does(seeds, binary):
     random = np.random.default_rng(5)
     values = differences(random, seeds, (0.3, 0.5, 1.0), binary=binary, runs=400, effect=0.1)
-    closed, *_ = t_test(values)
-    found = [hierarchical_bootstrap(value, draws=1000, seed=run) for run, value in enumerate(values)]
+    closed, *_ = t_test(values, binary=binary)
+    bounds = SHARE_DIFFERENCE if binary else FREE
+    found = [hierarchical_bootstrap(value, draws=1000, seed=run, bounds=bounds) for run, value in enumerate(values)]
     boot = np.array([interval.p for interval in found])
     assert 0.03 < (boot <= 0.05).mean() < 0.97
     assert ((boot <= 0.05) == (closed <= 0.05)).mean() > 0.97
@@ -125,6 +133,7 @@ def test_steps_to_threshold_are_calibrated(capsys):
     seeds, runs = 5, 400
     random = np.random.default_rng(seeds)
     steps = np.array([0, *(2**k for k in range(11))])
+    bounds = Bounds(-math.log2(1025), math.log2(1025))
     rejected = 0
     for run in range(runs):
         # Item by item: how easy it is for all, for one variant, for one member, and at one checkpoint.
@@ -136,7 +145,9 @@ def test_steps_to_threshold_are_calibrated(capsys):
         curves = np.moveaxis(drawn.reshape(2, seeds, len(steps), -1), 2, 3)
         found, _ = steps_to_threshold(correct.mean(axis=-1), steps)
         resampled, _ = steps_to_threshold(curves, steps)
-        interval = seed_interval(found[0] - found[1], resampled[0] - resampled[1], n_items=ITEMS, seed=run)
+        interval = seed_interval(
+            found[0] - found[1], resampled[0] - resampled[1], n_items=ITEMS, seed=run, bounds=bounds
+        )
         rejected += interval.p <= 0.05
     with capsys.disabled():
         print(f"\n| steps to threshold | all three, {seeds} seeds | {100 * rejected / runs:.1f} % |")

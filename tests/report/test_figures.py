@@ -12,7 +12,7 @@ from synthetic import VARIANTS, make_run
 
 from npi_jax.corpus.annotations import ENVIRONMENTS
 from npi_jax.report.figures import curves_picture, heat_picture, perplexity_picture, pictures
-from npi_jax.report.picture import NARROW, WIDE, file_name, save_figures, short_number
+from npi_jax.report.picture import NARROW, WIDE, save_figures, short_number
 from npi_jax.report.style import INK, PALETTE, strokes
 from npi_jax.report.tables import load_tables
 
@@ -195,8 +195,3 @@ def test_names_are_taken_literally(tmp_path):
     picture = curves_picture(tables, tables.cells()[0], "accuracy")
     assert [text.get_text() for text in picture.wide.legends[0].get_texts()] == list(names)
     save_figures(pictures(tables), tmp_path / "figures")
-
-
-def test_file_names_are_safe():
-    assert file_name("curves", "a/../b", "x y") == "curves_a-b_x-y"
-    assert file_name("..") == "x"

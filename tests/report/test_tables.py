@@ -1,3 +1,5 @@
+import math
+
 import polars as pl
 import pytest
 from synthetic import VARIANTS, FakeRun, make_run
@@ -57,7 +59,15 @@ def test_band_is_the_range_of_few_seeds_and_the_t_interval_of_more():
     assert row["high"] - row["mean"] == pytest.approx(3.182 * more["accuracy"].std() / 2, rel=1e-3)
     wide = pl.DataFrame({"label": "a", "step": 1, "accuracy": [0.0, 1.0, 1.0, 1.0]})
     row = band(wide, "accuracy", bounds=(0.0, 1.0)).row(0, named=True)
-    assert (row["low"], row["high"]) == (pytest.approx(0, abs=0.05), 1.0)
+    # mean .75, arm 3.182 x .25: (x - .75)^2 = arm^2 x (1 - x) / (.75 x .25), solved by hand.
+    assert (row["low"], row["high"]) == (pytest.approx(0.1307, abs=0.0005), pytest.approx(0.9835, abs=0.0005))
+
+
+def test_a_band_of_perplexities_stays_above_one():
+    frame = pl.DataFrame({"label": "a", "step": 1, "perplexity": [2.0, 3.0, 40.0, 900.0]})
+    row = band(frame, "perplexity", bounds=(1.0, math.inf)).row(0, named=True)
+    assert band(frame, "perplexity")["low"][0] < 0
+    assert 1 < row["low"] < row["mean"] < row["high"]
 
 
 def test_band_of_one_seed_is_its_line():

@@ -83,7 +83,8 @@
     const value = raw === null ? null : raw / data.scale;
     const of = few === undefined ? (seeds === 1 ? "one seed" : "all " + seeds + " seeds") : few + " of " + seeds + " seeds";
     const because = reason === undefined ? "" : "; left out: " + reason;
-    const what = value === null ? "cannot be told from noise" : short(value) + ", from " + of;
+    const unsaid = few === undefined ? "no value" : "cannot be told from noise";
+    const what = value === null ? unsaid : short(value) + ", from " + of;
     return { value, few: few !== undefined, pale: few !== undefined && 2 * few < seeds, what: what + because };
   }
 

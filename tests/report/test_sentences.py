@@ -1,0 +1,118 @@
+"""What no sentence says: effects of variants that changed nothing, regions not scored, learning before training."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+from synthetic import make_run
+
+from npi_jax.analysis.curves import MEAN_OVER_TASKS, own_mean
+from npi_jax.analysis.empty import empty_variants, with_controls, without_empty
+from npi_jax.report import findings, sentences
+from npi_jax.report.html import result_table
+from npi_jax.report.selection import transfer_matrix
+from npi_jax.report.tables import load_tables
+from npi_jax.report.verdict import verdict
+
+EMPTY = "no_conditional"
+
+
+@pytest.fixture
+def emptied(tables):
+    """The run, if one variant had changed nothing."""
+    changed = pl.when(pl.col("variant") == EMPTY).then(0).otherwise("slots_changed")
+    return dataclasses.replace(tables, corpus=tables.corpus.with_columns(changed.alias("slots_changed")))
+
+
+def test_a_variant_that_changed_nothing_is_in_no_sentence_and_named_once(tables, emptied):
+    said = [*sentences.what_was_found(tables), findings.alignment(tables), *findings.transfer(tables), verdict(tables)]
+    assert EMPTY in " ".join(said)
+    said = [*sentences.what_was_found(emptied), findings.alignment(emptied), *findings.transfer(emptied)]
+    assert EMPTY not in " ".join([*said, verdict(emptied)])
+    # Its control changed as many sentences as it did, and is as empty.
+    assert "random_removal" not in " ".join(said)
+    assert emptied.empty == (EMPTY,)
+    named = [text for text in sentences.warnings(emptied) if EMPTY in text]
+    assert len(named) == 1
+    assert "changed nothing" in named[0]
+    # What it did not do is no effect of one environment on another.
+    before, after = transfer_matrix(tables), transfer_matrix(emptied)
+    empty_effects = {row["removed"] for row in before.rows.to_dicts() if row["intervention"] == EMPTY}
+    assert after is None or not empty_effects & set(after.removed)
+    # The numbers themselves stay.
+    assert EMPTY in {label for label, *_ in result_table(emptied, emptied.cells()[0]).rows}
+
+
+def test_which_variants_are_empty():
+    corpus = pl.DataFrame(
+        {
+            "variant": ["full", "without(only)", "random(without(only))", "a", "b", "c", "d"],
+            "control_of": [None, None, "without(only)", None, None, None, None],
+            "slots_changed": [0, 0, 0, 0, 0, 3, 0],
+            "edited": [0, 0, 0, 2, 0, 0, None],
+            "injected": [0, 0, 0, 0, 5, 0, None],
+        }
+    )
+    assert empty_variants(corpus, "full") == ["without(only)", "d"]
+    assert empty_variants(corpus, "d") == ["without(only)"]
+    assert empty_variants(corpus.drop("slots_changed"), "full") == []
+    assert with_controls(["without(only)"], corpus) == ["without(only)", "random(without(only))"]
+    transfer = pl.DataFrame({"intervention": corpus["variant"]})
+    assert without_empty(transfer, corpus, "full")["intervention"].to_list() == ["full", "a", "b", "c"]
+
+
+def test_what_is_scored_is_called_by_its_name(tables):
+    suite, kind, _ = tables.cells()[0]
+    whole = dataclasses.replace(tables, manifest={**tables.manifest, "suites": {suite: {"region": "sentence"}}})
+    assert tables.scored((suite, kind, "critical")) == "the critical region"
+    assert whole.scored((suite, kind, "critical")) == "the whole sentence"
+    assert tables.scored((suite, kind, "sentence")) == "the whole sentence"
+    assert tables.scored((suite, kind, "spill_over")) == "the region “spill over”"
+    assert "the whole sentence" in result_table(whole, tables.cells()[0]).title
+
+
+def test_pairs_whose_regions_are_not_what_they_seem_are_counted(tables):
+    suites = {
+        "mine": {"items": 1200, "unequal_regions": 1034, "split_regions": 7, "unknown_items": 0},
+        "other": {"items": 10, "unequal_regions": 0, "split_regions": 0, "region": "sentence"},
+    }
+    said = sentences.warnings(dataclasses.replace(tables, manifest={**tables.manifest, "suites": suites}))
+    assert any("Suite mine: in 1,034 of 1,200 pairs" in text and "number of tokens" in text for text in said)
+    assert any("Suite mine: in 7 of 1,200 pairs a scored region begins or ends within a token" in text for text in said)
+    assert not any("other" in text for text in said)
+
+
+def test_what_is_so_before_training_is_not_learned(tables):
+    first = pl.col("task") == "adverbs"
+    given = tables.acquisition.with_columns(acquired=pl.when(first).then(0).otherwise("acquired"))
+    text = " ".join(sentences.what_was_found(dataclasses.replace(tables, acquisition=given)))
+    assert "(step 0)" not in text
+    assert "In adverbs it was there before training, which is nothing learned." in text
+    nothing = tables.acquisition.with_columns(acquired=pl.lit(0, pl.Int64))
+    text = " ".join(sentences.what_was_found(dataclasses.replace(tables, acquisition=nothing)))
+    assert "in none of the 9 tasks by training" in text
+    assert "(step 0)" not in text
+
+
+def test_a_task_called_as_the_mean_is_does_not_become_it(tmp_path):
+    run = make_run(tmp_path, seeds=2, environments=(MEAN_OVER_TASKS, "only"), steps=(0, 4), multitask=False)
+    assert set(own_mean(run.scores())["task"]) == {f"{MEAN_OVER_TASKS} (a task)", "only"}
+    tables = load_tables(run)
+    cell = tables.cells()[0]
+    assert tables.tasks(cell) == ["only", f"{MEAN_OVER_TASKS} (a task)"]
+    row = tables.final.filter(label="full", suite=cell[0], kind=cell[1], region=cell[2])
+    by_task = dict(row.select("task", "accuracy").iter_rows())
+    parts = [by_task["only"], by_task[f"{MEAN_OVER_TASKS} (a task)"]]
+    assert by_task[MEAN_OVER_TASKS] == pytest.approx(sum(parts) / 2)
+    assert len(row) == 3
+
+
+def test_an_alignment_without_an_interval_says_why(tables):
+    mean = tables.more["alignment_mean"].with_columns(
+        reason=pl.when(pl.col("label") == "full").then(pl.lit("one seed")).otherwise(pl.lit("the estimate is 1.010")),
+        corrected=pl.when(pl.col("label") == "full").then("corrected"),
+        low=pl.lit(None, pl.Float64),
+    )
+    text = findings.alignment(dataclasses.replace(tables, more={**tables.more, "alignment_mean": mean}))
+    assert "(no interval: one seed) in full" in text
+    assert "It cannot be said for no_npi, no_conditional and random_removal: the estimate is 1.010." in text
