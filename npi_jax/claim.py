@@ -14,6 +14,7 @@ from npi_jax.errors import UserError
 from npi_jax.files import file_digest, json_text, read_json, write_json
 from npi_jax.run import Run
 from npi_jax.run_folder import CONFIG, LOCK, TABLES, TOKENIZER, RunError, check_usable, has_trained
+from npi_jax.temporary import remove_abandoned
 
 Say = Callable[[str], None]
 
@@ -54,9 +55,7 @@ def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) 
     except filelock.Timeout:
         raise RunError(f"{path} is in use by another process; wait for it, or give this run another run_dir") from None
     try:
-        for half in path.rglob(".*.tmp"):
-            # Left by a process that was killed while it wrote; nobody else writes here now.
-            half.unlink()
+        remove_abandoned(path)
         new = not (path / manifest.FILE).exists() and not (path / CONFIG).exists()
         try:
             _mark(path, say)

@@ -1,13 +1,14 @@
 """The command line: ``npi-jax run | train | prepare | bench | plan | report | score | export | ...``."""
 
 import argparse
+import contextlib
 import io
 import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 
@@ -15,7 +16,9 @@ from npi_jax import __version__, environ
 from npi_jax.cli_plan import add_devices, add_power, check_plan
 from npi_jax.cli_text import add_annotate, add_audit
 from npi_jax.cli_words import Parser, add_config, command_of, parse, positive, steps, whole
+from npi_jax.output import Output, complain, hold_standard_streams
 from npi_jax.text_table import output_width
+from npi_jax.training.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, Stopped, StopRequest
 
 EXAMPLES = """examples:
   npi-jax run quickstart                                train, score and report the built-in experiment
@@ -32,6 +35,15 @@ EXAMPLES = """examples:
   npi-jax annotate notes.txt --examples 3               the NPIs in a text, and what licenses each
   npi-jax audit 'corpus/*.txt' --out audit              judge a sample by hand: precision and recall
   npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
+"""
+
+GRACE = 2.0
+"""Seconds after which a run that was asked to stop ends wherever it is, if there is no state to save."""
+
+EXIT_STATUS = """exit status:
+  0 done; 1 refused or failed; 2 bad usage; 130 interrupted
+  42 run or train was asked to stop (SIGTERM, ctrl-C): nothing is lost, and the same command goes on with it
+  43 the same, because the terminal or whoever read the output is gone; of other commands, that output was lost
 """
 
 LAST_WORDS = 2.0
@@ -54,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     main = Parser(
         prog="npi-jax",
         description="Train many small language models at once and score minimal pairs while they learn.",
-        epilog=EXAMPLES,
+        epilog=f"{EXAMPLES}\n{EXIT_STATUS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -135,15 +147,37 @@ def _add_score(commands: Any) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status (0 done, 1 refused or failed, 2 bad usage, 42 stopped and saved)."""
+    """Run a command; returns the exit status, one of those in `EXIT_STATUS`.
+
+    42: `run` or `train` was asked to stop (SIGTERM, ctrl-C); the state is saved, if there is one, and the same command
+    goes on. 43: the same because the terminal or whoever read the output is gone (SIGHUP, a closed pipe, a log on a
+    full disk); of other commands: all was done, but output was lost.
+    """
+    hold_standard_streams()
+    _print_any_letter()
+    stop = StopRequest(GRACE)
+    output = Output(sys.stdout, lambda reason: stop.ask(reason, LOST_OUTPUT))
+    try:
+        with contextlib.redirect_stdout(output):
+            status = _run(argv, output, stop)
+    finally:
+        output.flush()
+    return LOST_OUTPUT if status == 0 and output.loss else status
+
+
+def _run(argv: Sequence[str] | None, output: Output, stop: StopRequest) -> int:
     words = parser()
     arguments, overrides = parse(words, argv)
     _check_usage(arguments, command_of(words, arguments.command))
-    _print_any_letter()
     # Names and paths are printed as they are: square brackets and colons mean nothing.
-    console = Console(width=output_width(terminal=sys.stdout.isatty()), markup=False, emoji=False)
+    width = output_width(terminal=output.isatty())
+    console = Console(file=cast(IO[str], output), width=width, markup=False, emoji=False)
     try:
-        return _dispatch(arguments, overrides, console)
+        with stop if arguments.command in ("run", "train") else contextlib.nullcontext():
+            return _dispatch(arguments, overrides, console, stop)
+    except Interrupted as error:
+        complain(f"npi-jax: stopped ({error}) before the run began; the same command begins it")
+        return _leave(stop.status)
     except KeyboardInterrupt:
         console.print("interrupted")
         return _leave(130)
@@ -171,13 +205,14 @@ def _check_usage(arguments: argparse.Namespace, command: argparse.ArgumentParser
 def _explain(error: Exception, console: Console) -> int:
     """Print what the user can fix in a line; anything else is a bug and is reported with its traceback."""
     from npi_jax.messages import bug_report, message_of  # noqa: PLC0415
-    from npi_jax.training.stopping import EXIT_CODE, Stopped  # noqa: PLC0415
 
     if isinstance(error, Stopped):
-        console.print(str(error), highlight=False)
-        return EXIT_CODE
+        console.print(str(error), highlight=False, markup=False)
+        if error.status == LOST_OUTPUT:
+            complain(f"npi-jax: {error}")
+        return error.status
     message = message_of(error)
-    print(bug_report(error) if message is None else f"npi-jax: {message}", file=sys.stderr)
+    complain(bug_report(error) if message is None else f"npi-jax: {message}")
     return 1
 
 
@@ -186,9 +221,7 @@ def _leave(status: int) -> int:
 
     At its regular end it would wait for the others, which may be waiting for it.
     """
-    from npi_jax.training.stopping import EXIT_CODE  # noqa: PLC0415
-
-    if status != EXIT_CODE and _is_one_of_several():
+    if status not in (EXIT_CODE, LOST_OUTPUT) and _is_one_of_several():
         sys.stdout.flush()
         sys.stderr.flush()
         # The others are ended by JAX when the first is gone: they may have something to say before.
@@ -202,7 +235,7 @@ def _is_one_of_several() -> bool:
     return "jax" in sys.modules and sys.modules["jax"].distributed.is_initialized()
 
 
-def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: Console) -> int:
+def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: Console, stop: StopRequest) -> int:
     # Imports wait until a command needs them: --help answers at once, and a fault of a config before JAX is loaded.
     environ.check_environ()
     if not hasattr(arguments, "config") or getattr(arguments, "power", False):
@@ -212,7 +245,7 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
 
     config = presets.load_config(arguments.config, overrides)
     if arguments.command in ("run", "train"):
-        return _train(arguments, config, console)
+        return _train(arguments, config, console, stop)
     environ.import_jax()
     from npi_jax import experiment  # noqa: PLC0415
 
@@ -234,7 +267,7 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
     return 0
 
 
-def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
+def _train(arguments: argparse.Namespace, config: Any, console: Console, stop: StopRequest) -> int:
     """Train in this process, or together with those that were started beside it."""
     environ.import_jax()
     from npi_jax import experiment  # noqa: PLC0415
@@ -244,12 +277,13 @@ def _train(arguments: argparse.Namespace, config: Any, console: Console) -> int:
 
     launch = this_launch()
     experiment.set_up_jax(launch.on_this_host)
-    join(launch, lambda line: print(line, file=sys.stderr, flush=True))
+    join(launch, complain)
     environ.start_devices()
     capacity.check_capacity(config)
     # What all would say the first one says.
     console.quiet = not is_first()
-    experiment.run_experiment(config, console, analyze=arguments.command == "run", profile=arguments.profile)
+    analyze = arguments.command == "run"
+    experiment.run_experiment(config, console, analyze=analyze, profile=arguments.profile, stop=stop)
     return 0
 
 

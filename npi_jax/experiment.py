@@ -7,15 +7,14 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
-import rich.progress
 from rich.console import Console
 
 from npi_jax.analysis.ngrams import ngram_table
@@ -23,12 +22,12 @@ from npi_jax.analysis.tables import write_tables
 from npi_jax.checksums import damaged, note
 from npi_jax.claim import Say, claim_run
 from npi_jax.config import Config, model_kind
-from npi_jax.corpus.pipeline import Track
 from npi_jax.environ import seconds
 from npi_jax.errors import UserError
 from npi_jax.files import atomic_path, write_table
 from npi_jax.inputs import Inputs
 from npi_jax.mending import mend, mend_if_free
+from npi_jax.output import complain
 from npi_jax.preflight import check_devices, check_inputs, nothing_left_of_refused
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
@@ -36,13 +35,14 @@ from npi_jax.run import Run, RunError
 from npi_jax.run_folder import NGRAM, TABLES, TOKENIZER, check_links
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.chips import expect_no_chips
+from npi_jax.training.compile_cache import check_compiled_programs
 from npi_jax.training.devices import repeat_gpu_sums, use_all_cpu_devices
 from npi_jax.training.display import Display
 from npi_jax.training.loop import Trainer, open_rows
 from npi_jax.training.processes import differing, is_first, of_first, together
 from npi_jax.training.sinks import check_sinks
 from npi_jax.training.startup import has_tpu_chips
-from npi_jax.training.stopping import StopRequest
+from npi_jax.training.stopping import Interrupted, Stopped, StopRequest
 from npi_jax.variant_tables import print_examples, print_variants
 
 SHARED_SECONDS = 60.0
@@ -66,6 +66,7 @@ def set_up_jax(processes_here: int = 1) -> None:
         expect_no_chips()
     use_all_cpu_devices(processes_here)
     repeat_gpu_sums()
+    check_compiled_programs(complain)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = base / "npi_jax" / "compiled"
@@ -76,13 +77,20 @@ def set_up_jax(processes_here: int = 1) -> None:
             if about.st_mode & 0o022 or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
                 raise PermissionError(f"others can write to {cache}, and what lies there is executed; chmod 700 it")
         except OSError as error:
-            print(f"npi-jax: programs will be compiled anew each time: {error}", file=sys.stderr)
+            complain(f"npi-jax: programs will be compiled anew each time: {error}")
             return
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run_experiment(config: Config, console: Console, *, analyze: bool = True, profile: range = range(0)) -> Run:
+def run_experiment(
+    config: Config,
+    console: Console,
+    *,
+    analyze: bool = True,
+    profile: range = range(0),
+    stop: StopRequest | None = None,
+) -> Run:
     """Prepare, train (or go on training), analyze and report.
 
     Args:
@@ -90,10 +98,11 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
         console: where to report.
         analyze: whether tables and report are made.
         profile: steps to trace, see `Trainer`.
+        stop: entered; None to listen to signals here.
 
     Raises:
         RunError: if the run directory is in use or belongs to something else.
-        Stopped: after SIGTERM or ctrl-C, with the state saved.
+        Stopped: after SIGTERM, SIGHUP or ctrl-C: the same command goes on.
     """
     started = time.monotonic()
     check_sinks(config.monitor.sinks)
@@ -103,25 +112,65 @@ def run_experiment(config: Config, console: Console, *, analyze: bool = True, pr
     with together("open its inputs"):
         inputs = check_inputs(config)
         check_devices(config)
-    with nothing_left_of_refused(path), claim_together(path, config, _teller(console)) as run:
+    with ExitStack() as entered:
+        stop = entered.enter_context(StopRequest()) if stop is None else stop
+        if jax.process_count() > 1:
+            stop.several = True
+            # JAX takes SIGTERM for itself when processes meet.
+            stop.listen()
+            # Nobody leaves alone: the others would wait.
+            entered.enter_context(stop.held())
+        entered.enter_context(nothing_left_of_refused(path))
+        run = entered.enter_context(claim_together(path, config, _teller(console)))
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False)
+        variants = [member.variant for member in config.members]
+        display = entered.enter_context(Display(console, config.train.steps, variants))
         try:
-            trained = _train(run, config, inputs, console, profile)
-            with together("analyze the run"):
-                if analyze and is_first():
-                    _analyze(run, console, trained=trained)
+            trained = _train(run, config, inputs, console, display, stop, profile)
+            if analyze:
+                with together("analyze the run"), stop.at_once():
+                    if is_first():
+                        _analyze(run, console, display, trained=trained)
+        except (Interrupted, Exception) as error:
+            if not _is_end(error, stop):
+                raise
+            stopped = error if isinstance(error, Stopped) else _stopped(run, config, display, stop)
+            if is_first():
+                # Where the output is gone this is all that says why.
+                run.update_manifest(stopped=str(stopped))
+            raise stopped from error
         finally:
             _add_seconds(run, {"total": time.monotonic() - started})
         return run
 
 
-def _analyze(run: Run, console: Console, *, trained: bool) -> None:
+def _is_end(error: BaseException, stop: StopRequest) -> bool:
+    """Whether an error comes of a request to stop: libraries that are interrupted may raise something else."""
+    return isinstance(error, (Interrupted, Stopped)) or stop.interrupted
+
+
+def _stopped(run: Run, config: Config, display: Display, stop: StopRequest) -> Stopped:
+    """The end of a run that was asked to stop where there was no state in memory."""
+    steps = [int(path.name) for path in (run.path / "checkpoints").glob("[0-9]*") if path.name.isdigit()]
+    reached = max(steps, default=0)
+    if reached == config.train.steps:
+        stands = "the state is saved, and the same command makes what is missing of tables and report"
+    elif reached:
+        stands = f"the state of step {reached} is saved, and the same command goes on from there"
+    else:
+        stands = "nothing was trained yet, and the same command begins it"
+    reason = stop.reason or "another process was asked to"
+    return Stopped(f"stopped while {display.doing or 'beginning'} ({reason}); {stands}", stop.status)
+
+
+def _analyze(run: Run, console: Console, display: Display, *, trained: bool) -> None:
     before = time.monotonic()
+    display.stage("analyzing")
     write_tables(run)
     _add_seconds(run, {"analyze": time.monotonic() - before})
     if not trained:
         console.print("nothing was left to train", highlight=False)
-    _write_and_print(run, console)
+    _write_and_print(run, console, display)
 
 
 @contextmanager
@@ -156,9 +205,13 @@ def _wait_for(path: Path) -> None:
 def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
     path, inputs = run_directory(config), check_inputs(config)
-    with nothing_left_of_refused(path), claim_run(path, config.to_dict(), _teller(console)) as run:
-        mend(run, _teller(console))
-        prepared = _prepare(run, config, inputs, console)
+    with (
+        nothing_left_of_refused(path),
+        claim_run(path, config.to_dict(), _teller(console)) as run,
+        Display(console) as display,
+    ):
+        mend(run, display.say)
+        prepared = _prepare(run, config, inputs, console, display)
         if config.mesh.rows == "stream":
             prepared.records()
         print_examples(prepared, console)
@@ -171,9 +224,11 @@ def report_run(run: Run, console: Console) -> None:
         UserError: naming what is damaged or lost and cannot be.
     """
     check_links(run.path)
-    mend_if_free(run, _teller(console))
-    write_tables(run)
-    _write_and_print(run, console)
+    with Display(console) as display:
+        mend_if_free(run, display.say)
+        display.stage("analyzing")
+        write_tables(run)
+        _write_and_print(run, console, display)
 
 
 def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> None:
@@ -194,21 +249,13 @@ def _teller(console: Console) -> Say:
     return lambda line: console.print(line, highlight=False, markup=False)
 
 
-def _tracked(console: Console) -> Track:
-    """Progress bars for long work, where there is a terminal to draw them."""
-
-    def track(items: Iterable[Any], what: str) -> Iterable[Any]:
-        if not console.is_terminal:
-            return items
-        return rich.progress.track(items, f"{what} ...", console=console, transient=True)
-
-    return track
-
-
-def _prepare(run: Run, config: Config, inputs: Inputs, console: Console) -> Prepared:
+def _prepare(
+    run: Run, config: Config, inputs: Inputs, console: Console, display: Display, stop: StopRequest | None = None
+) -> Prepared:
     started = time.monotonic()
-    with together("prepare its data"):
-        prepared = prepare(config, _teller(console), _tracked(console), inputs)
+    display.stage("preparing")
+    with together("prepare its data"), stop.at_once() if stop else nullcontext():
+        prepared = prepare(config, display.say, display.track, inputs)
     _check_alike(prepared)
     with together("use the data"):
         _check_data(run, prepared)
@@ -251,34 +298,34 @@ def _check_alike(prepared: Prepared) -> None:
             raise RunError(f"{name} of process {others[0]} differs from that of process 0: give all the same files")
 
 
-def _train(run: Run, config: Config, inputs: Inputs, console: Console, profile: range) -> bool:
+def _train(
+    run: Run, config: Config, inputs: Inputs, console: Console, display: Display, stop: StopRequest, profile: range
+) -> bool:
     """Train what is left to train; returns whether there was anything."""
-    prepared = _prepare(run, config, inputs, console)
-    with together("make the 5-gram baseline"):
-        if config.score.ngram and is_first() and _needs_ngrams(run, _teller(console)):
+    prepared = _prepare(run, config, inputs, console, display, stop)
+    with together("make the 5-gram baseline"), stop.at_once():
+        if config.score.ngram and is_first() and _needs_ngrams(run, display.say):
+            display.stage("counting 5-grams")
             _write_ngrams(run, config, prepared, console)
+    display.stage("setting training up")
     rows = open_rows(config, prepared)
-    variants = [member.variant for member in config.members]
-    # Signals are kept back only where there is a state to save.
-    with StopRequest() as stop, Display(console, config.train.steps, variants) as display:
-        config = _arranged(run, config, console)
-        with together("set training up"):
-            trainer = Trainer(run, config, prepared, display, stop, profile, rows)
-            for line in (
-                f"suite {name}: {note}" for name, scorer in trainer.scorers.items() for note in scorer.notes()
-            ):
-                display.say(line)
-            if is_first():
-                description = _describe(config, prepared, trainer)
-                _warn_of_changes(run, description, console)
-                run.update_manifest(**(description | run.manifest))
-        try:
-            trainer.train()
-        finally:
-            if trainer.tokens_per_second and is_first():
-                _add_seconds(run, vars(trainer.seconds))
-                run.update_manifest(tokens_per_second=trainer.tokens_per_second)
-        return trainer.tokens_per_second > 0
+    config = _arranged(run, config, console)
+    with together("set training up"), stop.at_once(exchanging=True):
+        trainer = Trainer(run, config, prepared, display, stop, profile, rows)
+        for name, scorer in trainer.scorers.items():
+            for note in scorer.notes():
+                display.say(f"suite {name}: {note}")
+        if is_first():
+            description = _describe(config, prepared, trainer)
+            _warn_of_changes(run, description, console)
+            run.update_manifest(**(description | run.manifest))
+    try:
+        trainer.train()
+    finally:
+        if trainer.tokens_per_second and is_first():
+            _add_seconds(run, vars(trainer.seconds))
+            run.update_manifest(tokens_per_second=trainer.tokens_per_second)
+    return trainer.tokens_per_second > 0
 
 
 def _arranged(run: Run, config: Config, console: Console) -> Config:
@@ -389,7 +436,8 @@ def _add_seconds(run: Run, seconds: dict[str, float]) -> None:
     run.update_manifest(seconds=before | {name: before.get(name, 0.0) + value for name, value in seconds.items()})
 
 
-def _write_and_print(run: Run, console: Console) -> None:
+def _write_and_print(run: Run, console: Console, display: Display) -> None:
+    display.stage("drawing the report")
     page = write_report(run)
     print_report(run, console)
     console.print(f"report: {page}", highlight=False, markup=False)

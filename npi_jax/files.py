@@ -16,6 +16,7 @@ import pydantic
 
 from npi_jax import plain_files
 from npi_jax.errors import UserError, first_line
+from npi_jax.temporary import temporary_name
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({first_line(error)})") from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(temporary_name(path.name))
     try:
         yield temporary
         with temporary.open("rb") as file:

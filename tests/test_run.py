@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 
 import polars as pl
 import pytest
@@ -7,6 +8,7 @@ from npi_jax.claim import claim_run
 from npi_jax.errors import UserError
 from npi_jax.files import write_table
 from npi_jax.run import RunError, open_run
+from npi_jax.temporary import temporary_name
 
 CONFIG = {"name": "x", "run_dir": "here", "train": {"steps": 3, "rates": (1, 2)}}
 
@@ -44,6 +46,11 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     assert "train.rates" not in str(caught.value)
 
 
+def of_the_killed(name: str) -> str:
+    """The name under which a process that is gone was writing a file: no system has that number."""
+    return temporary_name(name).replace(f"-{os.getpid()}-", "-4194305-")
+
+
 def _try_to_claim(path, answers):
     try:
         with claim_run(path, CONFIG):
@@ -79,12 +86,12 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path):
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
-    half = tmp_path / ".config.json.123.tmp"
+    half = tmp_path / of_the_killed("config.json")
     half.write_text("half")
     with claim_run(tmp_path, CONFIG):
         assert not half.exists()
     (tmp_path / "metrics").mkdir()
-    half = tmp_path / "metrics" / ".4.parquet.123.tmp"
+    half = tmp_path / "metrics" / of_the_killed("4.parquet")
     half.write_text("half")
     with claim_run(tmp_path, CONFIG):
         assert not half.exists()

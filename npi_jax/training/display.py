@@ -1,71 +1,174 @@
-"""The live display of a training run: step, loss of each variant, tokens a second, time left."""
+"""The live display of a run: stage, step, loss of each variant, tokens a second, time left."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from datetime import timedelta
 from types import TracebackType
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, ConsoleOptions
+from rich.live import Live
+from rich.text import Text
 
 PLAIN_SECONDS = 10.0
+"""Seconds between two plain lines of one stage."""
+
+REFRESH_SECONDS = 0.25
+
+SHORTEST_BAR, LONGEST_BAR = 8, 24
+SHOWN = 6
+"""Variants whose losses are shown."""
 
 
 class Display:
-    """A progress bar on a terminal, a plain line every few seconds elsewhere.
+    """Two lines that change on a terminal; elsewhere a plain line at the beginning of a stage and every few seconds.
 
     Args:
         console: where to write.
         steps: steps of the whole run.
         variants: variant of each member.
+
+    Attributes:
+        doing: what is being done.
     """
 
-    def __init__(self, console: Console, steps: int, variants: Sequence[str]):
+    def __init__(self, console: Console, steps: int = 0, variants: Sequence[str] = ()):
         self._console = console
-        self._steps = steps
+        self._steps, self._step = steps, -1
         self._variants = np.array(variants)
         self._names = list(dict.fromkeys(variants))
-        self._losses = ""
-        self._bar = Progress(
-            TextColumn("step {task.completed}/{task.total}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.fields[losses]}"),
+        self._losses: list[float] = []
+        self._rate = ""
+        self.doing = ""
+        self._began = self._last = time.monotonic()
+        self._first: tuple[int, float] | None = None
+        self._live = Live(
+            self,
             console=console,
-            disable=not console.is_terminal,
+            transient=True,
+            refresh_per_second=1 / REFRESH_SECONDS,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
-        self._task = self._bar.add_task("train", total=steps, rate="", losses="")
-        self._started = self._last = time.monotonic()
-        self._first_step: int | None = None
 
     def __enter__(self) -> "Display":
-        self._bar.start()
+        if self._is_live:
+            self._live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        self._live.stop()
+
+    @property
+    def _is_live(self) -> bool:
+        return self._console.is_terminal and not self._console.is_dumb_terminal and not self._console.quiet
 
     def say(self, line: str) -> None:
-        """Print a line above the bar."""
+        """Print a line above the display."""
         self._console.print(line, highlight=False, markup=False)
+
+    def stage(self, what: str) -> None:
+        """Begin a stage of the run, such as "compiling"."""
+        self.doing = what
+        if not self._is_live:
+            self._last = time.monotonic()
+            self.say(f"{what} ...")
+
+    def detail(self, what: str) -> None:
+        """Say what is being done within a stage; without a terminal, only where the last line is some time ago."""
+        self.doing = what
+        if not self._is_live and time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            self.say(f"{what} ...")
+
+    def track(self, items: Iterable[Any], what: str) -> Iterator[Any]:
+        """Iterate over long work, and say how far it is."""
+        of = f" of {len(items):,}" if isinstance(items, Sized) else ""
+        before, due = self.doing, 0.0
+        for number, item in enumerate(items):
+            # There may be millions.
+            if (now := time.monotonic()) >= due:
+                due = now + REFRESH_SECONDS
+                self.detail(f"{what}: {number:,}{of}" if number else what)
+            yield item
+        self.doing = before
 
     def update(self, step: int, mean_losses: np.ndarray, tokens_per_second: float) -> None:
         """Show where training is; `mean_losses` holds each member's running loss, nats a token."""
-        if self._first_step is None:
-            self._first_step, self._started = step, time.monotonic()
-        shown = (f"{name} {mean_losses[self._variants == name].mean():.3f}" for name in self._names[:6])
-        self._losses = "loss " + "  ".join(shown) + (" ..." if len(self._names) > 6 else "")
-        rate = f"{tokens_per_second:,.0f} tokens/s"
-        self._bar.update(self._task, completed=step, rate=rate, losses=self._losses)
         now = time.monotonic()
-        if not self._console.is_terminal and (now - self._last >= PLAIN_SECONDS or step == self._steps):
+        self._first = self._first or (step, now)
+        self._step = step
+        self._losses = [float(mean_losses[self._variants == name].mean()) for name in self._names[:SHOWN]]
+        self._rate = f"{tokens_per_second:,.0f} tokens/s"
+        ends = step == self._steps
+        if ends or (not self._is_live and now - self._last >= PLAIN_SECONDS):
             self._last = now
-            done = step - self._first_step
-            # Of the first call nobody knows yet how long it took.
-            left = f"{(now - self._started) / done * (self._steps - step):.0f} s left  " if done else ""
-            self.say(f"step {step}/{self._steps}  {rate}  {left}{self._losses}")
+            left = "" if ends or (seconds := self._seconds_left()) is None else f"{seconds:.0f} s left  "
+            self.say(f"step {step}/{self._steps}  {self._rate}  {left}{self._loss_text(None)}")
+
+    def _seconds_left(self) -> float | None:
+        """Seconds of training left; of the first call nobody knows yet how long it took."""
+        if self._first is None or self._step == self._first[0]:
+            return None
+        first, since = self._first
+        return (time.monotonic() - since) / (self._step - first) * (self._steps - self._step)
+
+    def _loss_text(self, width: int | None) -> str:
+        """The losses; where the width (columns) does not do for the names, these are cut."""
+        more = " ..." if len(self._names) > SHOWN else ""
+        numbers = [f"{loss:.3f}" for loss in self._losses]
+        longest = max(map(len, self._names), default=0)
+        if width is not None:
+            # "loss", two spaces before each name, one before its number.
+            room = width - len("loss" + more) - sum(len(number) + 3 for number in numbers)
+            longest = _cut_to(self._names[: len(numbers)], room)
+        named = (
+            f"{_short(name, longest)} {number}".strip() for name, number in zip(self._names, numbers, strict=False)
+        )
+        return f"loss {'  '.join(named)}{more}"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """Yield the two lines, the second in training only; what there is no room for gives way."""
+        width = options.max_width
+        clock = _clock(time.monotonic() - self._began)
+        if self._step < 0 or self._step >= self._steps:
+            yield Text(f"{self.doing}  {clock}", no_wrap=True, overflow="ellipsis")
+            return
+        left = self._seconds_left()
+        step = f"step {self._step}/{self._steps} "
+        times = f" {clock} left {'-:--:--' if left is None else _clock(left)}"
+        yield self._first_line(width, step, times)
+        rest = f"{self._rate}  "
+        yield Text(rest + self._loss_text(width - len(rest)), no_wrap=True, overflow="ellipsis")
+
+    def _first_line(self, width: int, step: str, times: str) -> Text:
+        room = width - len(step) - len(times)
+        bar = max(SHORTEST_BAR, min(LONGEST_BAR, room - len(self.doing) - 2))
+        line = Text(no_wrap=True)
+        if room >= bar + 2 + min(len(self.doing), SHORTEST_BAR):
+            line.append(f"{_short(self.doing, room - bar - 2):{SHORTEST_BAR}}  ")
+        line.append(step)
+        if room >= bar:
+            done = round(bar * self._step / self._steps)
+            line.append("━" * done, "bar.complete").append("─" * (bar - done), "bar.back")
+        return line.append(times)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _short(name: str, width: int) -> str:
+    """The name in at most so many columns."""
+    return name if len(name) <= width else name[: width - 1] + "…" if width > 1 else ""
+
+
+def _cut_to(names: Sequence[str], room: int) -> int:
+    """The width to which the longest names are cut, so that all together have room; 0 for no names."""
+    longest = max(map(len, names), default=0)
+    while longest > 0 and sum(min(len(name), longest) for name in names) > room:
+        longest -= 1
+    return longest if longest > 1 else 0

@@ -1,7 +1,8 @@
 """The ensemble: all members of an experiment on a mesh, with their compiled calls."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +38,13 @@ VALID_CHUNK_ROWS = 32
 
 Placed = tuple[Any, tuple[Any, ...]]
 """A call, and what it takes after the members' states, on the devices."""
+
+
+Job = tuple[Any, tuple[Any, ...]]
+"""A call, and its arguments."""
+
+Tell = Callable[[int, int], None]
+"""Gets how many of how many are done."""
 
 
 class OnMesh(NamedTuple):
@@ -158,15 +166,19 @@ class Ensemble:
         state: MemberState = self.init_call(self._seeds)
         return state
 
-    def compile(self, state: MemberState) -> None:
-        """Compile every call for states like `state`, side by side; later calls only run."""
+    def compile(self, state: MemberState, tell: Tell | None = None) -> None:
+        """Compile every call for states like `state`, side by side; later calls only run.
+
+        Args:
+            state: of the members.
+            tell: gets how many of how many programs are compiled, at first and whenever one more is.
+        """
         scalars = (np.int32(0), np.int32(1), np.bool_(True))
         train_arguments = (state, self._hyper, self._seeds, *self.feed.take((0, 0)), *scalars)
         jobs = [(self.train_call, train_arguments), (self.checksum_call, (state,))]
         jobs += [(call, (state.params, *arrays)) for call, arrays in (self._validation, *self._scorers.values())]
         jobs += [(call, (state, *arrays)) for call, arrays in self._gradients.values()]
-        with ThreadPoolExecutor() as threads:
-            compiled = iter(list(threads.map(lambda job: job[0].lower(*job[1]).compile(), jobs)))
+        compiled = iter(_compiled(jobs, tell))
         self.train_call, self.checksum_call = next(compiled), next(compiled)
         self._validation = next(compiled), self._validation[1]
         self._scorers = {name: (next(compiled), arrays) for name, (_, arrays) in self._scorers.items()}
@@ -219,6 +231,27 @@ class Ensemble:
     def fetch(self, tree: Any) -> Any:
         """Per-member results on the host, without the filled-up places."""
         return jax.tree.map(lambda leaf: leaf[: self.size], fetch(tree))
+
+
+def _compile(job: Job) -> Any:
+    call, arguments = job
+    return call.lower(*arguments).compile()
+
+
+def _compiled(jobs: Sequence[Job], tell: Tell | None) -> list[Any]:
+    """Compile calls for their arguments in threads; the first error ends all."""
+    threads = ThreadPoolExecutor()
+    try:
+        futures = [threads.submit(_compile, job) for job in jobs]
+        for done, future in enumerate(itertools.chain([None], as_completed(futures))):
+            if future is not None:
+                future.result()
+            if tell is not None:
+                tell(done, len(jobs))
+        return [future.result() for future in futures]
+    finally:
+        # A program that is being compiled cannot be given up; whoever asked for an end does not wait for it.
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def make_scorers(config: Config, model: Model, suites: Mapping[str, Encodable]) -> dict[str, Scorer]:

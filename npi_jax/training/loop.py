@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,9 @@ from npi_jax.training.step import MemberState, Progress
 from npi_jax.training.stopping import Stopped, StopRequest
 from npi_jax.training.task_gradients import make_task_gradients
 from npi_jax.training.watchdog import Watchdog
+
+_NONE = -1
+"""No step: processes exchange numbers."""
 
 
 class AllDivergedError(UserError):
@@ -130,29 +133,37 @@ class Trainer:
         """Train to the last step.
 
         Raises:
-            Stopped: if `stop` was requested; the state is saved.
+            Stopped: if `stop` was requested; the state is saved, if there is one.
+            Interrupted: if `stop` was requested while programs were compiled.
             AllDivergedError: if every member diverged.
         """
         with together("look at the checkpoints"):
             for moved in set_aside(self.run.path / "checkpoints") if is_first() else ():
                 self.display.say(moved)
         checkpoints = Checkpoints(self.run.path / "checkpoints", self.config.checkpoints)
-        try:
-            step, state = self._resume(checkpoints)
-            self._shown = step
-            if self.profile and step > self.profile.start:
-                self.display.say(f"of the steps to trace, those before {step} were trained before")
+        # The end of a save is waited for, whatever is asked meanwhile.
+        with self.stop.held(), closing(checkpoints):
+            with self.stop.at_once(exchanging=True):
+                step, state = self._ready(checkpoints)
             if step == self.config.train.steps:
                 return
-            started = time.monotonic()
-            self.ensemble.compile(state)
-            self.seconds.compile += time.monotonic() - started
             with self._opened_sinks(), self._watchdog, self._profiler:
                 if step == 0:
                     self._record(0, state, None)
                 self._loop(step, state, checkpoints)
-        finally:
-            checkpoints.close()
+
+    def _ready(self, checkpoints: Checkpoints) -> tuple[int, MemberState]:
+        """The step and state to go on from, with all programs compiled if there is anything left to train."""
+        step, state = self._resume(checkpoints)
+        self._shown = step
+        if self.profile and step > self.profile.start:
+            self.display.say(f"of the steps to trace, those before {step} were trained before")
+        if step < self.config.train.steps:
+            started = time.monotonic()
+            self.display.stage("compiling")
+            self.ensemble.compile(state, lambda done, of: self.display.detail(f"compiling {done} of {of} programs"))
+            self.seconds.compile += time.monotonic() - started
+        return step, state
 
     @contextmanager
     def _opened_sinks(self) -> Iterator[None]:
@@ -171,7 +182,7 @@ class Trainer:
         """The latest checkpoint all of whose tables are there, or the beginning."""
         failure: UserError | None = None
         before: int | None = None
-        while step := self._last_whole_step(checkpoints, before):
+        while (step := self._last_whole_step(checkpoints, before)) is not None:
             try:
                 with together(f"read the checkpoint of step {step}"):
                     state = checkpoints.restore(step, self.ensemble.state_shapes)
@@ -192,33 +203,34 @@ class Trainer:
             )
         return 0, self.ensemble.init()
 
-    def _last_whole_step(self, checkpoints: Checkpoints, before: int | None) -> int:
-        """The latest checkpoint (before a step, if given) all of whose tables are whole; 0 if there is none.
+    def _last_whole_step(self, checkpoints: Checkpoints, before: int | None) -> int | None:
+        """The latest checkpoint (before a step, if given) all of whose tables are whole; None if there is none.
 
         Raises:
             RunError: if there are checkpoints, and none has all the tables before it.
         """
         folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
-        found = 0
+        found = _NONE
         # File systems show new files to different machines at different times: one process looks.
         with together("look for checkpoints"):
             if is_first():
                 written = set.intersection(*(set(self.run.whole_steps(folder)) for folder in folders))
                 steps = [step for step in checkpoints.steps() if before is None or step < before]
                 missing = {step: [e for e in self.schedule if e <= step and e not in written] for step in steps}
-                found = max((step for step in steps if not missing[step]), default=0)
+                found = max((step for step in steps if not missing[step]), default=_NONE)
                 if not steps and before is None and (aside := checkpoints.aside()):
                     raise CheckpointError(
                         f"{aside[0]} and all other checkpoints are damaged. {_begin_anew(checkpoints.directory)}"
                     )
-                if steps and not found and before is None:
+                if steps and found == _NONE and before is None:
                     lost = missing[steps[0]]
                     raise RunError(
                         f"{self.run.path}: in {', '.join(folders)} tables are missing or damaged (of the steps "
                         f"{', '.join(map(str, lost))}), so that no checkpoint can be gone on from. "
                         + _begin_anew(checkpoints.directory)
                     )
-        return of_first(found)
+        found = of_first(found)
+        return None if found == _NONE else found
 
     def _calls(self, step: int) -> list[Call]:
         """The calls from a step to the end: none runs over a checkpoint."""
@@ -235,6 +247,7 @@ class Trainer:
         asked = AgreedStop(self.stop, self.ensemble.mesh)
         recorded = step in self.schedule
         self._since = time.monotonic()
+        self.display.stage(f"training from step {step}" if step else "training")
         self.ensemble.feed.expect(self._calls(step))
         for target in (scheduled for scheduled in self.schedule if scheduled > step):
             while step < target:
@@ -260,6 +273,11 @@ class Trainer:
             self._since = time.monotonic()
 
     def _stop(self, step: int, state: MemberState, late: tuple[int, Progress] | None, checkpoints: Checkpoints) -> None:
+        if step == 0:
+            raise Stopped(
+                f"stopped before step 1 ({self._reason()}): there is no state to save, and the same command begins it",
+                self.stop.status,
+            )
         self.display.say("stopping: saving the state")
         if late is not None:
             self._show(*late)
@@ -268,15 +286,23 @@ class Trainer:
         with together("save the state"):
             checkpoints.save(step, state, checksums)
             checkpoints.wait()
-        raise Stopped(step)
+        raise Stopped(
+            f"stopped at step {step} ({self._reason()}); the state is saved, and the same command goes on from there",
+            self.stop.status,
+        )
+
+    def _reason(self) -> str:
+        return self.stop.reason or "another process was asked to"
 
     def _save(self, step: int, state: MemberState, checkpoints: Checkpoints) -> None:
         started = time.monotonic()
+        self.display.detail("saving")
         if step % self._save_every == 0 or step == self.config.train.steps:
             checksums = self.ensemble.checksums(state)
             with together(f"save the checkpoint of step {step}"):
                 checkpoints.save(step, state, checksums)
         self.seconds.save += time.monotonic() - started
+        self.display.detail("training")
 
     @property
     def tokens_per_second(self) -> float:
@@ -296,11 +322,14 @@ class Trainer:
     def _record(self, step: int, state: MemberState, progress: Progress | None) -> None:
         """Score all members and write the checkpoint's tables."""
         started = time.monotonic()
+        self.display.detail("scoring")
         pending = self.ensemble.valid_loss(state), self.ensemble.score(state)
         valid_loss, scores = self.ensemble.fetch(pending)
         metrics = metrics_table(step, progress and self.ensemble.fetch(progress), valid_loss)
         scored = time.monotonic()
         self._watchdog.beat()
+        if self.gradients is not None:
+            self.display.detail("comparing gradients")
         gradients = self._compare_gradients(step, state)
         compared = time.monotonic()
         self._watchdog.beat()

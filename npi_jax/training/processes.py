@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from npi_jax.errors import UserError
 from npi_jax.training.mesh import any_process
-from npi_jax.training.stopping import StopRequest
+from npi_jax.training.stopping import Interrupted, StopRequest
 
 
 class OtherProcessError(UserError):
@@ -28,23 +28,28 @@ def is_first() -> bool:
 
 @contextmanager
 def together(what: str) -> Iterator[None]:
-    """Run the body in every process; where it fails in one, all raise.
+    """Run the body in every process; where it fails in one, or one is asked to stop, all raise.
 
     Args:
         what: what is being done, for the message of those that did not fail themselves.
 
     Raises:
         OtherProcessError: if it was another process that failed, with its number.
+        Interrupted: if none failed, and one was asked to stop.
     """
-    failure: Exception | None = None
+    failure: Exception | Interrupted | None = None
     try:
         yield
-    except Exception as error:
+    except (Exception, Interrupted) as error:
         failure = error
     if jax.process_count() > 1:
-        failed = multihost_utils.process_allgather(np.array(failure is not None))
-        if failure is None and failed.any():
-            raise OtherProcessError(f"process {int(np.argmax(failed))} could not {what}; its own output says why")
+        asked, failed = isinstance(failure, Interrupted), isinstance(failure, Exception)
+        every = multihost_utils.process_allgather(np.array([failed, asked]))
+        if failure is None and every[:, 0].any():
+            number = int(np.argmax(every[:, 0]))
+            raise OtherProcessError(f"process {number} could not {what}; its own output says why")
+        if failure is None and every[:, 1].any():
+            raise Interrupted(f"process {int(np.argmax(every[:, 1]))} was asked to stop")
     if failure is not None:
         raise failure
 

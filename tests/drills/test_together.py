@@ -1,6 +1,7 @@
 """Two real processes that train together: stopped, killed, left alone, resumed with other devices."""
 
 import signal
+import time
 
 import numpy as np
 import polars as pl
@@ -60,6 +61,18 @@ def test_one_asked_to_stop_stops_both_at_one_step_and_they_resume_bitwise(
     assert "resuming at step" in finish(first)
     finish(second)
     assert_same_run(uninterrupted, run_dir, VALUES)
+
+
+def test_one_asked_to_stop_before_training_begins_stops_both(config_file, tmp_path):
+    run_dir = tmp_path / "run"
+    processes = together(config_file, run_dir)
+    while processes[0].poll() is None and not (run_dir / "config.json").exists():
+        time.sleep(0.02)
+    # Text is prepared, or programs are compiled.
+    processes[1].terminate()
+    shown = [finish(process, status=42) for process in processes]
+    # The first speaks for all.
+    assert "the same command" in shown[0]
 
 
 @pytest.mark.parametrize("devices", [2, 1])

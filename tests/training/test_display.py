@@ -1,4 +1,5 @@
 import io
+import re
 
 import numpy as np
 import pytest
@@ -6,6 +7,23 @@ from rich.console import Console
 
 from npi_jax.training import display as display_module
 from npi_jax.training.display import Display
+
+LONG = [
+    "full",
+    "without(determiner_negation)+random",
+    "without(sentential_negation)",
+    "downsample(simple_question,100)",
+]
+
+
+def lines(width: int, variants: list[str], doing: str = "training", steps: int = 1000) -> list[str]:
+    """The display as a terminal of so many columns shows it in the middle of training."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
+    display = Display(console, steps, variants)
+    display.update(1, np.full(len(variants), 7.0), 9.0)
+    display.update(steps // 2, np.arange(len(variants)) + 1.25, 123_456.0)
+    display.detail(doing)
+    return ["".join(segment.text for segment in line).rstrip() for line in console.render_lines(display, pad=False)]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -19,8 +37,56 @@ def test_progress_is_shown(terminal, monkeypatch):
         display.update(10, np.array([1.0, 1.0, 2.0]), 1234.5)
     text = stream.getvalue()
     assert "a line [not markup]" in text
-    assert "10/10" in text
-    assert "full 1.000" in text
-    assert "1,234 tokens/s" in text
+    # The end stays on a terminal too.
+    assert "step 10/10  1,234 tokens/s  loss full 1.000  no_npi 2.000" in text
     # A terminal shows one bar that changes; elsewhere each update is a line of its own.
     assert ("step 5/10  1,234" in text) != terminal
+
+
+@pytest.mark.parametrize("doing", ["training", "comparing gradients"])
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_names_give_way_before_step_bar_and_times(width, doing):
+    first, second = lines(width, LONG, doing)
+    assert re.fullmatch(rf"{doing} +step 500/1000 ━+─+ \d:\d\d:\d\d left \d:\d\d:\d\d", first)
+    assert max(len(first), len(second)) <= width
+    assert second.startswith("123,456 tokens/s  loss full 1.250  ")
+    # No digit is cut: they stand for the four variants in their order.
+    assert re.findall(r"\d\.\d{3}(?= |$)", second) == ["1.250", "2.250", "3.250", "4.250"]
+    assert all(name in second for name in LONG) == (width == 200)
+    assert ("…" in second) == (width < 200)
+
+
+def test_on_a_narrow_terminal_what_is_being_done_gives_way_and_then_the_bar():
+    first, second = lines(40, LONG)
+    assert re.fullmatch(r"step 500/1000 \S* ?\d:\d\d:\d\d left \d:\d\d:\d\d", first)
+    assert max(len(first), len(second)) <= 40
+
+
+def test_without_a_terminal_each_stage_is_a_line_and_steps_within_it_are_not():
+    stream = io.StringIO()
+    with Display(Console(file=stream, width=120), 10, ["full"]) as display:
+        display.stage("preparing")
+        assert list(display.track(range(5000), "annotating text")) == list(range(5000))
+        assert display.doing == "preparing"
+        display.stage("training")
+        for step in range(1, 10):
+            display.update(step, np.array([1.0]), 1.0)
+            display.detail("scoring")
+        display.stage("analyzing")
+    assert stream.getvalue() == "preparing ...\ntraining ...\nanalyzing ...\n"
+
+
+def test_long_work_says_how_far_it_is(monkeypatch):
+    display = Display(Console(file=io.StringIO(), force_terminal=True))
+    monkeypatch.setattr(display_module, "REFRESH_SECONDS", 0.0)
+    seen = [display.doing for _ in display.track("abc", "reading")]
+    assert seen == ["reading", "reading: 1 of 3", "reading: 2 of 3"]
+
+
+def test_before_and_after_training_a_clock_runs():
+    console = Console(file=io.StringIO(), force_terminal=True, width=40, color_system=None)
+    display = Display(console, 10, ["full"])
+    display.stage("compiling")
+    display._began -= 65
+    console.print(display)
+    assert "compiling  0:01:05" in console.file.getvalue()  # type: ignore[attr-defined]

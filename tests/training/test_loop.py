@@ -8,7 +8,9 @@ from tiny import tiny_values
 
 from npi_jax.claim import claim_run
 from npi_jax.config import make_config
+from npi_jax.files import write_table
 from npi_jax.prepare import Prepared, prepare
+from npi_jax.training.checkpoints import Checkpoints
 from npi_jax.training.display import Display
 from npi_jax.training.loop import AllDivergedError, Trainer
 from npi_jax.training.stopping import Stopped, StopRequest
@@ -70,17 +72,34 @@ def test_a_run_leaves_its_tables(tmp_path, prepared):
 
 def test_stopping_anywhere_and_resuming_repeats_every_bit_wherever_rows_are(tmp_path, prepared):
     train(tmp_path / "whole", prepared)
-    for times, before, after in ((2, "device", "stream"), (5, "stream", "device")):
+    # Before step 1 there is nothing to save.
+    for times, before, after in ((1, "device", "device"), (2, "device", "stream"), (5, "stream", "device")):
         path = tmp_path / f"stopped{times}"
-        with pytest.raises(Stopped, match="the same command goes on from there"):
+        with pytest.raises(Stopped, match=f"the same command {'goes on from there' if times > 1 else 'begins it'}"):
             train(path, prepared, StopAfter(times), mesh__rows=before)
         assert not (path / "metrics/10.parquet").exists()
         text = train(path, prepared, mesh__rows=after)
-        assert "resuming at step" in text
+        assert ("resuming at step" in text) == (times > 1)
         whole, resumed = tables(tmp_path / "whole"), tables(path)
         assert whole.keys() == resumed.keys()
         for name in whole:
             assert whole[name].equals(resumed[name]), name
+
+
+def test_a_checkpoint_of_step_0_is_one_to_resume_from(tmp_path, prepared):
+    config = make_config(tiny_values())
+    with claim_run(tmp_path, config.to_dict()) as run:
+        trainer = Trainer(run, config, prepared, Display(Console(file=io.StringIO())), StopRequest())
+        checkpoints = Checkpoints(tmp_path / "checkpoints", config.checkpoints)
+        assert trainer._last_whole_step(checkpoints, None) is None
+        checkpoints.save(0, {"w": np.zeros((4, 2), np.float32)}, np.zeros((4, 2), np.uint32))
+        checkpoints.wait()
+        for folder in ("metrics", "scores"):
+            write_table(tmp_path / folder / "0.parquet", pl.DataFrame({"step": [0]}))
+            run.note_written(tmp_path / folder / "0.parquet")
+        assert trainer._last_whole_step(checkpoints, None) == 0
+        assert trainer._last_whole_step(checkpoints, 0) is None
+        checkpoints.close()
 
 
 def test_the_steps_asked_for_are_traced(tmp_path, prepared):

@@ -1,24 +1,138 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from npi_jax.training.stopping import StopRequest
+from npi_jax.training.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, StopRequest
+
+SIGNALS = [(signal.SIGTERM, EXIT_CODE), (signal.SIGINT, EXIT_CODE), (signal.SIGHUP, LOST_OUTPUT)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_is_remembered_and_handlers_come_back(number):
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_where_there_is_a_state_a_signal_is_remembered_and_handlers_come_back(number, status):
     before = signal.getsignal(number)
-    with StopRequest() as stop:
+    with StopRequest() as stop, stop.held():
         assert not stop.requested
         os.kill(os.getpid(), number)
         assert stop.requested
+        assert stop.status == status
+        with pytest.raises(Interrupted), stop.at_once():
+            raise AssertionError("a request that came before ends what begins")
     assert signal.getsignal(number) is before
 
 
-def test_a_second_interrupt_interrupts():
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_where_there_is_none_a_signal_ends_at_once_and_a_second_does_not_disturb_the_end(number, status):
     with StopRequest() as stop:
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stop.requested, stop.interrupted, stop.status) == (True, True, status)
+
+
+def test_processes_that_exchange_something_end_together():
+    with StopRequest() as stop, stop.held():
+        stop.several = True
+        with stop.at_once(exchanging=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop.requested
+
+
+def test_where_a_library_took_a_signal_for_itself_it_is_taken_again():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopRequest() as stop, stop.held():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stop.listen()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_second_interrupt_interrupts():
+    with StopRequest() as stop, stop.held():
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_reason_that_is_no_signal_counts_as_one():
+    with StopRequest() as stop, stop.held():
+        stop.ask("standard output is gone", LOST_OUTPUT)
+        assert (stop.requested, stop.reason, stop.status) == (True, "standard output is gone", LOST_OUTPUT)
+
+
+# Python waits for threads at its end.
+AT_THE_END = """
+import sys, threading, time
+from npi_jax.training.stopping import StopRequest, Interrupted
+try:
+    with StopRequest(0.5) as stop:
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        print("ready", flush=True)
+        time.sleep(60)
+except Interrupted:
+    sys.exit(42)
+"""
+# One call of a library, which does not come back and lets other threads run.
+SLOW_CALL = """
+import ctypes, threading
+from npi_jax.training.stopping import StopRequest
+libc = ctypes.CDLL(None)
+with StopRequest(0.5):
+    # Said when the main thread is in the call for long.
+    threading.Timer(0.5, lambda: print("ready", flush=True)).start()
+    lock = ctypes.create_string_buffer(64)
+    libc.pthread_mutex_lock(lock)
+    libc.pthread_mutex_lock(lock)
+"""
+HELD = """
+import time
+from npi_jax.training.stopping import StopRequest
+with StopRequest(0.1) as stop, stop.held():
+    print("ready", flush=True)
+    while not stop.requested:
+        time.sleep(0.01)
+    time.sleep(1.0)
+    print("saved")
+"""
+
+
+def asked_to_stop(code: str, number: signal.Signals = signal.SIGTERM) -> tuple[int, str, float]:
+    """Exit status, output, and seconds from the signal to the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    began = time.monotonic()
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    return process.returncode, output, time.monotonic() - began
+
+
+def test_a_process_that_waits_for_its_threads_or_for_a_library_ends_soon():
+    status, _, seconds = asked_to_stop(AT_THE_END)
+    assert status == EXIT_CODE
+    assert seconds < 10
+    status, output, seconds = asked_to_stop(SLOW_CALL, signal.SIGHUP)
+    assert status == LOST_OUTPUT
+    assert "nothing is half-written, and the same command goes on" in output
+    assert seconds < 10
+
+
+def test_a_state_is_saved_however_long_it_takes():
+    assert asked_to_stop(HELD)[:2] == (0, "saved\n")
