@@ -213,7 +213,7 @@ def test_weights_beyond_the_memory_are_refused_before_they_are_read(tmp_path):
     with (tmp_path / "m" / "model.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate((10 << 40) + 8 + len(header))
-    with at_most(5), pytest.raises(HFError, match=r"m: 10,995,[0-9,]* bytes of weights; this machine has"):
+    with at_most(30), pytest.raises(HFError, match=r"m: 10,995,[0-9,]* bytes of weights; this machine has"):
         load_hf(tmp_path / "m")
 
 
@@ -226,7 +226,7 @@ def test_a_part_of_the_weights_that_is_no_file_is_refused_at_once(tmp_path, kind
     (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
     if kind != "missing":
         {"pipe": os.mkfifo, "device": lambda at: at.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](part)
-    with at_most(5), pytest.raises(HFError, match=r"a.safetensors: no such file, or not a plain one"):
+    with at_most(30), pytest.raises(HFError, match=r"a.safetensors: no such file, or not a plain one"):
         load_hf(tmp_path / "m")
 
 
