@@ -169,6 +169,7 @@ def _run(argv: Sequence[str] | None, output: Output, stop: StopRequest) -> int:
     words = parser()
     arguments, overrides = parse(words, argv)
     _check_usage(arguments, command_of(words, arguments.command))
+    environ.forget_odd_sizes()
     # Names and paths are printed as they are: square brackets and colons mean nothing.
     width = output_width(terminal=output.isatty())
     console = Console(file=cast(IO[str], output), width=width, markup=False, emoji=False)

@@ -65,9 +65,9 @@ def add_config(command: argparse.ArgumentParser) -> None:
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """The arguments, and the fields of the config that are overridden; ends with exit status 2 on what is unknown."""
     given = sys.argv[1:] if argv is None else argv
-    arguments, rest = parser.parse_known_args(given)
-    overrides = [word for word in rest if word.startswith(OVERRIDE)]
-    words = [word for word in rest if not word.startswith(OVERRIDE)]
+    # Apart from the rest: argparse takes a word with a space in it, as of a path, for no flag.
+    overrides = [word for word in given if word.startswith(OVERRIDE)]
+    arguments, words = parser.parse_known_args([word for word in given if not word.startswith(OVERRIDE)])
     flags = [word for word in words if word.startswith("-")]
     command = command_of(parser, arguments.command)
     if not hasattr(arguments, "config"):

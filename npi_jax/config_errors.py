@@ -21,7 +21,7 @@ def explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> st
     """The faults of values that a dataclass `root` was to be made of, each with its field, its value and the reason."""
     lines = []
     for fault in error.errors():
-        field = (prefix + ".".join(map(str, fault["loc"]))).removesuffix(".")
+        field = prefix + ".".join(map(str, fault["loc"])) if fault["loc"] else prefix.removesuffix(".")
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "unexpected_keyword_argument":
             valid = _fields_beside(fault["loc"], root)

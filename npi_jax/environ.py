@@ -28,6 +28,14 @@ def check_environ(environ: Mapping[str, str] = os.environ) -> None:
     _check_files()
 
 
+def forget_odd_sizes() -> None:
+    """Take sizes of a terminal that cannot be out of the environment: how wide tables are stops no command."""
+    for name in ("COLUMNS", "LINES"):
+        text = os.environ.get(name, "")
+        if not (text.isdecimal() and len(text) < 5 and int(text)):
+            os.environ.pop(name, None)
+
+
 def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     """A time from the environment.
 

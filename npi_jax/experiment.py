@@ -109,9 +109,6 @@ def run_experiment(
     if profile.stop > config.train.steps:
         raise UserError(f"--profile {profile.start}:{profile.stop}: training has {config.train.steps} steps")
     path = run_directory(config)
-    with together("open its inputs"):
-        inputs = check_inputs(config)
-        check_devices(config)
     with ExitStack() as entered:
         stop = entered.enter_context(StopRequest()) if stop is None else stop
         if jax.process_count() > 1:
@@ -120,6 +117,9 @@ def run_experiment(
             stop.listen()
             # Nobody leaves alone: the others would wait.
             entered.enter_context(stop.held())
+        with together("open its inputs"), stop.at_once():
+            inputs = check_inputs(config)
+            check_devices(config)
         entered.enter_context(nothing_left_of_refused(path))
         run = entered.enter_context(claim_together(path, config, _teller(console)))
         console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False)

@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 import pydantic
 
-from npi_jax import plain_files
 from npi_jax.errors import UserError, first_line
 from npi_jax.temporary import temporary_name
 
@@ -146,23 +145,6 @@ def read_checked(path: Path, validate: Callable[..., Checked], *, advice: str = 
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"]))
         raise UserError(f"{path}: {f'{place}: ' if place else ''}{fault['msg']}{advice}") from error
-
-
-LARGEST = 256 << 20
-"""Most bytes of a file that is read as a whole, where its reader states no other limit."""
-
-
-def read_plain(path: Path, *, most: int = LARGEST) -> bytes:
-    """Read a plain file of limited size: a pipe or a device may never end, or never begin.
-
-    Raises:
-        UserError: naming the file, if it is something else or larger.
-        OSError: if it cannot be read.
-    """
-    try:
-        return plain_files.read_plain(path, most)
-    except plain_files.PlainFileError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def read_table(path: Path) -> pl.DataFrame:

@@ -7,8 +7,13 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from npi_jax.errors import UserError
+
 JSON_LIMIT = 64 << 20
 """Most bytes of a JSON file that describes something (a config, an index); real ones have kilobytes."""
+
+LARGEST = 256 << 20
+"""Most bytes of a file that is read as a whole, where its reader states no other limit."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -37,6 +42,19 @@ def read_plain(path: Path, limit: int) -> bytes:
             return file.read(limit)
     finally:
         os.close(descriptor)
+
+
+def read_named(path: Path, *, most: int = LARGEST) -> bytes:
+    """Return what `read_plain` does, with an error for the user.
+
+    Raises:
+        UserError: naming the file, if it is no plain file or larger than `most` bytes.
+        OSError: if it cannot be read.
+    """
+    try:
+        return read_plain(path, most)
+    except PlainFileError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def read_text_plain(path: Path, limit: int) -> str:

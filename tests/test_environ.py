@@ -99,6 +99,17 @@ def test_too_few_open_files_are_refused(monkeypatch):
     check_environ({})
 
 
+@pytest.mark.parametrize("text", ["²", "0", "-3", "wide", "9" * 30, ""])
+def test_sizes_of_a_terminal_that_cannot_be_are_not_looked_at(monkeypatch, text):
+    monkeypatch.setenv("COLUMNS", text)
+    monkeypatch.setenv("LINES", text)
+    assert call("presets").status == 0
+    assert "COLUMNS" not in os.environ
+    monkeypatch.setenv("COLUMNS", "80")
+    assert call("presets").status == 0
+    assert os.environ["COLUMNS"] == "80"
+
+
 def test_a_home_that_nobody_has_is_named(monkeypatch):
     monkeypatch.setenv("NPI_JAX_CACHE", "~nosuchuser/cache")
     with pytest.raises(UserError, match=r"'~nosuchuser/cache' \(corpus.cache or NPI_JAX_CACHE\)"):

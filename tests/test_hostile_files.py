@@ -457,7 +457,8 @@ PAIRS: dict[str, tuple[str, bytes]] = {
 WORDS = ("\n".join(["<unk>", "<eos>", *sorted({word for line in SENTENCES for word in line.split()})]) + "\n").encode()
 
 
-def _experiment(draw: st.DrawFn, at: Path) -> str:
+@st.composite
+def experiments(draw: st.DrawFn, at: Path) -> str:
     """Write what an experiment reads, one or two files of it damaged, and its config."""
     text, pairs = draw(st.sampled_from(sorted(SOURCES))), draw(st.sampled_from(sorted(PAIRS)))
     loader, content = PAIRS[pairs]
@@ -493,7 +494,7 @@ def test_an_experiment_on_damaged_files_is_prepared_or_refused_and_leaves_nothin
     at = folder / "experiment"
     shutil.rmtree(at, ignore_errors=True)
     at.mkdir()
-    config = data.draw(st.composite(_experiment)(at))
+    config = data.draw(experiments(at))
     before = sorted(at.rglob("*"))
     outcome = call("prepare", "--config", config, seconds=60)
     if outcome.status:

@@ -10,8 +10,9 @@ import pytest
 from calls import assert_refused, call
 
 from npi_jax.claim import claim_run
+from npi_jax.csv_cells import write_csv
 from npi_jax.errors import UserError
-from npi_jax.files import atomic_path, check_output, write_csv, write_table, write_text
+from npi_jax.files import atomic_path, check_output, write_table, write_text
 
 
 def _device(path: Path) -> None:

@@ -43,7 +43,7 @@ def config_of(folder: Path, **changes) -> str:
 GRADIENTS = {"enabled": True, "micro_batches": 4, "limit": 8}
 REFUSED = {
     "no text": ({"corpus__paths": ("nowhere.txt",)}, "corpus.paths: nowhere.txt: there is no such file"),
-    "an empty path": ({"corpus__paths": ("",)}, "corpus.paths: a path is empty"),
+    "an empty path": ({"corpus__paths": ("",)}, "corpus.paths.0 = ''"),
     "a pipe": ({"corpus__valid_paths": ("pipe.txt",)}, "corpus.valid_paths: pipe.txt: not a plain file"),
     "the same text": ({"corpus__valid_paths": ("train.txt",)}, "the same file is training text and validation text"),
     "no suite": ({"score__suites__mine__path": "nowhere.jsonl"}, "nowhere.jsonl: there is no such file"),
@@ -56,7 +56,10 @@ REFUSED = {
     ),
     "an endless vocabulary": ({"tokenizer": {"kind": "word", "file": "/dev/zero"}}, "/dev/zero: not a plain file"),
     "no factory": ({"model": {"kind": "custom", "factory": "own.py:make"}}, "own.py defines no function make"),
-    "no factory file": ({"model": {"kind": "custom", "factory": "my_own.py:make"}}, "cannot load 'my_own.py'"),
+    "no factory file": (
+        {"model": {"kind": "custom", "factory": "my_own.py:make"}},
+        "model.factory = 'my_own.py:make': ",
+    ),
     "no region": ({"score__suites__mine__spec": {"regions": ("npi",)}}, "score.suites.mine: the spec asks for"),
     "few gradient items": ({"gradients": GRADIENTS}, "too few that share no sentence for 4 micro-batches"),
     "few built-in items": (

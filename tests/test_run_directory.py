@@ -75,7 +75,7 @@ def whole(config_file, tmp_path_factory) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports make tables and draw nothing, which takes most of their time."""
-    monkeypatch.setattr(experiment, "_write_and_print", lambda run, console: None)
+    monkeypatch.setattr(experiment, "_write_and_print", lambda *arguments: None)
 
 
 @pytest.fixture

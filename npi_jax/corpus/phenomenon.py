@@ -37,7 +37,7 @@ from pydantic.dataclasses import dataclass
 from npi_jax.corpus import wordclasses
 from npi_jax.corpus.annotations import RESIDUALS
 from npi_jax.errors import UserError, did_you_mean
-from npi_jax.files import read_plain
+from npi_jax.plain_files import read_named
 
 _FOLDER = Path(__file__).parent / "phenomena"
 PHENOMENA: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
@@ -294,7 +294,7 @@ def load_phenomenon(name: str | Path) -> Phenomenon:
 def _read(path: Path, _modified: int) -> Phenomenon:
     import hashlib  # noqa: PLC0415
 
-    content = read_plain(path)
+    content = read_named(path)
     try:
         values = tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

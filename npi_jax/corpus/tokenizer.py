@@ -15,7 +15,8 @@ from jaxtyping import Int32
 
 from npi_jax.corpus.words import split_spans, split_words
 from npi_jax.errors import UserError
-from npi_jax.files import read_plain, write_json, write_text
+from npi_jax.files import write_json, write_text
+from npi_jax.plain_files import read_named
 
 __all__ = [
     "EOS",
@@ -153,7 +154,7 @@ class Tokenizer(ABC):
         if not path.is_file():
             raise TokenizerError(f"{path}: no such file; give a directory that Tokenizer.save wrote")
         try:
-            meta = json.loads(read_plain(path))
+            meta = json.loads(read_named(path))
             kind, size = meta["kind"], meta["vocab_size"]
             lowercase = bool(meta["lowercase"]) if kind == WordTokenizer.kind else False
         except (ValueError, KeyError, TypeError) as error:
@@ -238,7 +239,7 @@ class WordTokenizer(Tokenizer):
         path = Path(path)
         try:
             # Editors on Windows put a byte order mark before the first word.
-            text = read_plain(path, most=LARGEST_VOCABULARY).decode("utf-8").removeprefix("\ufeff")
+            text = read_named(path, most=LARGEST_VOCABULARY).decode("utf-8").removeprefix("\ufeff")
         except OSError as error:
             raise TokenizerError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -374,7 +375,7 @@ class BPETokenizer(LibraryTokenizer):
             TokenizerError: no such file, not of that library, or without ``<eos>``.
         """
         try:
-            text = read_plain(Path(path)).decode("utf-8").removeprefix("\ufeff")
+            text = read_named(Path(path)).decode("utf-8").removeprefix("\ufeff")
         except (OSError, UnicodeDecodeError) as error:
             raise TokenizerError(f"{path}: cannot read the vocabulary: {error}") from error
         try:

@@ -59,8 +59,9 @@ def warnings(tables: ReportTables) -> list[str]:
             changed = int(row["slots_changed"])
             found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement.")
     found += [_nothing_changed(label, tables.labels[0]) for label in tables.empty]
+    specs = tables.manifest.get("score_specs", {})
     for name, suite in tables.manifest.get("suites", {}).items():
-        found += _of_suite(name, suite)
+        found += _of_suite(name, suite, specs.get(name, {}))
     found += tables.manifest.get("notes", [])
     broken = tables.final.filter(pl.col("n_nonfinite") > 0)
     if len(broken):
@@ -81,7 +82,7 @@ def _nothing_changed(label: str, baseline: str) -> str:
     )
 
 
-def _of_suite(name: str, suite: Mapping[str, Any]) -> list[str]:
+def _of_suite(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
     """What of a suite's pairs is not scored as its reader would expect."""
     of_all = f"of {suite['items']:,} pairs" if "items" in suite else "pairs"
     found = []
@@ -91,9 +92,11 @@ def _of_suite(name: str, suite: Mapping[str, Any]) -> list[str]:
             f"{suite['unknown_critical']:,} of them in the scored region."
         )
     if suite.get("unequal_regions"):
+        summed = "Each token more makes a sum of log-probabilities lower, whatever was learned."
+        matched = "They are compared by their means over tokens, times the pair's mean length."
         found.append(
             f"Suite {name}: in {suite['unequal_regions']:,} {of_all} the scored regions of the two sentences differ in "
-            "their number of tokens. Each token more makes a sum of log-probabilities lower, whatever was learned."
+            f"their number of tokens. {matched if spec.get('normalization') == 'matched' else summed}"
         )
     if suite.get("split_regions"):
         found.append(

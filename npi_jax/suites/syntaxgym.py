@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from npi_jax.files import read_plain
+from npi_jax.plain_files import read_named
 from npi_jax.suites.formulas import FormulaError, parse_formula
 from npi_jax.suites.paths import check_path
 from npi_jax.suites.records import SuiteError, make_condition_suite, once, text_field
@@ -138,7 +138,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        record = json.loads(read_plain(file).decode("utf-8-sig"), object_pairs_hook=once)
+        record = json.loads(read_named(file).decode("utf-8-sig"), object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise SuiteError(f"{file}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -30,9 +30,10 @@ def test_every_member_item_and_region_has_a_row():
     table = tables.table(5, {"s": {"sentence": sentence, "critical": sentence + 100}})
     assert table.height == 3 * 2 * 2
     row = table.row(by_predicate=(table_filter(member=1, item="i1", region="critical")), named=True)
-    assert (row["good"], row["bad"], row["delta"], row["correct"]) == (106.0, 107.0, -1.0, 0.0)
+    # Sums of 106 over two words and of 107 over one, as means, times 1.5 words.
+    assert (row["good"], row["bad"], row["delta"], row["correct"]) == (79.5, 160.5, -81.0, 0.0)
     assert (row["n_good"], row["n_bad"], row["step"], row["suite"]) == (2, 1, 5, "s")
-    assert row["spec"] == ScoreSpec().label
+    assert row["spec"] == ScoreSpec(normalization="matched").label
     row = table.row(by_predicate=(table_filter(member=2, item="i0", region="sentence")), named=True)
     assert (row["good"], row["bad"]) == (8.0, 9.0)
     assert (row["n_good"], row["n_bad"]) == (3, 3)
