@@ -35,7 +35,7 @@ def test_presets_carry_their_names_and_digests():
     assert ScoreSpec.preset("lm_eval_v04", ties="half").name == "lm_eval_v04*"
     # Two tools may have the same conventions.
     assert ScoreSpec.preset("blimp_paper").digest == ScoreSpec.preset("lm_eval_v03").digest
-    with pytest.raises(ValueError, match="there is no preset 'blimp'; there are blimp_paper, lm_eval_v03"):
+    with pytest.raises(ValueError, match=r"there is no preset 'blimp' \(did you mean blimp_paper\?\); there are blimp"):
         ScoreSpec.preset("blimp")
 
 
