@@ -10,6 +10,7 @@ from typing import Any
 import filelock
 
 from npi_jax import checksums, manifest
+from npi_jax.config import ConfigError, make_config
 from npi_jax.errors import UserError
 from npi_jax.files import file_digest, json_text, read_json, write_json
 from npi_jax.run import Run
@@ -132,7 +133,17 @@ def _stored(file: Path) -> dict[str, Any] | None:
         found = read_json(file)
     except (FileNotFoundError, UserError):
         return None
-    return found if isinstance(found, dict) else None
+    return _completed(found) if isinstance(found, dict) else None
+
+
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with the defaults of fields that versions after the one that wrote it have."""
+    try:
+        completed: dict[str, Any] = json.loads(json.dumps(make_config(stored).to_dict()))
+    except ConfigError:
+        # Of a version that knew other fields: what differs is named as it stands.
+        return stored
+    return completed
 
 
 def _noted(path: Path) -> dict[str, str]:

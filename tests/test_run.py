@@ -3,8 +3,10 @@ import os
 
 import polars as pl
 import pytest
+from tiny import tiny_values
 
 from npi_jax.claim import claim_run
+from npi_jax.config import make_config
 from npi_jax.errors import UserError
 from npi_jax.files import write_table
 from npi_jax.run import RunError, open_run
@@ -44,6 +46,19 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     assert "train.steps: 3 there, 4 now" in str(caught.value)
     assert "train.new: None there, 0 now" in str(caught.value)
     assert "train.rates" not in str(caught.value)
+
+
+def test_a_field_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
+    config = make_config(tiny_values()).to_dict()
+    older = {**config, "corpus": {name: value for name, value in config["corpus"].items() if name != "removal"}}
+    with claim_run(tmp_path, older):
+        (tmp_path / "scores").mkdir()
+        (tmp_path / "scores" / "0.parquet").write_text("")
+    with claim_run(tmp_path, config):
+        pass
+    changed = {**config, "corpus": {**config["corpus"], "removal": "delete"}}
+    with pytest.raises(RunError, match="corpus.removal: 'replace' there, 'delete' now"), claim_run(tmp_path, changed):
+        pass
 
 
 def of_the_killed(name: str) -> str:
