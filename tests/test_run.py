@@ -57,7 +57,7 @@ def test_a_field_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
     with claim_run(tmp_path, config):
         pass
     changed = {**config, "corpus": {**config["corpus"], "removal": "delete"}}
-    with pytest.raises(RunError, match="corpus.removal: 'replace' there, 'delete' now"), claim_run(tmp_path, changed):
+    with pytest.raises(RunError, match=r"corpus\.removal: 'replace' there, 'delete' now"), claim_run(tmp_path, changed):
         pass
 
 
