@@ -208,7 +208,8 @@ def _explain(error: Exception, console: Console) -> int:
     from npi_jax.messages import bug_report, message_of  # noqa: PLC0415
 
     if isinstance(error, Stopped):
-        console.print(str(error), highlight=False, markup=False)
+        # In one line, however narrow: scripts look for it.
+        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
         if error.status == LOST_OUTPUT:
             complain(f"npi-jax: {error}")
         return error.status
