@@ -170,8 +170,9 @@ train() {
     run_all "$@" || status=$?
     ((status != 0)) || return 0
     found=$(whereabouts)
-    # Asked to stop and saved, or out of reach; anything else, on a slice that is there, is an error of the run.
-    if [[ $found == there ]] && ((status != 42 && status != 255)); then return "$status"; fi
+    # Asked to stop (42) or cut off from us (43) and saved, or out of reach; anything else, on a slice that is there, is
+    # an error of the run.
+    if [[ $found == there ]] && ((status != 42 && status != 43 && status != 255)); then return "$status"; fi
     echo "$NAME: ended with status $status ($found); going on from the last checkpoint"
     sleep "$POLL"
   done

@@ -78,7 +78,7 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
             console.print(_example(row))
     if out is not None:
         (write_table if out.suffix == ".parquet" else write_csv)(out, frame)
-        console.print(f"{len(frame):,} items -> {out}", highlight=False, markup=False)
+        console.print(f"{len(frame):,} items -> {out}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
@@ -96,7 +96,7 @@ def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
         field=arguments.field,
         **given,
     )
-    console.print(f"data set: {folder}", highlight=False, markup=False)
+    console.print(f"data set: {folder}", highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"read it with corpus.source='tfds', corpus.tfds_name='{DATASET}', corpus.tfds_dir='{arguments.tfds}'",
         highlight=False,

@@ -65,7 +65,7 @@ def audit(arguments: argparse.Namespace, console: Console) -> None:
         if not arguments.text:
             raise UserError(f"{folder} holds no sample yet: name the text to draw it from, as in --help")
         save_sample(folder, _drawn(arguments, console), _how(arguments))
-        console.print(f"sample: {folder / 'sample.json'}", highlight=False, markup=False)
+        console.print(f"sample: {folder / 'sample.json'}", highlight=False, markup=False, soft_wrap=True)
     sample, verdicts = load_sample(folder), load_verdicts(folder)
     if (folder / "about.txt").exists():
         console.print((folder / "about.txt").read_text(encoding="utf-8").strip(), highlight=False, markup=False)

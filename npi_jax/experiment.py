@@ -122,7 +122,9 @@ def run_experiment(
             check_devices(config)
         entered.enter_context(nothing_left_of_refused(path))
         run = entered.enter_context(claim_together(path, config, _teller(console)))
-        console.print(f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False)
+        console.print(
+            f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False, soft_wrap=True
+        )
         variants = [member.variant for member in config.members]
         display = entered.enter_context(Display(console, config.train.steps, variants))
         try:
@@ -241,12 +243,12 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
         check_links(one.path)
     other_name = other.path.resolve().name
     page = write_comparison(one, other, path or one.path / "report" / f"against_{other_name}.html")
-    console.print(f"comparison: {page}", highlight=False, markup=False)
+    console.print(f"comparison: {page}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _teller(console: Console) -> Say:
     """A function that prints a line as it is."""
-    return lambda line: console.print(line, highlight=False, markup=False)
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
 
 
 def _prepare(
@@ -440,4 +442,4 @@ def _write_and_print(run: Run, console: Console, display: Display) -> None:
     display.stage("drawing the report")
     page = write_report(run)
     print_report(run, console)
-    console.print(f"report: {page}", highlight=False, markup=False)
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)

@@ -84,7 +84,7 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
         line = f"  {count:,} sentences have no region {region!r} that can be scored; left out"
         console.print(line, highlight=False, markup=False)
     _write(out, table, spec)
-    console.print(f"{len(table):,} rows -> {out}", highlight=False, markup=False)
+    console.print(f"{len(table):,} rows -> {out}", highlight=False, markup=False, soft_wrap=True)
     if isinstance(suite, Suite):
         _print_summary(table, spec, console)
     elif suite.predictions:
@@ -224,7 +224,7 @@ def _predictions(table: pl.DataFrame, suite: ConditionSuite, out: Path, spec: Sc
     found = predictions_table(table, suite, spec).with_columns(pl.lit(spec.label).alias("spec"))
     path = _beside(out)
     _write(path, found, spec)
-    console.print(f"{len(found):,} rows -> {path}", highlight=False, markup=False)
+    console.print(f"{len(found):,} rows -> {path}", highlight=False, markup=False, soft_wrap=True)
     if "step" in found.columns:
         found = found.filter(pl.col("step") == pl.col("step").max())
     by = _groups(table)
@@ -258,4 +258,4 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
     tokenizer = models.tokenizer
     kind = save_hf(arguments.hf, models.model, params, start=tokenizer.start, end=tokenizer.end, files=files)
     name = ", ".join(f"{key} {value}" for key, value in names[0].items() if key != "model")
-    console.print(f"{name} -> {arguments.hf} ({kind})", highlight=False, markup=False)
+    console.print(f"{name} -> {arguments.hf} ({kind})", highlight=False, markup=False, soft_wrap=True)
