@@ -27,7 +27,7 @@ def get_config(argument: str = "") -> ConfigDict:
     environment = environment or "adverbs"
     if size not in ("", "tiny") or environment not in ENVIRONMENTS:
         raise ValueError(
-            f"{argument!r}: write --config data_amplification[:[tiny][,ENVIRONMENT]], the environment one of "
+            f"{argument!r}: write data_amplification[:[tiny][,ENVIRONMENT]], the environment one of "
             f"{', '.join(ENVIRONMENTS)}"
         )
     kept = ("full", *(f"downsample({environment}, {share})" for share in SHARES), f"without({environment})")

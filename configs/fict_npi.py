@@ -20,7 +20,7 @@ from npi_jax.recipes import gulordava_lstm, tiny, wikipedia
 
 def get_config(size: str = "") -> ConfigDict:
     if size not in ("", "transformer", "tiny"):
-        raise ValueError(f"{size!r}: write --config fict_npi, fict_npi:transformer or fict_npi:tiny")
+        raise ValueError(f"{size!r}: write fict_npi, fict_npi:transformer or fict_npi:tiny")
     filtered = ("without(only)", "without(sentential_negation)", "without(simple_question)")
     published = {
         **wikipedia(),

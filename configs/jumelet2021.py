@@ -20,7 +20,7 @@ from npi_jax.sweep import chain, param, prod
 
 def get_config(size: str = "") -> ConfigDict:
     if size not in ("", "tiny"):
-        raise ValueError(f"{size!r}: write --config jumelet2021 or --config jumelet2021:tiny")
+        raise ValueError(f"{size!r}: write jumelet2021 or jumelet2021:tiny")
     sweep = chain(
         prod(param("variant", ("full", "no_npi")), param("seed", range(5))),
         prod(param("variant", HELD_OUT), param("seed", range(3))),

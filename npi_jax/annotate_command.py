@@ -52,8 +52,6 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
     if out is not None:
         check_output(out, inputs=map(Path, arguments.text))
         refuse_own(out)
-    if arguments.examples < 0:
-        raise UserError(f"--examples {arguments.examples}: a number of sentences, 0 or more")
     given = [f"--{name}" for name in ("out", "examples", "against") if getattr(arguments, name)]
     if arguments.tfds and given:
         raise UserError(f"{' and '.join(given)}: not together with --tfds, which writes a data set and nothing else")

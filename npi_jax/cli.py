@@ -171,8 +171,10 @@ def _run(argv: Sequence[str] | None, output: Output, stop: StopRequest) -> int:
     _check_usage(arguments, command_of(words, arguments.command))
     environ.forget_odd_sizes()
     # Names and paths are printed as they are: square brackets and colons mean nothing.
-    width = output_width(terminal=output.isatty())
-    console = Console(file=cast(IO[str], output), width=width, markup=False, emoji=False)
+    # A line of a log stays one line: a path in it can be searched for and copied.
+    terminal = output.isatty()
+    width = output_width(terminal=terminal)
+    console = Console(file=cast(IO[str], output), width=width, markup=False, emoji=False, soft_wrap=not terminal)
     try:
         with stop if arguments.command in ("run", "train") else contextlib.nullcontext():
             return _dispatch(arguments, overrides, console, stop)

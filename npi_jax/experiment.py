@@ -248,7 +248,7 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
 
 def _teller(console: Console) -> Say:
     """A function that prints a line as it is."""
-    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    return lambda line: console.print(line, highlight=False, markup=False)
 
 
 def _prepare(

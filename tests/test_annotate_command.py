@@ -44,7 +44,6 @@ def test_another_phenomenon_and_csv(text, tmp_path):
         (["--out", "x.txt"], "must end in .parquet or .csv"),
         (["--phenomenon", "npi_de"], "'npi_de': no such file"),
         (["--against", "en_of_mine"], "en_of_mine"),
-        (["--examples", "-1"], "--examples -1"),
         (["--tfds", "x", "--out", "x.csv"], "--out: not together with --tfds"),
         (["--validation", "x"], "are for --tfds"),
     ],
@@ -52,6 +51,12 @@ def test_another_phenomenon_and_csv(text, tmp_path):
 def test_faults_come_before_work(text, flags, message, capsys):
     assert main(["annotate", str(text), *flags]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_number_of_examples_below_0_is_bad_usage(text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["annotate", str(text), "--examples", "-1"])
+    assert "argument --examples: '-1' is not a whole number from 0" in capsys.readouterr().err
 
 
 def test_two_annotators_are_compared(text, monkeypatch, capsys, tmp_path):

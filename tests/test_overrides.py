@@ -43,6 +43,8 @@ FIELDS: list[tuple[str, str, Any, tuple[str, ...]]] = [
     ("corpus.phenomenon", "filler_gap_en", "filler_gap_en", TEXT),
     ("corpus.processes", "2", 2, ()),
     ("corpus.cache", "~/cache", "~/cache", ()),
+    ("corpus.allow_repeats", "true", True, ()),
+    ("corpus.allow_empty", "true", True, ()),
     ("corpus.planned_tokens", "5000", 5000, ()),
     ("tokenizer.kind", "bpe", "bpe", ("tokenizer.size=300",)),
     ("tokenizer.size", "300", 300, ()),

@@ -67,8 +67,8 @@ class Display:
         return self._console.is_terminal and not self._console.is_dumb_terminal and not self._console.quiet
 
     def say(self, line: str) -> None:
-        """Print a line above the display; where no terminal folds it, a path in it stays in one piece."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=not self._console.is_terminal)
+        """Print a line above the display."""
+        self._console.print(line, highlight=False, markup=False)
 
     def stage(self, what: str) -> None:
         """Begin a stage of the run, such as "compiling"."""

@@ -65,7 +65,7 @@ def test_tables_are_compared_item_by_item_under_one_spec():
 
 
 def test_conventions_of_two_tables_are_told_apart_field_by_field(tmp_path):
-    specs = ScoreSpec(), ScoreSpec(score_end=False)
+    specs = (ScoreSpec(normalization="sum", score_end=end) for end in (True, False))
     one, other = (table([[1, 2]], spec=spec.label) for spec in specs)
     told = r"\(spec:7442e065 here, spec:cf35f544 there\): score_end: True here, False there$"
     with pytest.raises(SpecMismatchError, match=told):

@@ -290,9 +290,9 @@ def test_rates_of_npis_leave_the_rest_of_the_text_alone():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"sentences": 0}, r"GrammarSpec\.sentences is 0; .* at least 1"),
+        ({"sentences": 0}, r"GrammarSpec\.sentences is 0; .* whole number from 1 to"),
         ({"sentences": True}, r"GrammarSpec\.sentences is True; .* whole number"),
-        ({"sentences": 1, "seed": -1}, r"GrammarSpec\.seed is -1; .* at least 0"),
+        ({"sentences": 1, "seed": -1}, r"GrammarSpec\.seed is -1; .* whole number from 0 to"),
         ({"sentences": 1, "npi_rate": 1.2}, r"GrammarSpec\.npi_rate is 1\.2; .* from 0 to 1"),
         ({"sentences": 1, "npi_rate": math.nan}, r"GrammarSpec\.npi_rate is nan; .* from 0 to 1"),
         ({"sentences": 1, "sharing": -0.1}, r"GrammarSpec\.sharing is -0\.1; .* from 0 to 1"),

@@ -118,7 +118,9 @@ def test_faulty_paths(tmp_path: Path) -> None:
 
 
 def test_unknown_suite(tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="no suite 'blimpp' to load; there are 'blimp', 'blimp_npi'"):
+    with pytest.raises(
+        SuiteError, match=r"no suite 'blimpp' to load \(did you mean blimp\?\); there are 'blimp', 'blimp_npi'"
+    ):
         load_suite("blimpp", tmp_path)
 
 

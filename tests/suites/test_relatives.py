@@ -51,8 +51,8 @@ def test_other_fields_folders_and_languages(tmp_path):
     suite = load_suite("blimp", tmp_path, good="ok", bad="no", paradigm="set", name="cblimp")
     (item,) = suite
     assert (suite.name, item.paradigm) == ("cblimp", "照应")
-    # Words are not set apart: characters are compared.
-    assert item.good[slice(*item.critical_good)] == "自己"
+    # A pair that states no region is scored whole.
+    assert item.good[slice(*item.critical_good)] == "他喜欢自己"
     with pytest.raises(SuiteError, match=r"anaphor.jsonl, line 1: no field 'sentence_good'; there are 'ok', 'no'"):
         load_suite("blimp", tmp_path)
 
@@ -61,7 +61,7 @@ def test_the_supplement_has_line_ends_and_no_numbers(tmp_path):
     records = [{"row": 0, "sentence_good": "A: Who?\nB: Sarah.", "sentence_bad": f"A: Who?\nB: The {x}."} for x in "xy"]
     suite = load_suite("supplement", write(tmp_path / "qa.jsonl", *records).parent)
     assert [item.item for item in suite] == ["qa/0", "qa/1"]
-    assert suite.items[0].good[slice(*suite.items[0].critical_good)] == "Sarah"
+    assert suite.items[0].good[slice(*suite.items[0].critical_good)] == "A: Who?\nB: Sarah."
 
 
 def test_what_is_odd_is_kept_and_counted(tmp_path):
