@@ -35,7 +35,7 @@ _BEGUN = {LOCK, manifest.FILE, CONFIG, checksums.SUMS}
 def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) -> Iterator[Run]:
     """Open a run directory for writing, made if need be; nobody else may write to it meanwhile.
 
-    A configuration that is damaged or lost is written anew if it is the one that is given; for other files there is
+    A configuration that is damaged or lost is rewritten if it is the one that is given; for other files there is
     `npi_jax.mending.mend`. Where the body fails before anything is prepared, a folder that was new is gone again.
 
     Args:
@@ -89,7 +89,7 @@ def _mark(path: Path, say: Say) -> None:
         # Of before there were checksums of all files; that those of others are missing is then no news.
         checksums.note(path, [path / CONFIG])
     if not (path / manifest.FILE).exists() and has_trained(path):
-        say(f"{path / manifest.FILE} was lost and is written anew; when the run began, and on what data, is not known")
+        say(f"{path / manifest.FILE} was lost and is rewritten; when the run began, and on what data, is not known")
     manifest.write_manifest(path, values)
 
 
@@ -103,7 +103,7 @@ def _check_config(path: Path, config: Mapping[str, Any], say: Say) -> None:
     if whole and not changes:
         return
     if not whole and (changes == [] or noted == hashlib.sha256(json_text(wanted).encode()).hexdigest()):
-        say(f"{file} was damaged or lost, and is written anew")
+        say(f"{file} was damaged or lost, and is rewritten")
     elif has_trained(path):
         _refuse(path, changes if whole else None)
     else:
@@ -119,7 +119,7 @@ def _refuse(path: Path, changes: list[tuple[str, Any, Any]] | None) -> None:
     if changes is None:
         raise RunError(
             f"{path / CONFIG} is damaged or lost, and the configuration given now is not the one that was there. Run "
-            "with the configuration that the run was started with to write it anew, or bring the file back from a copy"
+            "with the configuration that the run was started with to rewrite it, or bring the file back from a copy"
         )
     raise RunError(
         f"{path} was started with another configuration:\n"

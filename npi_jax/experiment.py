@@ -77,7 +77,7 @@ def set_up_jax(processes_here: int = 1) -> None:
             if about.st_mode & 0o022 or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
                 raise PermissionError(f"others can write to {cache}, and what lies there is executed; chmod 700 it")
         except OSError as error:
-            complain(f"npi-jax: programs will be compiled anew each time: {error}")
+            complain(f"npi-jax: programs will be compiled again each time: {error}")
             return
         jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -281,14 +281,14 @@ def _keep_prepared(run: Run, prepared: Prepared, say: Say) -> None:
     note(run.path, [path for path in kept if path.exists()])
     for path in mended:
         if path.name != NGRAM:
-            say(f"{path} was damaged or lost, and is made anew")
+            say(f"{path} was damaged or lost, and is rebuilt")
 
 
 def _needs_ngrams(run: Run, say: Say) -> bool:
     """Whether the 5-gram baseline is not there yet, or not any more."""
     path = run.path / NGRAM
     if path in damaged(run.path):
-        say(f"{path} was damaged or lost, and is made anew")
+        say(f"{path} was damaged or lost, and is rebuilt")
         return True
     return not path.exists()
 

@@ -129,7 +129,7 @@ def _check_marker(path: Path, marker: Any, values: Mapping[str, Any]) -> None:
 
 def _advice(path: Path) -> str:
     return (
-        f". Bring it back from a copy, or rename it: the run goes on, and {path.name} is written anew; what is lost is "
+        f". Bring it back from a copy, or rename it: the run goes on, and {path.name} is rewritten; what is lost is "
         "when the run began, with what versions and on what data"
     )
 

@@ -26,7 +26,7 @@ def mend(run: Run, say: Say) -> None:
 
     Args:
         run: the run.
-        say: gets a line about each file that was made anew.
+        say: gets a line about each file that was rebuilt.
     """
     members = run.path / "members.parquet"
     files = [run.path / name for name in (CONFIG, members.name, *TABLES, *TOKENIZER)]
@@ -92,10 +92,10 @@ def _mend_members(run: Run, file: Path, say: Say) -> None:
         diverged = has_diverged(skipped, before["skipped_updates"].to_numpy(), loss, int(vocabulary))
         write_table(file, members_table(members, skipped, diverged))
     except UserError as error:
-        say(f"{file} is damaged or lost, and cannot be made anew: {error}")
+        say(f"{file} is damaged or lost, and cannot be rebuilt: {error}")
         return
     run.note_written(file)
-    say(f"{file} was damaged or lost, and is made anew from the configuration and the metrics")
+    say(f"{file} was damaged or lost, and is rebuilt from the configuration and the metrics")
 
 
 def _metrics(run: Run, step: int) -> pl.DataFrame:

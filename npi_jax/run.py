@@ -203,13 +203,13 @@ class Run:
     def _advice(self, path: Path) -> str:
         name = path.relative_to(self.path).as_posix()
         if name.startswith("tables/") or name == "members.parquet":
-            return f". npi-jax report {self.path} makes it anew"
+            return f". npi-jax report {self.path} rebuilds it"
         if name == CONFIG:
-            return ". npi-jax run with the configuration as it was writes it anew"
+            return ". npi-jax run with the configuration as it was rewrites it"
         if name in TABLES or name.startswith("tokenizer/"):
-            return ". The command that trained (npi-jax run) makes it anew"
+            return ". The command that trained (npi-jax run) rebuilds it"
         return (
-            ". The command that trained goes back to the checkpoint before it, if that was kept, and writes it anew; "
+            ". The command that trained goes back to the checkpoint before it, if that was kept, and rewrites it; "
             "otherwise bring it back from a copy"
         )
 

@@ -43,7 +43,7 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     assert main(["run", "--config", config_file, "--config.score.every=2"]) == 1
     assert "began with other data: corpus_sha256 was 000000000000" in capsys.readouterr().err
     run.update_manifest(data=data)
-    # Once more: nothing is left to train; the report is made anew.
+    # Once more: nothing is left to train; the report is rebuilt.
     assert main(["run", "--config", config_file, "--config.score.every=2"]) == 0
     assert main(["report", str(tmp_path / "run")]) == 0
     # Two runs side by side.

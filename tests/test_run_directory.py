@@ -221,14 +221,14 @@ def test_what_preparation_made_is_made_anew_by_the_command_that_trained(copy, co
 def test_members_lists_of_checksums_and_tables_are_mended_by_a_report(copy, undrawn):
     before = contents(copy)
     (copy / "members.parquet").rename(copy / "away")
-    with pytest.raises(RunError, match=r"members.parquet was written, and is gone. npi-jax report .* makes it anew"):
+    with pytest.raises(RunError, match=r"members.parquet was written, and is gone. npi-jax report .* rebuilds it"):
         open_run(copy).members()
     (copy / "away").rename(copy / "members.parquet")
     for name in ("checksums.json", "scores/checksums.json"):
         (copy / name).unlink()
     (copy / "metrics" / "checksums.json").write_text("[")
     _flip(copy / "tables" / "curves.parquet")
-    with pytest.raises(RunError, match=r"curves.parquet is damaged.* npi-jax report .* makes it anew"):
+    with pytest.raises(RunError, match=r"curves.parquet is damaged.* npi-jax report .* rebuilds it"):
         open_run(copy).curves()
     (copy / "members.parquet").unlink()
     outcome = call("report", str(copy), seconds=120)

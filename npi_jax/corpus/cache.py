@@ -1,7 +1,7 @@
 """Prepared data under a hash of all that it was made from, whole or absent, made by one process at a time.
 
 Every file has a checksum: arrays in their ``columns.json``, all others in ``checksums.json``. What is damaged is found
-when it is opened, and made anew.
+when it is opened, and rebuilt.
 """
 
 import errno
@@ -66,7 +66,7 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Make, say: Say) 
 def opened(
     root: Path, kind: str, key: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened], say: Say
 ) -> Opened:
-    """Open the folder of a key; where a file of it is damaged, it is made anew, and `say` gets a line about it.
+    """Open the folder of a key; where a file of it is damaged, it is rebuilt, and `say` gets a line about it.
 
     Args:
         root, kind, key, make, say: as for `cached`.
@@ -79,7 +79,7 @@ def opened(
     try:
         return _open(folder, open_)
     except DamagedError as error:
-        say(f"{error}; {folder} is made anew")
+        say(f"{error}; {folder} is rebuilt")
     with _locked(root, folder, say):
         try:
             # Another process may have seen it too.

@@ -135,7 +135,7 @@ class RowRecords:
         try:
             found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
         except (OSError, RuntimeError, ValueError) as error:
-            advice = "run again: damage is found when rows are opened, and they are made anew"
+            advice = "run again: damage is found when rows are opened, and they are rebuilt"
             raise self._damaged(self.folder, f"cannot be read ({first_line(error)}); {advice}") from error
         content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
         return content["tokens"], content["used"]

@@ -30,7 +30,7 @@ LATER = (
 )
 MIXED = (
     "lets the sentences of a row see each other: another sentence beside them changes what is predicted by up to "
-    "{:.2g} nats. Attend only where segment_ids are equal, and start anew where positions == 0"
+    "{:.2g} nats. Attend only where segment_ids are equal, and start again where positions == 0"
 )
 PLACED = (
     "takes positions from the place in the row: what is predicted differs by up to {:.2g} nats from the same sentence "

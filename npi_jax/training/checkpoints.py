@@ -206,7 +206,7 @@ class Checkpoints:
             raise self.damage(step, f"is damaged: not what was written for member {', '.join(map(str, differ))}")
 
     def damage(self, step: int, what: str) -> CheckpointError:
-        """The error that says so; the checkpoint will be written anew when training comes by."""
+        """The error that says so; the checkpoint will be rewritten when training comes by."""
         self._damaged.add(step)
         return CheckpointError(f"{self.directory / str(step)} {what}")
 

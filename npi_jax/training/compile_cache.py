@@ -45,7 +45,7 @@ def check_compiled_programs(say: Say) -> None:
 
     if not hasattr(compilation_cache, "get_file_cache"):
         # JAX has no public way to put another cache in the place of its own: without a check there is none.
-        say("npi-jax: programs will be compiled anew each time: this version of JAX lets nobody check its cache")
+        say("npi-jax: programs will be compiled again each time: this version of JAX lets nobody check its cache")
         jax.config.update("jax_enable_compilation_cache", False)
         return
     compilation_cache.get_file_cache = lambda path: (_checked_cache(path, say), path)

@@ -44,7 +44,7 @@ class AllDivergedError(UserError):
     """Every member of the ensemble diverged."""
 
 
-def _begin_anew(checkpoints: Path) -> str:
+def _restart_advice(checkpoints: Path) -> str:
     return (
         f"Bring back what is lost from a copy; or rename {checkpoints}: the same command then trains from the "
         "beginning, and nothing is lost"
@@ -191,7 +191,7 @@ class Trainer:
                     checkpoints.verify(step, found)
             except (CheckpointError, OtherProcessError) as error:
                 self.display.say(f"{error}; trying the one before")
-                # In all processes, so that all write it anew.
+                # In all processes, so that all rewrite it.
                 checkpoints.damage(step, "is damaged")
                 failure, before = error, step
             else:
@@ -199,7 +199,7 @@ class Trainer:
                 return step, state
         if failure is not None:
             raise CheckpointError(
-                f"{failure}. No checkpoint is left to go on from. {_begin_anew(checkpoints.directory)}"
+                f"{failure}. No checkpoint is left to go on from. {_restart_advice(checkpoints.directory)}"
             )
         return 0, self.ensemble.init()
 
@@ -220,14 +220,14 @@ class Trainer:
                 found = max((step for step in steps if not missing[step]), default=_NONE)
                 if not steps and before is None and (aside := checkpoints.aside()):
                     raise CheckpointError(
-                        f"{aside[0]} and all other checkpoints are damaged. {_begin_anew(checkpoints.directory)}"
+                        f"{aside[0]} and all other checkpoints are damaged. {_restart_advice(checkpoints.directory)}"
                     )
                 if steps and found == _NONE and before is None:
                     lost = missing[steps[0]]
                     raise RunError(
                         f"{self.run.path}: in {', '.join(folders)} tables are missing or damaged (of the steps "
                         f"{', '.join(map(str, lost))}), so that no checkpoint can be gone on from. "
-                        + _begin_anew(checkpoints.directory)
+                        + _restart_advice(checkpoints.directory)
                     )
         found = of_first(found)
         return None if found == _NONE else found
@@ -341,7 +341,7 @@ class Trainer:
         self.seconds.score += time.monotonic() - started - (compared - scored)
 
     def _check_directory(self) -> None:
-        """Refuse to write to a directory that is gone: it would be made anew, with a part of the run in it."""
+        """Refuse to write to a directory that is gone: it would be rebuilt, with a part of the run in it."""
         if not (self.run.path / "config.json").exists():
             raise RunError(f"{self.run.path} is gone: it was removed or unmounted while the run went on")
 

@@ -32,7 +32,7 @@ class Watchdog:
         self._watcher: subprocess.Popen[bytes] | None = None
 
     def beat(self) -> None:
-        """Say that the process is alive: the time begins anew."""
+        """Say that the process is alive: the time restarts."""
         if self._watcher is not None and self._watcher.stdin is not None:
             # Without its watcher a process goes on; one that has not read for long needs no further beat.
             with contextlib.suppress(BrokenPipeError, BlockingIOError):

@@ -207,7 +207,7 @@ def test_what_is_damaged_is_made_anew_and_said(text, tmp_path):
         flipped(path, 8 * (path.stat().st_size // 2) + 1)
     again, said = prepared(text, tmp_path)
     for path in paths:
-        assert any(str(path) in line and line.endswith("is made anew") for line in said), said
+        assert any(str(path) in line and line.endswith("is rebuilt") for line in said), said
     assert stored(tmp_path) == before
     assert again.facts == first.facts
     np.testing.assert_array_equal(again.pool.tokens, first.pool.tokens)

@@ -37,7 +37,7 @@ def test_damage_is_named(tmp_path):
     place = content.index(pool(100).tokens[50].tobytes())
     file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     damaged = RowRecords(tmp_path)
-    with pytest.raises(UserError, match=r"cannot be read .*; run again: .* they are made anew"):
+    with pytest.raises(UserError, match=r"cannot be read .*; run again: .* they are rebuilt"):
         damaged.read(np.arange(100))
     file.write_bytes(content[:-1])
     with pytest.raises(UserError, match=r"00000\.array_record: missing, or not of its length"):

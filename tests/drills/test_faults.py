@@ -179,7 +179,7 @@ def test_a_damaged_cache_is_named_and_made_anew(config_file, tmp_path):
     flip(tokens, 1)
     output = finish(start(config_file, tmp_path / "two", environ=environ, command="prepare"))
     assert f"{tokens}: its content has changed" in output
-    assert "is made anew" in output
+    assert "is rebuilt" in output
     assert tokens.read_bytes() == content
 
 

@@ -83,7 +83,7 @@ def test_the_readme_shows_what_the_scripts_would_run():
             assert fault(shlex.split(line)) == "", line
     if os.environ.get("UPDATE_GOLDEN"):
         README.write_text(wanted, encoding="utf-8")
-    assert README.read_text(encoding="utf-8") == wanted, "UPDATE_GOLDEN=1 pytest tests/launch writes it anew"
+    assert README.read_text(encoding="utf-8") == wanted, "UPDATE_GOLDEN=1 pytest tests/launch rewrites it"
 
 
 TPU = "launch/tpu_vm.sh {} --name npi --zone us-west4-a --type v5litepod-16"
