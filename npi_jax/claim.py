@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from npi_jax.config import ConfigError, make_config
 from npi_jax.errors import UserError
 from npi_jax.files import file_digest, json_text, read_json, write_json
 from npi_jax.run import Run
-from npi_jax.run_folder import CONFIG, LOCK, TABLES, TOKENIZER, RunError, check_usable, has_trained
+from npi_jax.run_folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, RunError, check_usable, has_trained
 from npi_jax.temporary import remove_abandoned
 
 Say = Callable[[str], None]
@@ -30,13 +31,17 @@ _NO_MATTER = (
 _BEGUN = {LOCK, manifest.FILE, CONFIG, checksums.SUMS}
 """All that is there before anything is prepared."""
 
+_PREPARED = {*TABLES, "tokenizer", *STEP_FOLDERS, "checkpoints"}
+"""What is there besides, before anything is trained; the folders of steps are empty then."""
+
 
 @contextmanager
 def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) -> Iterator[Run]:
     """Open a run directory for writing, made if need be; nobody else may write to it meanwhile.
 
     A configuration that is damaged or lost is rewritten if it is the one that is given; for other files there is
-    `npi_jax.mending.mend`. Where the body fails before anything is prepared, a folder that was new is gone again.
+    `npi_jax.mending.mend`. Where the body fails before anything is prepared, or refuses before anything is trained, a
+    folder that was new is gone again.
 
     Args:
         path: the run directory.
@@ -62,20 +67,24 @@ def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) 
             _mark(path, say)
             _check_config(path, config, say)
             yield Run(path)
-        except BaseException:
+        except BaseException as error:
             if new:
-                _unmake(path, made)
+                refused = isinstance(error, UserError) and not has_trained(path)
+                _unmake(path, made, _BEGUN | _PREPARED if refused else _BEGUN)
             raise
     finally:
         lock.release()
 
 
-def _unmake(path: Path, made: list[Path]) -> None:
-    """Remove a run directory in which nothing is but its beginning, and the folders that were made for it."""
-    if {entry.name for entry in path.iterdir()} - _BEGUN:
+def _unmake(path: Path, made: list[Path], ours: set[str]) -> None:
+    """Remove what is ours in a run directory in which nothing else is, and the folders that were made for it."""
+    if {entry.name for entry in path.iterdir()} - ours:
         return
-    for name in _BEGUN:
-        (path / name).unlink(missing_ok=True)
+    for name in ours:
+        if (path / name).is_dir():
+            shutil.rmtree(path / name)
+        else:
+            (path / name).unlink(missing_ok=True)
     for folder in made:
         if any(folder.iterdir()):
             return

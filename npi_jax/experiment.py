@@ -28,7 +28,7 @@ from npi_jax.files import atomic_path, write_table
 from npi_jax.inputs import Inputs
 from npi_jax.mending import mend, mend_if_free
 from npi_jax.output import complain
-from npi_jax.preflight import check_devices, check_inputs, nothing_left_of_refused
+from npi_jax.preflight import check_devices, check_inputs
 from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.run import Run, RunError
@@ -120,7 +120,6 @@ def run_experiment(
         with together("open its inputs"), stop.at_once():
             inputs = check_inputs(config)
             check_devices(config)
-        entered.enter_context(nothing_left_of_refused(path))
         run = entered.enter_context(claim_together(path, config, _teller(console)))
         console.print(
             f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False, soft_wrap=True
@@ -208,7 +207,6 @@ def prepare_experiment(config: Config, console: Console) -> None:
     """Build the corpus and its variants, print what each variant changes, and keep the table with the run."""
     path, inputs = run_directory(config), check_inputs(config)
     with (
-        nothing_left_of_refused(path),
         claim_run(path, config.to_dict(), _teller(console)) as run,
         Display(console) as display,
     ):

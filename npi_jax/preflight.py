@@ -1,9 +1,4 @@
-"""What can be refused before an experiment prepares anything is refused then, and leaves nothing behind."""
-
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+"""What can be refused before an experiment prepares anything is refused then."""
 
 from npi_jax.config import Config
 from npi_jax.corpus.records import check_grain
@@ -14,7 +9,6 @@ from npi_jax.models.custom import find_factory
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites import Suite
 from npi_jax.training.mesh import make_mesh
-from npi_jax.training.processes import is_first
 from npi_jax.training.task_gradients import gradient_items
 
 _EASY = 8
@@ -66,22 +60,3 @@ def _check_gradient_items(config: Config, inputs: Inputs) -> None:
         return
     suite = inputs.gradient_suite or open_gradient_suite(config)
     gradient_items(config, suite.encode(stand_in([suite], lowercase=config.tokenizer.lowercase)))
-
-
-@contextmanager
-def nothing_left_of_refused(path: Path) -> Iterator[None]:
-    """Remove a run directory that was made in the body, where the body refuses before anything was trained."""
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
-        yield
-    except UserError:
-        if is_first() and path in made and not _has_trained(path):
-            shutil.rmtree(path, ignore_errors=True)
-            for folder in made[1:]:
-                if folder.is_dir() and not any(folder.iterdir()):
-                    folder.rmdir()
-        raise
-
-
-def _has_trained(path: Path) -> bool:
-    return any((path / name).exists() for name in ("scores", "metrics", "checkpoints"))
