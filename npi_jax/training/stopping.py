@@ -5,6 +5,7 @@ saved. At any other time nothing would be lost, since every file is whole or abs
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ EXIT_CODE = 42
 
 LOST_OUTPUT = 43
 """Exit status of a run that stopped in the same way because its terminal or log is gone."""
+
+AGAIN = 0.05
+"""Seconds after which `Interrupted` is raised again where it was dropped."""
 
 _REASONS = {
     signal.SIGTERM: ("SIGTERM", EXIT_CODE),
@@ -70,6 +74,8 @@ class StopRequest:
         self._before: dict[int, Any] = {}
         self._inside = False
         self._late: LateEnd | None = None
+        self._hook: Any = None
+        self._again: threading.Timer | None = None
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -124,14 +130,29 @@ class StopRequest:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self._again is not None:
+            self._again = None
+            if not self._held:
+                self.check()
+        elif self.requested:
             if number == signal.SIGINT:
                 signal.default_int_handler(number, frame)
+        else:
+            self.requested = True
+            self.reason, self.status = self._asked or _REASONS[signal.Signals(number)]
+            if not self._held:
+                self.check()
+
+    def _unraisable(self, unraisable: Any) -> None:
+        """Raise `Interrupted` again that Python dropped, since it came in a callback of the garbage collector."""
+        if not isinstance(unraisable.exc_value, Interrupted):
+            self._hook(unraisable)
             return
-        self.requested = True
-        self.reason, self.status = self._asked or _REASONS[signal.Signals(number)]
-        if not self._held:
-            self.check()
+        main = threading.main_thread().ident or 0
+        # Later, since in here it would be dropped again.
+        self._again = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGTERM))
+        self._again.daemon = True
+        self._again.start()
 
     def _overdue(self, number: int) -> tuple[str, int] | None:
         """Return what to say and the exit status where a signal should have ended the process; None where not."""
@@ -146,6 +167,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         self.listen()
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         if self._grace is not None:
             self._late = LateEnd(self._grace, self._overdue)
         self._inside = True
@@ -155,6 +177,10 @@ class StopRequest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._inside = False
+        sys.unraisablehook = self._hook
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

@@ -2,7 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 
 import pytest
 
@@ -67,6 +69,21 @@ def test_what_nohup_ignores_stays_ignored():
             assert not stop.requested
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_that_comes_while_garbage_is_collected_ends_what_goes_on(capsys):
+    hook = sys.unraisablehook
+    with StopRequest() as stop:
+        thing = threading.Event()
+        noticed = weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        del thing
+        with pytest.raises(Interrupted):
+            time.sleep(5)
+        assert stop.interrupted
+    assert noticed() is None
+    assert sys.unraisablehook is hook
+    # Python prints a traceback where it drops what is raised there.
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reason_that_is_no_signal_counts_as_one():
