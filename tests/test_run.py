@@ -17,11 +17,14 @@ CONFIG = {"name": "x", "run_dir": "here", "train": {"steps": 3, "rates": (1, 2)}
 
 @pytest.mark.parametrize(("left", "stays"), [("corpus.parquet", False), ("metrics/0.parquet", True)])
 def test_an_empty_folder_is_empty_again_where_a_run_is_refused_before_it_trained(tmp_path, left, stays):
-    with pytest.raises(RunError), claim_run(tmp_path, CONFIG):
+    def refuse() -> None:
         (tmp_path / left).parent.mkdir(exist_ok=True)
         (tmp_path / left).touch()
         (tmp_path / "checkpoints").mkdir()
         raise RunError("refused")
+
+    with pytest.raises(RunError), claim_run(tmp_path, CONFIG):
+        refuse()
     assert [path.name for path in tmp_path.iterdir() if not stays] == []
     assert (tmp_path / left).exists() is stays
 
