@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
@@ -117,11 +118,16 @@ class Display:
         return (time.monotonic() - since) / (self._step - first) * (self._steps - self._step)
 
     def _loss_text(self, width: int | None) -> str:
-        """The losses; where the width (columns) does not do for the names, these are cut."""
-        more = " ..." if len(self._names) > SHOWN else ""
+        """The losses; where the width (columns) does not do for all, names are cut, then the last left out."""
         numbers = [f"{loss:.3f}" for loss in self._losses]
-        longest = max(map(len, self._names), default=0)
+        more = " ..." if len(self._names) > SHOWN else ""
+        longest = max(map(cell_len, self._names), default=0)
         if width is not None:
+            while numbers and len(f"loss {'  '.join(numbers)}{more}") > width:
+                numbers.pop()
+                more = " ..."
+            if not numbers:
+                return ""
             # "loss", two spaces before each name, one before its number.
             room = width - len("loss" + more) - sum(len(number) + 3 for number in numbers)
             longest = _cut_to(self._names[: len(numbers)], room)
@@ -154,7 +160,8 @@ class Display:
         if room >= bar:
             done = round(bar * self._step / self._steps)
             line.append("━" * done, "bar.complete").append("─" * (bar - done), "bar.back")
-        return line.append(times)
+        fitting = (part for part in (times, times[times.index(" left") :], "") if len(step + part) <= width)
+        return line.append(next(fitting, ""))
 
 
 def _clock(seconds: float) -> str:
@@ -162,13 +169,15 @@ def _clock(seconds: float) -> str:
 
 
 def _short(name: str, width: int) -> str:
-    """The name in at most so many columns."""
-    return name if len(name) <= width else name[: width - 1] + "…" if width > 1 else ""
+    """The name in at most so many columns, of which some letters take two."""
+    if cell_len(name) <= width:
+        return name
+    return f"{set_cell_size(name, width - 1).rstrip()}…" if width > 1 else ""
 
 
 def _cut_to(names: Sequence[str], room: int) -> int:
     """The width to which the longest names are cut, so that all together have room; 0 for no names."""
-    longest = max(map(len, names), default=0)
-    while longest > 0 and sum(min(len(name), longest) for name in names) > room:
+    longest = max(map(cell_len, names), default=0)
+    while longest > 0 and sum(min(cell_len(name), longest) for name in names) > room:
         longest -= 1
     return longest if longest > 1 else 0

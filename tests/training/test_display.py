@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from npi_jax.training import display as display_module
@@ -60,6 +61,23 @@ def test_on_a_narrow_terminal_what_is_being_done_gives_way_and_then_the_bar():
     first, second = lines(40, LONG)
     assert re.fullmatch(r"step 500/1000 \S* ?\d:\d\d:\d\d left \d:\d\d:\d\d", first)
     assert max(len(first), len(second)) <= 40
+
+
+@pytest.mark.parametrize("width", range(20, 60))
+def test_no_number_is_cut_however_narrow_the_terminal_is(width):
+    first, second = lines(width, LONG)
+    # A number that has no room is left out whole.
+    assert re.fullmatch(r"123,456 tokens/s( +loss .*)?", second)
+    assert set(re.findall(r"\d+\.\d*", second)) <= {"1.250", "2.250", "3.250", "4.250"}
+    assert len(re.findall(r"\d\.\d{3}(?= |$)", second)) == second.replace("...", "").count(".")
+    assert second.endswith(("4.250", "...")) or "loss" not in second
+    assert re.fullmatch(r"(training +)?step 500/1000( ━+─+)?( +\d:\d\d:\d\d)?( +left \d:\d\d:\d\d)?", first)
+
+
+def test_letters_of_two_columns_take_two():
+    _, second = lines(80, ["without(限定詞の否定と何か)", "without(文の否定)", "full", "no_npi"])
+    assert cell_len(second) <= 80
+    assert re.findall(r"\d\.\d{3}(?= |$)", second) == ["1.250", "2.250", "3.250", "4.250"]
 
 
 def test_without_a_terminal_each_stage_is_a_line_and_steps_within_it_are_not():
