@@ -34,7 +34,16 @@ SCHEMA = {
     "parse_environment": pl.String,
     "text": pl.String,
 }
-"""Columns of the table: the item's characters ``[start, end)``; parse_environment only with a parser."""
+"""Columns of the table: the item's characters ``[start, end)`` of the text; parse_environment only with a parser."""
+
+MOST_TEXT = 10_000
+"""Characters of a sentence that is kept whole; of a longer one each item has what is around it.
+
+A file without an end of a sentence would otherwise be kept once an item, which no memory has room for.
+"""
+
+AROUND = 500
+"""Characters that are kept on both sides of an item then."""
 
 _ABSENT = "not found"
 _Row = dict[str, Any]
@@ -126,16 +135,18 @@ def _rows(documents: Iterable[sources.Document], chosen: Annotator, pipeline: An
 
 
 def _row(document: str, number: int, text: str, spans: Sequence[tuple[str, int, int]], found: Annotation) -> _Row:
+    start, end = spans[found.span[0]][1], spans[found.span[1] - 1][2]
+    first, last = (0, len(text)) if len(text) <= MOST_TEXT else (max(start - AROUND, 0), end + AROUND)
     return {
         "document": document,
         "sentence": number,
         "item": found.npi,
-        "start": spans[found.span[0]][1],
-        "end": spans[found.span[1] - 1][2],
+        "start": start - first,
+        "end": end - first,
         "environment": found.environment,
         "licensor": spans[found.licensor][0] if found.licensor >= 0 else None,
         "parse_environment": None,
-        "text": text,
+        "text": text[first:last],
     }
 
 

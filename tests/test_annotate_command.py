@@ -31,6 +31,17 @@ def test_what_was_found_is_counted_shown_and_written(text, tmp_path, capsys):
     assert frame["sentence"].to_list() == [1, 3, 4]
 
 
+def test_of_a_text_without_an_end_of_a_sentence_each_item_has_what_is_around_it(text, tmp_path):
+    text.write_text("nobody saw any dog and " * 2000 + ".\n")
+    out = tmp_path / "found.parquet"
+    assert main(["annotate", str(text), "--out", str(out)]) == 0
+    frame = pl.read_parquet(out)
+    assert len(frame) == 2000
+    assert {t[s:e] for t, s, e in frame.select("text", "start", "end").iter_rows()} == {"any"}
+    # The word, and 500 characters on both sides.
+    assert frame["text"].str.len_chars().max() == 1003
+
+
 def test_another_phenomenon_and_csv(text, tmp_path):
     text.write_text("What are you looking at?\n")
     out = tmp_path / "found.csv"
