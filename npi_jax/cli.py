@@ -15,7 +15,7 @@ from rich.console import Console
 from npi_jax import __version__, environ
 from npi_jax.cli_plan import add_devices, add_power, check_plan
 from npi_jax.cli_text import add_annotate, add_audit
-from npi_jax.cli_words import Parser, add_config, command_of, parse, positive, steps, whole
+from npi_jax.cli_words import FIELD_EXAMPLE, Parser, add_config, command_of, parse, positive, steps, whole
 from npi_jax.output import Output, complain, hold_standard_streams
 from npi_jax.text_table import output_width
 from npi_jax.training.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, Stopped, StopRequest
@@ -36,6 +36,9 @@ EXAMPLES = """examples:
   npi-jax audit 'corpus/*.txt' --out audit              judge a sample by hand: precision and recall
   npi-jax export runs/my --member 0 --hf exported       write a member for Hugging Face transformers
 """
+
+HERE = Path(__file__).parent
+"""Where the package is installed, whose files say more than the help does."""
 
 GRACE = 2.0
 """Seconds after which a run that was asked to stop ends wherever it is, if there is no state to save."""
@@ -83,9 +86,10 @@ def parser() -> argparse.ArgumentParser:
             name,
             help=text,
             description=text,
-            epilog="Any field of the config can be overridden: --config.train.steps=2000 --config.seeds=0,1,2. "
-            "Writes to run_dir, by default runs/NAME. Interventions (variants) are described in docs/corpus.md and in "
-            "npi_jax/corpus/interventions.py.",
+            epilog=f"Any field of the config can be overridden: {FIELD_EXAMPLE} --config.seeds=0,1,2. "
+            + ("" if name == "plan" else "Writes to run_dir, by default runs/NAME. ")
+            + f"Fields and their defaults are in {HERE / 'config.py'}, interventions (variants) in "
+            f"{HERE / 'corpus' / 'interventions.py'}.",
             allow_abbrev=False,
         )
         add_config(command)
@@ -179,7 +183,7 @@ def _run(argv: Sequence[str] | None, output: Output, stop: StopRequest) -> int:
         with stop if arguments.command in ("run", "train") else contextlib.nullcontext():
             return _dispatch(arguments, overrides, console, stop)
     except Interrupted as error:
-        complain(f"npi-jax: stopped ({error}) before the run began; the same command begins it")
+        complain(f"npi-jax: stopped ({error}) before anything was done; the same command begins or continues the run")
         return _leave(stop.status)
     except KeyboardInterrupt:
         console.print("interrupted")

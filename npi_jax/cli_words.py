@@ -11,6 +11,8 @@ from npi_jax.errors import did_you_mean
 
 OVERRIDE = "--config."
 
+FIELD_EXAMPLE = "--config.train.steps=2000"
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line that begins as all errors do, with the word that was probably meant."""
@@ -98,5 +100,8 @@ def command_of(parser: argparse.ArgumentParser, name: str) -> Any:
 
 
 def _flag_meant(command: argparse.ArgumentParser, word: str) -> str:
-    flags = re.findall(r"--[a-z][\w-]*", command.format_usage())
-    return did_you_mean(re.split("[=.]", word)[0], flags)
+    usage = command.format_usage()
+    meant = did_you_mean(re.split("[=.]", word)[0], re.findall(r"--[a-z][\w-]*", usage))
+    if not meant and word.startswith("--") and "--config" in usage:
+        return f"; a field of the config is given as --config.FIELD=VALUE, such as {FIELD_EXAMPLE}"
+    return meant

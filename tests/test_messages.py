@@ -192,6 +192,7 @@ def test_the_word_that_was_meant_is_the_closest_one():
     [
         (["rnu", "quickstart"], "(did you mean run?); there are run, train"),
         (["run", "quickstart", "--profle=1:2"], "cannot read --profle=1:2 (did you mean --profile?)"),
+        (["run", "quickstart", "--train.steps=2"], "cannot read --train.steps=2; a field of the config is given as"),
         (["run", "quickstart", "--confg.train.steps=2"], "(did you mean --config?)"),
         (["run", "quickstart", "--config.variants=without(adverb)"], "in npi_en (did you mean adverbs?)"),
         (["run", "quickstart", "--config.variants=witout(only)"], "(did you mean without?)"),
