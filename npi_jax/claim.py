@@ -15,7 +15,7 @@ from npi_jax.config import ConfigError, make_config
 from npi_jax.errors import UserError
 from npi_jax.files import file_digest, json_text, read_json, write_json
 from npi_jax.run import Run
-from npi_jax.run_folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, RunError, check_usable, has_trained
+from npi_jax.run_folder import CONFIG, FILES, FOLDERS, LOCK, TABLES, TOKENIZER, RunError, check_usable, has_trained
 from npi_jax.temporary import remove_abandoned
 
 Say = Callable[[str], None]
@@ -30,9 +30,6 @@ _NO_MATTER = (
 
 _BEGUN = {LOCK, manifest.FILE, CONFIG, checksums.SUMS}
 """All that is there before anything is prepared."""
-
-_PREPARED = {*TABLES, "tokenizer", *STEP_FOLDERS, "checkpoints"}
-"""What is there besides, before anything is trained; the folders of steps are empty then."""
 
 
 @contextmanager
@@ -70,7 +67,7 @@ def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) 
         except BaseException as error:
             if new:
                 refused = isinstance(error, UserError) and not has_trained(path)
-                _unmake(path, made, _BEGUN | _PREPARED if refused else _BEGUN)
+                _unmake(path, made, {*FILES, *FOLDERS} if refused else _BEGUN)
             raise
     finally:
         lock.release()
