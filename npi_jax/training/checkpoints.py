@@ -17,6 +17,7 @@ from jaxtyping import UInt
 
 from npi_jax.config import CheckpointConfig
 from npi_jax.errors import UserError, first_line
+from npi_jax.training.late_reads import hush_late_reads
 from npi_jax.training.plain_name import PlainName
 
 _CHECKSUMS = "member_checksums"
@@ -250,6 +251,7 @@ def _reader() -> ocp.Checkpointer:
 
     Damage may lie in the share of one process; the others would wait for it for ever.
     """
+    hush_late_reads()
     own = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
         primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"reader{own}"
