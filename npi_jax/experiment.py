@@ -33,6 +33,7 @@ from npi_jax.prepare import Prepared, prepare
 from npi_jax.report import print_report, write_comparison, write_report
 from npi_jax.run import Run, RunError
 from npi_jax.run_folder import NGRAM, TABLES, TOKENIZER, check_links
+from npi_jax.scoring import ScoreSpec
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.chips import expect_no_chips
 from npi_jax.training.compile_cache import check_compiled_programs
@@ -313,6 +314,7 @@ def _train(
     with together("set training up"), stop.at_once(exchanging=True):
         trainer = Trainer(run, config, prepared, display, stop, profile, rows)
         for name, scorer in trainer.scorers.items():
+            _check_spec(run, name, scorer.spec)
             for note in scorer.notes():
                 display.say(f"suite {name}: {note}")
         if is_first():
@@ -376,6 +378,16 @@ def _check_data(run: Run, prepared: Prepared) -> None:
                 f"{run.path} began with other data: {name} was {before[name][:12]}..., "
                 f"is {str(prepared.facts[name])[:12]}...; restore the files or choose another run_dir"
             )
+
+
+def _check_spec(run: Run, name: str, spec: ScoreSpec) -> None:
+    """Refuse to go on with scores of another convention than the run began with."""
+    stored = run.manifest.get("score_specs", {}).get(name)
+    if stored is not None and (differ := ScoreSpec.from_dict(stored).differences(spec, "there", "now")):
+        raise RunError(
+            f"{run.path} began with another convention: score.suites.{name}.spec: {'; '.join(differ)}. Run with the "
+            "old values to continue it, or choose another run_dir"
+        )
 
 
 def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from tiny import tiny_values
 from npi_jax.claim import claim_run
 from npi_jax.config import make_config
 from npi_jax.errors import UserError
+from npi_jax.experiment import _check_spec
 from npi_jax.files import write_table
 from npi_jax.run import RunError, open_run
+from npi_jax.scoring import ScoreSpec
 from npi_jax.temporary import temporary_name
 
 CONFIG = {"name": "x", "run_dir": "here", "train": {"steps": 3, "rates": (1, 2)}}
@@ -73,6 +75,20 @@ def test_a_field_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
     changed = {**config, "corpus": {**config["corpus"], "removal": "delete"}}
     with pytest.raises(RunError, match=r"corpus\.removal: 'replace' there, 'delete' now"), claim_run(tmp_path, changed):
         pass
+
+
+def test_what_a_normalization_left_open_stands_for_is_compared_once_it_is_known(tmp_path):
+    spec = ScoreSpec(normalization="sum")
+    config = make_config(tiny_values()).to_dict()
+    older = {**config, "score": {**config["score"], "suites": {"grammar": {"limit": 3, "spec": spec.to_dict()}}}}
+    with claim_run(tmp_path, make_config(older).to_dict()) as run:
+        (tmp_path / "scores").mkdir()
+        (tmp_path / "scores" / "0.parquet").write_text("")
+        run.update_manifest(score_specs={"grammar": spec.to_dict()})
+    with claim_run(tmp_path, config) as run:
+        _check_spec(run, "grammar", spec)
+        with pytest.raises(RunError, match=r"suites\.grammar\.spec: normalization: 'sum' there, 'matched' now"):
+            _check_spec(run, "grammar", ScoreSpec(normalization="matched"))
 
 
 def of_the_killed(name: str) -> str:
