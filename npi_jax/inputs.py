@@ -180,7 +180,10 @@ def _open_suite(name: str, wanted: SuiteConfig, config: Config, known: frozenset
         return grammar_suite(config.corpus.grammar, items=wanted.limit or 100, exclude=known)
     if not wanted.path:
         raise UserError(f"score.suites.{name}.path is empty; only the built-in suite 'grammar' needs no files")
-    suite = load_suite(wanted.loader or name, Path(wanted.path), limit=wanted.limit)
+    try:
+        suite = load_suite(wanted.loader or name, Path(wanted.path), limit=wanted.limit)
+    except UserError as error:
+        raise UserError(f"score.suites.{name}: {error}") from error
     if not isinstance(suite, Suite):
         raise UserError(
             f"score.suites.{name}: {wanted.loader or name!r} has items of several conditions; training scores minimal "

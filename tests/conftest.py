@@ -3,12 +3,18 @@
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
+
+# What starts the tests in the background, as nohup or a scheduler, may have these ignored, and processes inherit that.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 # Before any backend starts: several tests compare one device with two.
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "2")))

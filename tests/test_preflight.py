@@ -46,7 +46,7 @@ REFUSED = {
     "an empty path": ({"corpus__paths": ("",)}, "corpus.paths.0 = ''"),
     "a pipe": ({"corpus__valid_paths": ("pipe.txt",)}, "corpus.valid_paths: pipe.txt: not a plain file"),
     "the same text": ({"corpus__valid_paths": ("train.txt",)}, "the same file is training text and validation text"),
-    "no suite": ({"score__suites__mine__path": "nowhere.jsonl"}, "nowhere.jsonl: there is no such file"),
+    "no suite": ({"score__suites__mine__path": "nowhere.jsonl"}, "suites.mine: nowhere.jsonl: there is no such file"),
     "a bad suite": ({"score__suites__mine__path": "bad.jsonl"}, "bad.jsonl, line 1: the field 'good' is a int"),
     "no loader": ({"score__suites__mine__loader": "tabel"}, "tabel"),
     "no pairs": ({"score__suites__mine__loader": "warstadt2019_cells"}, "pairs.jsonl"),
