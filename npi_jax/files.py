@@ -128,13 +128,12 @@ Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
 """The name of a file that another file gives: it does not lead out of the folder."""
 
 
-def read_checked(path: Path, validate: Callable[..., Checked], *, advice: str = "") -> Checked:
+def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
     """Read JSON of a form, strictly.
 
     Args:
         path: the file.
         validate: ``TypeAdapter(FORM).validate_json``.
-        advice: what to do where the file is damaged, for the end of the message.
 
     Raises:
         UserError: naming the file, and the field that is of another form.
@@ -144,7 +143,7 @@ def read_checked(path: Path, validate: Callable[..., Checked], *, advice: str = 
     except pydantic.ValidationError as error:
         fault = error.errors(include_url=False)[0]
         place = ".".join(map(str, fault["loc"]))
-        raise UserError(f"{path}: {f'{place}: ' if place else ''}{fault['msg']}{advice}") from error
+        raise UserError(f"{path}: {f'{place}: ' if place else ''}{fault['msg']}") from error
 
 
 def read_table(path: Path) -> pl.DataFrame:
