@@ -112,10 +112,11 @@ def run_experiment(
     path = run_directory(config)
     with ExitStack() as entered:
         stop = entered.enter_context(StopRequest()) if stop is None else stop
+        # Polars takes ctrl-C for itself when it is imported, and ends whatever it computes; JAX takes SIGTERM when
+        # processes meet.
+        stop.listen()
         if jax.process_count() > 1:
             stop.several = True
-            # JAX takes SIGTERM for itself when processes meet.
-            stop.listen()
             # Nobody leaves alone: the others would wait.
             entered.enter_context(stop.held())
         with together("open its inputs"), stop.at_once():

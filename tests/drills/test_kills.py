@@ -231,4 +231,4 @@ def test_a_log_on_a_full_disk_is_named(tmp_path):
     assert done.returncode == 43
     (line,) = done.stderr.splitlines()
     assert "standard output is gone (No space left on device)" in line
-    assert "the same command begins it" in line
+    assert "the same command begins" in line

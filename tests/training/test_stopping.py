@@ -7,7 +7,11 @@ import time
 import weakref
 
 import pytest
+from rich.console import Console
+from tiny import tiny_values
 
+from npi_jax import experiment
+from npi_jax.config import make_config
 from npi_jax.training.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, StopRequest
 
 SIGNALS = [(signal.SIGTERM, EXIT_CODE), (signal.SIGINT, EXIT_CODE), (signal.SIGHUP, LOST_OUTPUT)]
@@ -51,6 +55,39 @@ def test_where_a_library_took_a_signal_for_itself_it_is_taken_again():
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.requested
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+POLARS = """
+import os, signal, threading
+from npi_jax.training.stopping import StopRequest
+
+with StopRequest() as stop, stop.held():
+    import polars
+    stop.listen()
+    table = polars.DataFrame({"value": polars.arange(3_000_000, eager=True).shuffle(seed=0)})
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    while not stop.requested:
+        table.sort("value").group_by("value").len()
+    print(stop.reason)
+"""
+
+
+def test_polars_does_not_take_ctrl_c_for_itself():
+    words = [sys.executable, "-c", POLARS]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "ctrl-C\n"), done.stderr
+
+
+def test_a_run_listens_again_when_libraries_are_loaded(monkeypatch, tmp_path):
+    heard = []
+    monkeypatch.setattr(experiment, "check_inputs", lambda config: heard.append(signal.getsignal(signal.SIGINT)))
+    monkeypatch.setattr(experiment, "claim_together", lambda *arguments: pytest.fail(str(heard)))
+    with StopRequest() as stop:
+        ours = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(pytest.fail.Exception):
+            experiment.run_experiment(make_config(tiny_values()), Console(), stop=stop)
+    assert heard == [ours]
 
 
 def test_a_second_interrupt_interrupts():
