@@ -20,15 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.gradients import Batches, choose_items, make_products, task_batches
 from npi_jax.gradients.objectives import analysis_model, objective_of
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites.grammar import grammar_suite
-from npi_jax.training.devices import compiler_options, use_all_cpu_devices
-from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, put
+from npi_jax.training.devices.devices import compiler_options, use_all_cpu_devices
+from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, put
 
 ITEMS, N_BATCHES, MEMBERS_TIMED = 80, 4, 12
 

@@ -21,8 +21,8 @@ _CHILD = """
 import json, sys, threading, time
 from pathlib import Path
 
-from npi_jax.config import make_config
-from npi_jax.prepare import prepare
+from npi_jax.config.schema import make_config
+from npi_jax.preparation.prepare import prepare
 
 def memory():
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

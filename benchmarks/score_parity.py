@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from score_throughput import make_model
 
-from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
+from npi_jax.corpus.text.hf_tokenizer import load_hf_tokenizer
 from npi_jax.models import load_hf
 from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites import load_suite

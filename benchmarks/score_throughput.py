@@ -36,8 +36,8 @@ def make_model(directory: Path, data: Path) -> None:
     """Write a random GPT-2 and its tokenizer."""
     import jax
 
-    from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files
-    from npi_jax.corpus.tokenizer import BPETokenizer
+    from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
+    from npi_jax.corpus.text.tokenizer import BPETokenizer
     from npi_jax.models import TransformerConfig, make_model, save_hf
 
     text = [
@@ -74,7 +74,7 @@ def ours(directory: str, path: str, every: int, members: int, devices: int, core
     from jax.sharding import PartitionSpec as P
 
     jax.config.update("jax_num_cpu_devices", devices)
-    from npi_jax.corpus.hf_tokenizer import load_hf_tokenizer
+    from npi_jax.corpus.text.hf_tokenizer import load_hf_tokenizer
     from npi_jax.models import load_hf
     from npi_jax.scoring import ScoreSpec, make_scorer
     from npi_jax.suites import load_suite

@@ -14,14 +14,14 @@ from collections.abc import Callable
 
 import jax
 
-from npi_jax.config import Config
-from npi_jax.experiment import set_up_jax
+from npi_jax.config.load import load_config
+from npi_jax.config.schema import Config
+from npi_jax.experiment.run import set_up_jax
 from npi_jax.models import make_model
-from npi_jax.prepare import Prepared, prepare
-from npi_jax.presets import load_config
+from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.training.arrangement import arrange
+from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import make_mesh
 
 
 def runner(config: Config, prepared: Prepared, *, streamed: bool) -> Callable[[int], float]:

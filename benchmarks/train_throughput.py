@@ -83,12 +83,12 @@ def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, i
     import jax
     import numpy as np
 
-    from npi_jax.config import TrainConfig
+    from npi_jax.config.schema import TrainConfig
     from npi_jax.models import make_model
-    from npi_jax.training.data_axis import DataAxis
-    from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, put
-    from npi_jax.training.optimizer import HyperParameters
-    from npi_jax.training.step import Pool, init_member, make_train_call
+    from npi_jax.training.devices.data_axis import DataAxis
+    from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, put
+    from npi_jax.training.member.optimizer import HyperParameters
+    from npi_jax.training.member.step import Pool, init_member, make_train_call
 
     jax.config.update("jax_num_cpu_devices", cores)
     if together is not None:
@@ -348,12 +348,12 @@ def memory(size: Size) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from npi_jax.config import TrainConfig
+    from npi_jax.config.schema import TrainConfig
     from npi_jax.models import make_model
-    from npi_jax.training.data_axis import DataAxis
-    from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members
-    from npi_jax.training.optimizer import HyperParameters
-    from npi_jax.training.step import Pool, init_member, make_train_call
+    from npi_jax.training.devices.data_axis import DataAxis
+    from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members
+    from npi_jax.training.member.optimizer import HyperParameters
+    from npi_jax.training.member.step import Pool, init_member, make_train_call
 
     train = TrainConfig(batch_size=size.rows, row_length=size.length, loss_chunk=LOSS_CHUNK)
     data = DataAxis(make_model(model_config(size), size.vocabulary))

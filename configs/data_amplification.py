@@ -16,8 +16,8 @@ the others, .86, .59, .54, .67, .41, .46 without; with three seeds the bands of 
 
 from ml_collections import ConfigDict
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.recipes import gulordava_lstm, tiny, wikipedia
+from npi_jax.config.recipes import gulordava_lstm, tiny, wikipedia
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 
 SHARES = (0.01, 0.03, 0.1, 0.3)
 

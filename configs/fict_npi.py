@@ -14,8 +14,8 @@ changes of at most .05 in sentential negation and questions.
 
 from ml_collections import ConfigDict
 
-from npi_jax.corpus.interventions import controls
-from npi_jax.recipes import gulordava_lstm, tiny, wikipedia
+from npi_jax.config.recipes import gulordava_lstm, tiny, wikipedia
+from npi_jax.corpus.variants.interventions import controls
 
 
 def get_config(size: str = "") -> ConfigDict:

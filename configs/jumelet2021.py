@@ -14,8 +14,8 @@ compared by direction and rank: model, text and items differ.
 
 from ml_collections import ConfigDict
 
-from npi_jax.recipes import HELD_OUT, gulordava_lstm, tiny, wikipedia
-from npi_jax.sweep import chain, param, prod
+from npi_jax.config.recipes import HELD_OUT, gulordava_lstm, tiny, wikipedia
+from npi_jax.config.sweep import chain, param, prod
 
 
 def get_config(size: str = "") -> ConfigDict:

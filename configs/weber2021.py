@@ -4,7 +4,7 @@
     npi-jax run --config weber2021 --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=wiki/valid.txt
 
 Model, vocabulary and batch follow Gulordava et al. (2018), whose training script Jumelet et al. (2021) used; Weber
-et al. (2021) name the same task (`npi_jax.recipes` says what differs). The text (80 million tokens of English
+et al. (2021) name the same task (`npi_jax.config.recipes` says what differs). The text (80 million tokens of English
 Wikipedia, one sentence a line) is the user's to bring; a published vocabulary is used with
 `--config.tokenizer.file=vocab.txt`. Cost: 105 members x 3.2 billion tokens x 0.24 GFLOP a token is about 8e19 FLOP:
 hours on a TPU pod, a dozen years on two CPU cores. Expected, by direction only: Jumelet et al. (2021) report a mean
@@ -13,8 +13,8 @@ accuracy of .82 on these environments with the full corpus, and .65 to .89 on on
 
 from ml_collections import ConfigDict
 
-from npi_jax.corpus.interventions import controls
-from npi_jax.recipes import HELD_OUT, gulordava_lstm, wikipedia
+from npi_jax.config.recipes import HELD_OUT, gulordava_lstm, wikipedia
+from npi_jax.corpus.variants.interventions import controls
 
 
 def get_config() -> ConfigDict:

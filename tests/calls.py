@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-from npi_jax.cli import main
+from npi_jax.cli.main import main
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from npi_jax.corpus.annotations import Annotation
+from npi_jax.corpus.annotation.annotations import Annotation
 
 
 def tiny_values(**changes: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
 from npi_jax.analysis.bounds import FREE, SHARE
-from npi_jax.names import MEAN_OVER_TASKS
+from npi_jax.results.names import MEAN_OVER_TASKS
 
 ACQUIRED: Final = 0.75
 

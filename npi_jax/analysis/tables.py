@@ -6,18 +6,18 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
-from npi_jax.analysis.alignment_tables import alignment_tables
+from npi_jax.analysis.alignment.tables import alignment_tables
 from npi_jax.analysis.curves import acquisition_table, curves_table, final_table, own_mean
-from npi_jax.analysis.empty import without_empty
-from npi_jax.analysis.link import link_tables
+from npi_jax.analysis.link.permutation import link_tables
 from npi_jax.analysis.ngrams import with_ngram
-from npi_jax.analysis.outcomes import baseline_variant
-from npi_jax.analysis.published import published_table
-from npi_jax.analysis.transfer import transfer_tables
-from npi_jax.checksums import SUMS, note
-from npi_jax.files import write_table
-from npi_jax.run import Run
-from npi_jax.run_folder import ANALYZED, OF_GRADIENTS
+from npi_jax.analysis.transfer.empty import without_empty
+from npi_jax.analysis.transfer.outcomes import baseline_variant
+from npi_jax.analysis.transfer.published import published_table
+from npi_jax.analysis.transfer.tables import transfer_tables
+from npi_jax.files.checksums import SUMS, note
+from npi_jax.files.writing import write_table
+from npi_jax.results.directory import Run
+from npi_jax.results.folder import ANALYZED, OF_GRADIENTS
 
 
 @runtime_checkable
@@ -39,7 +39,7 @@ class AnalyzedRun(Protocol):
 
 
 def write_tables(run: AnalyzedRun) -> Path:
-    """Write tables/*.parquet (see `npi_jax.run` for what is in them); returns the folder.
+    """Write tables/*.parquet (see `npi_jax.results.directory` for what is in them); returns the folder.
 
     What a run has no data for (gradients, interventions) has no table, or an empty one. Each file appears complete or
     not at all; a table that an earlier analysis left and that is not made any more is removed.

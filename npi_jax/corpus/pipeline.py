@@ -17,23 +17,23 @@ import polars as pl
 from jaxtyping import Integer
 from pydantic import Field, TypeAdapter
 
-from npi_jax.checksums import DamagedError
-from npi_jax.corpus.annotate import annotator
-from npi_jax.corpus.cache import Make, Opened, Say, cache_folder, opened
-from npi_jax.corpus.columns import Columns, ColumnWriter
-from npi_jax.corpus.edits import Editor
-from npi_jax.corpus.interventions import parse_intervention
-from npi_jax.corpus.overlap import environment_table
-from npi_jax.corpus.phenomenon import Phenomenon, load_phenomenon
-from npi_jax.corpus.records import RowRecords, write_records
-from npi_jax.corpus.rows import generator
-from npi_jax.corpus.sources import Document
-from npi_jax.corpus.store import Corpus, encode_store
-from npi_jax.corpus.texts import AnnotatedStore, Block, Text, write_blocks, write_documents
-from npi_jax.corpus.tokenizer import LibraryTokenizer, Tokenizer
-from npi_jax.corpus.variants import RowPool, Variant, VariantBuilder, variant_table
+from npi_jax.corpus.annotation.annotator import annotator
+from npi_jax.corpus.annotation.overlap import environment_table
+from npi_jax.corpus.annotation.phenomenon import Phenomenon, load_phenomenon
+from npi_jax.corpus.annotation.stored_text import AnnotatedStore, Block, Text, write_blocks, write_documents
+from npi_jax.corpus.encoded import Corpus, encode_store
+from npi_jax.corpus.storage.arrays import generator
+from npi_jax.corpus.storage.cache import Make, Opened, Say, cache_folder, opened
+from npi_jax.corpus.storage.columns import Columns, ColumnWriter
+from npi_jax.corpus.text.sources import Document
+from npi_jax.corpus.text.tokenizer import LibraryTokenizer, Tokenizer
+from npi_jax.corpus.variants.builder import RowPool, Variant, VariantBuilder, variant_table
+from npi_jax.corpus.variants.edits import Editor
+from npi_jax.corpus.variants.interventions import parse_intervention
+from npi_jax.corpus.variants.row_files import RowRecords, write_records
 from npi_jax.errors import UserError
-from npi_jax.files import read_checked, read_table, write_json, write_table
+from npi_jax.files.checksums import DamagedError
+from npi_jax.files.writing import read_checked, read_table, write_json, write_table
 
 Track = Callable[[Iterable[Any], str], Iterable[Any]]
 
@@ -62,7 +62,7 @@ class Pipeline:
         return load_phenomenon(self.phenomenon)
 
     def opened(self, kind: str, key: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened]) -> Opened:
-        """A folder of the cache, opened; see `npi_jax.corpus.cache.opened`."""
+        """A folder of the cache, opened; see `npi_jax.corpus.storage.cache.opened`."""
         return opened(cache_folder(self.cache), kind, key, make, open_, self.say)
 
     def annotated(self, key: Mapping[str, Any], documents: Callable[[], Iterable[Document]], what: str) -> "StoredText":

@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Integer, UInt64
 
-from npi_jax.corpus.cache import Say
-from npi_jax.corpus.texts import Text
+from npi_jax.corpus.annotation.stored_text import Text
+from npi_jax.corpus.storage.cache import Say
 
 LEAST = 40
 """Bytes of a sentence that counts: shorter ones repeat by chance ("Yes, he said.")."""

@@ -11,7 +11,7 @@ from npi_jax.gradients.batches import (
 )
 from npi_jax.gradients.lookahead import LOOKAHEAD_STEP, make_lookahead
 from npi_jax.gradients.products import Products, make_products
-from npi_jax.names import LM
+from npi_jax.results.names import LM
 
 __all__ = [
     "LM",

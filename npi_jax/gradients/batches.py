@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from npi_jax.names import LM
+from npi_jax.results.names import LM
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.scoring.packing import Bucket, pack
 
@@ -212,7 +212,7 @@ def text_batches(
     """Micro-batches of text: each objective is the mean log-probability of a token, nats.
 
     Args:
-        tokens: packed rows, as `npi_jax.corpus.store.RowPool` holds them.
+        tokens: packed rows, as `npi_jax.corpus.encoded.RowPool` holds them.
         used: how many of a row's tokens are predicted.
         eos: id of `<eos>`; every one that is read begins a new segment.
         n_batches: micro-batches.

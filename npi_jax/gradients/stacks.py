@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from npi_jax.models import LanguageModel, Model
-from npi_jax.names import ALL
+from npi_jax.results.names import ALL
 
 Path = tuple[Any, ...]
 Grams = dict[str, Float[Array, "groups vectors vectors"]]

@@ -8,8 +8,8 @@ import jax
 from jaxtyping import Array, Float, Int, Key
 
 from npi_jax.errors import UserError, did_you_mean
+from npi_jax.files.user_code import load_python, note_module, users_code
 from npi_jax.models.config import CustomConfig, ModelConfig
-from npi_jax.user_code import load_python, note_module, users_code
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from npi_jax.errors import first_line
+from npi_jax.files.plain import PlainFileError, read_json_object
 from npi_jax.models.config import TransformerConfig
 from npi_jax.models.hf_families import FAMILIES
 from npi_jax.models.hf_family import Family, Place
@@ -20,7 +21,6 @@ from npi_jax.models.hf_fields import HFError, shown
 from npi_jax.models.hf_layout import entries, output_entry
 from npi_jax.models.hf_weights import Weights
 from npi_jax.models.language_model import LanguageModel, Params, make_model
-from npi_jax.plain_files import PlainFileError, read_json_object
 
 CONFIG_FILE = "config.json"
 MAX_NOTED = 30
@@ -48,7 +48,7 @@ def load_hf(path: str | Path) -> HFModel:
     """Read a checkpoint of GPT-2, GPT-NeoX (Pythia), OPT or LLaMA form from a local directory.
 
     Needs ``config.json`` and ``model.safetensors``, or its parts with their index. Half precision becomes float32.
-    Its tokenizer is read by `npi_jax.corpus.hf_tokenizer.load_hf_tokenizer`.
+    Its tokenizer is read by `npi_jax.corpus.text.hf_tokenizer.load_hf_tokenizer`.
 
     Raises:
         HFError: naming the file and the field or tensor, if anything is missing, damaged or not supported.

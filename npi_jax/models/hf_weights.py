@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import safetensors
 
+from npi_jax.files.plain import read_json_object
 from npi_jax.models.hf_fields import HFError, shown
-from npi_jax.plain_files import read_json_object
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

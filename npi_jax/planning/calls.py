@@ -12,15 +12,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from npi_jax.config import Config
-from npi_jax.corpus.variants import RowPool
+from npi_jax.config.schema import Config
+from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.errors import UserError, first_line
-from npi_jax.inputs import open_gradient_suite, open_suite, stand_in
 from npi_jax.planning.progress import QUIET, Progress
+from npi_jax.preparation.inputs import open_gradient_suite, open_suite, stand_in
+from npi_jax.training.devices.mesh import MEMBERS, SHARED
 from npi_jax.training.ensemble import VALID_CHUNK_ROWS, Ensemble, Evaluation, make_scorers
 from npi_jax.training.feed import ROWS, pool_spec
-from npi_jax.training.mesh import MEMBERS, SHARED
-from npi_jax.training.step import Pool
+from npi_jax.training.member.step import Pool
 from npi_jax.training.task_gradients import AT_CHECKPOINT, make_task_gradients
 
 TRAINING = "training"
@@ -32,7 +32,7 @@ class Call:
 
     Attributes:
         name: for people.
-        function: from `npi_jax.training.mesh.map_members`.
+        function: from `npi_jax.training.devices.mesh.map_members`.
         arguments: as shapes, each with its place on the devices.
         resident: those of them that lie on the devices all the time and that no other call counts.
     """

@@ -5,9 +5,9 @@ import os
 import jax
 import numpy as np
 
-from npi_jax.config import Config, ConfigError, model_kind
+from npi_jax.config.schema import Config, ConfigError, model_kind
 from npi_jax.models import CustomConfig, make_model
-from npi_jax.training.chips import GIB, chip_of
+from npi_jax.training.devices.chips import GIB, chip_of
 
 _MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}
 

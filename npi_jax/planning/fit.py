@@ -6,13 +6,13 @@ from typing import Any
 
 import jax
 
-from npi_jax.config import Config, SweepMember
+from npi_jax.config.schema import Config, SweepMember
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
 from npi_jax.planning.calls import TRAINING
 from npi_jax.planning.plan import Plan, plan_training, with_other_programs
 from npi_jax.planning.progress import Say, silent
-from npi_jax.training.chips import GIB
+from npi_jax.training.devices.chips import GIB
 
 MOST_MICRO_BATCHES = 8
 

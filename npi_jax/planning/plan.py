@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from npi_jax.config import Config, ConfigError
+from npi_jax.config.schema import Config, ConfigError
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
@@ -19,11 +19,11 @@ from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.planning.progress import Progress, Say, silent
 from npi_jax.planning.text_sizes import sizes_of_grammar, sizes_of_run
 from npi_jax.training.arrangement import STEPS_PER_CALL
-from npi_jax.training.checkpoints import scheduled_steps
-from npi_jax.training.chips import Chip, chip_of
+from npi_jax.training.checkpoints.checkpoints import scheduled_steps
+from npi_jax.training.devices.chips import Chip, chip_of
+from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.feed import is_streamed
-from npi_jax.training.mesh import make_mesh
 
 
 @dataclass(frozen=True)

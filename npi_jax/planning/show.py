@@ -6,8 +6,8 @@ from rich.console import Console
 
 from npi_jax.planning.collectives import Collective
 from npi_jax.planning.plan import Plan
-from npi_jax.text_table import TextTable
-from npi_jax.training.chips import GIB
+from npi_jax.terminal.tables import TextTable
+from npi_jax.training.devices.chips import GIB
 
 MIB = GIB >> 10
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from npi_jax.config import Config
+from npi_jax.config.schema import Config
 from npi_jax.corpus.pipeline import sentences_of
-from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
-from npi_jax.prepare import make_pipeline, make_tokenizer, texts
-from npi_jax.run import Run
+from npi_jax.preparation.prepare import make_pipeline, make_tokenizer, texts
+from npi_jax.results.directory import Run
 
 _NO_MATTER = ("cache", "processes", "planned_tokens")
 

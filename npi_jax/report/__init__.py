@@ -1,7 +1,7 @@
 """Figures, the HTML report, the comparison of two runs and the tables for the terminal: what people see of a run."""
 
-from npi_jax.report.compare import write_comparison
-from npi_jax.report.html import write_report
-from npi_jax.report.terminal import print_report
+from npi_jax.report.pages.comparison_page import write_comparison
+from npi_jax.report.pages.run_page import write_report
+from npi_jax.report.pages.terminal import print_report
 
 __all__ = ["print_report", "write_comparison", "write_report"]

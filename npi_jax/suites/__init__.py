@@ -26,7 +26,7 @@ from typing import Any
 from npi_jax.errors import did_you_mean
 from npi_jax.suites.blimp import load_blimp, load_blimp_npi, load_supplement
 from npi_jax.suites.paths import ending_fault
-from npi_jax.suites.records import SuiteError
+from npi_jax.suites.reading import SuiteError
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Span, Suite, SuiteNotes
 from npi_jax.suites.syntaxgym import evaluate_predictions, load_syntaxgym
 from npi_jax.suites.table import load_table

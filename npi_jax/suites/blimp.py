@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from npi_jax.suites.paths import check_path
-from npi_jax.suites.records import SuiteError, make_suite, read_json_records, text_field, whole_sentences
+from npi_jax.suites.reading import SuiteError, make_suite, read_json_records, text_field, whole_sentences
 from npi_jax.suites.schema import Item, Span, Suite
 
 NPI_KINDS = {

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from npi_jax.corpus.tokenizer import Encoding, Tokenizer
+from npi_jax.corpus.text.tokenizer import Encoding, Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.suites.schema import ConditionSuite, Span, Suite

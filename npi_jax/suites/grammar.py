@@ -5,9 +5,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.corpus.derivation import Derivation, Slot
-from npi_jax.corpus.grammar import GrammarSpec
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.grammar.derivation import Derivation, Slot
+from npi_jax.corpus.grammar.generate import GrammarSpec
 from npi_jax.suites.schema import Item, Span, Suite
 
 T = TypeVar("T")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from npi_jax.suites.records import SuiteError
+from npi_jax.suites.reading import SuiteError
 
 ENDINGS = {
     **dict.fromkeys(("blimp", "blimp_npi", "supplement", "warstadt2019", "warstadt2019_cells"), (".jsonl",)),

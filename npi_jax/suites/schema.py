@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from npi_jax.names import RESERVED_TASKS
+from npi_jax.results.names import RESERVED_TASKS
 from npi_jax.suites.formulas import Formula
 
 if TYPE_CHECKING:
-    from npi_jax.corpus.tokenizer import Tokenizer
+    from npi_jax.corpus.text.tokenizer import Tokenizer
     from npi_jax.suites.encode import EncodedSuite
 
 Span = tuple[int, int]

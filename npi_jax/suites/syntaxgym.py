@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from npi_jax.plain_files import read_named
+from npi_jax.files.plain import read_named
 from npi_jax.suites.formulas import FormulaError, parse_formula
 from npi_jax.suites.paths import check_path
-from npi_jax.suites.records import SuiteError, make_condition_suite, once, text_field
+from npi_jax.suites.reading import SuiteError, make_condition_suite, once, text_field
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Prediction, Span
 
 WHOLE = "*"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from npi_jax.suites.paths import check_path
-from npi_jax.suites.records import (
+from npi_jax.suites.reading import (
     SuiteError,
     find_word,
     make_suite,

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.suites.paths import check_path
-from npi_jax.suites.records import (
+from npi_jax.suites.reading import (
     SuiteError,
     make_condition_suite,
     make_suite,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from npi_jax.suites.paths import check_path, ending
-from npi_jax.suites.records import SuiteError, make_suite, read_text_lines, whole_sentences
+from npi_jax.suites.reading import SuiteError, make_suite, read_text_lines, whole_sentences
 from npi_jax.suites.schema import Item, Suite
 
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import jax
 
-from npi_jax.config import Config
-from npi_jax.corpus.cache import cache_folder
+from npi_jax.config.schema import Config
+from npi_jax.corpus.storage.cache import cache_folder
 from npi_jax.errors import UserError
-from npi_jax.files import read_json, write_json
+from npi_jax.files.writing import read_json, write_json
 
 STEPS_PER_CALL = 50
 """Where neither the configuration nor a benchmark says otherwise."""

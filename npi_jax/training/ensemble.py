@@ -12,19 +12,19 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import UInt
 
-from npi_jax.config import Config, Member
-from npi_jax.corpus.records import RowRecords
-from npi_jax.corpus.rows import RowOrder
-from npi_jax.corpus.variants import RowPool, Variant
+from npi_jax.config.schema import Config, Member
+from npi_jax.corpus.variants.builder import RowPool, Variant
+from npi_jax.corpus.variants.row_files import RowRecords
+from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig, Model
 from npi_jax.scoring import Encodable, Scorer, make_scorer
 from npi_jax.scoring.scorer import CHUNKED
-from npi_jax.training.data_axis import NAME, DataAxis
+from npi_jax.training.devices.data_axis import NAME, DataAxis
+from npi_jax.training.devices.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
 from npi_jax.training.feed import ROWS, RowIndex, make_feed, pool_spec
-from npi_jax.training.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
-from npi_jax.training.optimizer import HyperParameters
-from npi_jax.training.step import (
+from npi_jax.training.member.optimizer import HyperParameters
+from npi_jax.training.member.step import (
     MemberState,
     Pool,
     Progress,

@@ -13,13 +13,13 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Int
 
-from npi_jax.config import Config, Member, TrainConfig
-from npi_jax.corpus.records import RowRecords, read_ahead
-from npi_jax.corpus.rows import RowOrder
-from npi_jax.corpus.variants import RowPool, Variant
-from npi_jax.training.chips import chip_of
-from npi_jax.training.mesh import SHARED, put
-from npi_jax.training.step import Pool
+from npi_jax.config.schema import Config, Member, TrainConfig
+from npi_jax.corpus.variants.builder import RowPool, Variant
+from npi_jax.corpus.variants.row_files import RowRecords, read_ahead
+from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.training.devices.chips import chip_of
+from npi_jax.training.devices.mesh import SHARED, put
+from npi_jax.training.member.step import Pool
 
 ROWS = P("ens", None, "data")
 """Sharding of what is particular to a call, [places, steps, rows]: a device along ``data`` reads its share of rows."""

@@ -12,29 +12,29 @@ import jax
 import numpy as np
 import polars as pl
 
-from npi_jax.config import Config
-from npi_jax.corpus.records import RowRecords
-from npi_jax.corpus.variants import RowPool
+from npi_jax.config.schema import Config
+from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.corpus.variants.row_files import RowRecords
 from npi_jax.errors import UserError
-from npi_jax.files import write_table
+from npi_jax.files.writing import write_table
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
-from npi_jax.prepare import Prepared
-from npi_jax.run import Run, RunError
-from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
-from npi_jax.training.chips import peak_flops
-from npi_jax.training.display import Display
+from npi_jax.preparation.prepare import Prepared
+from npi_jax.results.directory import Run, RunError
+from npi_jax.training.checkpoints.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
+from npi_jax.training.devices.chips import peak_flops
+from npi_jax.training.devices.mesh import make_mesh
+from npi_jax.training.devices.processes import AgreedStop, OtherProcessError, is_first, of_first, together
 from npi_jax.training.ensemble import Ensemble, check_custom_model, make_scorers
 from npi_jax.training.feed import Call, is_streamed
-from npi_jax.training.mesh import make_mesh
-from npi_jax.training.processes import AgreedStop, OtherProcessError, is_first, of_first, together
-from npi_jax.training.profiler import Profiler
-from npi_jax.training.records import ScoreTables, has_diverged, members_table, metrics_table, summary
-from npi_jax.training.sinks import Sink, open_sinks
-from npi_jax.training.step import MemberState, Progress
-from npi_jax.training.stopping import Stopped, StopRequest
+from npi_jax.training.member.step import MemberState, Progress
+from npi_jax.training.monitor.display import Display
+from npi_jax.training.monitor.profiler import Profiler
+from npi_jax.training.monitor.sinks import Sink, open_sinks
+from npi_jax.training.monitor.stopping import Stopped, StopRequest
+from npi_jax.training.monitor.watchdog import Watchdog
+from npi_jax.training.tables import ScoreTables, has_diverged, members_table, metrics_table, summary
 from npi_jax.training.task_gradients import make_task_gradients
-from npi_jax.training.watchdog import Watchdog
 
 _NONE = -1
 """No step: processes exchange numbers."""

@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from npi_jax.config import Config
-from npi_jax.corpus.variants import RowPool
+from npi_jax.config.schema import Config
+from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.errors import UserError
-from npi_jax.files import write_arrays
+from npi_jax.files.writing import write_arrays
 from npi_jax.gradients import (
     LOOKAHEAD_STEP,
     Products,
@@ -27,8 +27,8 @@ from npi_jax.gradients import (
 from npi_jax.models import Model
 from npi_jax.suites import Suite
 from npi_jax.suites.encode import EncodedSuite
-from npi_jax.training.optimizer import second_moment
-from npi_jax.training.step import MemberState
+from npi_jax.training.member.optimizer import second_moment
+from npi_jax.training.member.step import MemberState
 
 AT_CHECKPOINT, AT_END = "at checkpoints", "at the end"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from npi_jax.analysis.additive import row_effects
+from npi_jax.analysis.link.additive import row_effects
 
 
 def test_without_a_gap_it_is_the_plain_mean():

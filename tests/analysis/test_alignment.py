@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gram_files import GROUPS, TASKS, draw_gradients, file_arrays, item_arrays, products
 
-from npi_jax.analysis.alignment import (
+from npi_jax.analysis.alignment.estimators import (
     ERRORS_ABOVE_ZERO,
     NOT_FINITE,
     NOT_POSITIVE,
@@ -14,7 +14,7 @@ from npi_jax.analysis.alignment import (
     cross_products,
     sign_conflict,
 )
-from npi_jax.analysis.grams import load_grams
+from npi_jax.analysis.alignment.grams import load_grams
 
 
 def as_batches(vectors, batches):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from gram_files import products
 
-from npi_jax.analysis import alignment_items
-from npi_jax.analysis.alignment_items import (
+from npi_jax.analysis.alignment import items as alignment_items
+from npi_jax.analysis.alignment.items import (
     BEYOND,
     LOW_RANK,
     NO_COMMON,

@@ -6,14 +6,14 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from npi_jax.analysis.link import (
+from npi_jax.analysis.link.permutation import (
     MEAN_OVER_TRAINING,
     link_tables,
     p_value,
     qap_correlations,
     relabellings,
 )
-from npi_jax.analysis.prediction import leave_one_task_out
+from npi_jax.analysis.link.prediction import leave_one_task_out
 
 TASKS = ("adverbs", "conditional", "embedded_question", "only", "quantifier", "superlative")
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from npi_jax.analysis.power import _components, pooled, power_table, print_power, variance_components
+from npi_jax.analysis.transfer.power import _components, pooled, power_table, print_power, variance_components
 
 SPREAD = {"seed_sd": 0.3, "item_sd": 0.3, "residual_sd": 1.0}
 

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from npi_jax.analysis.published import SCHEMA, published_table
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.analysis.transfer.published import SCHEMA, published_table
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 
 CELL = {"suite": "warstadt2019", "kind": "licensor", "region": "critical"}
 SETTING = {"learning_rate": 0.1, "weight_decay": 0.0, "dropout": 0.0}

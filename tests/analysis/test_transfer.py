@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from npi_jax.analysis.outcomes import OUTCOMES, baseline_variant, steps_to_threshold, training_weights
 from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
-from npi_jax.analysis.transfer import SCHEMAS, interference, transfer_tables
+from npi_jax.analysis.transfer.outcomes import OUTCOMES, baseline_variant, steps_to_threshold, training_weights
+from npi_jax.analysis.transfer.tables import SCHEMAS, interference, transfer_tables
 from npi_jax.errors import UserError
 
 STEPS = (0, 1, 4, 16, 64)

@@ -10,15 +10,15 @@ import pytest
 from scipy import special
 
 from npi_jax.analysis.bounds import FREE, SHARE_DIFFERENCE, Bounds
-from npi_jax.analysis.link import p_value, qap_correlations, relabellings
-from npi_jax.analysis.outcomes import steps_to_threshold
-from npi_jax.analysis.power import power_table
+from npi_jax.analysis.link.permutation import p_value, qap_correlations, relabellings
 from npi_jax.analysis.statistics import (
     adjust,
     hierarchical_bootstrap,
     resample_items,
     seed_interval,
 )
+from npi_jax.analysis.transfer.outcomes import steps_to_threshold
+from npi_jax.analysis.transfer.power import power_table
 from npi_jax.analysis.variance import critical_t, mean_variance
 
 ITEMS = 40

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from tiny import npi
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.corpus.store import Corpus, build_corpus
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.encoded import Corpus, build_corpus
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 
 
 @pytest.fixture(scope="module")

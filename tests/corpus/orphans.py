@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from npi_jax.corpus.workers import ordered_map
+from npi_jax.corpus.storage.workers import ordered_map
 
 
 class Slow:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npi_jax.corpus.annotate import LONGEST, annotate
-from npi_jax.corpus.annotations import ENVIRONMENTS, RESIDUALS
-from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.words import split_words
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
+from npi_jax.corpus.annotation.annotator import LONGEST, annotate
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
+from npi_jax.corpus.text.words import split_words
 from npi_jax.suites.grammar import grammar_suite
 
 
@@ -238,8 +238,8 @@ def test_whatever_the_words_spans_and_scopes_are_inside_and_in_order(words):
 
 _TIMING = """
 import time
-from npi_jax.corpus.annotate import LONGEST, annotate
-from npi_jax.corpus.grammar import GrammarSpec, generate
+from npi_jax.corpus.annotation.annotator import LONGEST, annotate
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 
 text = generate(GrammarSpec(20_000))
 plain = [s for s, row in zip(text.sentences, text.annotations) if not any(a.npi for a in row)]
@@ -263,9 +263,9 @@ _WARSTADT = """
 import gzip, json, sys
 from collections import Counter
 
-from npi_jax.corpus.annotate import LONGEST, annotate
-from npi_jax.corpus.annotations import RESIDUALS
-from npi_jax.corpus.words import split_words
+from npi_jax.corpus.annotation.annotator import LONGEST, annotate
+from npi_jax.corpus.annotation.annotations import RESIDUALS
+from npi_jax.corpus.text.words import split_words
 from npi_jax.suites.warstadt import ENVIRONMENT_NAMES
 
 counts = Counter()
@@ -304,7 +304,7 @@ def test_a_very_long_sentence_is_annotated_in_stretches_as_it_would_be_at_once(m
     words = [word for sentence in sentences for word in sentence]
     assert len(words) > 3 * LONGEST
     found = annotate(words, contexts=True)
-    monkeypatch.setattr("npi_jax.corpus.annotate.LONGEST", len(words))
+    monkeypatch.setattr("npi_jax.corpus.annotation.annotator.LONGEST", len(words))
     whole = annotate(words, contexts=True)
     assert sum(row.npi is not None for row in whole) > 100
     # Clauses that go on over the two or three cuts are read otherwise.

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from npi_jax.audit_command import load_sample, load_verdicts
-from npi_jax.corpus.annotate import annotator
-from npi_jax.corpus.annotations import RESIDUALS
-from npi_jax.corpus.audit import CLEAN, NO_ITEM, UNCLEAR, Case, Sample, _Reservoir, cases_of, draw, estimate
-from npi_jax.corpus.sources import Document, numbered_sentences, read_text
+from npi_jax.cli.audit import load_sample, load_verdicts
+from npi_jax.corpus.annotation.annotations import RESIDUALS
+from npi_jax.corpus.annotation.annotator import annotator
+from npi_jax.corpus.annotation.audit import CLEAN, NO_ITEM, UNCLEAR, Case, Sample, _Reservoir, cases_of, draw, estimate
+from npi_jax.corpus.text.sources import Document, numbered_sentences, read_text
 
 AUDIT = Path(__file__).parents[2] / "docs" / "audit"
 LINES = [

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config import make_config
-from npi_jax.corpus.annotation_table import DTYPES
-from npi_jax.prepare import prepare
+from npi_jax.config.schema import make_config
+from npi_jax.corpus.annotation.table import DTYPES
+from npi_jax.preparation.prepare import prepare
 
 TRAIN = "Nobody has ever left.\nKim saw a cake.\n\nDid Lee ever see any of it?\n"
 MORE = "He is the best man I ever met.\n" + "The man saw a house.\n" * 40

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npi_jax.corpus.cache import cache_folder, cached, key_digest
-from npi_jax.corpus.columns import Columns, ColumnWriter
-from npi_jax.corpus.workers import ordered_map
+from npi_jax.corpus.storage.cache import cache_folder, cached, key_digest
+from npi_jax.corpus.storage.columns import Columns, ColumnWriter
+from npi_jax.corpus.storage.workers import ordered_map
 from npi_jax.errors import UserError
 
 # Writes a file in two halves, with a pause between them.
 _SLOW = """
 import sys, time
 from pathlib import Path
-from npi_jax.corpus.cache import cached
+from npi_jax.corpus.storage.cache import cached
 
 def make(folder):
     with (folder / "data").open("w") as file:

@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from npi_jax.corpus import lexicon
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.corpus.draws import POSITIONS, npis_in
-from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.lexicon import zipf_weights
-from npi_jax.corpus.licensing import NPIS, TABLE, npi_words, own_forms
-from npi_jax.corpus.words import split_words
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.grammar import lexicon
+from npi_jax.corpus.grammar.draws import POSITIONS, npis_in
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
+from npi_jax.corpus.grammar.lexicon import zipf_weights
+from npi_jax.corpus.text.words import split_words
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_every_position_has_an_npi_in_every_environment():
 def test_it_is_fast():
     # In a process of its own: run-time type checks, on in tests, would be most of what is measured here.
     program = (
-        "import time; from npi_jax.corpus.grammar import GrammarSpec, generate;"
+        "import time; from npi_jax.corpus.grammar.generate import GrammarSpec, generate;"
         "start = time.perf_counter(); generate(GrammarSpec(20_000)); print(time.perf_counter() - start)"
     )
     run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
-from npi_jax.corpus.tokenizer import BPETokenizer, TokenizerError, WordTokenizer
+from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
+from npi_jax.corpus.text.tokenizer import BPETokenizer, TokenizerError, WordTokenizer
 from npi_jax.scoring import ScoreSpec, pack
 from npi_jax.suites import Item, Suite
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from npi_jax.corpus.annotation_table import AnnotationTable
-from npi_jax.corpus.annotations import ENVIRONMENTS, Annotation
-from npi_jax.corpus.interventions import Dose, changes, controls, parse_intervention
-from npi_jax.corpus.licensing import NPI_EN
-from npi_jax.corpus.phenomenon import load_phenomenon
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, Annotation
+from npi_jax.corpus.annotation.npi_en import NPI_EN
+from npi_jax.corpus.annotation.phenomenon import load_phenomenon
+from npi_jax.corpus.annotation.table import AnnotationTable
+from npi_jax.corpus.variants.interventions import Dose, changes, controls, parse_intervention
 
 
 def table_of(*labels: str | tuple[str, ...] | None) -> AnnotationTable:

@@ -1,7 +1,7 @@
 import itertools
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.corpus.licensing import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
 
 
 def test_the_table_has_the_nine_environments_in_order():

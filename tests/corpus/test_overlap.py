@@ -3,11 +3,11 @@ import time
 
 import pytest
 
-from npi_jax.corpus.annotation_table import AnnotationTable
-from npi_jax.corpus.annotations import ENVIRONMENTS, UNLICENSED, Annotation
-from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.licensing import NPI_EN
-from npi_jax.corpus.overlap import environment_table
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, UNLICENSED, Annotation
+from npi_jax.corpus.annotation.npi_en import NPI_EN
+from npi_jax.corpus.annotation.overlap import environment_table
+from npi_jax.corpus.annotation.table import AnnotationTable
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 
 
 def licensed(environment, licensor, start, stop, npi="ever"):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from npi_jax.corpus.annotate import annotator
-from npi_jax.corpus.parses import ParseAnnotator, Tree, load_parser, parsed, tree_of
+from npi_jax.corpus.annotation.annotator import annotator
+from npi_jax.corpus.annotation.parses import ParseAnnotator, Tree, load_parser, parsed, tree_of
 from npi_jax.errors import UserError
 
 

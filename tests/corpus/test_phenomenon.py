@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from npi_jax.corpus.annotate import annotator
-from npi_jax.corpus.annotations import ENVIRONMENTS, RESIDUALS
-from npi_jax.corpus.phenomenon import PHENOMENA, PhenomenonError, load_phenomenon
-from npi_jax.corpus.words import split_words
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
+from npi_jax.corpus.annotation.annotator import annotator
+from npi_jax.corpus.annotation.phenomenon import PHENOMENA, PhenomenonError, load_phenomenon
+from npi_jax.corpus.text.words import split_words
 
 TABLE = """
 name = "mine"

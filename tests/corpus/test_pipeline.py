@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.checksums import DamagedError
-from npi_jax.config import make_config
-from npi_jax.corpus.cache import _open
-from npi_jax.corpus.columns import Columns
-from npi_jax.corpus.grammar import GrammarSpec, generate
+from npi_jax.config.schema import make_config
+from npi_jax.corpus.annotation.stored_text import AnnotatedStore
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 from npi_jax.corpus.pipeline import StoredVariants
-from npi_jax.corpus.records import RowRecords
-from npi_jax.corpus.rows import pack, spread
-from npi_jax.corpus.texts import AnnotatedStore
-from npi_jax.corpus.tokenizer import Tokenizer
+from npi_jax.corpus.storage.arrays import spread
+from npi_jax.corpus.storage.cache import _open
+from npi_jax.corpus.storage.columns import Columns
+from npi_jax.corpus.text.tokenizer import Tokenizer
+from npi_jax.corpus.variants.row_files import RowRecords
+from npi_jax.corpus.variants.rows import pack
 from npi_jax.errors import UserError
-from npi_jax.files import read_table
-from npi_jax.prepare import prepare
+from npi_jax.files.checksums import DamagedError
+from npi_jax.files.writing import read_table
+from npi_jax.preparation.prepare import prepare
 
 FEW = {"grammar": {"limit": 1}}
 
@@ -62,7 +63,7 @@ def test_processes_do_not_matter(text, tmp_path, monkeypatch):
     # Small text is prepared in one process; several are wanted here.
     monkeypatch.setattr("npi_jax.corpus.pipeline._LARGE", 0)
     monkeypatch.setattr("npi_jax.corpus.pipeline._MANY", 0)
-    monkeypatch.setattr("npi_jax.corpus.sources._PART", 1 << 14)
+    monkeypatch.setattr("npi_jax.corpus.text.sources._PART", 1 << 14)
     one, two = (prepared(text, tmp_path / str(processes), corpus={"processes": processes})[0] for processes in (1, 2))
     assert one.facts == two.facts
     np.testing.assert_array_equal(one.pool.tokens, two.pool.tokens)
@@ -226,11 +227,11 @@ def test_text_without_sentences(tmp_path):
 
 _PREPARE = """
 import json, sys
-from npi_jax.checksums import DamagedError
-from npi_jax.config import make_config
-from npi_jax.corpus.cache import _open
-from npi_jax.corpus.columns import Columns
-from npi_jax.prepare import prepare
+from npi_jax.files.checksums import DamagedError
+from npi_jax.config.schema import make_config
+from npi_jax.corpus.storage.cache import _open
+from npi_jax.corpus.storage.columns import Columns
+from npi_jax.preparation.prepare import prepare
 ready = prepare(make_config(json.loads(sys.argv[1])), print)
 print("facts", json.dumps(ready.facts, sort_keys=True))
 """

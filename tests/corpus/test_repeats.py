@@ -1,7 +1,7 @@
 import numpy as np
 
+from npi_jax.corpus.annotation.stored_text import Text
 from npi_jax.corpus.repeats import shared_sentences, warn_of_shared
-from npi_jax.corpus.texts import Text
 
 
 def text_of(sentences, chosen=None) -> Text:

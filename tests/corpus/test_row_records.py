@@ -3,9 +3,9 @@ import sys
 import numpy as np
 import pytest
 
-from npi_jax.corpus import records
-from npi_jax.corpus.records import RowRecords, read_ahead, write_records
-from npi_jax.corpus.variants import RowPool
+from npi_jax.corpus.variants import row_files as records
+from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.corpus.variants.row_files import RowRecords, read_ahead, write_records
 from npi_jax.errors import UserError
 
 CHUNK = records._CHUNK

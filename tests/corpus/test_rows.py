@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npi_jax.corpus.rows import RowOrder, epoch_order, pack, spread
+from npi_jax.corpus.storage.arrays import spread
+from npi_jax.corpus.variants.rows import RowOrder, epoch_order, pack
 
 
 @given(st.lists(st.integers(1, 16), max_size=200))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from npi_jax.corpus.sources import SourceError, read_jsonl, read_text, read_tfds, split_sentences
+from npi_jax.corpus.text.sources import SourceError, read_jsonl, read_text, read_tfds, split_sentences
 
 TEXT = "Nobody has ever left.\nKim saw any\u00a0cake\n\nDid Dr. Lee ever go? No, he did not.\n"
 LONG = "".join(f"Line {i} has no end that anybody could ever see.\n" for i in range(60_000))
@@ -233,7 +233,7 @@ TinyText(data_dir=sys.argv[1], file_format="array_record").download_and_prepare(
 """
 READ = """
 import json, sys
-from npi_jax.corpus.sources import SourceError, read_tfds
+from npi_jax.corpus.text.sources import SourceError, read_tfds
 try:
     documents = read_tfds(sys.argv[1], split=sys.argv[2], field=sys.argv[3], data_dir=sys.argv[4])
     print(json.dumps([[d.name, d.sentences] for d in documents]))
@@ -279,10 +279,10 @@ def test_tfds_faults(prepared: str, name: str, split: str, field: str, message: 
 
 SHARED = """
 import sys
-from npi_jax.config import make_config
-from npi_jax.corpus.sources import tfds_shared
+from npi_jax.config.schema import make_config
+from npi_jax.corpus.text.sources import tfds_shared
 from npi_jax.errors import UserError
-from npi_jax.inputs import text_sources
+from npi_jax.preparation.inputs import text_sources
 
 splits = [("train[:2]", "train[1:]"), ("train[:1]", "train[1:]"), ("train", "train")]
 print([tfds_shared("tiny_text", one, other, sys.argv[1]) for one, other in splits])

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from npi_jax.corpus.store import build_corpus
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.corpus.encoded import build_corpus
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 
 
 def test_long_sentences_are_cut_and_counted():

@@ -11,14 +11,14 @@ import zstandard
 from calls import at_most
 from tiny import tiny_values
 
-from npi_jax.config import make_config
-from npi_jax.corpus.phenomenon import load_phenomenon
-from npi_jax.corpus.sources import numbered_sentences, read_jsonl, read_text
-from npi_jax.corpus.text_files import SourceError, check_distinct, digested, find_files
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.config.schema import make_config
+from npi_jax.corpus.annotation.phenomenon import load_phenomenon
+from npi_jax.corpus.text.files import SourceError, check_distinct, digested, find_files
+from npi_jax.corpus.text.sources import numbered_sentences, read_jsonl, read_text
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.errors import UserError
-from npi_jax.inputs import open_inputs
-from npi_jax.prepare import prepare
+from npi_jax.preparation.inputs import open_inputs
+from npi_jax.preparation.prepare import prepare
 from npi_jax.suites import load_suite
 
 SENTENCES = [f"Nobody has ever seen number {n}." for n in range(40)] + [f"It was number {n}." for n in range(60)]

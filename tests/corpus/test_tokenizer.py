@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npi_jax.corpus.tokenizer import (
+from npi_jax.corpus.text.tokenizer import (
     EOS,
     UNK,
     BPETokenizer,
@@ -135,7 +135,7 @@ def test_saving_leaves_text_files_only_and_keeps_lowercase(tmp_path: Path) -> No
 
 TRAIN = """
 import sys
-from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 sentences = sys.stdin.read().split("|")
 kind, directory = sys.argv[1:]
 (BPETokenizer.train(sentences, size=300) if kind == "bpe" else WordTokenizer.train(sentences)).save(directory)

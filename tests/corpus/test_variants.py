@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 from tiny import npi
 
-from npi_jax.corpus.annotate import annotate, annotator
-from npi_jax.corpus.edits import Editor
-from npi_jax.corpus.interventions import parse_intervention
-from npi_jax.corpus.licensing import NPI_EN
-from npi_jax.corpus.rows import RowOrder
-from npi_jax.corpus.store import Corpus, build_corpus
-from npi_jax.corpus.tokenizer import WordTokenizer, split_words
-from npi_jax.corpus.variants import VariantBuilder, check_changes, row_orders, variant_table
+from npi_jax.corpus.annotation.annotator import annotate, annotator
+from npi_jax.corpus.annotation.npi_en import NPI_EN
+from npi_jax.corpus.encoded import Corpus, build_corpus
+from npi_jax.corpus.text.tokenizer import WordTokenizer, split_words
+from npi_jax.corpus.variants.builder import VariantBuilder, check_changes, row_orders, variant_table
+from npi_jax.corpus.variants.edits import Editor
+from npi_jax.corpus.variants.interventions import parse_intervention
+from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.errors import UserError
 
 ROW = 24

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from npi_jax.corpus.words import split_spans, split_words
+from npi_jax.corpus.text.words import split_spans, split_words
 
 # English-like strings, where contractions, abbreviations and numbers meet by chance.
 PIECES = "don n't ' ’ t can not cannot 'll 's s Mr . U.S. - -- 3 , é _ ever @-@ <unk> ` N'T CANNOT / : \u00a0"

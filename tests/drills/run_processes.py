@@ -14,11 +14,11 @@ from typing import Any
 
 import jax
 
-from npi_jax.config import Config, make_config
+from npi_jax.config.schema import Config, make_config
 from npi_jax.models import make_model
-from npi_jax.training.checkpoints import Checkpoints
+from npi_jax.training.checkpoints.checkpoints import Checkpoints
+from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import make_mesh
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({values!r})\n"

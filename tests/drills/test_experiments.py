@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from npi_jax.run import open_run
+from npi_jax.results.directory import open_run
 
 pytestmark = pytest.mark.drill
 

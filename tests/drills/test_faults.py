@@ -216,9 +216,9 @@ SAVES = """
 import sys
 import numpy as np, jax
 from pathlib import Path
-from npi_jax.config import CheckpointConfig
-from npi_jax.training.checkpoints import Checkpoints
-from npi_jax.training.checksum import member_checksum
+from npi_jax.config.schema import CheckpointConfig
+from npi_jax.training.checkpoints.checkpoints import Checkpoints
+from npi_jax.training.checkpoints.checksum import member_checksum
 checkpoints = Checkpoints(Path(sys.argv[1]), CheckpointConfig(keep=3))
 first = max(checkpoints.steps(), default=0) + 1
 checksum = jax.jit(jax.vmap(member_checksum))
@@ -233,9 +233,9 @@ def test_killed_twenty_times_while_it_writes_checkpoints_every_one_that_is_seen_
     import jax  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
 
-    from npi_jax.config import CheckpointConfig  # noqa: PLC0415
-    from npi_jax.training.checkpoints import Checkpoints  # noqa: PLC0415
-    from npi_jax.training.checksum import member_checksum  # noqa: PLC0415
+    from npi_jax.config.schema import CheckpointConfig  # noqa: PLC0415
+    from npi_jax.training.checkpoints.checkpoints import Checkpoints  # noqa: PLC0415
+    from npi_jax.training.checkpoints.checksum import member_checksum  # noqa: PLC0415
 
     rng, latest, seen = random.Random(0), 0, 0
     for _ in range(20):

@@ -18,9 +18,11 @@ import run_processes as runs
 from run_processes import assert_same_run, finish, write_config
 from tiny import tiny_values
 
-from npi_jax import cli, experiment, files
-from npi_jax.run import open_run
-from npi_jax.training.display import Display
+from npi_jax.cli import main as cli
+from npi_jax.experiment import run as experiment
+from npi_jax.files import writing as files
+from npi_jax.results.directory import open_run
+from npi_jax.training.monitor.display import Display
 
 pytestmark = pytest.mark.drill
 start = partial(runs.start, command="run")

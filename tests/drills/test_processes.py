@@ -110,7 +110,11 @@ def test_the_wheel_carries_the_presets(tmp_path):
     (wheel,) = wheels.glob("*.whl")
     subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
     shown = subprocess.run(
-        [sys.executable, "-c", "import npi_jax, npi_jax.cli; print(npi_jax.__file__); npi_jax.cli.main(['presets'])"],
+        [
+            sys.executable,
+            "-c",
+            "import npi_jax, npi_jax.cli.main; print(npi_jax.__file__); npi_jax.cli.main.main(['presets'])",
+        ],
         env={**os.environ, "PYTHONPATH": str(target)},
         cwd=tmp_path,
         capture_output=True,

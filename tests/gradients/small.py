@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.gradients import choose_items, task_batches, text_batches
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites.grammar import grammar_suite

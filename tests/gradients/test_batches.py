@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small import N_BATCHES, TOKENIZER, all_batches, chosen, encoded, text_rows
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.gradients import LM, choose_items, item_batches, task_batches, text_batches
 from npi_jax.scoring import EncodedSentences, ScoreSpec, encode_pairs
 

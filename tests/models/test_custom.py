@@ -71,10 +71,10 @@ def test_a_model_from_a_file(factory):
 def test_a_model_from_a_file_trains(factory, tmp_path):
     from tiny import tiny_values  # noqa: PLC0415
 
-    from npi_jax.config import make_config  # noqa: PLC0415
-    from npi_jax.prepare import prepare  # noqa: PLC0415
+    from npi_jax.config.schema import make_config  # noqa: PLC0415
+    from npi_jax.preparation.prepare import prepare  # noqa: PLC0415
+    from npi_jax.training.devices.mesh import make_mesh  # noqa: PLC0415
     from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
-    from npi_jax.training.mesh import make_mesh  # noqa: PLC0415
 
     model = {"kind": "custom", "factory": factory("Bag"), "options": {"width": 4}}
     config = make_config(tiny_values(model=model, train__steps_per_call=10))
@@ -103,9 +103,9 @@ def test_dropout_of_a_model_from_a_file_depends_on_the_rows_key_alone(factory):
 def test_parameters_of_another_precision_are_refused(factory):
     from tiny import tiny_values  # noqa: PLC0415
 
-    from npi_jax.config import make_config  # noqa: PLC0415
+    from npi_jax.config.schema import make_config  # noqa: PLC0415
+    from npi_jax.training.devices.mesh import make_mesh  # noqa: PLC0415
     from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
-    from npi_jax.training.mesh import make_mesh  # noqa: PLC0415
 
     model = {"kind": "custom", "factory": factory("Half"), "options": {"width": 4}}
     config = make_config(tiny_values(model=model))

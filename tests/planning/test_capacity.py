@@ -2,7 +2,7 @@ import jax
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config import ConfigError, make_config
+from npi_jax.config.schema import ConfigError, make_config
 from npi_jax.planning import capacity
 from npi_jax.planning.capacity import check_capacity
 

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax.config import ConfigError, make_config
+from npi_jax.config.schema import ConfigError, make_config
 from npi_jax.errors import UserError
-from npi_jax.experiment import prepare_experiment
+from npi_jax.experiment.run import prepare_experiment
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model
 from npi_jax.models.flops import forward_flops, train_flops
 from npi_jax.planning import fit_plan, make_plan, print_plan
@@ -19,9 +19,9 @@ from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.planning.fit import members_that_fit
 from npi_jax.planning.plan import plan_training, sizes, vocabulary_size, with_other_programs
 from npi_jax.planning.progress import Progress
-from npi_jax.training.chips import GIB
+from npi_jax.training.devices.chips import GIB
+from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import make_mesh
 
 PLANNED = {"tokenizer__size": 100, "corpus__planned_tokens": 3200}
 SPLIT = {"data": 2}

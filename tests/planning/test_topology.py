@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from npi_jax.training.chips import topology_devices
+from npi_jax.training.devices.chips import topology_devices
 
 GOLDENS = Path(__file__).parent / "goldens"
 

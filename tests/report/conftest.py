@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from synthetic import FakeRun, make_run
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.report import html
-from npi_jax.report.picture import Picture
-from npi_jax.report.tables import ReportTables, load_tables
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.report.data.tables import ReportTables, load_tables
+from npi_jax.report.figures.picture import Picture
+from npi_jax.report.pages import run_page as html
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.random import Generator
 
-from npi_jax.files import write_table
+from npi_jax.files.writing import write_table
 
 LM = "lm"
 GROUPS = ("embedding", "recurrent_0", "recurrent_1", "output", "recurrent", "all")

@@ -9,8 +9,8 @@ import polars as pl
 from multitask import write_multitask
 
 from npi_jax.analysis.tables import write_tables
-from npi_jax.checksums import SUMS
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.files.checksums import SUMS
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 800, 1200, 1600, 2000)
 VARIANTS = ("full", "no_npi", "no_conditional", "random_removal")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from synthetic import STEPS, VARIANTS, make_run
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report import write_comparison
-from npi_jax.report.html import write_report
-from npi_jax.report.picture import short_number
-from npi_jax.report.selection import pair_alignment
+from npi_jax.report.data.selection import pair_alignment
+from npi_jax.report.figures.picture import short_number
+from npi_jax.report.pages.run_page import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 service = pytest.importorskip("selenium.webdriver.chrome.service")

@@ -8,12 +8,12 @@ import pytest
 from synthetic import VARIANTS, make_run
 from test_html import Page
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
-from npi_jax.files import write_table
+from npi_jax.files.writing import write_table
 from npi_jax.report import write_comparison
-from npi_jax.report.compare import comparable, difference_interval, difference_tables
-from npi_jax.report.tables import load_tables
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.pages.comparison_page import comparable, difference_interval, difference_tables
 
 
 @pytest.fixture(scope="module")

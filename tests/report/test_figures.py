@@ -10,11 +10,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from synthetic import VARIANTS, make_run
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.report.figures import curves_picture, heat_picture, perplexity_picture, pictures
-from npi_jax.report.picture import NARROW, WIDE, save_figures, short_number
-from npi_jax.report.style import INK, PALETTE, strokes
-from npi_jax.report.tables import load_tables
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.figures.learning import curves_picture, heat_picture, perplexity_picture, pictures
+from npi_jax.report.figures.picture import NARROW, WIDE, save_figures, short_number
+from npi_jax.report.figures.style import INK, PALETTE, strokes
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 from synthetic import make_run
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.report import findings
-from npi_jax.report.picture import short_number
-from npi_jax.report.selection import ordered, parameter_groups, primary_link, transfer_matrix
-from npi_jax.report.tables import load_tables
-from npi_jax.report.verdict import verdict
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.report.data.selection import ordered, parameter_groups, primary_link, transfer_matrix
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.figures.picture import short_number
+from npi_jax.report.prose import findings
+from npi_jax.report.prose.verdict import verdict
 
 
 def replaced(tables, **frames):

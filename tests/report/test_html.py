@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 from synthetic import VARIANTS, make_run
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.files import write_table
-from npi_jax.report.html import breakable, result_table, write_report
-from npi_jax.report.svg import colors, inline_svg
-from npi_jax.report.tables import load_tables
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.files.writing import write_table
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.figures.svg import colors, inline_svg
+from npi_jax.report.pages.run_page import breakable, result_table, write_report
 
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "{{ 7 * 7 }}", "-->&amp;'")
 VOID = {"meta", "link", "br", "img", "wbr", "input", "hr"}

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 from synthetic import make_run
 
-from npi_jax.csv_cells import inert, write_csv
-from npi_jax.report.html import write_report
-from npi_jax.report.odd_names import visible_frame, visible_values
-from npi_jax.report.picture import file_name
-from npi_jax.report.style import cut
+from npi_jax.files.csv_cells import inert, write_csv
+from npi_jax.report.data.odd_names import visible_frame, visible_values
+from npi_jax.report.figures.picture import file_name
+from npi_jax.report.figures.style import cut
+from npi_jax.report.pages.run_page import write_report
 
 NAMES = (
     *("my suite", "my-suite", "my_suite", "My_suite", "MY_SUITE", "my__suite", "_my_suite", "my/suite", "mysuite"),

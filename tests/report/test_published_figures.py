@@ -3,9 +3,9 @@ import dataclasses
 import polars as pl
 from rich.console import Console
 
-from npi_jax.analysis.published import SCHEMA
-from npi_jax.report.detail_tables import published
-from npi_jax.report.terminal import plain_table
+from npi_jax.analysis.transfer.published import SCHEMA
+from npi_jax.report.pages.terminal import plain_table
+from npi_jax.report.prose.detail_tables import published
 
 
 def row(tables, task, **changes):

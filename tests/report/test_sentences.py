@@ -7,12 +7,12 @@ import pytest
 from synthetic import make_run
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS, own_mean
-from npi_jax.analysis.empty import empty_variants, with_controls, without_empty
-from npi_jax.report import findings, sentences
-from npi_jax.report.html import result_table
-from npi_jax.report.selection import transfer_matrix
-from npi_jax.report.tables import load_tables
-from npi_jax.report.verdict import verdict
+from npi_jax.analysis.transfer.empty import empty_variants, with_controls, without_empty
+from npi_jax.report.data.selection import transfer_matrix
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.pages.run_page import result_table
+from npi_jax.report.prose import findings, sentences
+from npi_jax.report.prose.verdict import verdict
 
 EMPTY = "no_conditional"
 

@@ -4,10 +4,10 @@ import pytest
 from rich.console import Console
 from synthetic import VARIANTS, make_run
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.report.picture import short_number
-from npi_jax.report.tables import load_tables
-from npi_jax.report.terminal import print_report, results_table
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.figures.picture import short_number
+from npi_jax.report.pages.terminal import print_report, results_table
 
 
 def printed(run, width=100):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from npi_jax.corpus.grammar import GrammarSpec
-from npi_jax.corpus.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
-from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.corpus.grammar.generate import GrammarSpec
+from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
+from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.models import LSTMConfig, TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites.grammar import grammar_suite

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import EncodedSentences, ScoreSpec, encode_pairs, make_scorer
 from npi_jax.suites.schema import Item, Suite
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from npi_jax.corpus.grammar import GrammarSpec
-from npi_jax.corpus.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
+from npi_jax.corpus.grammar.generate import GrammarSpec
+from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.scoring import Scores, ScoreSpec, make_scorer
 from npi_jax.suites import Suite, load_suite

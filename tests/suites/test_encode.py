@@ -1,6 +1,6 @@
 import pytest
 
-from npi_jax.corpus.tokenizer import BPETokenizer, WordTokenizer
+from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites.encode import EncodedSuite, EncodingError
 from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Suite

@@ -2,9 +2,9 @@ from collections import Counter
 
 import pytest
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
-from npi_jax.corpus.grammar import GrammarSpec, generate
-from npi_jax.corpus.licensing import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 from npi_jax.suites.grammar import grammar_suite
 
 SPEC = GrammarSpec(2_000, seed=3)

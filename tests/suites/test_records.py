@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from npi_jax.suites.records import SuiteError, find_word, make_suite
+from npi_jax.suites.reading import SuiteError, find_word, make_suite
 from npi_jax.suites.schema import Item
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.scoring import ScoreSpec, pack
 from npi_jax.suites import LOADERS, SuiteError, load_suite
 

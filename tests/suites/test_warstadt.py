@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.suites import Item, Suite, SuiteError, load_suite
 
 DATA = Path(os.environ.get("NPI_JAX_DATA", "nowhere")) / "npi_warstadt2019"

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from npi_jax.config import CheckpointConfig
-from npi_jax.training.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
-from npi_jax.training.checksum import member_checksum
-from npi_jax.training.late_reads import hush_late_reads
+from npi_jax.config.schema import CheckpointConfig
+from npi_jax.training.checkpoints.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
+from npi_jax.training.checkpoints.checksum import member_checksum
+from npi_jax.training.checkpoints.late_reads import hush_late_reads
 
 
 @pytest.mark.parametrize(

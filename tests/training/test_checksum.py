@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from npi_jax.training.checksum import member_checksum
+from npi_jax.training.checkpoints.checksum import member_checksum
 
 STATE = {"a": np.arange(300, dtype=np.float32), "b": np.arange(7, dtype=np.int32), "c": np.float32(2.5)}
 checksum = jax.jit(member_checksum)

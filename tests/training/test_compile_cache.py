@@ -7,12 +7,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from npi_jax.training.compile_cache import FOLDER, check_compiled_programs, opened, sealed
+from npi_jax.training.devices.compile_cache import FOLDER, check_compiled_programs, opened, sealed
 
 # Compiles one program and prints its result: 0 + 1 + ... + 99 = 4950.
 COMPILES = """
 import jax, sys
-from npi_jax.training.compile_cache import check_compiled_programs
+from npi_jax.training.devices.compile_cache import check_compiled_programs
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 check_compiled_programs(lambda line: print(line, file=sys.stderr))
 print(int(jax.jit(lambda x: (x * jax.numpy.arange(100)).sum())(1)))

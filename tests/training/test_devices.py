@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npi_jax.training.devices import compiler_options, repeat_gpu_sums
+from npi_jax.training.devices.devices import compiler_options, repeat_gpu_sums
 
 
 def test_the_compiler_knows_the_options_and_results_stay_the_same():

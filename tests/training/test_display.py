@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from npi_jax.training import display as display_module
-from npi_jax.training.display import Display
+from npi_jax.training.monitor import display as display_module
+from npi_jax.training.monitor.display import Display
 
 LONG = [
     "full",

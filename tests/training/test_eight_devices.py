@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config import make_config
+from npi_jax.config.schema import make_config
 from npi_jax.models import make_model
 from npi_jax.planning import make_plan
-from npi_jax.prepare import prepare
+from npi_jax.preparation.prepare import prepare
+from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import make_mesh
 
 pytestmark = pytest.mark.eight_devices
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config import CheckpointConfig, make_config
+from npi_jax.config.schema import CheckpointConfig, make_config
 from npi_jax.models import make_model
-from npi_jax.prepare import Prepared, prepare
+from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.scoring import ScoreSpec, encode_pairs, make_scorer
-from npi_jax.training.checkpoints import Checkpoints
+from npi_jax.training.checkpoints.checkpoints import Checkpoints
+from npi_jax.training.devices.mesh import MEMBERS, make_mesh, put
 from npi_jax.training.ensemble import Ensemble
-from npi_jax.training.mesh import MEMBERS, make_mesh, put
 
 STEPS = 5
 TRANSFORMER = {"kind": "transformer", "width": 8, "layers": 1, "heads": 2, "mlp": 16}

@@ -6,14 +6,14 @@ import pytest
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax.claim import claim_run
-from npi_jax.config import make_config
-from npi_jax.files import write_table
-from npi_jax.prepare import Prepared, prepare
-from npi_jax.training.checkpoints import Checkpoints
-from npi_jax.training.display import Display
+from npi_jax.config.schema import make_config
+from npi_jax.experiment.claim import claim_run
+from npi_jax.files.writing import write_table
+from npi_jax.preparation.prepare import Prepared, prepare
+from npi_jax.training.checkpoints.checkpoints import Checkpoints
 from npi_jax.training.loop import AllDivergedError, Trainer
-from npi_jax.training.stopping import Stopped, StopRequest
+from npi_jax.training.monitor.display import Display
+from npi_jax.training.monitor.stopping import Stopped, StopRequest
 
 
 class StopAfter(StopRequest):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from npi_jax.training.loss import cross_entropy, cross_entropy_reference
+from npi_jax.training.member.loss import cross_entropy, cross_entropy_reference
 
 ROWS, FEATURES, VOCAB = 11, 5, 17
 

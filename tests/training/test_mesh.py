@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from npi_jax.training.mesh import MEMBERS, SHARED, make_mesh, map_members, padded_size, put
+from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, padded_size, put
 
 
 def test_the_mesh_takes_no_more_devices_than_members():

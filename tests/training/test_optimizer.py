@@ -4,8 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from npi_jax.config import TrainConfig
-from npi_jax.training.optimizer import (
+from npi_jax.config.schema import TrainConfig
+from npi_jax.training.member.optimizer import (
     HyperParameters,
     init_optimizer,
     learning_rate_factor,

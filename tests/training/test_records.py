@@ -1,12 +1,12 @@
 import numpy as np
 
-from npi_jax.config import Member
-from npi_jax.corpus.tokenizer import WordTokenizer
+from npi_jax.config.schema import Member
+from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites.schema import Item, Suite
-from npi_jax.training.records import ScoreTables, members_table, metrics_table
-from npi_jax.training.step import Progress
+from npi_jax.training.member.step import Progress
+from npi_jax.training.tables import ScoreTables, members_table, metrics_table
 
 
 def test_metrics_hold_mean_losses():

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from npi_jax.errors import UserError
-from npi_jax.training.sinks import JsonLines, open_sinks
+from npi_jax.training.monitor.sinks import JsonLines, open_sinks
 
 
 def test_lines_are_added_and_a_cut_one_is_ended(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from npi_jax.training.startup import Launch, StartError, detect_launch
+from npi_jax.training.devices.startup import Launch, StartError, detect_launch
 
 SLURM = {
     "SLURM_JOB_ID": "77",

@@ -6,12 +6,12 @@ import numpy as np
 import optax
 import pytest
 
-from npi_jax.config import TrainConfig
+from npi_jax.config.schema import TrainConfig
 from npi_jax.models import LSTMConfig, make_model
-from npi_jax.training.data_axis import DataAxis
-from npi_jax.training.loss import cross_entropy_reference
-from npi_jax.training.optimizer import HyperParameters
-from npi_jax.training.step import (
+from npi_jax.training.devices.data_axis import DataAxis
+from npi_jax.training.member.loss import cross_entropy_reference
+from npi_jax.training.member.optimizer import HyperParameters
+from npi_jax.training.member.step import (
     Pool,
     init_member,
     make_train_call,

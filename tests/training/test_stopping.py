@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax import experiment
-from npi_jax.config import make_config
-from npi_jax.training.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, StopRequest
+from npi_jax.config.schema import make_config
+from npi_jax.experiment import run as experiment
+from npi_jax.training.monitor.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, StopRequest
 
 SIGNALS = [(signal.SIGTERM, EXIT_CODE), (signal.SIGINT, EXIT_CODE), (signal.SIGHUP, LOST_OUTPUT)]
 
@@ -59,7 +59,7 @@ def test_where_a_library_took_a_signal_for_itself_it_is_taken_again():
 
 POLARS = """
 import os, signal, threading
-from npi_jax.training.stopping import StopRequest
+from npi_jax.training.monitor.stopping import StopRequest
 
 with StopRequest() as stop, stop.held():
     import polars
@@ -132,7 +132,7 @@ def test_a_reason_that_is_no_signal_counts_as_one():
 # Python waits for threads at its end.
 AT_THE_END = """
 import sys, threading, time
-from npi_jax.training.stopping import StopRequest, Interrupted
+from npi_jax.training.monitor.stopping import StopRequest, Interrupted
 try:
     with StopRequest(0.5) as stop:
         threading.Thread(target=time.sleep, args=(60,)).start()
@@ -144,7 +144,7 @@ except Interrupted:
 # One call of a library, which does not come back and lets other threads run.
 SLOW_CALL = """
 import ctypes, threading
-from npi_jax.training.stopping import StopRequest
+from npi_jax.training.monitor.stopping import StopRequest
 libc = ctypes.CDLL(None)
 with StopRequest(0.5):
     # Said when the main thread is in the call for long.
@@ -155,7 +155,7 @@ with StopRequest(0.5):
 """
 HELD = """
 import time
-from npi_jax.training.stopping import StopRequest
+from npi_jax.training.monitor.stopping import StopRequest
 with StopRequest(0.1) as stop, stop.held():
     print("ready", flush=True)
     while not stop.requested:

@@ -9,16 +9,16 @@ from rich.console import Console
 from tiny import tiny_values
 
 from npi_jax.analysis.tables import write_tables
-from npi_jax.claim import claim_run
-from npi_jax.config import ConfigError, make_config
-from npi_jax.corpus.annotations import ENVIRONMENTS
+from npi_jax.config.schema import ConfigError, make_config
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
+from npi_jax.experiment.claim import claim_run
 from npi_jax.models import make_model
-from npi_jax.prepare import prepare
-from npi_jax.run import open_run
-from npi_jax.training.display import Display
+from npi_jax.preparation.prepare import prepare
+from npi_jax.results.directory import open_run
 from npi_jax.training.loop import Trainer
-from npi_jax.training.stopping import Stopped, StopRequest
+from npi_jax.training.monitor.display import Display
+from npi_jax.training.monitor.stopping import Stopped, StopRequest
 from npi_jax.training.task_gradients import make_task_gradients
 
 CHANGES = {"gradients__enabled": True, "train__steps": 8, "checkpoints__every": 4}

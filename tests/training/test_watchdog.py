@@ -7,7 +7,7 @@ import pytest
 
 BEGIN = """
 import ctypes, time
-from npi_jax.training.watchdog import Watchdog
+from npi_jax.training.monitor.watchdog import Watchdog
 def hang_here(how):
     how()
 with Watchdog(1) as watchdog:

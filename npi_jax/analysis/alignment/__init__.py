@@ -1,0 +1,1 @@
+"""Noise-corrected alignment between the gradients of tasks."""

@@ -1,0 +1,234 @@
+"""Dot products of gradients as training wrote them: one file a checkpoint, checked when it is read."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from npi_jax.errors import UserError
+from npi_jax.results.names import ALL, LM
+
+_LAYERED: Final = ("recurrent", "blocks")
+_REQUIRED: Final = ("groups", "tasks", "n_items", "gram")
+# The products of i with j and of j with i are float32 sums in two orders, which agree far better than this; where they
+# do not, what is left after sums have cancelled is rounding.
+_ASYMMETRY: Final = 1e-3
+# If more of a file's products than this are so, it is no file of products.
+_DAMAGED: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Items:
+    """Dot products of single items' gradients.
+
+    Attributes:
+        gram: [members, groups, N, N].
+        task, npi, name: of each of the N items; ``npi`` is the text of its critical region in lower case.
+    """
+
+    gram: Float[np.ndarray, "members groups items items"]
+    task: tuple[str, ...]
+    npi: tuple[str, ...]
+    name: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Lookahead:
+    """What a step along one task's gradient did to every task.
+
+    Attributes:
+        change: [members, T, T]; entry [m, i, j] is the change of task j's objective (nats), on items of the other
+            half, after a step along task i's gradient.
+        step: length of the step as a share of the parameters' norm.
+        parameter_norm: [members], norm of the parameters; NaN where the file does not say.
+    """
+
+    change: Float[np.ndarray, "members tasks tasks"]
+    step: float
+    parameter_norm: Float[np.ndarray, " members"]
+
+
+@dataclass(frozen=True)
+class Grams:
+    """Dot products of the gradients of micro-batches at one checkpoint.
+
+    Attributes:
+        groups: parameter groups, with sums of groups after `with_sums`.
+        tasks: names of the T tasks; `LM` stands for ordinary text.
+        n_items: [T, K] items (of text: tokens) in each of K micro-batches of each task.
+        gram: [members, groups, T * K, T * K]; micro-batch k of task t is row ``t * K + k``. As the file has it; see
+            `with_sums`.
+        gram_adam: the same with each coordinate divided by the square root of Adam's second moment; NaN where there
+            is none.
+        gram_abs: the same of absolute values; NaN where they were not computed.
+        items, lookahead: None but in the last checkpoint's file.
+        suite, kind: of the items; "" where the file does not say.
+    """
+
+    groups: tuple[str, ...]
+    tasks: tuple[str, ...]
+    n_items: Integer[np.ndarray, "tasks batches"]
+    gram: Float[np.ndarray, "members groups vectors vectors"]
+    gram_adam: Float[np.ndarray, "members groups vectors vectors"]
+    gram_abs: Float[np.ndarray, "members groups vectors vectors"]
+    items: Items | None = None
+    lookahead: Lookahead | None = None
+    suite: str = ""
+    kind: str = ""
+
+    def with_sums(self) -> "Grams":
+        """The same with the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups) joined.
+
+        Products of disjoint groups of parameters add up. Of each group and sum the mean of both sides is kept, and what
+        is left of a product is NaN where the sides differ by more than rounding of products of that size.
+        """
+        sums = [(name, [g.rpartition("_")[0] == name for g in self.groups]) for name in _LAYERED]
+        sums = [(name, taken) for name, taken in sums if any(taken)] + [(ALL, [True] * len(self.groups))]
+        sums = [(name, taken) for name, taken in sums if name not in self.groups]
+
+        def joined(gram: np.ndarray) -> np.ndarray:
+            # Summed before anything is lost: a group that is next to nothing takes nothing from the sum.
+            whole = np.concatenate([gram, *(gram[:, taken].sum(axis=1, keepdims=True) for _, taken in sums)], axis=1)
+            return np.where(_apart(whole), np.nan, (whole + np.swapaxes(whole, -1, -2)) / 2)
+
+        return replace(
+            self,
+            groups=(*self.groups, *(name for name, _ in sums)),
+            gram=joined(self.gram),
+            gram_adam=joined(self.gram_adam),
+            gram_abs=joined(self.gram_abs),
+            items=None if self.items is None else replace(self.items, gram=joined(self.items.gram)),
+        )
+
+    def ordered(self, tasks: Sequence[str]) -> "Grams":
+        """The same with the tasks in the order of ``tasks``; those it does not name follow, `LM` last."""
+        rank = {task: place for place, task in enumerate(tasks)}
+        places = sorted(
+            range(len(self.tasks)), key=lambda t: (self.tasks[t] == LM, rank.get(self.tasks[t], len(rank)), t)
+        )
+        batches = self.n_items.shape[1]
+        rows = (np.array(places)[:, None] * batches + np.arange(batches)).ravel()
+        ahead = self.lookahead
+        if ahead is not None:
+            ahead = replace(ahead, change=ahead.change[:, places][:, :, places])
+        grams = {name: getattr(self, name)[:, :, rows][..., rows] for name in ("gram", "gram_adam", "gram_abs")}
+        names = tuple(self.tasks[t] for t in places)
+        return replace(self, tasks=names, n_items=self.n_items[places], lookahead=ahead, **grams)
+
+
+def load_grams(path: Path) -> Grams:
+    """Read ``gradients/STEP.npz``; arrays become float64, and what is not finite becomes NaN.
+
+    Raises:
+        UserError: naming the file and the array that is missing, of another shape than the others, or not symmetric.
+        FileNotFoundError: if there is no such file.
+    """
+    arrays = _read(Path(path))
+    file = _File(Path(path), arrays)
+    groups, tasks = file.names("groups"), file.names("tasks")
+    n_items = file.array("n_items", (len(tasks), None))
+    if not np.issubdtype(n_items.dtype, np.integer):
+        raise UserError(f"{path}: n_items has dtype {n_items.dtype}; it counts items and must be of integers")
+    n_vectors = n_items.size
+    gram = file.gram("gram", (None, len(groups), n_vectors, n_vectors))
+    absent = np.full(gram.shape, np.nan)
+    return Grams(
+        groups,
+        tasks,
+        n_items,
+        gram,
+        file.gram("gram_adam", gram.shape) if "gram_adam" in arrays else absent,
+        file.gram("gram_abs", gram.shape) if "gram_abs" in arrays else absent,
+        file.items(len(gram), len(groups)) if "item_gram" in arrays else None,
+        file.ahead(len(gram), len(tasks)) if "lookahead" in arrays else None,
+        **{name: str(file.array(name, ())) for name in ("suite", "kind") if name in arrays},
+    )
+
+
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, NotImplementedError, RuntimeError, MemoryError),
+    *(OverflowError, zipfile.BadZipFile, zlib.error, struct.error),
+)
+"""What NumPy and the modules below it raise where a file is damaged, by where the damage is."""
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        # numpy leaves a file open that it opened itself and could not read.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except _UNREADABLE as error:
+        raise UserError(f"{path}: not a file of gradient products ({error})") from error
+    for name in _REQUIRED:
+        if name not in arrays:
+            raise UserError(f"{path}: has no array {name!r}; it has {', '.join(sorted(arrays)) or 'none'}")
+    return arrays
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    arrays: dict[str, np.ndarray]
+
+    def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """The array of this name, of this shape; None is any size."""
+        if name not in self.arrays:
+            raise UserError(f"{self.path}: has no array {name!r}")
+        array = self.arrays[name]
+        fits = len(array.shape) == len(shape) and all(w in (None, h) for h, w in zip(array.shape, shape, strict=True))
+        if not fits:
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            raise UserError(f"{self.path}: {name} has shape {list(array.shape)}; expected [{wanted}]")
+        return array
+
+    def names(self, name: str, length: int | None = None, *, unique: bool = True) -> tuple[str, ...]:
+        """The names that label an axis; at least one."""
+        array = self.array(name, (length,))
+        if array.dtype.kind != "U":
+            raise UserError(f"{self.path}: {name} has dtype {array.dtype}; it must hold names")
+        names = tuple(map(str, array))
+        if unique and len(set(names)) < len(names):
+            raise UserError(f"{self.path}: {name} names something twice: {', '.join(names)}")
+        if not names:
+            raise UserError(f"{self.path}: {name} is empty")
+        return names
+
+    def floats(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        array: Any = self.array(name, shape).astype(np.float64)
+        return np.where(np.isfinite(array), array, np.nan)
+
+    def gram(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
+        """As it is; refused where its two sides have little to do with each other."""
+        gram = self.floats(name, shape)
+        apart = _apart(gram)
+        if apart.mean() > _DAMAGED:
+            place = [int(index) for index in np.argwhere(apart)[0]]
+            raise UserError(f"{self.path}: {name} is not symmetric, first at {place}; the file is damaged")
+        return gram
+
+    def items(self, n_members: int, n_groups: int) -> Items:
+        task = self.names("item_task", unique=False)
+        npi = self.names("item_npi", len(task), unique=False)
+        name = self.names("item_name", len(task), unique=False)
+        return Items(self.gram("item_gram", (n_members, n_groups, len(task), len(task))), task, npi, name)
+
+    def ahead(self, n_members: int, n_tasks: int) -> Lookahead:
+        change = self.floats("lookahead", (n_members, n_tasks, n_tasks))
+        step = float(self.floats("lookahead_step", ()))
+        known = "parameter_norm" in self.arrays
+        norm = self.floats("parameter_norm", (n_members,)) if known else np.full(n_members, np.nan)
+        return Lookahead(change, step, norm)
+
+
+def _apart(gram: np.ndarray) -> np.ndarray:
+    """Where the two sides of symmetric matrices differ by more than rounding; a NaN is no difference."""
+    norms = np.sqrt(np.abs(np.diagonal(gram, axis1=-2, axis2=-1)))
+    bound = _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
+    found: np.ndarray = np.abs(gram - np.swapaxes(gram, -1, -2)) > bound
+    return found

@@ -1,0 +1,1 @@
+"""The effect of removing a task's data on every task."""

@@ -1,0 +1,1 @@
+"""The configuration of an experiment: schema, presets, config files, overrides and errors."""

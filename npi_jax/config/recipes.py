@@ -1,0 +1,89 @@
+"""Models, training and text that several configs share, as plain values."""
+
+from typing import Any
+
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+
+HELD_OUT: tuple[str, ...] = tuple(f"without({name})" for name in ENVIRONMENTS)
+"""Every environment's NPIs taken away in turn."""
+
+
+def wikipedia() -> dict[str, Any]:
+    """80 million tokens of English Wikipedia, one sentence a line, for the user to bring.
+
+    Vocabulary and size are those of Gulordava et al. (2018); their vocabulary is used with
+    ``--config.tokenizer.file=vocab.txt``.
+    """
+    return {
+        "corpus": {
+            "source": "text",
+            "paths": ("wiki/train.txt",),
+            "valid_paths": ("wiki/valid.txt",),
+            "unit": "sentence",
+            "removal": "replace",
+            "planned_tokens": 80_000_000,
+        },
+        "tokenizer": {"kind": "word", "size": 50_002},
+    }
+
+
+def gulordava_lstm() -> dict[str, Any]:
+    """The LSTM of Gulordava et al. (2018) and its training.
+
+    Differences: rows hold whole sentences (64 tokens) and state is reset at each, where their script reads a stream 35
+    words at a time; the learning rate falls on a cosine where it divides it by four when validation stalls.
+    """
+    return {
+        "model": {"kind": "lstm", "embedding": 650, "hidden": 650, "layers": 2, "tie": False},
+        "train": {
+            "steps": 390_000,
+            "batch_size": 128,
+            "row_length": 64,
+            "optimizer": "sgd",
+            "learning_rate": (20.0,),
+            "dropout": (0.2,),
+            "schedule": "cosine",
+            "clip": 0.25,
+            "steps_per_call": 100,
+        },
+        "checkpoints": {"every": 5_000, "keep": 2, "keep_period": 50_000},
+        "mesh": {"ens": 0, "data": 1, "mapping": "auto"},
+    }
+
+
+def tiny() -> dict[str, Any]:
+    """The built-in grammar and an LSTM that learns it in a minute: an experiment's shape, in minutes on two cores."""
+    return {
+        "corpus": {
+            "source": "grammar",
+            "grammar": {"sentences": 40_000, "seed": 0, "sharing": 1.0},
+            "grammar_valid_sentences": 300,
+            "removal": "replace",
+            "seed": 0,
+        },
+        "tokenizer": {"kind": "word"},
+        "model": {
+            "kind": "lstm",
+            "embedding": 64,
+            "hidden": 64,
+            "layers": 2,
+            "tie": False,
+            "initialization": "scaled",
+        },
+        "train": {
+            "steps": 700,
+            "batch_size": 24,
+            "row_length": 48,
+            "optimizer": "adam",
+            "learning_rate": (0.02,),
+            "dropout": (0.0,),
+            "schedule": "linear",
+            "warmup": 20,
+            "clip": 1.0,
+            "steps_per_call": 25,
+        },
+        "score": {"every": 350, "suites": {"grammar": {"limit": 40}}},
+        "gradients": {"enabled": False},
+        "checkpoints": {"every": 350, "keep": 2},
+        "mesh": {"ens": 0, "data": 1, "mapping": "auto"},
+    }

@@ -1,0 +1,1 @@
+"""Phenomena, their items in text, and what licenses each item."""

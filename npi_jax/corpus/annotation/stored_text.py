@@ -1,0 +1,195 @@
+"""Annotated text on disk: sentences as written, and the annotations of each."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Integer
+
+from npi_jax.corpus.annotation.annotations import Annotation
+from npi_jax.corpus.annotation.annotator import annotator
+from npi_jax.corpus.annotation.phenomenon import Phenomenon, load_phenomenon
+from npi_jax.corpus.annotation.table import DTYPES, AnnotationTable
+from npi_jax.corpus.storage.columns import Columns, ColumnWriter
+from npi_jax.corpus.storage.workers import ordered_map
+from npi_jax.corpus.text.sources import Document
+from npi_jax.corpus.text.words import split_words
+from npi_jax.errors import UserError
+
+_BLOCK = 20_000
+_TASK = 1 << 20
+DATASET = "npi_annotated_text"
+"""Name of the TFDS data sets that `npi_jax.corpus.annotation.beam` writes."""
+ANNOTATION_FEATURES: tuple[str, ...] = tuple(name for name in DTYPES if name != "sentence")
+"""Their features beside ``text`` and ``document``: the columns of a sentence's annotations."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some sentences with their annotations; sentences are numbered from 0 in it."""
+
+    sentences: list[str]
+    annotations: AnnotationTable
+
+
+class Text(Sequence[str]):
+    """Sentences that stay on disk until they are asked for.
+
+    Args:
+        content: UTF-8, all sentences one after the other.
+        ends: where each ends in it.
+        chosen: the sentences that count, in order; None for all.
+    """
+
+    def __init__(
+        self,
+        content: Integer[np.ndarray, " bytes"],
+        ends: Integer[np.ndarray, " sentences"],
+        chosen: Integer[np.ndarray, " chosen"] | None = None,
+    ) -> None:
+        self.content, self.ends, self.chosen = content, ends, chosen
+
+    def __len__(self) -> int:
+        return len(self.ends) if self.chosen is None else len(self.chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(f"sentence {index} of {len(self)}")
+        at = index if self.chosen is None else int(self.chosen[index])
+        start = int(self.ends[at - 1]) if at else 0
+        return self.content[start : int(self.ends[at])].tobytes().decode()
+
+    def blocks(self) -> Iterator[list[str]]:
+        """The sentences in order, some thousands at a time."""
+        for start in range(0, len(self), _BLOCK):
+            yield self[start : start + _BLOCK]
+
+
+@dataclass(frozen=True)
+class AnnotatedStore:
+    """Text and annotations, mapped into memory from the folder that `write_documents` or `write_blocks` has made."""
+
+    text: Text
+    annotations: AnnotationTable
+
+    @classmethod
+    def open(cls, folder: Path) -> "AnnotatedStore":
+        """Open a folder.
+
+        Raises:
+            UserError: if a file of it is missing or cut off.
+        """
+        columns = Columns(folder)
+        table = AnnotationTable(*(columns[name] for name in DTYPES))
+        return cls(Text(columns["content"], columns["ends"]), table)
+
+
+def write_documents(
+    folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1, digest: str = ""
+) -> int:
+    """Split documents into sentences, annotate them, and write both; returns how many sentences there are.
+
+    Memory does not grow with the text. Licensors without an item are kept as well.
+
+    Args:
+        folder: where to.
+        documents: the text; see `npi_jax.corpus.text.sources`.
+        phenomenon: name or path, see `load_phenomenon`.
+        processes: that annotate; 0 for one a core.
+        digest: that the phenomenon must have; "" for any.
+
+    Raises:
+        UserError: if the phenomenon's file has changed meanwhile, or as reading the documents raises.
+    """
+    tasks = _tasks(documents)
+    return write_blocks(folder, ordered_map(partial(_Annotating, phenomenon, digest), tasks, processes=processes))
+
+
+def _tasks(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Documents in lists of about a megabyte: a small one is not worth a task."""
+    task: list[Document] = []
+    size = 0
+    for document in documents:
+        task.append(document)
+        size += len(document.text)
+        if size >= _TASK:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
+    """Write sentences that are annotated already; returns how many there are."""
+    count = size = 0
+    with ColumnWriter(folder, {"content": np.uint8, "ends": np.int64, **DTYPES}) as writer:
+        for block in blocks:
+            encoded = [sentence.encode() for sentence in block.sentences]
+            ends = np.cumsum([len(one) for one in encoded], dtype=np.int64) + size
+            table = block.annotations.columns()
+            writer.append(
+                content=np.frombuffer(b"".join(encoded), np.uint8),
+                ends=ends,
+                **{**table, "sentence": table["sentence"] + count},
+            )
+            count += len(encoded)
+            size = int(ends[-1]) if len(ends) else size
+        writer.close(sentences=count)
+    return count
+
+
+def annotated_block(sentences: list[str], annotations: Sequence[Sequence[Annotation]], phenomenon: str) -> Block:
+    """A block of sentences whose annotations are known."""
+    return Block(sentences, AnnotationTable.from_sentences(annotations, load_phenomenon(phenomenon)))
+
+
+def annotated_blocks(source: Any, phenomenon: Phenomenon) -> Iterator[Block]:
+    """Read a TFDS data set that `npi_jax.corpus.annotation.beam` has written.
+
+    Args:
+        source: as `npi_jax.corpus.text.sources.tfds_source` opens it.
+        phenomenon: that it must have been annotated for.
+
+    Raises:
+        UserError: if it was annotated with another table.
+    """
+    metadata = source.dataset_info.metadata or {}
+    if metadata.get("phenomenon_sha256") != phenomenon.digest:
+        raise UserError(
+            f"the data set was annotated with another table ({metadata.get('phenomenon')}) than {phenomenon.name} is "
+            "now: annotate the text anew, or set corpus.phenomenon"
+        )
+    for start in range(0, len(source), _BLOCK):
+        examples = [source[at] for at in range(start, min(start + _BLOCK, len(source)))]
+        numbers = [np.full(len(example["label"]), at, np.int64) for at, example in enumerate(examples)]
+        columns = [
+            np.concatenate([example[name] for example in examples]).astype(DTYPES[name]) for name in ANNOTATION_FEATURES
+        ]
+        sentences = [example["text"].decode() for example in examples]
+        yield Block(sentences, AnnotationTable(np.concatenate(numbers), *columns))
+
+
+class _Annotating:
+    """Annotates documents; made once in each process."""
+
+    def __init__(self, phenomenon: str, digest: str = "") -> None:
+        self.annotator = annotator(phenomenon)
+        if digest not in ("", self.annotator.phenomenon.digest):
+            raise UserError(
+                f"{phenomenon}: changed while text was annotated by it; run again when nothing writes to it"
+            )
+
+    def __call__(self, documents: list[Document]) -> Block:
+        sentences = [sentence for document in documents for sentence in document.sentences]
+        annotate = self.annotator.annotate
+        found = [annotate(split_words(sentence), contexts=True) for sentence in sentences]
+        return Block(sentences, AnnotationTable.from_sentences(found, self.annotator.phenomenon))

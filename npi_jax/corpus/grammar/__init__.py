@@ -1,0 +1,1 @@
+"""The built-in English fragment with gold annotations."""

@@ -1,0 +1,97 @@
+"""Every random choice of the grammar, as endless streams drawn in blocks."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words
+from npi_jax.corpus.annotation.phenomenon import Item
+from npi_jax.corpus.grammar import lexicon
+from npi_jax.corpus.grammar.lexicon import Noun, draws, uniforms
+
+Tense = Literal["perfect", "modal", "past", "present"]
+Form = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""An NPI's name, its shared words and the words of one environment's own."""
+
+POSITIONS = ("determiner", "person", "thing", "adverb", "final", "final perfect")
+_KINDS = {
+    "person": (lexicon.PERSONS, lexicon.PERSON_VERBS),
+    "place": (lexicon.PLACES, lexicon.PLACE_VERBS),
+    "work": (lexicon.WORKS, lexicon.WORK_VERBS),
+}
+_TENSES: dict[Tense, float] = {"perfect": 0.55, "modal": 0.2, "past": 0.25}
+_OBJECT_DETERMINERS = {Noun("the", "the"): 0.5, Noun("some", "some"): 0.3, Noun("this", "these"): 0.2}
+
+
+def npis_in(position: str, environment: str) -> tuple[Item, ...]:
+    """The NPIs that can stand in a position in an environment.
+
+    The position ``"final perfect"`` takes those of ``"final"`` and those that need the perfect as well.
+    """
+    place, _, perfect = position.partition(" ")
+    return tuple(
+        npi
+        for npi in NPIS.values()
+        if (how := npi.grammar)
+        and how.position == place
+        and environment not in how.barred
+        and (perfect or not how.perfect)
+    )
+
+
+def npi_stream(rng: np.random.Generator, position: str, environment: str) -> Iterator[Form]:
+    """Endless draws, all alike probable, of the NPIs for a position in an environment."""
+    names = [npi.name for npi in npis_in(position, environment)]
+    forms = [(name, npi_words(name), npi_words(name, environment)) for name in names]
+    return draws(rng, forms, np.full(len(forms), 1 / len(forms)))
+
+
+def _phrases(rng: np.random.Generator, phrases: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    words = [tuple(phrase.split()) for phrase in phrases]
+    return draws(rng, words, np.full(len(words), 1 / len(words)))
+
+
+def _counterparts(place: str) -> tuple[str, ...]:
+    items = (npi for npi in NPIS.values() if npi.grammar and npi.grammar.position == place)
+    return tuple(text for npi in items for text in npi.counterparts)
+
+
+class Draws:
+    """The streams, each with a generator of its own spawned from one, so that none shifts another."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        """Streams seeded by ``rng``."""
+
+        def fork() -> np.random.Generator:
+            return rng.spawn(1)[0]
+
+        # Apart from the rest, so that texts that differ in a rate are otherwise the same.
+        self.npi_unit, self.sharing_unit = uniforms(fork()), uniforms(fork())
+        self.unit = uniforms(fork())
+        self.tense: Iterator[Tense] = draws(fork(), list(_TENSES), np.array(list(_TENSES.values())))
+        self.kind = draws(fork(), tuple(_KINDS))
+        self.nouns = {kind: draws(fork(), nouns) for kind, (nouns, _) in _KINDS.items()}
+        self.verbs = {kind: draws(fork(), verbs) for kind, (_, verbs) in _KINDS.items()}
+        self.say = draws(fork(), lexicon.SAY_VERBS)
+        self.ask = draws(fork(), lexicon.ASK_VERBS)
+        self.know = draws(fork(), lexicon.KNOW_VERBS)
+        self.determiner = draws(fork(), tuple(lexicon.DETERMINERS), np.array(list(lexicon.DETERMINERS.values())))
+        weights = np.array(list(_OBJECT_DETERMINERS.values()))
+        self.object_determiner = draws(fork(), list(_OBJECT_DETERMINERS), weights)
+        self.preposition = draws(fork(), lexicon.PREPOSITIONS)
+        self.modal = draws(fork(), lexicon.MODALS)
+        self.adjective = draws(fork(), TABLE["superlative"].non_licensors)
+        self.licensors = {name: draws(fork(), tuple(TABLE[name].contrasts)) for name in ENVIRONMENTS}
+        self.contrasts = {
+            (name, licensor): _phrases(fork(), words)
+            for name in ENVIRONMENTS
+            for licensor, words in TABLE[name].contrasts.items()
+            if words
+        }
+        places = ("person", "thing", "adverb", "final")
+        self.fillers = {place: _phrases(fork(), _counterparts(place)) for place in places}
+        self.npis = {
+            (name, position): npi_stream(fork(), position, name) for name in ENVIRONMENTS for position in POSITIONS
+        }

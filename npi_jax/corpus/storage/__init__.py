@@ -1,0 +1,1 @@
+"""Prepared data on disk: the cache, arrays, and worker processes."""

@@ -1,0 +1,1 @@
+"""Corpus variants: interventions, donor sentences, rows."""

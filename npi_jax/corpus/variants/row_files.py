@@ -1,0 +1,178 @@
+"""Rows on disk in ArrayRecord files, which Grain reads in any order and ahead of time; for pools beyond memory."""
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from jaxtyping import Integer
+from pydantic import Field, TypeAdapter
+
+from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.errors import UserError, first_line
+from npi_jax.files.checksums import DamagedError
+from npi_jax.files.writing import Name, read_checked, write_json
+
+ROWS_PER_FILE = 1 << 22
+AHEAD = 2
+"""How many calls are read before they are asked for, besides the one that is being read."""
+
+_INDEX = "records.json"
+_COUNT = np.dtype("<i4")  # before the tokens of each record: how many of them are used
+_CHUNK = 1 << 14
+
+Call = TypeVar("Call")
+Rows = TypeVar("Rows")
+
+
+def write_records(
+    folder: Path,
+    pool: RowPool,
+    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    *,
+    rows_per_file: int = ROWS_PER_FILE,
+) -> None:
+    """Write the rows of a pool, each a record: how many tokens are used, then the tokens.
+
+    Args:
+        folder: where to; should be a temporary one that is renamed then.
+        pool: the rows; may be mapped from disk.
+        track: is wrapped around the numbers of stretches of rows, to show how far it is.
+        rows_per_file: a multiple of `_CHUNK`.
+
+    Raises:
+        UserError: if Grain is not installed, or the files cannot be written.
+    """
+    check_grain()
+    try:
+        files = _write_files(folder, pool, track, rows_per_file)
+    except (OSError, RuntimeError) as error:
+        # Of a full disk ArrayRecord gives no error of the operating system.
+        raise UserError(
+            f"{folder}: rows cannot be written ({first_line(error)}); make room, or set NPI_JAX_CACHE or corpus.cache "
+            "to another folder"
+        ) from error
+    sizes = [(folder / name).stat().st_size for name in files]
+    facts = {"rows": len(pool.used), "width": pool.tokens.shape[1], "dtype": pool.tokens.dtype.newbyteorder("<").str}
+    write_json(folder / _INDEX, {**facts, "files": dict(zip(files, sizes, strict=True))})
+
+
+def _write_files(
+    folder: Path, pool: RowPool, track: Callable[[Iterable[int]], Iterable[int]], rows_per_file: int
+) -> list[str]:
+    writer_class = _grain("array_record.python.array_record_module").ArrayRecordWriter
+    files: list[str] = []
+    writer = None
+    for start in track(range(0, len(pool.used), _CHUNK)):
+        if start % rows_per_file == 0:
+            if writer is not None:
+                writer.close()
+            files.append(f"{len(files):05}.array_record")
+            # One row a group: rows are read in random order, and a group is read as a whole.
+            writer = writer_class(str(folder / files[-1]), "group_size:1,uncompressed")
+        assert writer is not None
+        used, tokens = pool.used[start : start + _CHUNK], pool.tokens[start : start + _CHUNK]
+        rows = np.empty(len(used), _record(tokens.dtype, tokens.shape[1]))
+        rows["used"], rows["tokens"] = used, tokens
+        for row in rows:
+            writer.write(row.tobytes())
+    if writer is not None:
+        writer.close()
+    return files
+
+
+@dataclass(frozen=True)
+class _Facts:
+    rows: int
+    width: Annotated[int, Field(ge=1)]
+    dtype: Literal["<u2", "<u4"]
+    files: dict[Name, int]
+
+
+class RowRecords:
+    """The rows that `write_records` has written, read as they are asked for.
+
+    Args:
+        folder: of the records.
+
+    Raises:
+        UserError: if Grain is not installed, or a file is missing or cut off.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        grain = _grain("grain")
+        facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json)
+        for name, size in facts.files.items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+                raise self._damaged(folder / name, "missing, or not of its length")
+        self.folder = folder
+        self.width, self.dtype = facts.width, np.dtype(facts.dtype)
+        self._record = _record(self.dtype, self.width)
+        try:
+            self._source = grain.sources.ArrayRecordDataSource([str(folder / name) for name in facts.files])
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._damaged(folder, f"cannot be opened ({first_line(error)})") from error
+        if len(self._source) != facts.rows:
+            raise self._damaged(folder, f"holds {len(self._source):,} rows in place of {facts.rows:,}")
+
+    def read(
+        self, rows: Integer[np.ndarray, "*rows"]
+    ) -> tuple[Integer[np.ndarray, "*rows length_and_one"], Integer[np.ndarray, "*rows"]]:
+        """Some rows, each read once however often it is asked for.
+
+        Args:
+            rows: their numbers in the pool.
+
+        Returns:
+            Tokens [..., length + 1] and how many of them are used [...].
+
+        Raises:
+            UserError: if they cannot be read; every record has a checksum.
+        """
+        wanted, places = np.unique(rows, return_inverse=True)
+        try:
+            found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
+        except (OSError, RuntimeError, ValueError) as error:
+            advice = "run again: damage is found when rows are opened, and they are rebuilt"
+            raise self._damaged(self.folder, f"cannot be read ({first_line(error)}); {advice}") from error
+        content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
+        return content["tokens"], content["used"]
+
+    @staticmethod
+    def _damaged(path: Path, what: str) -> DamagedError:
+        return DamagedError(f"{path}: {what}")
+
+
+def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: int = AHEAD) -> Iterator[Rows]:
+    """``map(read, calls)``, in a thread that stays some calls ahead.
+
+    Args:
+        calls: what to read, in order.
+        read: reads one; what it raises is raised where its result is asked for.
+        ahead: how many results may wait.
+    """
+    grain = _grain("grain")
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
+    found: Iterator[Rows] = iter(grain.MapDataset.source(calls).map(read).to_iter_dataset(options))
+    return found
+
+
+def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:
+    return np.dtype([("used", _COUNT), ("tokens", tokens.newbyteorder("<"), (width,))])
+
+
+def check_grain() -> None:
+    """Raise a `UserError` that says how to install Grain, where it is not."""
+    _grain("grain")
+    _grain("array_record.python.array_record_module")
+
+
+def _grain(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise UserError(
+            f"rows are read from disk by Grain, which is not installed: pip install 'npi-jax[grain]' ({error})"
+        ) from error

@@ -1,0 +1,279 @@
+"""Our models in the lm-evaluation-harness (`pip install lm-eval`): its model type ``npi_jax``.
+
+    python -m npi_jax.lm_eval --model npi_jax --model_args run=runs/my,member=3 --tasks blimp
+    python -m npi_jax.lm_eval --model npi_jax --model_args pretrained=DIR --tasks lambada_openai
+
+The command line is the harness's own. ``run`` is a run directory, with ``member`` (0) and ``step`` (the last kept);
+``pretrained`` is a Hugging Face directory that `npi_jax.models.load_hf` reads. ``max_length`` bounds the tokens that
+the model sees (its own limit, or 1024); longer texts lose their beginning, as the harness has it. Special tokens that
+the tokenizer itself puts around a text are read as the harness reads them, or with ``add_bos_token=False`` not at all.
+What the harness passes to its own models, such as ``dtype`` and ``batch_size``, is taken and has no effect: rows are
+packed, and numbers are float32.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from lm_eval import utils
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.registry import register_model
+
+from npi_jax.errors import UserError
+from npi_jax.evaluation.harness_arguments import FLOAT32, not_used, whole_number
+from npi_jax.evaluation.scoring import EvaluateError, ModelSet, open_models
+from npi_jax.scoring import EncodedSentences, ScoreSpec, make_scorer
+from npi_jax.training.devices.compile_cache import check_compiled_programs
+
+DEFAULT_LENGTH = 1024
+DEFAULT_NEW_TOKENS = 256
+_ARGUMENTS = ("run", "member", "step", "run_code", "pretrained", "max_length", "add_bos_token")
+_SPEC = ScoreSpec(beginning="none", score_end=False, regions=("continuation",))
+# Below the harness's logger, whose level its command line sets.
+_log = logging.getLogger("lm_eval.npi_jax")
+
+
+@register_model("npi_jax")
+class NpiJaxLM(TemplateLM):
+    """A member of a run, or a Hugging Face checkpoint, for the harness.
+
+    Args:
+        run, member, step: a run directory, the member's number (0), and the step of a checkpoint (the last one).
+        run_code: run the code that a run names as its model, if it names some.
+        pretrained: instead of a run, a Hugging Face directory.
+        max_length: most tokens that the model sees at once.
+        add_bos_token: whether the tokenizer's own special tokens are put around a text; as it does itself if None.
+        arguments: more that the harness passes; `not_used` says which may be.
+    """
+
+    backend = "causal"
+
+    def __init__(
+        self,
+        # Of any type: they come from a command line.
+        run: str | None = None,
+        member: Any = None,
+        step: Any = None,
+        pretrained: str | None = None,
+        run_code: Any = False,
+        max_length: Any = None,
+        add_bos_token: Any = None,
+        **arguments: Any,
+    ):
+        super().__init__()
+        if unused := not_used(arguments, _ARGUMENTS):
+            _log.info("not used by this model: %s", ", ".join(unused))
+        if str(arguments.get("dtype") or "auto") not in FLOAT32:
+            _log.warning("dtype=%s is not used: numbers are float32 here", arguments["dtype"])
+        for name, value in (("run_code", run_code), ("add_bos_token", add_bos_token)):
+            if not isinstance(value, bool | None):
+                raise EvaluateError(f"--model_args: {name}={value!r}; it must be True or False")
+        if (run is None) == (pretrained is None):
+            raise EvaluateError("give either run=DIR or pretrained=DIR in --model_args")
+        models = _opened(run, pretrained, member, step, run_code=run_code)
+        (stack, _), *_ = models.batches()
+        self.model, self.tokenizer = models.model, models.tokenizer
+        self.params = jax.device_put(jax.tree.map(lambda leaf: leaf[0], stack))
+        self.add_bos_token = add_bos_token
+        limit = getattr(self.model, "max_positions", None)
+        self.max_length = whole_number("max_length", limit or DEFAULT_LENGTH if max_length is None else max_length, 1)
+        if limit is not None and self.max_length > limit:
+            raise EvaluateError(f"max_length={self.max_length} is more than the {limit} positions of the model")
+
+    @property
+    def eot_token_id(self) -> int:
+        """The end-of-sentence token, before which texts without a context are read."""
+        if self.tokenizer.start is None:
+            raise EvaluateError("the tokenizer has neither a beginning- nor an end-of-sentence token")
+        return self.tokenizer.start
+
+    @property
+    def tokenizer_name(self) -> str:
+        """For the harness's cache."""
+        return self.tokenizer.name
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Token ids, among the tokenizer's own special tokens unless these are unwanted or written out already."""
+        ids: list[int] = self.tokenizer.encode(string).ids.tolist()
+        wanted = self.add_bos_token if add_special_tokens is None else add_special_tokens
+        prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
+        if wanted is False or not (prefix or suffix):
+            return ids
+        if add_special_tokens is None and string.startswith(self.tokenizer.token(self.prefix_token_id)):
+            return ids
+        return [*prefix, *ids, *suffix]
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihood (nats) of each continuation after its context, and whether greedy decoding gives it.
+
+        Raises:
+            EvaluateError: naming the request, if a continuation is empty.
+        """
+        for context, continuation in (request.args for request in requests):
+            if not continuation:
+                raise EvaluateError(f"a continuation is empty (its context ends in {context[-40:]!r})")
+        return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
+
+    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+        """Encode context and continuation together and split, as the harness does.
+
+        Its rule, to take as many tokens off as the context alone has, leaves nothing where a token that begins in the
+        context swallows all of the continuation. That token then counts for the continuation, and a warning says so.
+        """
+        before, after = super()._encode_pair(context, continuation)
+        if after:
+            return before, after
+        encoded = self.tokenizer.encode(context + continuation)
+        ids, inside = encoded.ids.tolist(), np.flatnonzero(encoded.offsets[:, 1] > len(context.rstrip()))
+        if not len(inside):
+            return before, []
+        first = int(inside[0])
+        _log.warning(
+            "The first token of the continuation %r began in its context (ending in %r); all of that token is scored.",
+            continuation[:40],
+            context[-40:],
+        )
+        return [*self.tokenizer.prefix, *ids[:first]] or [self.prefix_token_id], ids[first:]
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,  # noqa: ARG002
+        **_: Any,
+    ) -> list[tuple[float, bool]]:
+        """The same of token ids."""
+        if not requests:
+            return []
+        cut = [self._cut(*request) for request in requests]
+        _warn_of_cuts(
+            [len(before) + len(after) - len(ids) for (_, before, after), (ids, _) in zip(requests, cut, strict=True)],
+            self.max_length,
+        )
+        sentences = EncodedSentences(
+            [np.array(ids, np.int32) for ids, _ in cut],
+            np.arange(len(cut)),
+            regions={"continuation": np.array([(len(ids) - n, len(ids)) for ids, n in cut], np.int32)},
+        )
+        try:
+            scorer = make_scorer(self.model, sentences, _SPEC)
+        except ValueError as error:
+            raise EvaluateError(str(error)) from error
+        log_probs, greedy = scorer(self.params).log_prob(), scorer.greedy(self.params)
+        return [(float(value), bool(best)) for value, best in zip(log_probs, greedy, strict=True)]
+
+    def _cut(self, texts: tuple[str, str], context: list[int], continuation: list[int]) -> tuple[list[int], int]:
+        """The last tokens that fit, and how many of them are the continuation's."""
+        # The last token is only predicted, not read.
+        ids = (context + continuation)[-(self.max_length + 1) :]
+        n = min(len(continuation), len(ids) - 1)
+        if not continuation or n < len(continuation):
+            fault = f"longer than max_length ({self.max_length})" if continuation else "nothing to score"
+            raise EvaluateError(f"the continuation {texts[1][:80]!r} has {len(continuation)} tokens: {fault}")
+        return ids, n
+
+    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
+        """Log-likelihood (nats) of whole texts, in windows of `max_length` where they are longer."""
+        windows: list[tuple[tuple[str, str], list[int], list[int]]] = []
+        owner: list[int] = []
+        for number, request in enumerate(requests):
+            ids = self.tok_encode(request.args[0])
+            rolling = utils.get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, 1)
+            found = [(("", request.args[0]), *utils.make_disjoint_window(pair)) for pair in rolling]
+            windows += found
+            owner += [number] * len(found)
+        values = [value for value, _ in self._loglikelihood_tokens(windows, disable_tqdm)]
+        return (
+            np.bincount(owner, weights=values, minlength=len(requests)).tolist() if windows else [0.0] * len(requests)
+        )
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
+        """Greedy continuations, up to one of the strings in ``until``.
+
+        Raises:
+            EvaluateError: if a request asks for sampling.
+        """
+        return [self._generate(*request.args) for request in requests]
+
+    def _generate(self, context: str, options: dict[str, Any]) -> str:
+        if options.get("do_sample") or options.get("temperature", 0.0) not in (0, 0.0):
+            raise EvaluateError("generate_until is greedy here; the task asks for sampling")
+        until = options.get("until") or []
+        stops = [until] if isinstance(until, str) else list(until)
+        room = int(options.get("max_gen_toks", DEFAULT_NEW_TOKENS))
+        whole = self.tok_encode(context) or [self.prefix_token_id]
+        ids = whole[-max(1, self.max_length - room) :]
+        _warn_of_cuts([len(whole) - len(ids)], self.max_length)
+        new: list[int] = []
+        while len(new) < room and len(ids) + len(new) < self.max_length:
+            token = self._next(ids + new)
+            if token == self.tokenizer.end:
+                break
+            new.append(token)
+            text = self.tokenizer.decode(new)
+            if places := [text.index(stop) for stop in stops if stop and stop in text]:
+                return text[: min(places)]
+        return self.tokenizer.decode(new)
+
+    def _next(self, ids: list[int]) -> int:
+        # Lengths in powers of two: a program for each, not one for every length.
+        length = min(1 << max(4, (len(ids) - 1).bit_length()), self.max_length)
+        tokens = np.zeros((1, length), np.int32)
+        tokens[0, : len(ids)] = ids
+        return int(_best_next(self.model, self.params, tokens, len(ids) - 1))
+
+
+def _opened(run: str | None, pretrained: str | None, member: Any, step: Any, *, run_code: bool) -> ModelSet:
+    """The one model that the arguments name."""
+    if run is not None:
+        steps = "last" if step in (None, "last") else [whole_number("step", step, 0)]
+        members = [0 if member is None else whole_number("member", member, 0)]
+        return open_models([str(run)], steps=steps, members=members, run_code=run_code)
+    for name, value in (("member", member), ("step", step)):
+        if value is not None:
+            raise EvaluateError(f"--model_args: {name}={value} is of a run; with pretrained=DIR there is one model")
+    models = open_models([str(pretrained)])
+    if models.config is not None:
+        raise EvaluateError(f"--model_args: pretrained={pretrained} is a run directory; give run={pretrained}")
+    return models
+
+
+def _warn_of_cuts(lost: Sequence[int], max_length: int) -> None:
+    """Say how many requests were longer than the model reads, and lost their beginning."""
+    if cut := [count for count in lost if count > 0]:
+        _log.warning(
+            "%d of %d requests exceed the model's maximum length (%d): up to %d tokens were truncated from the left.",
+            len(cut),
+            len(lost),
+            max_length,
+            max(cut),
+        )
+
+
+def _best_next(model: Any, params: Any, tokens: np.ndarray, last: int) -> jax.Array:
+    segments, positions = np.ones_like(tokens), np.arange(tokens.shape[1], dtype=np.int32)[None]
+    return _jitted_best(model, params, tokens, segments, positions, last)
+
+
+def _best(model: Any, params: Any, tokens: Any, segments: Any, positions: Any, last: Any) -> jax.Array:
+    weights, bias = model.output(params)
+    return jnp.argmax(model.hidden(params, tokens, segments, positions)[0, last] @ weights + bias)
+
+
+_jitted_best = jax.jit(_best, static_argnums=0)
+
+
+def main() -> None:
+    """The harness's command line, which knows the model type now."""
+    from lm_eval.__main__ import cli_evaluate  # noqa: PLC0415
+
+    check_compiled_programs(lambda line: print(line, file=sys.stderr))
+    try:
+        cli_evaluate()
+    except UserError as error:
+        print(f"npi-jax: {error}", file=sys.stderr)
+        sys.exit(1)

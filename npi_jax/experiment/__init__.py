@@ -1,0 +1,1 @@
+"""The stages of `npi-jax run`, in a claimed run directory."""

@@ -1,0 +1,104 @@
+"""What of a run directory is damaged or lost and can be made from what is there."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import filelock
+import polars as pl
+
+from npi_jax.analysis.alignment.grams import load_grams
+from npi_jax.config.schema import make_config
+from npi_jax.corpus.text.tokenizer import Tokenizer
+from npi_jax.errors import UserError
+from npi_jax.files import checksums
+from npi_jax.files.writing import file_digest, read_table, write_table
+from npi_jax.results.directory import Run
+from npi_jax.results.folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, step_files
+from npi_jax.training.tables import has_diverged, members_table
+
+Say = Callable[[str], None]
+
+
+def mend(run: Run, say: Say) -> None:
+    """Make anew what can be: lists of checksums, and ``members.parquet``; nobody else may be writing to the run.
+
+    What is made from the configured text comes back when that is prepared, and tables of steps when training comes by.
+
+    Args:
+        run: the run.
+        say: gets a line about each file that was rebuilt.
+    """
+    members = run.path / "members.parquet"
+    files = [run.path / name for name in (CONFIG, members.name, *TABLES, *TOKENIZER)]
+    _mend_sums(run.path, files, say, single=True)
+    for folder, ending in STEP_FOLDERS.items():
+        _mend_sums(run.path / folder, list(step_files(run.path / folder, ending).values()), say)
+    wanted = checksums.noted(run.path).get(members.name)
+    if run.whole_steps("metrics") and (not members.is_file() or wanted != file_digest(members)):
+        _mend_members(run, members, say)
+
+
+def mend_if_free(run: Run, say: Say) -> None:
+    """`mend` unless another process writes to the run now, or nobody can; what is damaged is then refused when read."""
+    lock = filelock.FileLock(run.path / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except (filelock.Timeout, OSError):
+        return
+    try:
+        mend(run, say)
+    finally:
+        lock.release()
+
+
+def _mend_sums(folder: Path, files: Sequence[Path], say: Say, *, single: bool = False) -> None:
+    """Take checksums from the files where their list is gone, or (`single`) where one is not in it.
+
+    A process that is killed between a file and its checksum leaves one without.
+    """
+    try:
+        known = checksums.noted(folder)
+    except UserError:
+        (folder / checksums.SUMS).unlink()
+        known = {}
+    unknown = [file for file in files if file.relative_to(folder).as_posix() not in known]
+    whole = [file for file in unknown if file.is_file() and _is_readable(file)]
+    if not whole or (known and not single):
+        return
+    checksums.note(folder, whole)
+    if not known:
+        say(
+            f"{folder / checksums.SUMS} was damaged or is not there: checksums are taken from the files as they are now"
+        )
+
+
+def _is_readable(file: Path) -> bool:
+    readers: dict[str, Callable[[Path], object]] = {".parquet": read_table, ".npz": load_grams}
+    try:
+        readers.get(file.suffix, Path.read_bytes)(file)
+    except UserError:
+        return False
+    return True
+
+
+def _mend_members(run: Run, file: Path, say: Say) -> None:
+    """Make the table of members from the configuration and the latest metrics, as training does."""
+    try:
+        members = make_config(run.config).members
+        steps = run.steps("metrics")[-2:]
+        before, last = (_metrics(run, step) for step in (steps[0], steps[-1]))
+        vocabulary = run.manifest.get("data", {}).get("vocabulary") or Tokenizer.load(run.path / "tokenizer").vocab_size
+        skipped, loss = last["skipped_updates"].to_numpy(), last["valid_loss"].to_numpy()
+        diverged = has_diverged(skipped, before["skipped_updates"].to_numpy(), loss, int(vocabulary))
+        write_table(file, members_table(members, skipped, diverged))
+    except UserError as error:
+        say(f"{file} is damaged or lost, and cannot be rebuilt: {error}")
+        return
+    run.note_written(file)
+    say(f"{file} was damaged or lost, and is rebuilt from the configuration and the metrics")
+
+
+def _metrics(run: Run, step: int) -> pl.DataFrame:
+    file = run.path / "metrics" / f"{step}.parquet"
+    run.check_written(file)
+    return read_table(file)

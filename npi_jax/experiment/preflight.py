@@ -1,0 +1,62 @@
+"""What can be refused before an experiment prepares anything is refused then."""
+
+from npi_jax.config.schema import Config
+from npi_jax.corpus.variants.row_files import check_grain
+from npi_jax.errors import UserError
+from npi_jax.models import CustomConfig
+from npi_jax.models.custom import find_factory
+from npi_jax.preparation.inputs import Inputs, is_built_in, open_gradient_suite, open_inputs, stand_in
+from npi_jax.scoring import ScoreSpec
+from npi_jax.suites import Suite
+from npi_jax.training.devices.mesh import make_mesh
+from npi_jax.training.task_gradients import gradient_items
+
+_EASY = 8
+"""With so many items for each micro-batch the built-in suite is never too small, and need not be written to know."""
+
+
+def check_inputs(config: Config) -> Inputs:
+    """Open all that an experiment reads, and check what does not depend on its text.
+
+    Raises:
+        UserError: naming file, line and field of whatever is missing or wrong.
+    """
+    if config.mesh.rows == "stream":
+        check_grain()
+    inputs = open_inputs(config)
+    if isinstance(config.model, CustomConfig):
+        find_factory(config.model)
+    for name in config.score.suites:
+        _check_regions(name, config.score.suites[name].spec, inputs.suites.get(name))
+    _check_gradient_items(config, inputs)
+    return inputs
+
+
+def check_devices(config: Config) -> None:
+    """Refuse a mesh that the devices do not make.
+
+    Raises:
+        UserError: as `make_mesh`.
+    """
+    make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
+
+
+def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
+    """Refuse a spec that scores a region that no item of the suite has."""
+    named = dict.fromkeys(region for item in suite or () for region in item.regions)
+    known = ("sentence", "difference", "critical", "critical_last", *named)
+    if missing := [region for region in spec.regions if region not in known]:
+        raise UserError(
+            f"score.suites.{name}: the spec asks for the region {missing[0]!r}; the suite has {', '.join(known)}"
+        )
+
+
+def _check_gradient_items(config: Config, inputs: Inputs) -> None:
+    """Refuse a gradient suite with too few items, as far as that does not depend on the vocabulary."""
+    wanted = config.gradients
+    if not wanted.enabled or (
+        is_built_in(config, config.gradient_suite) and wanted.limit >= _EASY * wanted.micro_batches
+    ):
+        return
+    suite = inputs.gradient_suite or open_gradient_suite(config)
+    gradient_items(config, suite.encode(stand_in([suite], lowercase=config.tokenizer.lowercase)))

@@ -1,0 +1,78 @@
+"""What the variants of a corpus changed, and what they have left, as tables for the terminal."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from npi_jax.files.writing import read_table
+from npi_jax.preparation.prepare import Prepared
+from npi_jax.report.data.tables import SHORT
+from npi_jax.terminal.tables import TextTable
+
+_ALWAYS = ("removed", "unmatched")
+_UNMATCHED = (
+    "unmatched: changes that could not be made exactly (no donor of that length, no counterpart of as many tokens, no "
+    "slot of that length); see docs/corpus.md"
+)
+
+
+def print_variants(prepared: Prepared, console: Console) -> None:
+    """Print what each variant changed, and what it has left."""
+    _print_changes(prepared, console)
+    _print_left(prepared, console)
+
+
+def _print_changes(prepared: Prepared, console: Console) -> None:
+    variants = prepared.variants
+    names = ("sentences", "tokens", "removed", "edited", "injected", "unmatched")
+    # What no variant does needs no column.
+    shown = [name for name in names if name in _ALWAYS or any(getattr(variant, name) for variant in variants)]
+    changes = [[getattr(variant, name) for name in shown] for variant in variants]
+    console.print(_counts("what each variant changes", shown, _names(prepared), changes))
+    console.print(_UNMATCHED, highlight=False)
+    for variant in variants:
+        if variant.unreplaced:
+            words = ", ".join(f"{word} {count:,}" for word, count in list(variant.unreplaced.items())[:8])
+            said = f"{variant.intervention}: removed, since the table has nothing to replace them by: {words}"
+            console.print(said, highlight=False, markup=False)
+        if variant.intervention.steps and not (variant.removed or variant.edited or variant.injected):
+            console.print(f"{variant.intervention}: changes nothing", style="bold", highlight=False, markup=False)
+
+
+def _print_left(prepared: Prepared, console: Console) -> None:
+    variants, phenomenon = prepared.variants, prepared.corpus.phenomenon
+    short = {**SHORT, "ambiguous": "ambig.", "unlicensed": "none"}
+    labels = [label.replace("_", " ") for label in phenomenon.labels]
+    heads = [short.get(label, name) for label, name in zip(phenomenon.labels, labels, strict=True)]
+    left = [variant.items.tolist() for variant in variants]
+    console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, _names(prepared), left))
+    legend = "; ".join(f"{head}: {name}" for head, name in zip(heads, labels, strict=True) if head.lower() != name)
+    if legend:
+        console.print(legend, highlight=False, markup=False)
+    if any(variant.contexts.sum() for variant in variants):
+        n_environments = len(phenomenon.environments)
+        contexts = [variant.contexts[:n_environments].tolist() for variant in variants]
+        title = f"licensors left without {phenomenon.item} in their scope"
+        console.print(_counts(title, heads[:n_environments], _names(prepared), contexts))
+
+
+def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> None:
+    """Print some of the sentences that each variant changed, before and after."""
+    examples = read_table(prepared.folder / "examples.parquet")
+    table = TextTable("some of what was changed", ["variant", "", "before", "after"], words=range(4))
+    for _, rows in examples.group_by("variant", "action", maintain_order=True):
+        for row in rows.head(each).iter_rows(named=True):
+            table.add_row(row["variant"], row["action"], row["before"], row["after"])
+    if len(examples):
+        console.print(table)
+
+
+def _names(prepared: Prepared) -> list[str]:
+    return [str(variant.intervention) for variant in prepared.variants]
+
+
+def _counts(title: str, heads: Sequence[str], names: Sequence[str], rows: Sequence[Sequence[int]]) -> TextTable:
+    table = TextTable(title, ["variant", *heads])
+    for name, row in zip(names, rows, strict=True):
+        table.add_row(name, *(f"{count:,}" for count in row))
+    return table

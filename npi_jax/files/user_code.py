@@ -1,0 +1,124 @@
+"""Python files of the user's own: config files, and the factories of custom models.
+
+Whatever such code raises is the user's to fix, and is said in a line that names the file, the line and the error.
+A traceback would show our functions, which are not at fault.
+"""
+
+import linecache
+import sys
+import sysconfig
+import traceback
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from npi_jax.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+_LOADED: set[str] = set()
+"""Files that were loaded here, as tracebacks name them."""
+
+
+def load_python(path: str, what: str) -> types.ModuleType:
+    """Run a Python file and return it as a module; nothing is written beside it.
+
+    Args:
+        path: of the file.
+        what: the user asked for, such as ``--config my.py``; begins the message.
+
+    Raises:
+        UserError: naming the file and the line at which it fails.
+    """
+    name = f"npi_jax_file_{Path(path).stem}"
+    module = types.ModuleType(name)
+    module.__file__ = path
+    _LOADED.add(path)
+    try:
+        source = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{what}: cannot read {path!r} ({error.strerror or error})") from error
+    # Data classes and pickles look their module up by its name.
+    sys.modules[name] = module
+    with users_code(what):
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    return module
+
+
+def note_module(module: types.ModuleType) -> None:
+    """Take what a module's file raises for the user's to fix."""
+    if file := getattr(module, "__file__", None):
+        _LOADED.add(file)
+
+
+@contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Run code of the user's; what it raises becomes a `UserError`.
+
+    Args:
+        what: the user asked for; begins the message.
+    """
+    try:
+        yield
+    except SyntaxError as error:
+        # Of the file itself, or of one that it imports.
+        raise UserError(_of_syntax(what, error)) from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what}: {_said(error)}{_place(error)}") from error
+
+
+def blamed(error: BaseException) -> str | None:
+    """The message for an error that files of the user's raised while we called them; None if it was not theirs.
+
+    Theirs is an error whose last frame, the libraries apart, is in a file that was loaded here.
+    """
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
+    if not frames or frames[-1].filename not in _LOADED:
+        return None
+    return f"{frames[-1].filename}: {_said(error)}{_place(error)}"
+
+
+def _of_syntax(what: str, error: SyntaxError) -> str:
+    where = f", line {error.lineno}" if error.lineno else ""
+    text = f": {error.text.strip()[:120]}" if error.text and error.text.strip() else ""
+    return f"{what}: {_one_line(error.msg)} ({error.filename or 'the file'}{where}{text})"
+
+
+def _said(error: BaseException) -> str:
+    """Type and message; a ValueError without its type, since config files raise it to say what they need."""
+    if isinstance(error, SystemExit):
+        return f"it ends the program (exit status {error.code})"
+    name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    text = str(error)
+    if isinstance(error, KeyError) and error.args:
+        text = repr(error.args[0])
+    return f"{name}{_one_line(text)}" if text.strip() else type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
+
+
+def _place(error: BaseException) -> str:
+    """The user's own lines, the last one first; nothing where the error came before any."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    if not frames:
+        return ""
+    last, *callers = (f"{frame.filename}, line {frame.lineno}" for frame in reversed(frames))
+    text = linecache.getline(frames[-1].filename, frames[-1].lineno or 0).strip()[:120]
+    called = f"; called from {', '.join(callers[:2])}" if callers else ""
+    return f" ({last}{f': {text}' if text else ''}{called})"
+
+
+def _is_library(filename: str) -> bool:
+    # This package may be installed among the libraries.
+    if filename in _LOADED or Path(filename).is_relative_to(_PACKAGE):
+        return False
+    return filename.startswith((*_LIBRARIES, "<")) or any(
+        part in ("site-packages", "dist-packages") for part in Path(filename).parts
+    )
+
+
+def _is_users(filename: str) -> bool:
+    return filename in _LOADED or not (_is_library(filename) or Path(filename).resolve().is_relative_to(_PACKAGE))

@@ -1,0 +1,174 @@
+"""Files that are whole or absent: everything the project writes goes through here."""
+
+import hashlib
+import io
+import json
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import polars as pl
+import pydantic
+
+from npi_jax.errors import UserError, first_line
+from npi_jax.files.temporary import temporary_name
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success flush it to disk and rename it to `path`.
+
+    Where the body raises, the temporary file is removed and `path` stays as it was.
+
+    Raises:
+        UserError: naming `path`, where it cannot be written, as on a full disk, or is no plain file (`check_output`).
+    """
+    _check_plain(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({first_line(error)})") from error
+    temporary = path.with_name(temporary_name(path.name))
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path}: cannot be written ({first_line(error)})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_output(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> None:
+    """Refuse a file (or folder) that a command cannot write, before it works.
+
+    What stands there already is replaced only if it is a plain file: renaming onto a device, a pipe or a link would
+    put a file in its place.
+
+    Args:
+        path: the file or folder to write.
+        inputs: what the command reads, which it may not write over.
+        folder: a folder is to be written.
+
+    Raises:
+        UserError: naming the path, and what is in the way.
+    """
+    (_check_folder if folder else _check_plain)(path)
+    for given in inputs:
+        if path.exists() and given.exists() and path.samefile(given):
+            raise UserError(f"{path} is read by this command, and would be written over; choose another name")
+    above = next(parent for parent in path.absolute().parents if parent.is_symlink() or parent.exists())
+    if not above.is_dir():
+        raise UserError(f"{path}: cannot be written ({above} is not a folder)")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(f"{path}: cannot be written (no permission to write in {above})")
+
+
+def _check_plain(path: Path) -> None:
+    kind = _kind(path)
+    if kind not in ("", "plain file"):
+        raise UserError(f"{path} is a {kind}; the name of a plain file, or one that is free, is wanted")
+
+
+def _check_folder(path: Path) -> None:
+    kind = _kind(path)
+    if kind not in ("", "folder") and not (kind == "link" and path.is_dir()):
+        raise UserError(f"{path} is a {kind}; the name of a folder, or one that is free, is wanted")
+
+
+def _kind(path: Path) -> str:
+    """What stands at a path; empty where nothing does."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path!s}: cannot be written ({first_line(error)})") from error
+    kinds = {stat.S_IFREG: "plain file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe"}
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically, with sorted keys, so that equal values give equal files."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """The content of a file of JSON, sorted by key."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a `UserError` names the file where it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8, which JSON is written in") from error
+    except (ValueError, RecursionError) as error:
+        # Numbers of thousands of digits, and lists in lists in lists.
+        raise UserError(f"{path}: not valid JSON ({first_line(error)})") from error
+
+
+Checked = TypeVar("Checked")
+
+Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
+"""The name of a file that another file gives: it does not lead out of the folder."""
+
+
+def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
+    """Read JSON of a form, strictly.
+
+    Args:
+        path: the file.
+        validate: ``TypeAdapter(FORM).validate_json``.
+
+    Raises:
+        UserError: naming the file, and the field that is of another form.
+    """
+    try:
+        return validate(path.read_bytes(), strict=True)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise UserError(f"{path}: {f'{place}: ' if place else ''}{fault['msg']}") from error
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read a Parquet table; a `UserError` names the file where it is not one, or is cut off."""
+    # Given a path, Polars would expand what looks like a pattern, and read other files.
+    content = io.BytesIO(path.read_bytes())
+    try:
+        return pl.read_parquet(content)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise UserError(f"{path}: not a whole Parquet file ({first_line(error)})") from error
+
+
+def write_table(path: Path, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a Parquet table atomically, with texts by name in its footer."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        frame.write_parquet(file, compression="zstd", metadata=dict(metadata or {}))
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a compressed NumPy archive atomically; equal arrays give equal files."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

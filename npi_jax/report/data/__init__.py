@@ -1,0 +1,1 @@
+"""The numbers that the report shows, selected from a run's tables."""

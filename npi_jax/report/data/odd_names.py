@@ -1,0 +1,28 @@
+"""Names in tables and settings as something that can be shown, whatever characters they hold."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from npi_jax.terminal.visible import visible
+
+
+def visible_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """The table with every text, and every column's name, made `visible`."""
+    changed = []
+    for name in (name for name, kind in frame.schema.items() if kind == pl.String):
+        odd = {text: shown for text in frame[name].unique().drop_nulls() if (shown := visible(text)) != text}
+        if odd:
+            changed.append(pl.col(name).replace(odd))
+    odd_heads = {name: visible(name) for name in frame.columns if visible(name) != name}
+    return frame.with_columns(changed).rename(odd_heads)
+
+
+def visible_values(value: Any) -> Any:
+    """Settings with every text in them, names included, made `visible`."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible_values(name): visible_values(its) for name, its in value.items()}
+    return [visible_values(its) for its in value] if isinstance(value, list | tuple) else value

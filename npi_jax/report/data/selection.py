@@ -1,0 +1,217 @@
+"""What of the tables of alignment and transfer the report shows: groups, pairs, the matrix of effects."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+
+from npi_jax.analysis.curves import HYPERPARAMETERS
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.report.data.tables import LM, REMOVED_ALL, Cell, ReportTables, of_cell
+
+SIGNIFICANT: Final = 0.05
+# Sums over layers: what a sentence about "the weights" means.
+_SUMS: Final = ("recurrent", "blocks")
+_ENDS: Final = ("embedding", "output", "all")
+
+
+@dataclass(frozen=True)
+class TransferMatrix:
+    """Effects of taking environments away.
+
+    Attributes:
+        cell: the suite, kind and region tested.
+        rows: as in tables/transfer, one a removed environment and task.
+        removed, tasks: in the report's order; ``removed`` may end with ``all``.
+        against: what the effects are differences to: ``full`` (the first variant), or ``control``.
+    """
+
+    cell: Cell
+    rows: pl.DataFrame
+    removed: list[str]
+    tasks: list[str]
+    against: str
+
+    def values(self, column: str) -> Float[np.ndarray, "removed tasks"]:
+        """A column of `rows` as a matrix; NaN where there is no row."""
+        found = np.full((len(self.removed), len(self.tasks)), np.nan)
+        for row in self.rows.to_dicts():
+            if row[column] is not None:
+                found[self.removed.index(row["removed"]), self.tasks.index(row["task"])] = row[column]
+        return found
+
+    def told(self) -> Bool[np.ndarray, "removed tasks"]:
+        """Where the effect is told from 0 after the correction for their number."""
+        return self.values("p_adjusted") < SIGNIFICANT
+
+    def between(self) -> pl.DataFrame:
+        """The rows on other environments than the removed one."""
+        return self.rows.filter((pl.col("removed") != pl.col("task")) & (pl.col("removed") != REMOVED_ALL))
+
+    def own(self) -> pl.DataFrame:
+        """The rows on the removed environment itself."""
+        return self.rows.filter(pl.col("removed") == pl.col("task"))
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Environments in their usual order, others by name, ordinary text and ``all`` at the end."""
+    present = set(names)
+    ends = [name for name in (LM, REMOVED_ALL) if name in present]
+    return [
+        *(name for name in ENVIRONMENTS if name in present),
+        *sorted(present - set(ENVIRONMENTS) - set(ends)),
+        *ends,
+    ]
+
+
+def parameter_groups(frame: pl.DataFrame) -> list[str]:
+    """Groups of parameters with the sum over layers first; a single layer is its own sum and is left out."""
+    present = set(frame["group"])
+    sums = [name for name in _SUMS if name in present]
+    layers = sorted(present - set(sums) - set(_ENDS))
+    ends = [name for name in _ENDS if name in present]
+    if not sums and "all" in ends:
+        # A model of the user's own: no group of it is the main one.
+        ends.remove("all")
+        sums = ["all"]
+        return [*sums, *layers, *ends]
+    return [*sums, *(layers if len(layers) > 1 else []), *ends]
+
+
+def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:
+    """Rows of tables/alignment_mean of one statistic, sorted by label and step; None if there are none."""
+    frame = tables.table("alignment_mean")
+    if frame is None:
+        return None
+    found = frame.filter(pl.col("statistic") == statistic).sort("label", "group", "step")
+    return found if len(found) else None
+
+
+def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
+    """Alignment of every pair of tasks, mean over the seeds in which it is reliable.
+
+    Returns:
+        columns label, step, group, task_i, task_j, corrected (null if noise hides it in every seed, or if the mean is
+        beyond 1), low and high (lowest and highest seed), n_seeds, n_reliable, reason (the first in the alphabet of
+        those that seeds were left out for); sorted.
+    """
+    frame = tables.table("alignment")
+    if frame is None:
+        return None
+    by = ["label", "step", "group", "task_i", "task_j"]
+    estimate, usable = usable_estimate(frame)
+    value = estimate.filter(usable)
+    return (
+        frame.group_by(by, maintain_order=True)
+        .agg(
+            cosine(value.mean()).alias("corrected"),
+            cosine(value.min()).alias("low"),
+            cosine(value.max()).alias("high"),
+            pl.len().cast(pl.Int64).alias("n_seeds"),
+            usable.fill_null(value=False).sum().cast(pl.Int64).alias("n_reliable"),
+            pl.col("reason").filter(pl.col("reason") != "").min().fill_null("").alias("reason"),
+        )
+        .sort(by)
+    )
+
+
+def usable_estimate(frame: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
+    """The estimate that means are made of, and where there is one: `Alignment.ratio`, which may be beyond 1.
+
+    Tables of earlier versions have ``corrected`` alone, which was the same.
+    """
+    estimate = pl.col("ratio") if "ratio" in frame.columns else pl.col("corrected")
+    there = estimate.is_finite().fill_null(value=False)
+    return estimate, there if "ratio" in frame.columns else there & pl.col("reliable")
+
+
+def cosine(value: pl.Expr) -> pl.Expr:
+    """A mean of estimates of one pair where it is a cosine; null beyond 1. The same-task check is none."""
+    same_task = pl.col("task_i").first() == pl.col("task_j").first()
+    return pl.when(same_task | (value.abs() <= 1)).then(value)
+
+
+def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFrame | None:
+    """How many pairs, times seeds, cannot be told from noise; diverged members are not counted.
+
+    Args:
+        tables: the run's.
+        statistic: ``environments`` for pairs of environments, ``lm`` for pairs of one and ordinary text.
+
+    Returns:
+        columns label, group, step, n_unreliable, n_total; None without gradients.
+    """
+    frame = tables.table("alignment")
+    if frame is None:
+        return None
+    of_lm = (pl.col("task_i") == LM) | (pl.col("task_j") == LM)
+    pairs = (pl.col("task_i") != pl.col("task_j")) & (of_lm if statistic == LM else ~of_lm)
+    _, usable = usable_estimate(frame)
+    counted = frame.filter(pairs & (pl.col("reason") != "diverged")).group_by("label", "group", "step")
+    counted_pairs = counted.agg((~usable).sum().cast(pl.Int64).alias("n_unreliable"), pl.len().alias("n_total"))
+    return counted_pairs.sort("label", "group", "step")
+
+
+def first_setting(tables: ReportTables, frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the first member's hyper-parameters, where the table tells them apart."""
+    first = tables.members.sort("member").row(0, named=True)
+    names = [name for name in HYPERPARAMETERS if name in frame.columns]
+    return frame.filter(pl.all_horizontal(pl.lit(True), *(pl.col(name).eq_missing(first[name]) for name in names)))
+
+
+def main_rows(tables: ReportTables, name: str) -> pl.DataFrame | None:
+    """An optional table's rows of the first setting and the first suite and kind; None if there are none."""
+    frame = tables.table(name)
+    if frame is None:
+        return None
+    rows = first_setting(tables, frame)
+    if "suite" in rows.columns:
+        rows = of_cell(rows, tables.main_cells()[0])
+    return rows if len(rows) else None
+
+
+def linked_pairs(tables: ReportTables) -> pl.DataFrame | None:
+    """The pairs behind the declared test: its outcome and weights; None if there are none."""
+    rows, link = main_rows(tables, "link_pairs"), primary_link(tables)
+    if rows is None:
+        return None
+    group = parameter_groups(rows)[0] if link is None else link["group"]
+    outcome = "delta" if link is None else link["outcome"]
+    rows = rows.filter((pl.col("group") == group) & (pl.col("outcome") == outcome))
+    rows = rows.unique(["removed", "task"], keep="first", maintain_order=True)
+    return rows.sort("removed", "task") if len(rows) else None
+
+
+def transfer_matrix(tables: ReportTables, outcome: str = "delta") -> TransferMatrix | None:
+    """Effects on one outcome in the first suite that has any; None if no environment was taken away.
+
+    Where every removal of one environment has a control, the effects are those beyond the control's; the effect of
+    taking all away is kept beside them.
+    """
+    frame = tables.table("transfer")
+    if frame is None:
+        return None
+    frame = tables.told(first_setting(tables, frame), "intervention")
+    for cell in tables.main_cells():
+        rows = of_cell(frame, cell).filter((pl.col("outcome") == outcome) & (pl.col("removed") != ""))
+        rows = rows.filter(pl.col("task").is_in(tables.tasks(cell)))
+        single = rows.filter(pl.col("removed") != REMOVED_ALL)
+        if not len(single):
+            continue
+        controlled = single.filter(pl.col("control") != "")
+        against = "control" if set(controlled["removed"]) == set(single["removed"]) else "full"
+        kept = controlled if against == "control" else single.filter(pl.col("control") == "")
+        both = pl.concat([kept, rows.filter((pl.col("removed") == REMOVED_ALL) & (pl.col("control") == ""))])
+        both = both.unique(["removed", "task"], keep="first", maintain_order=True)
+        return TransferMatrix(cell, both, ordered(both["removed"]), ordered(both["task"]), against)
+    return None
+
+
+def primary_link(tables: ReportTables) -> dict[str, object] | None:
+    """The one row of tables/link that was declared before looking; None if there is none."""
+    frame = tables.table("link")
+    rows = frame.filter("primary").to_dicts() if frame is not None else []
+    return rows[0] if rows else None

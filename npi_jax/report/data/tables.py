@@ -1,0 +1,369 @@
+"""What the report is drawn and told from: the run's tables with one label a line."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from scipy import special
+
+from npi_jax.analysis.bounds import above, within
+from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
+from npi_jax.analysis.statistics import LEVEL
+from npi_jax.analysis.transfer.empty import empty_variants, with_controls
+from npi_jax.analysis.transfer.outcomes import baseline_variant
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.errors import UserError
+from npi_jax.report.data.odd_names import visible_frame, visible_values
+from npi_jax.results.directory import Run
+from npi_jax.results.names import LM
+
+FEW_SEEDS: Final = 3
+KINDS: Final = ("licensor", "npi", "scope", "other")
+
+SHORT: Final[Mapping[str, str]] = {
+    "adverbs": "ADV",
+    "conditional": "COND",
+    "determiner_negation": "D-NEG",
+    "sentential_negation": "S-NEG",
+    "only": "ONLY",
+    "quantifier": "QUANT",
+    "embedded_question": "EMB-Q",
+    "simple_question": "SMP-Q",
+    "superlative": "SUP",
+    "lm": "LM",
+}
+"""The environments' usual abbreviations (Warstadt et al. 2019; Jumelet and Hupkes 2018)."""
+
+REMOVED_ALL: Final = "all"
+# Tables that only some runs have, and whether a row is a member's or a group of members'.
+_MORE: Final[Mapping[str, str]] = {
+    "alignment": "member",
+    "gradients": "member",
+    "alignment_npi": "member",
+    "overlap": "member",
+    "lookahead": "member",
+    "alignment_mean": "group",
+    "transfer": "",
+    "asymmetry": "",
+    "amplification": "",
+    "eavesdropping": "",
+    "link": "",
+    "link_pairs": "",
+    "prediction": "",
+    "published": "",
+}
+
+Cell = tuple[str, str, str]
+"""Suite, kind, region: what one picture or table is about."""
+
+
+@runtime_checkable
+class ReportedRun(Protocol):
+    """What of a run directory the report is made from."""
+
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What ran: versions, devices, seconds."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The whole configuration."""
+
+    def members(self) -> pl.DataFrame:
+        """One row a member."""
+
+    def metrics(self) -> pl.DataFrame:
+        """Losses by member and step."""
+
+    def corpus(self) -> pl.DataFrame:
+        """One row a variant."""
+
+
+@dataclass(frozen=True)
+class ReportTables:
+    """A run's tables for the report; frames of results have a column ``label``.
+
+    A label is the variant's name, with those hyper-parameters that differ between members.
+
+    Attributes:
+        path: the run directory.
+        members, metrics, corpus: as in the run directory.
+        curves: from `task_curves`, diverged members left out.
+        final, acquisition: from tables/.
+        labels: in the order of the members, but for the baseline, which is the first.
+        controls: label of a control -> label of what it controls.
+        manifest, config: as in the run directory.
+        more: the tables that only some runs have, by name; use `table`.
+    """
+
+    path: Path
+    members: pl.DataFrame
+    metrics: pl.DataFrame
+    corpus: pl.DataFrame
+    curves: pl.DataFrame
+    final: pl.DataFrame
+    acquisition: pl.DataFrame
+    labels: tuple[str, ...]
+    controls: Mapping[str, str]
+    manifest: Mapping[str, Any]
+    config: Mapping[str, Any]
+    more: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+    def table(self, name: str) -> pl.DataFrame | None:
+        """A table that only some runs have; None if it is not there or empty."""
+        found = self.more.get(name)
+        return found if found is not None and len(found) else None
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Labels of the variants that changed nothing, and are in no sentence."""
+        return self._labels_of(empty_variants(self.corpus, self._baseline))
+
+    def told(self, frame: pl.DataFrame, column: str) -> pl.DataFrame:
+        """Rows but those of variants (or labels) that changed nothing, or that control for one that did not."""
+        left_out = with_controls(empty_variants(self.corpus, self._baseline), self.corpus)
+        return frame.filter(~pl.col(column).is_in([*left_out, *self._labels_of(left_out)]))
+
+    @property
+    def _baseline(self) -> str:
+        return str(self.members.filter(pl.col("label") == self.labels[0])["variant"][0])
+
+    def _labels_of(self, variants: list[str]) -> tuple[str, ...]:
+        chosen = set(self.members.filter(pl.col("variant").is_in(variants))["label"])
+        return tuple(label for label in self.labels if label in chosen)
+
+    def scored(self, cell: Cell) -> str:
+        """What of a sentence the scores of a cell are of, in words."""
+        suite, _, region = cell
+        if region == "critical":
+            # Pairs that name no critical region may be scored whole.
+            region = self.manifest.get("suites", {}).get(suite, {}).get("region", region)
+        names = {"critical": "the critical region", "sentence": "the whole sentence"}
+        return names.get(region, f"the region “{pretty(region)}”")
+
+    @property
+    def last_step(self) -> int:
+        """The last scored step."""
+        return int(self.final["step"].max())  # type: ignore[arg-type]
+
+    @property
+    def planned_steps(self) -> int:
+        """The step that the configuration ends at; the last scored one where it does not say."""
+        return int(self.config.get("train", {}).get("steps", self.last_step))
+
+    def called(self, step: int) -> str:
+        """What to call a step: the end of training, if it is; how far it is, if it is the last scored one."""
+        if step != self.last_step:
+            return f"step {step:,}"
+        return f"the end of training (step {step:,})" if step >= self.planned_steps else self.so_far
+
+    @property
+    def so_far(self) -> str:
+        """``step 150 of 600``."""
+        return f"step {self.last_step:,} of {self.planned_steps:,}"
+
+    def cells(self) -> list[Cell]:
+        """One (suite, kind, region) for every suite and kind; the critical region where there is one.
+
+        The suite whose gradients were compared comes first: it is the one that the report opens with.
+        """
+        found = self.final.group_by("suite", "kind").agg(pl.col("region").unique()).to_dicts()
+        order = {kind: place for place, kind in enumerate(KINDS)}
+        main = self.manifest.get("gradients", {}).get("suite")
+        place = {row["kind"]: (order.get(row["kind"], len(KINDS)), row["kind"]) for row in found}
+        found.sort(key=lambda row: (row["suite"] != main, row["suite"], *place[row["kind"]]))
+        return [(row["suite"], row["kind"], _main_region(row["region"])) for row in found]
+
+    def main_cells(self) -> list[Cell]:
+        """The first cell of every suite: its licensor pairs where it has some."""
+        first: dict[str, Cell] = {}
+        for cell in self.cells():
+            first.setdefault(cell[0], cell)
+        return list(first.values())
+
+    def tasks(self, cell: Cell) -> list[str]:
+        """The cell's tasks without the mean: environments in their usual order, then others by name."""
+        present = set(of_cell(self.final, cell)["task"]) - {MEAN_OVER_TASKS}
+        return [name for name in ENVIRONMENTS if name in present] + sorted(present - set(ENVIRONMENTS))
+
+
+def of_cell(frame: pl.DataFrame, cell: Cell) -> pl.DataFrame:
+    """The rows of one suite, kind and region."""
+    suite, kind, region = cell
+    return frame.filter((pl.col("suite") == suite) & (pl.col("kind") == kind) & (pl.col("region") == region))
+
+
+def load_tables(run: ReportedRun) -> ReportTables:
+    """Read tables/*.parquet of a run, and label them.
+
+    Raises:
+        UserError: if the run was not analyzed, or a table is damaged.
+    """
+    members = visible_frame(run.members())
+    varying = [name for name in HYPERPARAMETERS if members[name].n_unique() > 1]
+    labels, corpus = _labels(members, varying), visible_frame(run.corpus())
+    named = labels.select(*GROUP, "label")
+
+    def label(frame: pl.DataFrame) -> pl.DataFrame:
+        return frame.join(named, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
+
+    curves = _read(run, "curves")
+    by_member = members.select("member", "status", *HYPERPARAMETERS)
+    metrics = (
+        visible_frame(run.metrics())
+        .join(by_member, on="member", maintain_order="left")
+        .filter(pl.col("status") == "ok")
+    )
+    return ReportTables(
+        path=Path(run.path),
+        members=label(members),
+        metrics=label(metrics),
+        corpus=corpus,
+        curves=label(task_curves(curves, members)),
+        final=label(_read(run, "final")),
+        acquisition=label(_read(run, "acquisition")),
+        labels=tuple(labels["label"]),
+        controls=_controls(labels, corpus),
+        manifest=visible_values(run.manifest),
+        config=visible_values(run.config),
+        more=_more(run, named, label(members).select("member", "label")) | {"ties": _ties(curves, label(members))},
+    )
+
+
+def band(
+    frame: pl.DataFrame,
+    value: str,
+    *,
+    bounds: tuple[float, float] | None = None,
+) -> pl.DataFrame:
+    """Mean over seeds of ``value`` by label and step, with a band around it.
+
+    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest. Of values with
+    bounds it stays within them (`bounds.within`; `bounds.above` where there is no upper one).
+
+    Returns:
+        columns label, step, mean, low, high, n_seeds.
+    """
+    column = pl.col(value)
+    table = frame.group_by("label", "step", maintain_order=True).agg(
+        column.mean().alias("mean"),
+        column.min().alias("min"),
+        column.max().alias("max"),
+        column.std().fill_null(0.0).alias("std"),
+        pl.len().cast(pl.Int64).alias("n_seeds"),
+    )
+    low, high = _ends(table, bounds)
+    few = pl.col("n_seeds") <= FEW_SEEDS
+    return table.select(
+        "label",
+        "step",
+        "mean",
+        pl.when(few).then("min").otherwise(pl.Series(low)).alias("low"),
+        pl.when(few).then("max").otherwise(pl.Series(high)).alias("high"),
+        "n_seeds",
+    ).sort("label", "step")
+
+
+def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.ndarray, "ends rows"]:
+    """Both ends of the t intervals over seeds."""
+    mean = table["mean"].cast(pl.Float64).to_numpy()
+    arm = np.array([_reach(n) for n in table["n_seeds"]]) * table["std"].cast(pl.Float64).to_numpy()
+    if bounds is None:
+        return np.stack([mean - arm, mean + arm])
+    if math.isinf(bounds[1]):
+        return above(mean, np.stack([arm, arm]), bounds[0])
+    return within(mean, np.stack([arm, arm]), *bounds)
+
+
+def pretty(name: str) -> str:
+    """A name for reading: underscores as spaces."""
+    return name.replace("_", " ")
+
+
+def key_of(tasks: Iterable[str]) -> str:
+    """``ADV: adverbs; COND: conditional``, of those tasks that are shown by an abbreviation; empty without any."""
+    return "; ".join(f"{SHORT[task]}: {pretty(task)}" for task in tasks if task in SHORT and task != LM)
+
+
+def count(number: int, noun: str) -> str:
+    """``3 seeds``, ``1 seed``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _reach(n_seeds: int) -> float:
+    """The t interval's arm in standard deviations."""
+    return 0.0 if n_seeds < 2 else float(special.stdtrit(n_seeds - 1, (1 + LEVEL) / 2)) / n_seeds**0.5
+
+
+def _read(run: ReportedRun, name: str) -> pl.DataFrame:
+    frame = Run(Path(run.path)).kept(f"tables/{name}.parquet")
+    if frame is None:
+        path = Path(run.path) / "tables" / f"{name}.parquet"
+        raise UserError(f"{path} does not exist: npi-jax report {run.path} makes the tables first")
+    return visible_frame(frame)
+
+
+def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
+    """Share of tied items at each suite's last step, by label and suite; empty for tables without that column."""
+    if "ties" not in curves.columns:
+        return pl.DataFrame()
+    last = curves.filter(pl.col("step") == pl.col("step").max().over("suite"))
+    share = (pl.col("ties") * pl.col("n_items")).sum() / pl.col("n_items").sum()
+    named = last.join(members.select("member", "label"), on="member", maintain_order="left")
+    return named.sort("member").group_by("label", "suite", maintain_order=True).agg(share.alias("ties"))
+
+
+def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    found = {}
+    for name, row_is in _MORE.items():
+        frame = Run(Path(run.path)).kept(f"tables/{name}.parquet")
+        if frame is None:
+            continue
+        frame = visible_frame(frame)
+        if row_is == "group":
+            frame = frame.join(by_group, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
+        elif row_is == "member":
+            frame = frame.join(by_member, on="member", how="left", maintain_order="left")
+        found[name] = frame
+    return found
+
+
+def short(name: str) -> str:
+    """An environment's abbreviation; other names are cut to 8 letters."""
+    return SHORT.get(name) or (pretty(name) if len(name) <= 8 else pretty(name)[:7] + "…")
+
+
+def _main_region(regions: list[str]) -> str:
+    return "critical" if "critical" in regions else sorted(regions)[0]
+
+
+def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
+    groups = members.sort("member").unique(GROUP, keep="first", maintain_order=True).select(GROUP)
+    # The variant that effects are against comes first, wherever the configuration has it.
+    groups = groups.sort(pl.col("variant") != baseline_variant(members), maintain_order=True)
+    suffix = [", ".join(f"{pretty(name)} {row[name]:g}" for name in varying) for row in groups.to_dicts()]
+    labels = [
+        f"{variant} ({text})" if text else variant for variant, text in zip(groups["variant"], suffix, strict=True)
+    ]
+    return groups.with_columns(
+        pl.Series("label", labels, dtype=pl.String), pl.Series("suffix", suffix, dtype=pl.String)
+    )
+
+
+def _controls(labels: pl.DataFrame, corpus: pl.DataFrame) -> dict[str, str]:
+    by_place = {(row["variant"], row["suffix"]): row["label"] for row in labels.to_dicts()}
+    control_of = {row["variant"]: row["control_of"] for row in corpus.to_dicts() if row.get("control_of")}
+    return {
+        label: by_place[control_of[variant], suffix]
+        for (variant, suffix), label in by_place.items()
+        if (control_of.get(variant), suffix) in by_place
+    }

@@ -1,0 +1,262 @@
+"""Figures that say how far the measurements can be trusted: noise, same-task check, lookahead, strata, subspaces."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from npi_jax.report.data.selection import left_out, mean_alignment, parameter_groups, usable_estimate
+from npi_jax.report.data.tables import ReportTables, pretty
+from npi_jax.report.figures.alignment import limits
+from npi_jax.report.figures.picture import COMPACT, Picture, settle, step_axis
+from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, cut, drawing
+
+_MARKS: Final = ("o", "s", "^", "D", "v", "P")
+_STRATA: Final = {
+    "all": "all NPIs",
+    "same": "same NPI in both environments",
+    "different": "different NPIs",
+}
+# More variants than this are in the CSV file only.
+_ROWS: Final = 16
+
+Look = tuple[str, str]
+"""Color and marker."""
+
+
+def diagnostic_pictures(tables: ReportTables) -> list[Picture]:
+    """Checks of the gradients, as far as the run has them."""
+    found = [checks_picture(tables), strata_picture(tables), overlap_picture(tables), lookahead_picture(tables)]
+    return [picture for picture in found if picture is not None]
+
+
+def checks_table(tables: ReportTables) -> pl.DataFrame | None:
+    """What can be told of the gradients, over all variants, by statistic, group and step.
+
+    Returns:
+        columns statistic, group, step, unreliable (share of pairs of environments, times seeds, that are left out; null
+        but for ``environments``), corrected and sign_conflict (mean over variants); None without gradients.
+    """
+    frame, counted = tables.table("alignment_mean"), left_out(tables)
+    if frame is None or counted is None:
+        return None
+    share = (pl.col("n_unreliable").sum() / pl.col("n_total").sum()).alias("unreliable")
+    shares = (
+        counted.group_by("group", "step", maintain_order=True).agg(share).with_columns(statistic=pl.lit("environments"))
+    )
+    by = ["statistic", "group", "step"]
+    means = (
+        frame.with_columns(pl.col("corrected", "sign_conflict").fill_nan(None))
+        .group_by(by, maintain_order=True)
+        .agg(pl.col("corrected").mean(), pl.col("sign_conflict").mean())
+    )
+    return (
+        means.join(shares, on=by, how="left", maintain_order="left")
+        .select(*by, "unreliable", "corrected", "sign_conflict")
+        .sort(by)
+    )
+
+
+def checks_picture(tables: ReportTables) -> Picture | None:
+    """Share of unreliable pairs, same-task check, sign conflict and its reference, by step and group."""
+    found = checks_table(tables)
+    environments = mean_alignment(tables, "environments")
+    if found is None or environments is None:
+        return None
+    groups = parameter_groups(environments)
+    colors = {name: (INK, *PALETTE)[place % 7] for place, name in enumerate(groups)}
+    panels = (
+        ("environments", "unreliable", "pairs not told from noise"),
+        ("same task", "corrected", "same task, should be 1"),
+        ("environments", "sign_conflict", "sign conflict"),
+        ("same task", "sign_conflict", "sign conflict, same task"),
+    )
+    with drawing("gradient_checks", size=8.0):
+        figure = Figure(figsize=(COMPACT, 4.1), layout="constrained")
+        axes = figure.subplots(2, 2, sharex=True).ravel()
+        for axis, (statistic, value, title) in zip(axes, panels, strict=True):
+            part = found.filter(pl.col("statistic") == statistic)
+            for place, group in enumerate(groups):
+                line = part.filter(pl.col("group") == group)
+                axis.plot(line["step"], line[value], color=colors[group], ls=DASHES[place % 3], lw=1.4)
+            axis.set_title(title)
+            axis.tick_params(labelbottom=True)
+            if value != "corrected":
+                axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes[0].set_ylim(-0.02, 1.04)
+        same_task = found.filter(pl.col("statistic") == "same task")["corrected"]
+        axes[1].set_ylim(*limits(same_task, least=(0.5, 1.1)))
+        axes[1].axhline(1.0, color=MUTED, linewidth=1, linestyle=":")
+        low = [axis.get_ylim()[0] for axis in axes[2:]]
+        high = [axis.get_ylim()[1] for axis in axes[2:]]
+        for axis in axes[2:]:
+            axis.set_ylim(min(low), max(high))
+        step_axis(axes[0], int(found["step"].max()))  # type: ignore[arg-type]
+        figure.supxlabel("training step", fontsize="medium")
+        handles = [Line2D([], [], color=colors[name], ls=DASHES[i % 3], lw=1.8) for i, name in enumerate(groups)]
+        figure.legend(handles, [pretty(name) for name in groups], loc="outside upper center", ncols=4, handlelength=2.2)
+        settle(figure)
+    return Picture(
+        "gradient_checks",
+        "Can the gradients be told from noise?",
+        "By training step and group of weights, mean over variants. Share of pairs (times seeds) whose alignment could "
+        "not be told from noise and is left out; alignment of a task with itself, from disjoint sentences; share of "
+        "coordinates, weighted by size, in which two gradients have opposite signs, beside the same share for a task "
+        "with itself, which is what noise alone makes.",
+        "Four line charts by training step: unreliable pairs, same-task alignment, sign conflict and its reference.",
+        figure,
+        found,
+        "diagnostics",
+    )
+
+
+def strata_picture(tables: ReportTables) -> Picture | None:
+    """Alignment of pairs by whether the two environments' items have the same NPI."""
+    frame = tables.table("alignment_npi")
+    if frame is None:
+        return None
+    group = parameter_groups(frame)[0]
+    estimate, usable = usable_estimate(frame)
+    median = estimate.filter(usable).median()
+    data = (
+        frame.filter(pl.col("task_i") != pl.col("task_j"))
+        .group_by("label", "group", "npis", "seed", maintain_order=True)
+        .agg(
+            pl.when(median.abs() <= 1).then(median).alias("corrected"),
+            pl.len().alias("n_pairs"),
+            (~usable).sum().alias("n_unreliable"),
+        )
+        .sort("label", "group", "npis", "seed")
+    )
+    here = data.filter((pl.col("group") == group) & pl.col("npis").is_in(list(_STRATA)))
+    looks = dict(zip(_STRATA, zip((INK, PALETTE[0], PALETTE[1]), _MARKS, strict=False), strict=True))
+    rows = [(row["label"], row["npis"], row["corrected"]) for row in here.to_dicts()]
+    counted = here.group_by("label", "npis", maintain_order=True).agg(pl.col("n_pairs", "n_unreliable").sum())
+    told = {
+        (row["label"], row["npis"]): (row["n_pairs"] - row["n_unreliable"], row["n_pairs"])
+        for row in counted.to_dicts()
+    }
+    return Picture(
+        "alignment_npi",
+        "Is it the words? Alignment with the same NPI and with different ones",
+        f"Median over those pairs of environments at the last step, {pretty(group)} weights, that are told from noise; "
+        "faint: single seeds, full: their mean, hollow where fewer than half of the pairs are left. On the right: how "
+        "many are, of all pairs times seeds; which these are differs between the three. If alignment were only about "
+        "the word (raise p(ever)), it would vanish between different NPIs.",
+        "Dot plot of alignment by variant, for all, same and different NPIs.",
+        _dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi", told),
+        data,
+        "diagnostics",
+    )
+
+
+def overlap_picture(tables: ReportTables) -> Picture | None:
+    """Overlap of the subspaces of two tasks' item gradients, beside the ceiling that noise sets."""
+    frame = tables.table("overlap")
+    if frame is None:
+        return None
+    group = parameter_groups(frame)[0]
+    by = ["label", "group", "k", "seed"]
+    data = frame.group_by(by, maintain_order=True).agg(
+        pl.col("overlap", "ceiling").fill_nan(None).median(), pl.len().alias("n_pairs")
+    )
+    data = data.sort(by)
+    k = int(data["k"].max())  # type: ignore[arg-type]
+    here = data.filter((pl.col("group") == group) & (pl.col("k") == k)).to_dicts()
+    names = {"overlap": "two environments", "ceiling": "ceiling: one environment's halves"}
+    looks = {"overlap": (PALETTE[1], "o"), "ceiling": (INK, "|")}
+    rows = [(row["label"], name, row[name]) for name in names for row in here]
+    return Picture(
+        "subspace_overlap",
+        "Do environments change the weights in the same directions?",
+        f"Overlap of the {k} main directions of two environments' item gradients at the last step, {pretty(group)} "
+        "weights (1: the same subspace), median over pairs; the ceiling is what two halves of one environment reach. "
+        "Faint: single seeds, full: their mean.",
+        "Dot plot of subspace overlap by variant, with its ceiling.",
+        _dots(tables, rows, looks, names, "overlap", "subspace_overlap"),
+        data,
+        "diagnostics",
+    )
+
+
+def lookahead_picture(tables: ReportTables) -> Picture | None:
+    """What a small step along one task's gradient does to another, against the first-order prediction."""
+    frame = tables.table("lookahead")
+    if frame is None:
+        return None
+    points = frame.filter(pl.col("change").is_finite() & pl.col("first_order").is_finite())
+    with drawing("lookahead", size=8.0):
+        figure = Figure(figsize=(COMPACT, 3.7), layout="constrained")
+        axis = figure.subplots()
+        same = pl.col("task_i") == pl.col("task_j")
+        for part, color, mark, label in (
+            (points.filter(~same), PALETTE[1], "o", "another task"),
+            (points.filter(same), PALETTE[0], "^", "the same task"),
+        ):
+            axis.plot(part["first_order"], part["change"], mark, ms=3, color=color, mec="none", alpha=0.5, label=label)
+        axis.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle=":")
+        axis.set_xlabel("first order: step times dot product (nats)")
+        axis.set_ylabel("change of the other task (nats)")
+        figure.legend(loc="outside upper center", ncols=2)
+        settle(figure)
+    return Picture(
+        "lookahead",
+        "Does a step along one task's gradient do what the gradients promise?",
+        "Change of a task's objective after a small step along another task's gradient, measured on other items, "
+        "against the first-order prediction; dotted: equal. All members, last step.",
+        f"Scatter plot of {len(points)} pairs, change against first-order prediction.",
+        figure,
+        frame,
+        "diagnostics",
+    )
+
+
+def _dots(
+    tables: ReportTables,
+    rows: Sequence[tuple[str, str, float | None]],
+    looks: Mapping[str, Look],
+    names: Mapping[str, str],
+    xlabel: str,
+    salt: str,
+    told: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+) -> Figure:
+    """One line a variant; ``rows`` are label, kind of dot and value of one seed.
+
+    ``told`` says from how many values of how many a dot is, by label and kind: that is printed beside it, and a dot
+    from fewer than half is hollow.
+    """
+    present = {label for label, _, _ in rows}
+    labels = [label for label in tables.labels if label in present][:_ROWS]
+    with drawing(salt, size=8.0):
+        figure = Figure(figsize=(COMPACT, 1.1 + 0.34 * len(labels)), layout="constrained")
+        axis = figure.subplots()
+        for place, label in enumerate(labels):
+            for shift, kind in enumerate(looks):
+                found = [x for name, which, x in rows if (name, which) == (label, kind) and x is not None]
+                y = place + 0.24 * (shift - (len(looks) - 1) / 2)
+                kept, of_all = (told or {}).get((label, kind), (1, 1))
+                _dot(axis, found, y, looks[kind], hollow=2 * kept < of_all)
+                if told is not None:
+                    note = f"{kept} of {of_all}"
+                    axis.text(1.02, y, note, transform=axis.get_yaxis_transform(), va="center", size=5.6, color=INK)
+        axis.axvline(0.0, color=MUTED, linewidth=1, linestyle=":")
+        axis.set_yticks(range(len(labels)), [cut(label, 26) for label in labels])
+        axis.set_ylim(len(labels) - 0.4, -0.6)
+        axis.set_xlabel(xlabel)
+        handles = [Line2D([], [], color=color, marker=mark, ls="none", ms=5, mew=1.5) for color, mark in looks.values()]
+        figure.legend(handles, [names[kind] for kind in looks], loc="outside upper center", ncols=2)
+        settle(figure)
+    return figure
+
+
+def _dot(axis: Axes, found: Sequence[float], y: float, look: Look, *, hollow: bool) -> None:
+    if not found:
+        return
+    color, mark = look
+    axis.plot(found, [y] * len(found), mark, ms=2.8, color=FAINT, zorder=2)
+    face = "none" if hollow else color
+    axis.plot(sum(found) / len(found), y, mark, ms=5, mew=1.2, color=color, mfc=face, zorder=3)

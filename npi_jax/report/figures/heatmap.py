@@ -1,0 +1,100 @@
+"""The numbers behind the page's interactive heat map, packed small."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from npi_jax.report.data.selection import ordered, pair_alignment, parameter_groups
+from npi_jax.report.data.tables import ReportTables, key_of, pretty, short
+from npi_jax.report.figures.picture import DIVERGING, PALE
+
+# About two megabytes; a run with more is shown at fewer steps.
+_MOST: Final = 400_000
+# What the cells show: two decimals, rounded once.
+_SCALE: Final = 100
+
+
+def heat_data(tables: ReportTables) -> dict[str, Any] | None:
+    """Alignment of every pair of tasks by variant, group and step, for heatmap.js; None without gradients.
+
+    Returns:
+        tasks (name, short), key (what the short names stand for), variants, groups, steps, all_steps (how many the run
+        has), scale, pale (how far values of fewer than half of the seeds are drawn towards 0), colors (stops from -1 to
+        1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment times
+        scale, null where no seed's is reliable), few[variant][group][step] (pair -> reliable seeds, where not all are)
+        and why[variant][group][step] (pair -> place in reasons, where there are seeds left out).
+    """
+    frame = pair_alignment(tables)
+    if frame is None:
+        return None
+    tasks = ordered([*frame["task_i"], *frame["task_j"]])
+    groups = parameter_groups(frame)
+    labels = [label for label in tables.labels if label in set(frame["label"])]
+    places = [(i, j) for i in range(len(tasks)) for j in range(i, len(tasks))]
+    steps = frame["step"].unique().sort().to_list()
+    shown = thinned(steps, _MOST // max(1, len(labels) * len(groups) * len(places)))
+    reasons = [reason for reason in frame["reason"].unique().sort() if reason]
+    frame = frame.filter(pl.col("step").is_in(shown))
+    packed = _packed(frame, labels, groups, shown, tasks, places, reasons)
+    seeds = dict(frame.group_by("label").agg(pl.col("n_seeds").max()).iter_rows())
+    return {
+        "tasks": [{"name": pretty(task), "short": short(task)} for task in tasks],
+        "variants": labels,
+        "groups": [pretty(group) for group in groups],
+        "steps": shown,
+        "all_steps": len(steps),
+        "scale": _SCALE,
+        "key": key_of(tasks),
+        "pale": PALE,
+        "colors": [[2 * place - 1, color] for place, color in DIVERGING],
+        "reasons": reasons,
+        "pairs": [list(pair) for pair in places],
+        "seeds": [seeds[label] for label in labels],
+        **packed,
+    }
+
+
+def thinned(steps: list[int], most: int) -> list[int]:
+    """At most ``most`` steps (and at least two), evenly spaced among them; the first and the last are kept."""
+    if len(steps) <= max(2, most):
+        return steps
+    chosen = np.unique(np.round(np.linspace(0, len(steps) - 1, max(2, most))).astype(int))
+    return [steps[place] for place in chosen]
+
+
+def _packed(
+    frame: pl.DataFrame,
+    labels: list[str],
+    groups: list[str],
+    steps: list[int],
+    tasks: list[str],
+    places: list[tuple[int, int]],
+    reasons: list[str],
+) -> dict[str, Any]:
+    by_pair = {pair: number for number, pair in enumerate(places)}
+    task, label, group, step, reason = (
+        {name: number for number, name in enumerate(names)} for names in (tasks, labels, groups, steps, reasons)
+    )
+
+    def empty(make: Callable[[], Any]) -> list[list[list[Any]]]:
+        return [[[make() for _ in steps] for _ in groups] for _ in labels]
+
+    values = empty(lambda: [None] * len(places))
+    few, why = empty(dict), empty(dict)
+    columns = ("label", "group", "step", "task_i", "task_j", "corrected", "n_seeds", "n_reliable", "reason")
+    for name, part, at, one, other, value, n_seeds, n_reliable, because in frame.select(columns).iter_rows():
+        if part not in group:
+            continue
+        v, g, s = label[name], group[part], step[at]
+        i, j = sorted((task[one], task[other]))
+        pair = by_pair[i, j]
+        if value is not None and math.isfinite(value):
+            values[v][g][s][pair] = round(_SCALE * float(f"{value:.2f}"))
+        if n_reliable < n_seeds:
+            few[v][g][s][pair] = n_reliable
+        if because and (n_reliable < n_seeds or value is None):
+            why[v][g][s][pair] = reason[because]
+    return {"values": values, "few": few, "why": why}

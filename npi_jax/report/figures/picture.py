@@ -1,0 +1,242 @@
+"""What all figures share: the picture with its data, its files, and the parts that recur in them."""
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from npi_jax.files.csv_cells import write_csv
+from npi_jax.files.writing import atomic_path
+from npi_jax.report.data.tables import FEW_SEEDS, ReportTables
+from npi_jax.report.figures.style import FAINT, PALETTE, Stroke, drawing, legend_name, strokes
+
+Section = Literal["learning", "alignment", "transfer", "data", "diagnostics"]
+WIDE: Final = 8.2
+NARROW: Final = 4.0
+# Readable on a phone and on half a wide page: one drawing serves both.
+COMPACT: Final = 4.8
+_DPI: Final = 160
+MOST_SEEDS: Final = 0.5
+"""Values from a smaller share of the seeds are drawn pale."""
+PALE: Final = 0.3
+_PLAIN: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+# Five names, a digest and an ending have to stay under the 255 bytes of a file's name.
+_LONGEST: Final = 32
+
+DIVERGING: Final = ((0.0, "#8a3c00"), (0.2, PALETTE[0]), (0.5, "#ffffff"), (0.8, PALETTE[1]), (1.0, "#00466e"))
+"""White in the middle, dark vermillion below it, dark blue above it; the interactive heat map has the same."""
+HEAT: Final = LinearSegmentedColormap.from_list("chance", DIVERGING)
+BAND_NOTE: Final = (
+    "Lines: mean over seeds. Bands: 95% t interval over seeds, or lowest and highest seed where there are "
+    f"{FEW_SEEDS} or fewer."
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure, for wide pages and, where it has to be drawn differently, for phones.
+
+    Attributes:
+        name: stem of its files; `narrow` is saved as ``NAME_narrow.svg``.
+        title, caption: for the reader.
+        alt: what the picture shows, for those who do not see it.
+        wide, narrow: the figures.
+        data: what is drawn, as a flat table; saved as ``NAME.csv``.
+        section: where in the report it stands.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    wide: Figure
+    data: pl.DataFrame
+    section: Section = "learning"
+    narrow: Figure | None = None
+
+    def figures(self) -> list[tuple[str, Figure]]:
+        """File stem and figure, once or twice."""
+        both = [(self.name, self.wide)]
+        return both if self.narrow is None else [*both, (f"{self.name}_narrow", self.narrow)]
+
+    @property
+    def compact(self) -> bool:
+        """Whether the one drawing is small enough for a phone and for half a wide page."""
+        return self.narrow is None and float(self.wide.get_figwidth()) <= COMPACT
+
+
+def save_figures(found: Sequence[Picture], folder: Path) -> list[Path]:
+    """Write every picture as SVG and PNG, and its data as CSV; the same tables give the same bytes.
+
+    What is drawn anew for phones is for the page alone, and saved as SVG only.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for picture in found:
+        for stem, figure in picture.figures():
+            written.append(folder / f"{stem}.svg")
+            _write_svg(figure, stem, written[-1])
+        written.append(folder / f"{picture.name}.png")
+        _write_png(picture.wide, picture.name, written[-1])
+        written.append(folder / f"{picture.name}.csv")
+        write_csv(written[-1], picture.data)
+    return written
+
+
+# `Figure.savefig` draws every figure twice, the first time for its layout, which is settled here.
+def _write_svg(figure: Figure, salt: str, path: Path) -> None:
+    with drawing(salt), atomic_path(path) as half:
+        FigureCanvasSVG(figure).print_svg(half, metadata={"Date": None})
+
+
+def _write_png(figure: Figure, salt: str, path: Path) -> None:
+    figure.set_dpi(_DPI)
+    with drawing(salt), atomic_path(path) as half:
+        FigureCanvasAgg(figure).print_png(half, metadata={"Software": None})
+
+
+def file_name(*parts: str) -> str:
+    """A file stem from names that may hold anything; other names get another stem, where case does not count, too.
+
+    Short names of small letters, digits and single underscores are kept. Where anything of another name is lost, a
+    digest of all of them is added.
+    """
+    stem = "_".join(re.sub(r"[^A-Za-z0-9]+", "-", part)[:_LONGEST].strip("-") or "x" for part in parts)
+    if all(_PLAIN.fullmatch(part) and len(part) <= _LONGEST for part in parts):
+        return stem
+    everything = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return f"{stem}_{hashlib.sha256(everything).hexdigest()[:12]}"
+
+
+def lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | None) -> dict[str, Stroke]:
+    """Draw one line a label, the baseline last; returns the strokes used by what the legend calls them."""
+    drawn: dict[str, Stroke] = {}
+    for label, stroke in strokes(tables, task).items():
+        line = table.filter(pl.col("label") == label)
+        if not len(line):
+            continue
+        top = 3.0 if label == tables.labels[0] else 1.5 if stroke.color == FAINT else 2.0
+        axis.plot(line["step"], line["mean"], color=stroke.color, ls=stroke.dash, lw=stroke.width, zorder=top)
+        if stroke.band and line["n_seeds"].max() != 1:
+            axis.fill_between(line["step"], line["low"], line["high"], color=stroke.color, alpha=0.16, linewidth=0)
+        drawn.setdefault(stroke.legend, stroke)
+    return drawn
+
+
+def step_axis(axis: Axes, last: int) -> None:
+    """A logarithmic axis of steps. Step 0 has its place, and the early steps, where most is learned, have room."""
+    axis.set_xscale("symlog", linthresh=1, linscale=0.4)
+    exponents = range(max(1, math.ceil(math.log10(max(last, 1) + 1))))
+    axis.set_xticks([0, *(10**n for n in exponents)])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}"))
+    axis.set_xlim(0, max(last, 1) * 1.1)
+
+
+def legend(figure: Figure, drawn: dict[str, Stroke], width: float) -> None:
+    """The strokes with their names, above the panels."""
+    handles = [
+        Line2D([], [], color=stroke.color, linestyle=stroke.dash, linewidth=stroke.width + 0.4)
+        for stroke in drawn.values()
+    ]
+    names = [legend_name(name) for name in drawn]
+    longest = max((len(name) for name in names), default=1)
+    fit = max(1, int(width * 12 / (longest + 7)))
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper center",
+        ncols=min(fit, len(names)),
+        handlelength=2.6,
+        columnspacing=1.4,
+    )
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once, so that it is saved alike however often and in whatever format."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        raise ValueError("the figure has no layout engine, or is settled already")
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+
+
+def ink_on(value: float) -> str:
+    """Black or white, whichever reads better on the heat map's color (relative luminance, WCAG 2)."""
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in HEAT(value)[:3])
+    return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
+
+
+def heat_axis(axis: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Names on the left and on top, white lines between the cells."""
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(len(columns)), columns, rotation=35, ha="left", rotation_mode="anchor")
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
+    axis.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color="#fefefe", linewidth=1.5)
+    axis.tick_params(which="minor", length=0)
+
+
+def heat_cells(
+    axis: Axes,
+    values: Float[np.ndarray, "rows columns"],
+    *,
+    limit: float,
+    marked: Bool[np.ndarray, "rows columns"] | None = None,
+    seeds: Float[np.ndarray, "rows columns"] | None = None,
+    size: float = 7.0,
+    digits: int = 2,
+) -> None:
+    """Cells colored from ``-limit`` (vermillion) over 0 (white) to ``limit`` (blue), numbers in them.
+
+    NaN is hatched. ``marked`` cells are bold and have a star. Values beyond the limit have its color; the number
+    says what they are. ``seeds`` is the share of seeds that a value is from: cells of fewer than all have a border,
+    those of fewer than half are pale.
+    """
+    shade = HEAT.with_extremes(bad="none")
+    share = np.ones(values.shape) if seeds is None else seeds
+    # A mixture with white, not transparency: the number's color is chosen for what is seen.
+    pale = np.where(share < MOST_SEEDS, PALE, 1.0)
+    axis.imshow(values * pale, cmap=shade, vmin=-limit, vmax=limit, aspect="auto")
+    for (y, x), value in np.ndenumerate(values):
+        if math.isnan(value):
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc="none", ec=FAINT, hatch="////", lw=0))
+            continue
+        if share[y, x] < 1:
+            axis.add_patch(Rectangle((x - 0.43, y - 0.43), 0.86, 0.86, fc="none", ec=FAINT, lw=1.1))
+        star = marked is not None and bool(marked[y, x])
+        color = ink_on((value * pale[y, x] / limit + 1) / 2)
+        text = short_number(value, digits) + ("*" if star else "")
+        weight = "bold" if star else "normal"
+        drawn = axis.text(x, y, text, ha="center", va="center", color=color, fontsize=size, weight=weight)
+        # A cell's number never makes room for itself; measuring hundreds of them is what takes time.
+        drawn.set_in_layout(False)
+
+
+def short_number(value: float, digits: int = 2) -> str:
+    """``.41``, ``−.05``, ``1.20``; an en dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    if not float(text):
+        return "0"
+    return ("−" if value < 0 else "") + (text[1:] if text.startswith("0.") else text)

@@ -1,0 +1,159 @@
+"""Colors and strokes: one look for all figures, safe for color-blind readers and for print."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import matplotlib as mpl
+import polars as pl
+
+from npi_jax.corpus.annotation.annotations import RESIDUALS
+from npi_jax.report.data.tables import ReportTables, pretty
+
+INK: Final = "#1f2328"
+MUTED: Final = "#6e7781"
+GRID: Final = "#d8dee4"
+FAINT: Final = "#a8b1bb"
+# Okabe and Ito (2008) without yellow and black: yellow is lost on white, and ink is the baseline's.
+PALETTE: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+# The same hues, lighter, for lines on a dark page.
+DARK_PALETTE: Final = ("#ff8a3d", "#4aa8e8", "#2cc99b", "#e39cc4", "#f0b33c", "#8ccbf2")
+
+Dash = Literal["solid"] | tuple[int, tuple[float, ...]]
+DASHES: Final[tuple[Dash, ...]] = ("solid", (0, (5.0, 1.6)), (0, (4.0, 1.3, 1.0, 1.3)))
+CONTROL_DASH: Final[Dash] = (0, (1.2, 1.2))
+MANY: Final = 8
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How one line is drawn, and what the legend calls it."""
+
+    color: str
+    legend: str
+    dash: Dash = "solid"
+    width: float = 1.6
+    band: bool = True
+
+
+@contextmanager
+def drawing(salt: str, *, size: float = 8.5) -> Iterator[None]:
+    """Matplotlib settings for one figure, to be active while it is drawn and while it is saved.
+
+    Text is taken literally (no mathematics in names) and saved as outlines, so that a figure looks the same
+    everywhere. ``salt`` makes the ids in the SVG a function of the figure's name.
+    """
+    settings: Any = {
+        "svg.hashsalt": salt,
+        "svg.fonttype": "path",
+        "text.parse_math": False,
+        "axes.unicode_minus": False,
+        "font.family": "DejaVu Sans",
+        "font.size": size,
+        "axes.titlesize": size,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.labelsize": size,
+        "xtick.labelsize": size - 0.8,
+        "ytick.labelsize": size - 0.8,
+        "legend.fontsize": size,
+        "legend.frameon": False,
+        "axes.edgecolor": MUTED,
+        "axes.linewidth": 0.7,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": GRID,
+        "grid.linewidth": 0.6,
+        "text.color": INK,
+        "axes.titlecolor": INK,
+        "axes.labelcolor": INK,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "xtick.labelcolor": INK,
+        "ytick.labelcolor": INK,
+        "lines.solid_capstyle": "round",
+        "figure.facecolor": "white",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "white",
+    }
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # A letter that the font lacks is drawn as a box; there is nothing that a user could do about it.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
+        yield
+
+
+def strokes(tables: ReportTables, task: str | None = None) -> dict[str, Stroke]:
+    """The stroke of every label; with more than eight labels colors stand for roles in the task's panel."""
+    if len(tables.labels) > MANY:
+        return _by_role(tables, task)
+    return _by_label(tables.labels, tables)
+
+
+def _by_label(labels: Sequence[str], tables: ReportTables) -> dict[str, Stroke]:
+    found: dict[str, Stroke] = {}
+    own = [label for label in labels if label not in tables.controls]
+    for place, label in enumerate(own):
+        color = INK if place == 0 else PALETTE[(place - 1) % len(PALETTE)]
+        found[label] = Stroke(color, label, DASHES[place % len(DASHES)])
+    for label, target in tables.controls.items():
+        color = found[target].color if target in found else MUTED
+        found[label] = Stroke(color, label, CONTROL_DASH)
+    return {label: found[label] for label in labels}
+
+
+def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
+    """Black for the baseline, colors for what was done to the task's data, gray for the rest."""
+    lost_by = reduced(tables.corpus)
+    environments = {name for names in lost_by.values() for name in names}
+    roles: dict[str, Stroke] = {}
+    variants = dict(tables.members.select("label", "variant").iter_rows())
+    for label in tables.labels:
+        lost = lost_by.get(variants[label], set())
+        most = len(lost) > len(environments) / 2
+        if label == tables.labels[0]:
+            roles[label] = Stroke(INK, label, width=2.0)
+        elif task in lost and not most:
+            roles[label] = Stroke(PALETTE[0], "its NPIs removed")
+        elif task in lost:
+            roles[label] = Stroke(PALETTE[1], "removed with most others", DASHES[1])
+        elif most and task in environments:
+            roles[label] = Stroke(PALETTE[2], "kept, most others removed", DASHES[2])
+        else:
+            roles[label] = Stroke(FAINT, "all other variants", width=0.8, band=False)
+    for label, target in tables.controls.items():
+        if roles[target].legend == "its NPIs removed":
+            roles[label] = Stroke(PALETTE[0], "control of that removal", CONTROL_DASH, band=False)
+    return roles
+
+
+def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
+    """For every variant the environments with at most half the NPIs of the first variant."""
+    columns = [
+        name for name in corpus.columns if name.startswith("npi_") and name.removeprefix("npi_") not in RESIDUALS
+    ]
+    rows = corpus.to_dicts()
+    base = rows[0]
+    return {
+        row["variant"]: {name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2}
+        for row in rows
+    }
+
+
+def legend_name(name: str) -> str:
+    """A label, cut to what a phone is wide."""
+    return cut(name, 44)
+
+
+def panel_name(name: str) -> str:
+    """A task's name for a panel or a row, underscores as spaces, cut to what a panel is wide."""
+    return cut(pretty(name), 26)
+
+
+def cut(name: str, most: int) -> str:
+    """A name of at most so many letters, its end kept: what tells long names apart often stands there."""
+    end = most // 3
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

@@ -1,0 +1,216 @@
+"""Figures of transfer: what taking one environment's data away did to the others, and what alignment said of it."""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from npi_jax.report.data.selection import linked_pairs, main_rows, ordered, primary_link, transfer_matrix
+from npi_jax.report.data.tables import REMOVED_ALL, ReportTables, key_of, pretty, short
+from npi_jax.report.figures.alignment import limits
+from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle, short_number
+from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
+
+# So many pairs of the scatter plot are named in it; the CSV file and the table name all.
+_NAMED: Final = 6
+# Room that a name takes, in shares of the axes.
+_NAME_WIDTH: Final = 0.26
+_NAME_HEIGHT: Final = 0.025
+
+
+def transfer_pictures(tables: ReportTables) -> list[Picture]:
+    """Matrix of effects, alignment against effect, and accuracy by share of the data, as far as there are any."""
+    found = [matrix_picture(tables), scatter_picture(tables), amplification_picture(tables)]
+    return [picture for picture in found if picture is not None]
+
+
+def matrix_picture(tables: ReportTables) -> Picture | None:
+    """Removed environment by task: the effect on delta, those told from 0 marked."""
+    found = transfer_matrix(tables)
+    if found is None:
+        return None
+    told = int(found.told().sum())
+    against = {
+        "control": "the same number of other sentences taken away at random",
+        "full": f"the variant {tables.labels[0]}",
+    }[found.against]
+    return Picture(
+        "transfer",
+        "What taking one environment's NPIs away did to every environment",
+        f"Effect on delta (nats), against {against}; rows: what was taken away, columns: what was tested. Orange: it "
+        "harmed, blue: it helped. Bold with a star: told from 0 after the correction for the number of cells "
+        "(step-down Šidák, p < .05). Hatched: cannot be said."
+        + (f" Row “all”: all NPIs taken away, against {tables.labels[0]}." if REMOVED_ALL in found.removed else "")
+        + f" {key_of(found.tasks)}.",
+        f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {told} cells are "
+        "told from 0.",
+        matrix_figure(found.values("effect"), found.told(), found.removed, found.tasks, salt="transfer"),
+        found.rows,
+        "transfer",
+    )
+
+
+def matrix_figure(
+    values: Float[np.ndarray, "removed tasks"],
+    told: Bool[np.ndarray, "removed tasks"],
+    removed: Sequence[str],
+    tasks: Sequence[str],
+    *,
+    salt: str,
+    limit: float | None = None,
+) -> Figure:
+    """The matrix as a heat map; ``limit`` (nats) is where the colors end, by default the largest effect."""
+    finite = np.abs(values[np.isfinite(values)])
+    limit = limit or float(finite.max(initial=0.0)) or 1.0
+    with drawing(salt, size=8.0):
+        figure = Figure(figsize=(COMPACT, 1.1 + 0.3 * len(removed)), layout="constrained")
+        axis = figure.subplots()
+        heat_axis(axis, [panel_name(name) for name in removed], [short(name) for name in tasks])
+        heat_cells(axis, values, limit=limit, marked=told, size=6.8 if len(tasks) <= 10 else 5.5, digits=1)
+        axis.set_ylabel("NPIs taken away")
+        axis.set_title("effect on", loc="center", weight="normal")
+        settle(figure)
+    return figure
+
+
+def scatter_picture(tables: ReportTables) -> Picture | None:
+    """Alignment in the first variant against transfer, one point an ordered pair of environments."""
+    frame = linked_pairs(tables)
+    if frame is None:
+        return None
+    points = frame.filter(pl.col("alignment").is_finite() & pl.col("effect").is_finite())
+    if not len(points):
+        return None
+    row = primary_link(tables)
+    said = ""
+    if row is not None and math.isfinite(float(row["statistic"] or math.nan)):  # type: ignore[arg-type]
+        said = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
+    group = pretty(", ".join(points["group"].unique().sort()))
+    return Picture(
+        "alignment_against_transfer",
+        "Does alignment predict transfer?",
+        f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} ({group} "
+        "weights, over seeds and steps) against the effect on the one's delta (nats) of taking the other's NPIs "
+        f"away, with its 95% interval. Named (taken away → tested): some of the points farthest out.{said}",
+        f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
+        _scatter(points),
+        frame,
+        "transfer",
+    )
+
+
+def _scatter(points: pl.DataFrame) -> Figure:
+    x, y = points["alignment"].to_numpy(), points["effect"].to_numpy()
+    arms = np.stack([y - points["low"].to_numpy(), points["high"].to_numpy() - y])
+    arms = np.where(np.isfinite(arms), np.maximum(arms, 0.0), 0.0)
+    with drawing("alignment_against_transfer", size=8.0):
+        figure = Figure(figsize=(COMPACT, 3.9), layout="constrained")
+        axis = figure.subplots()
+        axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
+        axis.errorbar(x, y, yerr=arms, fmt="none", ecolor=FAINT, elinewidth=0.6, zorder=1)
+        axis.plot(x, y, "o", ms=4, color=PALETTE[1], mec="none", zorder=2, label="_pairs")
+        axis.set_xlim(*limits(points["alignment"], least=(x.min(), x.max())))
+        for place in _free(axis, x, y, _outermost(x, y)):
+            row = points.row(int(place), named=True)
+            text = f"{short(row['removed'])}→{short(row['task'])}"
+            left = _names_left(x, int(place))
+            axis.annotate(
+                text, (x[place], y[place]), xytext=(-5 if left else 5, 0), textcoords="offset points", color=INK,
+                fontsize=6.2, ha="right" if left else "left", va="center",
+            )  # fmt: skip
+        axis.set_xlabel("alignment")
+        axis.set_ylabel("effect on delta (nats)")
+        settle(figure)
+    return figure
+
+
+def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> np.ndarray:
+    """Places of the pairs, farthest from the middle first, in units of standard deviations."""
+
+    def scaled(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
+        return (values - values.mean()) / (values.std() or 1.0)
+
+    return np.argsort(-(scaled(x) ** 2 + scaled(y) ** 2), kind="stable")
+
+
+def _names_left(x: Float[np.ndarray, " pairs"], place: int) -> bool:
+    """Whether a point's name stands on its left: it does on the right half."""
+    return bool(x[place] > (x.min() + x.max()) / 2)
+
+
+def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], places: np.ndarray) -> list[int]:
+    """Of these places, at most `_NAMED` beside which there is room for a name: no point and no other name is there."""
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
+    across, down = (x - left) / (right - left), (y - bottom) / (top - bottom)
+    chosen: list[int] = []
+    boxes: list[tuple[float, float]] = []
+    for place in places.tolist():
+        start = across[place] - _NAME_WIDTH if _names_left(x, place) else across[place]
+        inside = (across > start) & (across < start + _NAME_WIDTH) & (np.abs(down - down[place]) < _NAME_HEIGHT)
+        inside[place] = False
+        taken = any(abs(a - start) < _NAME_WIDTH and abs(b - down[place]) < 2 * _NAME_HEIGHT for a, b in boxes)
+        if not inside.any() and not taken and len(chosen) < _NAMED:
+            chosen.append(place)
+            boxes.append((start, down[place]))
+    return chosen
+
+
+def amplification_picture(tables: ReportTables) -> Picture | None:
+    """Accuracy by how much of one environment's data was kept, with the other environments' kept or removed."""
+    frame = main_rows(tables, "amplification")
+    # With all of the data or none there is no curve: that is in the matrix of effects.
+    if frame is None or not frame["share"].is_between(0, 1, closed="none").any():
+        return None
+    names = ordered(frame["environment"])
+    return Picture(
+        "amplification",
+        "Accuracy by the share of an environment's data",
+        "Accuracy in an environment after training on a share of its sentences with NPIs, with the other "
+        "environments' NPIs kept (line) or removed (dashes). The gap is what the others teach. Bands: 95% intervals.",
+        f"Line charts of accuracy by share of the data for {len(names)} environments.",
+        _amplification(frame, names),
+        frame,
+        "data",
+    )
+
+
+def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
+    columns = min(2, len(names))
+    rows = math.ceil(len(names) / columns)
+    looks = {"kept": (INK, DASHES[0]), "removed": (PALETTE[0], DASHES[1])}
+    with drawing("amplification", size=8.0):
+        figure = Figure(figsize=(COMPACT, 0.7 + 1.5 * rows), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axis, name in zip(axes, names, strict=False):
+            for others, (color, dash) in looks.items():
+                part = frame.filter((pl.col("environment") == name) & (pl.col("others") == others)).sort("share")
+                axis.plot(part["share"], part["accuracy"], color=color, ls=dash, marker="o", ms=3, label=others)
+                axis.fill_between(part["share"], part["low"], part["high"], color=color, alpha=0.16, linewidth=0)
+            axis.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
+            axis.set_title(panel_name(name))
+        for axis in axes[len(names) :]:
+            axis.set_axis_off()
+        for axis in axes[max(0, len(names) - columns) : len(names)]:
+            axis.tick_params(labelbottom=True)
+        axes[0].set_ylim(-0.02, 1.04)
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1))
+        shares = sorted(frame["share"].unique())
+        least = next(share for share in shares if share > 0)
+        if least < 0.1:  # 1, 3, 10, 30 % would lie on top of one another
+            axes[0].set_xscale("symlog", linthresh=least)
+            axes[0].set_xlim(-0.15 * least, 1.25)
+            axes[0].xaxis.set_major_locator(FixedLocator(shares))
+            axes[0].xaxis.set_minor_locator(NullLocator())
+        axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        figure.supxlabel("share of its data", fontsize="medium")
+        figure.supylabel("accuracy", fontsize="medium")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, [f"others {label}" for label in labels], loc="outside upper center", ncols=2)
+        settle(figure)
+    return figure

@@ -1,0 +1,262 @@
+"""Two runs on one page: curves, results with their difference, alignment and transfer side by side."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import polars as pl
+
+from npi_jax.analysis.curves import MEAN_OVER_TASKS
+from npi_jax.errors import UserError
+from npi_jax.files.writing import check_output, write_text
+from npi_jax.report.data.selection import SIGNIFICANT, mean_alignment, transfer_matrix
+from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report.figures.comparison import comparison_pictures
+from npi_jax.report.figures.picture import save_figures, short_number
+from npi_jax.report.figures.svg import colors
+from npi_jax.report.pages.run_page import inlined, page_part, page_templates
+from npi_jax.report.prose import findings, sentences
+from npi_jax.report.prose.detail_tables import PlainTable
+from npi_jax.results.folder import refuse_own
+from npi_jax.terminal.visible import visible
+
+_NONE_IN_COMMON: Final = "no variant has the same name in both; the first variant of each is compared"
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Two runs that can be compared.
+
+    Attributes:
+        names: what the page calls them; never the same.
+        tables: theirs.
+        cells: suite, kind and region of the licensor pairs (or others) that both were scored on.
+        labels: pairs of labels that stand for the same variant.
+    """
+
+    names: tuple[str, str]
+    tables: tuple[ReportTables, ReportTables]
+    cells: list[Cell]
+    labels: list[tuple[str, str]]
+
+
+def write_comparison(run_a: ReportedRun, run_b: ReportedRun, path: Path) -> Path:
+    """Write one page on two runs, and its figures beside it in ``STEM_figures``; returns the page's path.
+
+    Raises:
+        UserError: if a run was not analyzed, they share no suite, or a suite was scored under two conventions.
+    """
+    figures = path.with_name(f"{path.stem}_figures")
+    check_output(path)
+    check_output(figures, folder=True)
+    refuse_own(path)
+    sides = comparable(load_tables(run_a), load_tables(run_b))
+    found = comparison_pictures(sides.names, sides.tables, sides.cells, sides.labels)
+    save_figures(found, figures)
+    text = (
+        page_templates()
+        .get_template("compare.html")
+        .render(
+            style=page_part("style.css"),
+            data_light=colors(dark=False),
+            data_dark=colors(dark=True),
+            names=sides.names,
+            opening=_opening(sides),
+            runs=[(name, *_told(tables)) for name, tables in zip(sides.names, sides.tables, strict=True)],
+            pictures=[inlined(picture, figures) for picture in found],
+            results=[table for cell in sides.cells for table in difference_tables(sides, cell)],
+            facts=[_differing(sides)],
+        )
+    )
+    write_text(path, text)
+    return path
+
+
+def comparable(a: ReportTables, b: ReportTables) -> Sides:
+    """Name two runs and find what they share.
+
+    Raises:
+        UserError: as in `write_comparison`.
+    """
+    cells = [cell for cell in a.cells() if cell in b.cells()]
+    if not cells:
+        suites = [", ".join(sorted({cell[0] for cell in tables.cells()})) for tables in (a, b)]
+        raise UserError(
+            f"nothing to compare: {a.path} was scored on {suites[0]}, {b.path} on {suites[1]}; score both on one suite"
+        )
+    specs = [tables.manifest.get("score_specs", {}) for tables in (a, b)]
+    for suite in sorted({cell[0] for cell in cells}):
+        if suite in specs[0] and suite in specs[1]:
+            _same_spec(suite, specs[0][suite], specs[1][suite], a.path, b.path)
+    shared = [(label, label) for label in a.labels if label in b.labels]
+    return Sides(_names(a, b), (a, b), cells, shared or [(a.labels[0], b.labels[0])])
+
+
+def difference_tables(sides: Sides, cell: Cell) -> list[PlainTable]:
+    """Final accuracy of both and the difference, for the mean over tasks and for every task that both have."""
+    a, b = (
+        {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()} for tables in sides.tables
+    )
+    shared = [task for task in sides.tables[0].tasks(cell) if task in sides.tables[1].tasks(cell)]
+    heads = [*sides.names, "difference", "95% interval"]
+    title = f"{pretty(cell[0])}, {cell[1]} pairs: accuracy in percent"
+    same_tasks = set(shared) == set(sides.tables[0].tasks(cell)) == set(sides.tables[1].tasks(cell))
+    note = (
+        "Difference: the second run's minus the first's, in points. Its interval is made from the two intervals as for "
+        "independent runs (Zou and Donner 2008); where both runs share seeds it is too wide rather than too narrow."
+    )
+    if not same_tasks:
+        note += " The runs do not have the same tasks: their means over tasks are over different ones."
+
+    def rows(tasks: Sequence[str]) -> list[list[str]]:
+        found = []
+        for one, other in sides.labels:
+            for task in tasks:
+                left, right = a.get((one, task)), b.get((other, task))
+                if left is not None and right is not None:
+                    name = one if one == other else f"{one} / {other}"
+                    found.append(
+                        [name if task == MEAN_OVER_TASKS else f"{name}: {pretty(task)}", *_beside(left, right)]
+                    )
+        return found
+
+    mean = PlainTable(f"{title}, mean over tasks", ["variant", *heads], rows([MEAN_OVER_TASKS]), note)
+    every = PlainTable(f"{title}, every task", ["variant and task", *heads], rows(shared))
+    return [table for table in (mean, every) if table.rows]
+
+
+def difference_interval(
+    left: Mapping[str, Any], right: Mapping[str, Any], value: str = "accuracy"
+) -> tuple[float, float, float]:
+    """Right minus left with an interval from their two: the variance recovered from the arms.
+
+    After Zou and Donner (2008, Statistics in Medicine 27:1693), for independent estimates.
+    """
+    difference = right[value] - left[value]
+    below = math.hypot(right[value] - right["low"], left["high"] - left[value])
+    above = math.hypot(right["high"] - right[value], left[value] - left["low"])
+    return difference, difference - below, difference + above
+
+
+def _beside(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
+    both = [_percent(row) for row in (left, right)]
+    if "–" in both:
+        return [*both, "–", "–"]
+    value, low, high = (100 * part for part in difference_interval(left, right))
+    return [*both, _signed(value), f"{_signed(low)} to {_signed(high)}"]
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    if row["accuracy"] is None or math.isnan(row["accuracy"]):
+        return "–"
+    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.1f}".replace("-", "−")
+
+
+def _same_spec(suite: str, a: Mapping[str, Any], b: Mapping[str, Any], path_a: Path, path_b: Path) -> None:
+    # Two names may stand for the same conventions.
+    names = [name for name in sorted(a.keys() | b.keys()) if name != "name" and a.get(name) != b.get(name)]
+    if names:
+        said = "; ".join(f"{name} is {a.get(name)!r} in {path_a}, {b.get(name)!r} in {path_b}" for name in names)
+        raise UserError(f"suite {suite} was scored under different conventions, which cannot be compared: {said}")
+
+
+def _names(a: ReportTables, b: ReportTables) -> tuple[str, str]:
+    """The runs' names; where they are the same, their folders'; where those are too, told apart by number."""
+    folders = visible(a.path.name), visible(b.path.name)
+    for one, other in (
+        (str(a.manifest.get("name", folders[0])), str(b.manifest.get("name", folders[1]))),
+        folders,
+    ):
+        if one != other:
+            return one, other
+    return f"{folders[0]} (1)", f"{folders[1]} (2)"
+
+
+def _opening(sides: Sides) -> list[str]:
+    texts = []
+    if sides.labels[0][0] != sides.labels[0][1]:
+        texts.append(f"The runs {sides.names[0]} and {sides.names[1]}: {_NONE_IN_COMMON}.")
+    cell = sides.cells[0]
+    rows = [
+        of_cell(tables.final, cell).filter((pl.col("task") == MEAN_OVER_TASKS) & (pl.col("label") == label)).to_dicts()
+        for tables, label in zip(sides.tables, sides.labels[0], strict=True)
+    ]
+    if all(found and _percent(found[0]) != "–" for found in rows):
+        value, low, high = (100 * part for part in difference_interval(rows[0][0], rows[1][0]))
+        verdict = "not told from 0" if low <= 0 <= high else "told from 0"
+        texts.append(
+            f"On {pretty(cell[0])} ({cell[1]} pairs), {sides.labels[0][0]} reached {_percent(rows[0][0])}% in "
+            f"{sides.names[0]} and {_percent(rows[1][0])}% in {sides.names[1]}: a difference of {_signed(value)} "
+            f"points (95% interval {_signed(low)} to {_signed(high)}), {verdict}."
+        )
+    steps = [tables.last_step for tables in sides.tables]
+    if steps[0] != steps[1]:
+        texts.append(f"The runs end at different steps, {steps[0]:,} and {steps[1]:,}: differences are of that, too.")
+    return [*texts, *_alignments(sides), *_transfers(sides)]
+
+
+def _alignments(sides: Sides) -> list[str]:
+    """Median alignment of both at their last step, and the difference."""
+    found = []
+    for tables, label in zip(sides.tables, sides.labels[0], strict=True):
+        frame = mean_alignment(tables, "environments")
+        if frame is None:
+            return []
+        group, rows = findings.last_rows(tables, frame)
+        found += [(group, row) for row in rows if row["label"] == label and findings.known_number(row["corrected"])]
+    if len(found) < 2:
+        return []
+    said = [
+        f"{findings.with_interval(row)} in {name} ({pretty(group)} weights, {tables.called(row['step'])})"
+        for name, tables, (group, row) in zip(sides.names, sides.tables, found, strict=True)
+    ]
+    text = f"Median noise-corrected alignment between environments: {said[0]}, {said[1]}"
+    if not all(findings.known_number(row["low"]) for _, row in found):
+        return [f"{text}."]
+    value, low, high = difference_interval(found[0][1], found[1][1], "corrected")
+    verdict = "not told from 0" if low <= 0 <= high else "told from 0"
+    return [
+        f"{text}; a difference of {short_number(value)} (95% interval {short_number(low)} to {short_number(high)}), "
+        f"{verdict}."
+    ]
+
+
+def _transfers(sides: Sides) -> list[str]:
+    """In how many cells of each run one environment's data is told to matter for another."""
+    parts = []
+    for name, tables in zip(sides.names, sides.tables, strict=True):
+        found = transfer_matrix(tables)
+        if found is None:
+            return []
+        between = found.between()
+        told = between.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+        parts.append(f"{told} of {len(between)} in {name}")
+    return [f"Effects of one environment on another that are told from 0: {parts[0]}, {parts[1]}."]
+
+
+def _told(tables: ReportTables) -> tuple[str, list[str]]:
+    return sentences.what_ran(tables), sentences.warnings(tables)
+
+
+def _differing(sides: Sides) -> PlainTable:
+    """Fields of the two configurations that differ."""
+    flat = [_flat(tables.config) for tables in sides.tables]
+    names = [name for name in sorted(flat[0].keys() | flat[1].keys()) if flat[0].get(name) != flat[1].get(name)]
+    rows = [[name, *(str(values.get(name, "–")) for values in flat)] for name in names if name != "run_dir"]
+    return PlainTable("What the configurations differ in", ["field", *sides.names], rows, words={1, 2})
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = value
+    return found

@@ -1,0 +1,357 @@
+"""The report's smaller tables: effects, tests, predictions, and what may have gone wrong."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import polars as pl
+
+from npi_jax.analysis.curves import ACQUIRED
+from npi_jax.analysis.statistics import LEVEL
+from npi_jax.report.data.selection import linked_pairs, main_rows, parameter_groups, primary_link, transfer_matrix
+from npi_jax.report.data.tables import REMOVED_ALL, ReportTables, pretty
+from npi_jax.report.figures.picture import Section, short_number
+from npi_jax.report.figures.style import reduced
+from npi_jax.report.prose.findings import PREDICTORS, p_value
+
+_MEASURES: Final = ("corrected", "naive", "adam")
+_INTERVAL: Final = f"{LEVEL:.0%} interval"
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table of texts.
+
+    Attributes:
+        title, note: for the reader; the note may be empty.
+        heads: one a column.
+        rows: the first text of each names it.
+        words: columns that hold words, not numbers.
+    """
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    words: set[int] = field(default_factory=set)
+
+
+def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
+    """The tables of one section, those left out that the run has nothing for."""
+    makers: dict[Section, tuple[Callable[[ReportTables], PlainTable | None], ...]] = {
+        "transfer": (published, effects, asymmetry, eavesdropping, links, predictions, pairs),
+        "diagnostics": (divergence, residuals, ties, gradients),
+    }
+    found = [make(tables) for make in makers.get(section, ())]
+    return [_without_empty(table) for table in found if table is not None]
+
+
+def _without_empty(table: PlainTable) -> PlainTable:
+    """The table without the columns that hold nothing, as reasons do where all went well."""
+    kept = [place for place in range(len(table.heads)) if any(row[place] for row in table.rows)]
+    rows = [[row[place] for place in kept] for row in table.rows]
+    words = {new for new, place in enumerate(kept) if place in table.words}
+    return PlainTable(table.title, [table.heads[place] for place in kept], rows, table.note, words)
+
+
+def effects(tables: ReportTables) -> PlainTable | None:
+    """The matrix of effects as a table, with intervals."""
+    found = transfer_matrix(tables)
+    if found is None:
+        return None
+    rows = [
+        [
+            _removed(row["removed"]),
+            pretty(row["task"]),
+            row["control"] or "full",
+            _number(row["effect"]),
+            _ends(row),
+            _p(row["p"]),
+            _p(row["p_adjusted"]),
+            str(row["n_seeds"]),
+            row["reason"],
+        ]
+        for row in found.rows.to_dicts()
+    ]
+    heads = ["taken away", "effect on", "against", "delta (nats)", _INTERVAL, "p", "p adjusted", "seeds", "reason"]
+    note = "Other outcomes (accuracy, area under the curve, steps to the threshold) are in tables/transfer.parquet."
+    return PlainTable("Effects of taking an environment's NPIs away", heads, rows, note, {1, 2, 8})
+
+
+def published(tables: ReportTables) -> PlainTable | None:
+    """Held-out environments beside published accuracies."""
+    frame = main_rows(tables, "published")
+    if frame is None or not len(frame):
+        return None
+    rows = [
+        [
+            pretty(row["task"]),
+            _share_with_ends(row, "full"),
+            _share_with_ends(row, "held_out"),
+            _share_with_ends(row, "effect"),
+            f"{row['published_full']:.3f}",
+            f"{row['published_held_out']:.3f}",
+            f"{row['published_effect']:+.3f}",
+            row["direction"],
+            f"{row['rank']:g}, {row['published_rank']:g}",
+        ]
+        for row in frame.to_dicts()
+    ]
+    theirs = ("published: full", "published: without", "published: effect")
+    heads = ["environment", "full", "without its NPIs", "effect", *theirs, "direction", "ranks"]
+    return PlainTable(
+        f"Held-out environments beside {frame['source'][0]}: accuracy", heads, rows, _about_ranks(frame), {7, 8}
+    )
+
+
+def _about_ranks(frame: pl.DataFrame) -> str:
+    row = frame.row(0, named=True)
+    said = (
+        "Ours with 95 % intervals, then as published; models, text and items differ, so compare directions and ranks."
+    )
+    if row["rank_correlation"] is None:
+        return f"{said} Too few environments for a correlation of ranks."
+    interval = "" if row["rank_low"] is None else f" ({row['rank_low']:.2f} to {row['rank_high']:.2f})"
+    return (
+        f"{said} “open”: the interval of the effect holds 0. Ranks of the accuracies without the environment's NPIs: "
+        f"Spearman {row['rank_correlation']:.2f}{interval}."
+    )
+
+
+def _share_with_ends(row: Mapping[str, Any], name: str) -> str:
+    return f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f})"
+
+
+def asymmetry(tables: ReportTables) -> PlainTable | None:
+    """Pairs of environments: the effect one way and the other."""
+    frame = main_rows(tables, "asymmetry")
+    if frame is None:
+        return None
+    chosen = frame.filter(pl.col("outcome") == "delta")
+    rows = [
+        [
+            f"{pretty(row['removed_i'])}, {pretty(row['removed_j'])}",
+            _number(row["effect_ij"]),
+            _number(row["effect_ji"]),
+            _number(row["difference"]),
+            _ends(row),
+            _p(row["p"]),
+            str(row["n_seeds"]),
+        ]
+        for row in chosen.to_dicts()
+    ]
+    heads = ["first, second", "first on second", "second on first", "difference", _INTERVAL, "p", "seeds"]
+    return PlainTable("Is transfer mutual? Effect on delta (nats) one way and the other", heads, rows) if rows else None
+
+
+def links(tables: ReportTables) -> PlainTable | None:
+    """Tests of predictors of transfer: the declared one, then the others of its weights, step and outcome."""
+    frame, link = tables.table("link"), primary_link(tables)
+    if frame is None or link is None:
+        return None
+    # Surface predictors have no weights and no step; the last step is what the report's opening is about.
+    place = pl.col("group").is_in([link["group"], ""]) | pl.col("group").is_null()
+    last = (pl.col("step") == pl.col("step").max()) & (pl.col("predictor") == link["predictor"])
+    when = pl.col("step").eq_missing(link["step"]) | ~pl.col("predictor").is_in(_MEASURES) | last
+    beside = frame.filter(place & when & (pl.col("outcome") == link["outcome"]))
+    rows = [
+        [
+            PREDICTORS.get(row["predictor"], pretty(row["predictor"])) + (" (declared)" if row["primary"] else ""),
+            pretty(row["group"] or "–"),
+            _when(row) if row["predictor"] in _MEASURES else "–",
+            _number(row["statistic"]),
+            _p(row["p"]),
+            "–" if row["primary"] else _p(row["p_adjusted"]),
+            str(row["n_pairs"]),
+            row["reason"],
+        ]
+        for row in beside.sort("primary", descending=True, maintain_order=True).to_dicts()
+    ]
+    heads = ["predictor", "weights", "step", "Spearman", "p", "p adjusted", "pairs", "reason"]
+    note = (
+        "Matrix permutation tests (QAP). One test was declared before looking; the others are corrected together. "
+        "Frequency is that of the environment taken away: with few removals it has few values, and the test can find "
+        "next to nothing. Other weights, steps and outcomes are in tables/link.parquet."
+    )
+    return PlainTable(f"What predicts the effects on {pretty(str(link['outcome']))}", heads, rows, note, {1, 2, 7})
+
+
+def predictions(tables: ReportTables) -> PlainTable | None:
+    """How well models predict the transfer of environments they were not fitted on."""
+    frame = tables.table("prediction")
+    if frame is None:
+        return None
+    link = primary_link(tables)
+    group, outcome = (frame["group"][0], "delta") if link is None else (link["group"], link["outcome"])
+    weights = pl.col("group").is_in([group, ""]) | pl.col("group").is_null()
+    rows = [
+        [
+            pretty(row["model"]),
+            _number(row["correlation"]),
+            _number(row["r2"]),
+            str(row["n_pairs"]),
+            row["reason"],
+        ]
+        for row in frame.filter(weights & (pl.col("outcome") == outcome)).to_dicts()
+    ]
+    heads = ["model", "correlation", "R²", "pairs", "reason"]
+    title = f"Effects on {pretty(str(outcome))} predicted, one environment left out at a time"
+    note = f"Alignment in {pretty(str(group))} weights; others are in tables/prediction.parquet."
+    return PlainTable(title, heads, rows, note, {4}) if rows else None
+
+
+def pairs(tables: ReportTables) -> PlainTable | None:
+    """The points of the scatter plot."""
+    chosen = linked_pairs(tables)
+    if chosen is None:
+        return None
+    rows = [
+        [
+            f"{pretty(row['removed'])} → {pretty(row['task'])}",
+            _number(row["alignment"]),
+            _number(row["naive"]),
+            _number(row["effect"]),
+            _ends(row),
+        ]
+        for row in chosen.to_dicts()
+    ]
+    heads = ["taken away → tested", "alignment", "without correction", "effect on delta", _INTERVAL]
+    return PlainTable("Alignment and transfer of every pair", heads, rows) if rows else None
+
+
+def eavesdropping(tables: ReportTables) -> PlainTable | None:
+    """Steps to the threshold with the other environments' data and without."""
+    frame = main_rows(tables, "eavesdropping")
+    if frame is None:
+        return None
+    rows = [
+        [
+            pretty(row["task"]),
+            pretty(row["without"]),
+            row["control"] or tables.labels[0],
+            _number(row["steps_full"], 0),
+            _number(row["steps_without"], 0),
+            _number(row["lag_log2"]),
+            _ends(row),
+            _p(row["p"]),
+            _p(row["p_adjusted"]),
+            str(row["n_seeds"]),
+            str(row["n_censored"]),
+        ]
+        for row in frame.to_dicts()
+    ]
+    heads = [
+        "task",
+        "without",
+        "against",
+        "steps there",
+        "steps without",
+        "lag (log₂)",
+        _INTERVAL,
+        "p",
+        "p adjusted",
+        "seeds",
+        "not reached",
+    ]
+    title = "Is a late environment later still without an early one?"
+    note = (
+        f"Steps at which the accuracy of a task comes to stay at {ACQUIRED:.0%}, interpolated between checkpoints "
+        "(“When it was learned” below has the checkpoint itself), geometric mean over seeds. Lag: in powers of two, "
+        "above 0 where it is later without the other environment's NPIs than in what it is held against. Not reached: "
+        "pairs of models in which one never gets there, for which the last step stands in."
+    )
+    return PlainTable(title, heads, rows, note, {1, 2})
+
+
+def divergence(tables: ReportTables) -> PlainTable | None:
+    """Members by status, and updates skipped; None where all is well."""
+    bad = pl.col("status") != "ok"
+    counted = tables.members.group_by("label", maintain_order=True).agg(
+        bad.sum().alias("bad"), pl.len().alias("members"), pl.col("skipped_updates").sum()
+    )
+    if not counted["bad"].sum() and not counted["skipped_updates"].sum():
+        return None
+    rows = [[str(value) for value in row] for row in counted.iter_rows()]
+    return PlainTable("Members that diverged", ["variant", "diverged", "members", "updates skipped"], rows)
+
+
+def residuals(tables: ReportTables) -> PlainTable | None:
+    """What a removal left behind, and how many slots each variant changed."""
+    if not {"slots_changed", "sentences"} <= set(tables.corpus.columns):
+        return None
+    lost = reduced(tables.corpus)
+    rows = []
+    for row in tables.corpus.to_dicts():
+        left = {name: row[f"npi_{name}"] for name in lost[row["variant"]]}
+        said = ", ".join(f"{pretty(name)} {number:,}" for name, number in sorted(left.items()) if number)
+        changed, sentences = row["slots_changed"], row["sentences"]
+        share = f"{changed / sentences:.1%}" if sentences else "–"
+        rows.append([row["variant"], f"{changed:,}", share, (said or "none") if left else "–"])
+    heads = ["variant", "slots changed", "of all", "NPIs left of what was reduced"]
+    return PlainTable("What the interventions changed and left", heads, rows, words={3})
+
+
+def ties(tables: ReportTables) -> PlainTable | None:
+    """Share of pairs at the last step to which a model gave equal probabilities."""
+    frame = tables.table("ties")
+    if frame is None:
+        return None
+    wide = frame.pivot("suite", index="label", values="ties", maintain_order=True)
+    names = [name for name in wide.columns if name != "label"]
+    rows = [[row["label"], *(f"{row[name]:.1%}" for name in names)] for row in wide.to_dicts()]
+    note = "Many ties mean that a model has hardly begun to tell the sentences apart, or scores what does not differ."
+    return PlainTable("Ties at the last step, share of pairs", ["variant", *map(pretty, names)], rows, note)
+
+
+def gradients(tables: ReportTables) -> PlainTable | None:
+    """Norm, noise and reliability of each task's gradient in the first variant at the last step."""
+    frame = tables.table("gradients")
+    if frame is None:
+        return None
+    group = parameter_groups(frame)[0]
+    last = frame.filter((pl.col("step") == pl.col("step").max()) & (pl.col("group") == group))
+    here = last.filter(pl.col("label") == tables.labels[0])
+    value = pl.col("norm", "noise_scale", "reliability").fill_nan(None).mean()
+    counted = here.group_by("task", maintain_order=True).agg(value, pl.col("reliable").sum(), pl.len().alias("seeds"))
+    rows = [
+        [
+            pretty(row["task"]),
+            _number(row["norm"], 3),
+            _number(row["noise_scale"], 0),
+            _number(row["reliability"]),
+            f"{row['reliable']} of {row['seeds']}",
+        ]
+        for row in counted.to_dicts()
+    ]
+    heads = ["task", "norm", "noise scale (items)", "reliability", "seeds told from noise"]
+    title = f"Gradients of the variant {tables.labels[0]}, {pretty(group)} weights, last step"
+    note = "Noise scale: the number of items at which noise is as large as the gradient (McCandlish et al. 2018)."
+    return PlainTable(title, heads, rows, note) if rows else None
+
+
+def _removed(name: str) -> str:
+    return "all NPIs" if name == REMOVED_ALL else pretty(name)
+
+
+def _when(row: dict[str, Any]) -> str:
+    return "mean over training" if row["step"] == -1 else "–" if row["step"] is None else f"{row['step']:,}"
+
+
+def _ends(row: dict[str, Any], names: Sequence[str] = ("low", "high")) -> str:
+    low, high = (row[name] for name in names)
+    return f"{_number(low)} to {_number(high)}" if _known(low) and _known(high) else "–"
+
+
+def _number(value: Any, digits: int = 2) -> str:
+    if not _known(value):
+        return "–"
+    return f"{value:,.0f}" if digits == 0 else short_number(value, digits)
+
+
+def _p(value: Any) -> str:
+    return p_value(value).removeprefix("p ").removeprefix("= ") if _known(value) else "–"
+
+
+def _known(value: Any) -> bool:
+    return value is not None and math.isfinite(value)

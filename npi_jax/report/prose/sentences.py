@@ -1,0 +1,230 @@
+"""The report's prose: what ran and what was found, from the numbers."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import polars as pl
+
+from npi_jax.analysis.curves import ACQUIRED, GROUP, MEAN_OVER_TASKS
+from npi_jax.analysis.statistics import ITEMS, LEVEL
+from npi_jax.report.data.tables import Cell, ReportTables, count, of_cell, pretty
+
+# More variants than this are told by the baseline, the best and the worst; the table has all.
+TOLD: Final = 6
+FULL: Final = "full"
+NO_NPI: Final = "no_npi"
+_CHOSE: Final = {
+    "licensor": "chose the licensed sentence",
+    "scope": "preferred the NPI inside its licensor's scope",
+}
+
+
+def what_ran(tables: ReportTables) -> str:
+    """One or two sentences: members, model, steps, time."""
+    members, model = tables.members, tables.manifest.get("model", {})
+    variants, seeds = len(tables.labels), members["seed"].n_unique()
+    kind = {"lstm": "LSTM ", "transformer": "transformer "}.get(model.get("kind", ""), "")
+    size = f" with {model['parameters']:,} parameters each" if "parameters" in model else ""
+    text = (
+        f"{count(len(members), f'{kind}language model')}{size} ({count(variants, 'variant')} × "
+        f"{count(seeds, 'seed')}) {'was' if len(members) == 1 else 'were'} trained "
+        f"for {count(tables.last_step, 'step')}"
+    )
+    total = tables.manifest.get("seconds", {}).get("total")
+    devices = tables.manifest.get("devices", {})
+    if devices.get("platform"):
+        text += f" on {count(int(devices.get('count', 1)), devices['platform'].upper() + ' device')}"
+    return f"{text}{f' in {duration(total)}' if total else ''}."
+
+
+def what_was_found(tables: ReportTables) -> list[str]:
+    """A few sentences a suite, each number with its interval."""
+    found = [text for cell in tables.main_cells() for text in (*_results(tables, cell), _learned(tables, cell))]
+    return [text for text in [*found, _perplexity(tables)] if text]
+
+
+def warnings(tables: ReportTables) -> list[str]:
+    """What a reader must know before trusting the numbers; empty if all went well."""
+    found = _unfinished(tables)
+    for row in tables.members.to_dicts():
+        who = f"Member {row['member']} (variant {row['variant']}, seed {row['seed']})"
+        skipped = f"{count(int(row['skipped_updates']), 'update')} skipped for numbers that were not finite"
+        if row["status"] != "ok":
+            found.append(f"{who} {row['status']} ({skipped}). It is left out of every mean.")
+        elif row["skipped_updates"]:
+            found.append(f"{who}: {skipped}.")
+    for row in tables.corpus.to_dicts():
+        if row.get("slots_unmatched"):
+            slots = count(int(row["slots_unmatched"]), "slot")
+            changed = int(row["slots_changed"])
+            found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement.")
+    found += [_nothing_changed(label, tables.labels[0]) for label in tables.empty]
+    specs = tables.manifest.get("score_specs", {})
+    for name, suite in tables.manifest.get("suites", {}).items():
+        found += _of_suite(name, suite, specs.get(name, {}))
+    found += tables.manifest.get("notes", [])
+    broken = tables.final.filter(pl.col("n_nonfinite") > 0)
+    if len(broken):
+        names = ", ".join(broken["label"].unique().sort())
+        found.append(f"Some scores of {names} are not finite; the results they enter are shown as a dash.")
+    if tables.final.filter(pl.col("n_seeds") == 1).height:
+        found.append("Where a variant has one seed, its interval covers items only, not how seeds differ.")
+    trained = int(tables.metrics["step"].max() or 0)  # type: ignore[arg-type]
+    if trained > tables.last_step:
+        found.append(f"Training reached step {trained:,}, but the tables end at step {tables.last_step:,}.")
+    return found
+
+
+def _nothing_changed(label: str, baseline: str) -> str:
+    return (
+        f"The variant {label} changed nothing in the text: its models repeat those of {baseline}. It is in the tables, "
+        "and in no sentence, test of a link or matrix of effects here."
+    )
+
+
+def _of_suite(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    """What of a suite's pairs is not scored as its reader would expect."""
+    of_all = f"of {suite['items']:,} pairs" if "items" in suite else "pairs"
+    found = []
+    if suite.get("unknown_items"):
+        found.append(
+            f"Suite {name}: {suite['unknown_items']:,} {of_all} hold words outside the vocabulary, "
+            f"{suite['unknown_critical']:,} of them in the scored region."
+        )
+    if suite.get("unequal_regions"):
+        summed = "Each token more makes a sum of log-probabilities lower, whatever was learned."
+        matched = "They are compared by their means over tokens, times the pair's mean length."
+        found.append(
+            f"Suite {name}: in {suite['unequal_regions']:,} {of_all} the scored regions of the two sentences differ in "
+            f"their number of tokens. {matched if spec.get('normalization') == 'matched' else summed}"
+        )
+    if suite.get("split_regions"):
+        found.append(
+            f"Suite {name}: in {suite['split_regions']:,} {of_all} a scored region begins or ends within a token; the "
+            "whole token is scored."
+        )
+    return found
+
+
+def _unfinished(tables: ReportTables) -> list[str]:
+    """What is still missing of the run, and what effects are differences to if not to the full corpus."""
+    found = []
+    if tables.last_step < tables.planned_steps:
+        found.append(
+            f"The run is at {tables.so_far}: nothing here is final. The command that began it goes on with it."
+        )
+    aligned = tables.table("alignment")
+    if aligned is None and tables.config.get("gradients", {}).get("enabled", False):
+        found.append("The configuration asks for gradients, and there are none in gradients/.")
+    if aligned is not None:
+        missing = sorted(set(tables.curves["step"]) - set(aligned["step"]))
+        if missing:
+            steps = ", ".join(f"{step:,}" for step in missing)
+            found.append(f"There are scores but no gradients of {'steps' if len(missing) > 1 else 'step'} {steps}.")
+    first = tables.members.sort("member").filter(pl.col("label") == tables.labels[0])["variant"][0]
+    if first != FULL and tables.table("transfer") is not None:
+        found.append(f"There is no variant {FULL}: effects are differences to {first}, whatever was changed in that.")
+    return found
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def with_interval(row: Mapping[str, Any]) -> str:
+    """Accuracy, interval and number of seeds of a row of the final table, and whether chance is inside."""
+    chance = "; not told from chance" if row["low"] <= 0.5 <= row["high"] else ""
+    over = f"interval over {ITEMS}" if row["interval_over"] == ITEMS else "interval"
+    return (
+        f"{100 * row['accuracy']:.1f}% ({LEVEL:.0%} {over} {100 * row['low']:.1f} to "
+        f"{100 * row['high']:.1f}, {count(row['n_seeds'], 'seed')}{chance})"
+    )
+
+
+def _results(tables: ReportTables, cell: Cell) -> list[str]:
+    suite, kind, _ = cell
+    frame = tables.told(of_cell(tables.final, cell), "variant").filter(pl.col("task") == MEAN_OVER_TASKS)
+    rows = {row["label"]: row for row in frame.to_dicts() if row["n_seeds"] and row["accuracy"] == row["accuracy"]}
+    rows = {label: rows[label] for label in tables.labels if label in rows}
+    if not rows:
+        return [f"No member of the suite {pretty(suite)} has a result."]
+    first, *others = rows.values()
+    chose = _CHOSE.get(kind, "preferred the acceptable sentence")
+    tasks = count(len(tables.tasks(cell)), "task")
+    pairs = f"{count(first['n_items'], 'pair')} in {tasks}, suite {pretty(suite)}"
+    texts = [
+        f"After {count(first['step'], 'step')}, members trained on the variant {first['label']} {chose} in "
+        f"{with_interval(first)} of pairs ({pairs}); chance is 50%{_ngram(frame, first['label'])}."
+    ]
+    if len(others) > TOLD:
+        others.sort(key=lambda row: row["accuracy"])
+        told = [("lowest", others[0]), ("highest", others[-1])]
+        parts = [f"the {name} was {row['label']} with {with_interval(row)}" for name, row in told]
+        texts.append(f"Of the {len(others)} other variants, {' and '.join(parts)}.")
+    elif others:
+        parts = [f"{row['label']} {with_interval(row)}" for row in others]
+        texts.append(f"The other variants: {'; '.join(parts)}.")
+    return texts
+
+
+def _ngram(frame: pl.DataFrame, label: str) -> str:
+    """The 5-gram's accuracy beside the model's: what local statistics alone can do."""
+    if "ngram" not in frame.columns:
+        return ""
+    known = frame.filter(pl.col("ngram").is_not_nan() & pl.col("ngram").is_not_null())
+    by_label = dict(known.select("label", "ngram").iter_rows())
+    if label not in by_label:
+        return ""
+    without = known.filter((pl.col("variant") == NO_NPI) & (pl.col("label") != label))["ngram"]
+    beside = f" (without any NPI in it, in {100 * without[0]:.1f}%)" if len(without) else ""
+    return f", and a 5-gram model trained on the same text chose it in {100 * by_label[label]:.1f}%{beside}"
+
+
+def _learned(tables: ReportTables, cell: Cell) -> str:
+    """Which task the baseline learned first and last, and which never."""
+    label = tables.labels[0]
+    frame = of_cell(tables.acquisition, cell).filter((pl.col("label") == label) & (pl.col("task") != MEAN_OVER_TASKS))
+    if len(frame) < 2:
+        return ""
+    done = frame.drop_nulls("acquired").sort("acquired", "task")
+    never = sorted(pretty(task) for task in set(frame["task"]) - set(done["task"]))
+    # Before any training there is nothing learned: such pairs are won by what they are.
+    before = sorted(map(pretty, done.filter(pl.col("acquired") == 0)["task"]))
+    done = done.filter(pl.col("acquired") > 0)
+    start = f"With the variant {label}, accuracy came to stay at {ACQUIRED:.0%} or more"
+    given = f" In {', '.join(before)} it was there before training, which is nothing learned." if before else ""
+    if not len(done):
+        return f"{start} in none of the {len(frame)} tasks by training.{given}"
+    first, last = done.row(0, named=True), done.row(-1, named=True)
+    text = f"{start} earliest in {pretty(first['task'])} (step {first['acquired']:,})"
+    if last["acquired"] > first["acquired"]:
+        text += f" and latest in {pretty(last['task'])} (step {last['acquired']:,})"
+    return f"{text}{', and never in ' + ', '.join(never) if never else ''}.{given}"
+
+
+def _perplexity(tables: ReportTables) -> str:
+    row = next((row for row in perplexities(tables) if row["label"] == tables.labels[0]), None)
+    if row is None:
+        return ""
+    unigram = tables.manifest.get("perplexity", {}).get("unigram")
+    beside = f"; a unigram model's is {unigram:,.1f}" if unigram else ""
+    reach = f" (seeds {row['min']:,.1f} to {row['max']:,.1f})" if row["n_seeds"] > 1 else " (one seed)"
+    return f"Validation perplexity of the variant {row['label']} was {row['mean']:,.1f}{reach}{beside}."
+
+
+def perplexities(tables: ReportTables) -> list[dict[str, Any]]:
+    """Validation perplexity at the last step by label: label, mean, min, max over seeds, n_seeds."""
+    last = tables.metrics.filter(pl.col("valid_loss").is_not_null())
+    last = last.filter(pl.col("step") == pl.col("step").max())
+    value = pl.col("valid_loss").exp()
+    table = last.group_by("label", *GROUP, maintain_order=True).agg(
+        value.mean().alias("mean"),
+        value.min().alias("min"),
+        value.max().alias("max"),
+        pl.len().cast(pl.Int64).alias("n_seeds"),
+    )
+    place = {label: number for number, label in enumerate(tables.labels)}
+    return sorted(table.to_dicts(), key=lambda row: place[row["label"]])

@@ -1,0 +1,1 @@
+"""The results of a run: its directory, its tables and their schema."""

@@ -1,0 +1,120 @@
+"""The folder of a run: which names in it are ours, what may stand beside them, and what may not be written over."""
+
+import os
+import re
+from pathlib import Path
+
+from npi_jax.errors import UserError
+from npi_jax.files.checksums import SUMS
+from npi_jax.results import manifest
+
+CONFIG = "config.json"
+LOCK = ".lock"
+
+NGRAM = "ngram.parquet"
+TABLES = ("corpus.parquet", "slots.parquet", "examples.parquet", "environments.parquet", NGRAM)
+"""What preparation leaves, the vocabulary apart."""
+
+TOKENIZER = ("tokenizer/tokenizer.json", "tokenizer/vocab.txt", "tokenizer/bpe.json")
+
+STEP_FOLDERS = {"metrics": ".parquet", "scores": ".parquet", "gradients": ".npz"}
+"""Folders with a file a step, and how its name ends."""
+
+OF_GRADIENTS = (
+    *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
+    *("link", "link_pairs", "prediction"),
+)
+"""Tables of the analysis that a run without gradients does not have."""
+
+ANALYZED = (
+    *("curves", "final", "acquisition", "transfer", "asymmetry", "amplification", "eavesdropping", "published"),
+    *OF_GRADIENTS,
+)
+"""Tables of the analysis."""
+
+FILES = (CONFIG, manifest.FILE, SUMS, LOCK, "members.parquet", "log.jsonl", *TABLES)
+FOLDERS = ("tokenizer", *STEP_FOLDERS, "checkpoints", "tables", "report", "figures", "profile", "tensorboard", "wandb")
+
+_LEFT_BY_SYSTEMS = re.compile(r"\.DS_Store|\.nfs.*|\..*\.tmp|\.lock")
+
+
+class RunError(UserError):
+    """A run directory that cannot be used as asked; the message says what to do."""
+
+
+def step_files(folder: Path, ending: str) -> dict[int, Path]:
+    """The files ``STEP.ENDING`` of a folder by their step, in its order; other files are no business of ours."""
+    if not folder.is_dir():
+        return {}
+    named = ((re.fullmatch(r"(0|[1-9][0-9]{0,17})", path.stem, re.ASCII), path) for path in folder.iterdir())
+    found = {int(step[0]): path for step, path in named if step and path.suffix == ending and path.is_file()}
+    return dict(sorted(found.items()))
+
+
+def check_usable(path: Path) -> None:
+    """Refuse a folder that a run may not be written to; nothing is touched.
+
+    Raises:
+        RunError: if it is no folder, or holds something that is not a run.
+    """
+    if path.is_symlink() and not path.exists():
+        raise RunError(f"{path} is a link to nothing; run_dir must be a folder or a name that is free")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunError(f"{path} is a file; run_dir must be a folder or a name that is free")
+    # What a run killed at its very start leaves behind is a lock and half-written files.
+    foreign = sorted(entry.name for entry in path.iterdir() if not _LEFT_BY_SYSTEMS.fullmatch(entry.name))
+    if foreign and not manifest.is_run(path):
+        raise RunError(
+            f"{path} is not empty and not a run directory (it holds {foreign[0]}); choose another run_dir. Nothing "
+            "in it was changed"
+        )
+    manifest.read_manifest(path)
+    check_links(path)
+
+
+def check_links(path: Path) -> None:
+    """Refuse a run directory with links in place of what a run writes: what they lead to would be written over.
+
+    Raises:
+        RunError: naming the link.
+    """
+    for name in (*FILES, *FOLDERS):
+        _refuse_link(path / name)
+    for name in FOLDERS:
+        for folder, folders, files in os.walk(path / name):
+            for entry in (*folders, *files):
+                _refuse_link(Path(folder) / entry)
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise RunError(
+            f"{path} is a link to {os.readlink(path)}: a run writes in its own folder only. Put what it leads "
+            "to in its place"
+        )
+
+
+def refuse_own(path: Path) -> None:
+    """Refuse to write a command's output over a file of a run.
+
+    Raises:
+        RunError: naming the run.
+    """
+    absolute = path.absolute()
+    for folder in absolute.parents:
+        first = absolute.relative_to(folder).parts[0]
+        if first in {*FILES, *FOLDERS} - {"report", "figures"} and manifest.is_run(folder):
+            raise RunError(f"{path} belongs to the run in {folder}, and is not written over; choose another name")
+
+
+def has_trained(path: Path) -> bool:
+    """Return whether training, or what comes after it, has left anything; some of it may have been removed since."""
+    if any((path / name).exists() for name in ("members.parquet", "log.jsonl", "report", "figures")):
+        return True
+    if any(step_files(path / folder, ending) for folder, ending in STEP_FOLDERS.items()):
+        return True
+    if any((path / "tables").glob("*.parquet")) or any((path / "checkpoints").glob("[0-9]*")):
+        return True
+    return "tokens_per_second" in manifest.read_manifest(path)

@@ -1,0 +1,1 @@
+"""Text on a terminal: tables, folding, standard output that may go away, error messages."""

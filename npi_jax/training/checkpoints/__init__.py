@@ -1,0 +1,1 @@
+"""Checkpoints of the whole ensemble, with checksums."""

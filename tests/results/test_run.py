@@ -1,0 +1,178 @@
+import multiprocessing
+import os
+
+import polars as pl
+import pytest
+from tiny import tiny_values
+
+from npi_jax.config.schema import make_config
+from npi_jax.errors import UserError
+from npi_jax.experiment.claim import claim_run
+from npi_jax.experiment.run import _check_spec
+from npi_jax.files.temporary import temporary_name
+from npi_jax.files.writing import write_table
+from npi_jax.results.directory import RunError, open_run
+from npi_jax.scoring import ScoreSpec
+
+CONFIG = {"name": "x", "run_dir": "here", "train": {"steps": 3, "rates": (1, 2)}}
+
+
+@pytest.mark.parametrize(("left", "stays"), [("corpus.parquet", False), ("metrics/0.parquet", True)])
+def test_an_empty_folder_is_empty_again_where_a_run_is_refused_before_it_trained(tmp_path, left, stays):
+    def refuse() -> None:
+        (tmp_path / left).parent.mkdir(exist_ok=True)
+        (tmp_path / left).touch()
+        (tmp_path / "checkpoints").mkdir()
+        raise RunError("refused")
+
+    with pytest.raises(RunError), claim_run(tmp_path, CONFIG):
+        refuse()
+    assert [path.name for path in tmp_path.iterdir() if not stays] == []
+    assert (tmp_path / left).exists() is stays
+
+
+def test_a_claimed_run_can_be_opened_and_claimed_again(tmp_path):
+    with claim_run(tmp_path / "run", CONFIG) as run:
+        run.update_manifest(a=1)
+        run.update_manifest(b=2)
+    with claim_run(tmp_path / "run", CONFIG | {"run_dir": "elsewhere"}):
+        pass
+    opened = open_run(tmp_path / "run")
+    assert opened.manifest == {"a": 1, "b": 2}
+    assert opened.config["train"] == {"steps": 3, "rates": [1, 2]}
+
+
+def test_another_configuration_is_refused_with_what_differs(tmp_path):
+    with claim_run(tmp_path, CONFIG):
+        pass
+    changed = CONFIG | {"train": {"steps": 4, "rates": (1, 2), "new": 0}}
+    # Only prepared so far: nothing is spoiled.
+    for config in (changed, CONFIG):
+        with claim_run(tmp_path, config) as run:
+            assert run.config["train"]["steps"] == config["train"]["steps"]
+    write_table(tmp_path / "ngram.parquet", pl.DataFrame({"x": [1]}))
+    with claim_run(tmp_path, changed):
+        assert not (tmp_path / "ngram.parquet").exists(), "what another configuration made is gone"
+    with claim_run(tmp_path, CONFIG):
+        pass
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "0.parquet").write_text("")
+    with pytest.raises(RunError) as caught, claim_run(tmp_path, changed):
+        pass
+    assert "train.steps: 3 there, 4 now" in str(caught.value)
+    assert "train.new: None there, 0 now" in str(caught.value)
+    assert "train.rates" not in str(caught.value)
+
+
+def test_a_field_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
+    config = make_config(tiny_values()).to_dict()
+    older = {**config, "corpus": {name: value for name, value in config["corpus"].items() if name != "removal"}}
+    with claim_run(tmp_path, older):
+        (tmp_path / "scores").mkdir()
+        (tmp_path / "scores" / "0.parquet").write_text("")
+    with claim_run(tmp_path, config):
+        pass
+    changed = {**config, "corpus": {**config["corpus"], "removal": "delete"}}
+    with pytest.raises(RunError, match=r"corpus\.removal: 'replace' there, 'delete' now"), claim_run(tmp_path, changed):
+        pass
+
+
+def test_what_a_normalization_left_open_stands_for_is_compared_once_it_is_known(tmp_path):
+    spec = ScoreSpec(normalization="sum")
+    config = make_config(tiny_values()).to_dict()
+    older = {**config, "score": {**config["score"], "suites": {"grammar": {"limit": 3, "spec": spec.to_dict()}}}}
+    with claim_run(tmp_path, make_config(older).to_dict()) as run:
+        (tmp_path / "scores").mkdir()
+        (tmp_path / "scores" / "0.parquet").write_text("")
+        run.update_manifest(score_specs={"grammar": spec.to_dict()})
+    with claim_run(tmp_path, config) as run:
+        _check_spec(run, "grammar", spec)
+        with pytest.raises(RunError, match=r"suites\.grammar\.spec: normalization: 'sum' there, 'matched' now"):
+            _check_spec(run, "grammar", ScoreSpec(normalization="matched"))
+
+
+def of_the_killed(name: str) -> str:
+    """The name under which a process that is gone was writing a file: no system has that number."""
+    return temporary_name(name).replace(f"-{os.getpid()}-", "-4194305-")
+
+
+def _try_to_claim(path, answers):
+    try:
+        with claim_run(path, CONFIG):
+            answers.put("claimed")
+    except RunError as error:
+        answers.put(str(error))
+
+
+def test_a_second_process_is_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    with claim_run(tmp_path, CONFIG):
+        second = context.Process(target=_try_to_claim, args=(tmp_path, answers))
+        second.start()
+        assert "in use by another process" in answers.get(timeout=60)
+        second.join()
+    third = context.Process(target=_try_to_claim, args=(tmp_path, answers))
+    third.start()
+    assert answers.get(timeout=60) == "claimed"
+    third.join()
+
+
+def test_foreign_folders_and_files_are_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with (
+        pytest.raises(RunError, match=r"not empty and not a run directory \(it holds thesis.tex\)"),
+        claim_run(tmp_path, CONFIG),
+    ):
+        pass
+    with pytest.raises(RunError, match="is a file"), claim_run(tmp_path / "thesis.tex", CONFIG):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
+    half = tmp_path / of_the_killed("config.json")
+    half.write_text("half")
+    with claim_run(tmp_path, CONFIG):
+        assert not half.exists()
+    (tmp_path / "metrics").mkdir()
+    half = tmp_path / "metrics" / of_the_killed("4.parquet")
+    half.write_text("half")
+    with claim_run(tmp_path, CONFIG):
+        assert not half.exists()
+
+
+def test_opening_what_is_not_a_run(tmp_path):
+    with pytest.raises(RunError, match="is not a run directory"):
+        open_run(tmp_path)
+
+
+def test_tables_are_joined_with_members(tmp_path):
+    with claim_run(tmp_path, {}):
+        pass
+    members = pl.DataFrame({"member": [0, 1], "variant": ["full", "no_npi"], "seed": [0, 0]})
+    write_table(tmp_path / "members.parquet", members)
+    for step in (10, 2):
+        write_table(tmp_path / f"metrics/{step}.parquet", pl.DataFrame({"member": [0, 1], "step": [step] * 2}))
+    run = open_run(tmp_path)
+    assert run.steps("metrics") == [2, 10]
+    assert run.metrics()["step"].to_list() == [2, 2, 10, 10]
+    assert run.metrics()["variant"].to_list() == ["full", "no_npi"] * 2
+    with pytest.raises(RunError, match="scores has no tables yet"):
+        run.scores()
+    with pytest.raises(RunError, match="tables has no tables yet; npi-jax report"):
+        run.curves()
+    assert pl.DataFrame.equals(run.metrics(10), run.metrics().tail(2))
+    write_table(tmp_path / "tables" / "curves.parquet", members)
+    assert run.curves().equals(members)
+    with pytest.raises(RunError, match="the run compared no gradients"):
+        run.alignment()
+    with pytest.raises(RunError, match=r"there is no table of that name. It has curves"):
+        run.table("finale")
+    (tmp_path / "tables" / "curves.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(UserError, match=r"curves.parquet: not a whole Parquet file"):
+        run.curves()
+    with pytest.raises(RunError, match=r"tables is not a run directory: .*; did you mean"):
+        open_run(tmp_path / "tables")
+    with pytest.raises(RunError, match="nowhere does not exist"):
+        open_run(tmp_path / "nowhere")
