@@ -156,7 +156,7 @@ def page_templates() -> jinja2.Environment:
 
 def page_part(name: str) -> Markup:
     """A style sheet or script of the package, to be put into a page as it is."""
-    return Markup(resources.files("npi_jax.report").joinpath("page", name).read_text(encoding="utf-8"))
+    return Markup(resources.files("npi_jax.report.pages").joinpath("assets", name).read_text(encoding="utf-8"))
 
 
 def _sections(tables: ReportTables, found: list[Picture], figures: Path) -> list[dict[str, Any]]:
