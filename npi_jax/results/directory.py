@@ -73,7 +73,7 @@ import pydantic
 
 from npi_jax.files import checksums
 from npi_jax.files.writing import file_digest, read_checked, read_table
-from npi_jax.results import manifest
+from npi_jax.results import manifest, schema
 from npi_jax.results.folder import CONFIG, OF_GRADIENTS, STEP_FOLDERS, TABLES, RunError, step_files
 
 __all__ = ["Run", "RunError", "open_run"]
@@ -152,6 +152,15 @@ class Run:
             why = absent if name in OF_GRADIENTS else "there is no table of that name"
             raise RunError(f"{folder} has no {name}.parquet: {why}. It has {', '.join(there)}")
         return self._table(f"tables/{name}.parquet")
+
+    @staticmethod
+    def describe(name: str) -> str:
+        """What a table holds and what each of its columns means: ``print(run.describe("transfer"))``.
+
+        Raises:
+            UserError: if there is no table of this name.
+        """
+        return schema.describe(name)
 
     def steps(self, folder: str) -> list[int]:
         """The steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""

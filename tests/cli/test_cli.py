@@ -3,10 +3,12 @@ import subprocess
 import sys
 
 import pytest
+from declared import check_run
 from tiny import tiny_values
 
 from npi_jax.cli.main import main
 from npi_jax.results.directory import open_run
+from npi_jax.results.schema import TABLES
 
 CONFIG = """
 from ml_collections import ConfigDict
@@ -34,6 +36,8 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     assert run.manifest["model"]["parameters"] > 0
     assert run.manifest["seconds"].keys() >= {"prepare", "compile", "train", "score", "save", "total"}
     assert (tmp_path / "run" / "tokenizer").is_dir()
+    every_run_has = {name for name, table in TABLES.items() if table.FILE and not table.WHEN}
+    assert check_run(tmp_path / "run") == every_run_has
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "4 LSTM language models" in page
     assert "trained for 2 steps on 2 CPU devices" in page

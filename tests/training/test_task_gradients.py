@@ -5,6 +5,7 @@ import io
 import numpy as np
 import polars as pl
 import pytest
+from declared import check_run
 from rich.console import Console
 from tiny import tiny_values
 
@@ -16,6 +17,7 @@ from npi_jax.experiment.claim import claim_run
 from npi_jax.models import make_model
 from npi_jax.preparation.prepare import prepare
 from npi_jax.results.directory import open_run
+from npi_jax.results.schema import TABLES
 from npi_jax.training.loop import Trainer
 from npi_jax.training.monitor.display import Display
 from npi_jax.training.monitor.stopping import Stopped, StopRequest
@@ -117,6 +119,7 @@ def test_tables_can_be_made_and_opened(path, prepared):
     # What preparation writes; the trainer alone does not.
     prepared.table.write_parquet(path / "corpus.parquet")
     write_tables(run)
+    assert check_run(path) >= {name for name, table in TABLES.items() if "gradients" in table.WHEN}
     assert run.alignment().filter(step=8)["group"].unique().sort().to_list() == [
         "all",
         "embedding",

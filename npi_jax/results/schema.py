@@ -1,0 +1,204 @@
+"""The schema of results: the register of all tables, and what is done with it (check, make empty, describe)."""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from npi_jax.errors import UserError, did_you_mean
+from npi_jax.results.columns import Column, Family, Table
+from npi_jax.results.tables_alignment import Alignment, AlignmentMean, AlignmentNpi, Gradients, Lookahead, Overlap
+from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
+from npi_jax.results.tables_link import Link, LinkPairs, Prediction
+from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
+from npi_jax.results.tables_training import Members, Metrics, Scores
+from npi_jax.results.tables_transfer import (
+    Amplification,
+    Asymmetry,
+    Eavesdropping,
+    Power,
+    Transfer,
+    VarianceComponents,
+)
+
+TABLES: Final[dict[str, type[Table]]] = {
+    table.NAME: table
+    for table in (
+        *(Corpus, Slots, Examples, Environments, Ngram),
+        *(Members, Metrics, Scores),
+        *(Curves, FinalResults, Acquisition, Published),
+        *(Transfer, Asymmetry, Amplification, Eavesdropping),
+        *(Alignment, AlignmentMean, Gradients, AlignmentNpi, Overlap, Lookahead),
+        *(Link, LinkPairs, Prediction),
+        *(Power, VarianceComponents),
+    )
+}
+"""All tables by name, in the order in which a run makes them; the last two are returned by functions only."""
+
+_TYPES: Final[dict[DataTypeClass, str]] = {
+    pl.String: "text",
+    pl.Int64: "integer",
+    pl.Int32: "integer (32 bits)",
+    pl.Float64: "number",
+    pl.Boolean: "true or false",
+}
+
+
+class SchemaError(ValueError):
+    """A table whose columns are not those of the schema; the message names table, file and column."""
+
+
+def check(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) -> pl.DataFrame:
+    """Return a table that was read, if the columns that it must have are there with the right types.
+
+    Columns that the schema does not know are allowed, for a later version may have written them.
+
+    Args:
+        frame: the table.
+        table: its entry in the schema.
+        file: where it comes from, for the message.
+
+    Raises:
+        SchemaError: naming the column, what was found and what was expected.
+    """
+    found = frame.schema
+    for column in table.written():
+        named = [name for name in found if column.holds(name)]
+        if not named and not column.optional and column in table.schema():
+            raise _fault(table, file, f"has no column {column!r}; it has {', '.join(found)}")
+        for name in named:
+            if found[name] != column.dtype:
+                raise _fault(table, file, f"column {name!r} is of type {found[name]}; {column.dtype} is expected")
+    return frame
+
+
+def check_written(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) -> pl.DataFrame:
+    """Return a table that is to be written, if it is exactly as declared: columns, types, values and key.
+
+    Raises:
+        SchemaError: naming the column, what was found and what was expected.
+    """
+    check(frame, table, file=file)
+    for name in frame.columns:
+        column = table.column(name)
+        if column is None or column.joined:
+            raise _fault(table, file, f"has a column {name!r}, which is not declared")
+        _check_values(frame[name], column, table, file)
+    _check_key(frame, table, file)
+    return frame
+
+
+def _check_values(series: pl.Series, column: Column, table: type[Table], file: Path | None) -> None:
+    if series.null_count() and not column.nullable:
+        row = series.is_null().arg_true()[0]
+        raise _fault(table, file, f"column {series.name!r} is null in row {row}, which it may not be")
+    if column.values:
+        odd = series.drop_nulls().unique(maintain_order=True)
+        odd = odd.filter(~odd.is_in(list(column.values)))
+        if len(odd):
+            valid = ", ".join(map(repr, column.values))
+            raise _fault(table, file, f"column {series.name!r} holds {odd[0]!r}; {valid} are allowed")
+
+
+def _check_key(frame: pl.DataFrame, table: type[Table], file: Path | None) -> None:
+    key = [str(column) for column in table.KEY]
+    if not key:
+        return
+    twice = frame.select(key).is_duplicated()
+    if twice.any():
+        row = frame.select(key).row(twice.arg_true()[0], named=True)
+        values = ", ".join(f"{name} {value!r}" for name, value in row.items())
+        raise _fault(table, file, f"has {int(twice.sum())} rows whose key occurs more than once, first {values}")
+
+
+def _fault(table: type[Table], file: Path | None, fault: str) -> SchemaError:
+    return SchemaError(f"{file or f'table {table.NAME!r}'} {fault}")
+
+
+def empty(table: type[Table]) -> pl.DataFrame:
+    """Return a table without rows: all columns that its file has, but families of columns."""
+    return pl.DataFrame(schema=table.schema())
+
+
+def find(name: str) -> type[Table]:
+    """Return the table of this name.
+
+    Raises:
+        UserError: if there is none, with the names that there are.
+    """
+    if name not in TABLES:
+        hint = did_you_mean(name, TABLES)
+        raise UserError(f"there is no table {name!r}{hint}; the tables are {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A table of the schema as text, for reference pages.
+
+    Attributes:
+        name: what the table is called.
+        file: its path in the run directory; "" of a table that is not written.
+        about: what it holds, in a sentence.
+        when: which runs have it; "" where every run does.
+        key: columns that together tell one row from every other; empty where rows may be equal.
+        rows: of each column its name, type, unit and meaning.
+    """
+
+    name: str
+    file: str
+    about: str
+    when: str
+    key: tuple[str, ...]
+    rows: tuple[tuple[str, str, str, str], ...]
+
+
+def reference() -> Iterator[Reference]:
+    """Yield all tables as text, in the order of `TABLES`."""
+    for table in TABLES.values():
+        rows = tuple((_shown(its), _TYPES[its.dtype], its.unit, _explained(its)) for its in table.COLUMNS)
+        key = tuple(map(_shown, table.KEY))
+        yield Reference(table.NAME, table.FILE, table.about(), table.WHEN, key, rows)
+
+
+def describe(name: str) -> str:
+    """Return what a table holds and what each of its columns means, as text for the terminal.
+
+    Raises:
+        UserError: if there is no table of this name.
+    """
+    page = next(page for page in reference() if page.name == find(name).NAME)
+    where = f"In {page.file}" if page.file else "Returned by a function, not written by a run"
+    lines = _wrapped(f"{page.name}: {page.about}", "")
+    lines += _wrapped(f"{where}{f'; only of {page.when}' if page.when else ''}.", "")
+    if page.key:
+        lines += _wrapped(f"One row for each {', '.join(page.key)}.", "")
+    for column, kind, unit, meaning in page.rows:
+        lines += ["", f"{column}  ({kind}{f', {unit}' if unit else ''})", *_wrapped(meaning, "    ")]
+    return "\n".join(lines)
+
+
+def _wrapped(prose: str, indent: str) -> list[str]:
+    return textwrap.wrap(prose, 100, initial_indent=indent, subsequent_indent=indent)
+
+
+def _shown(column: Column) -> str:
+    """Return a column's name; of a family with LABEL for what differs."""
+    return f"{column}LABEL" if isinstance(column, Family) else str(column)
+
+
+def _explained(column: Column) -> str:
+    """Return a column's meaning with its allowed values, and why it may be missing."""
+    parts = [column.meaning]
+    if column.values:
+        named = ", ".join(repr(value).replace("'", '"') for value in column.values)
+        parts.append(f"One of {named}.")
+    if column.optional:
+        parts.append(f"Absent from {column.optional}.")
+    if column.joined:
+        parts.append("Not in the file: `Run` adds it from members.")
+    return " ".join(parts)
