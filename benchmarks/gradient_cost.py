@@ -27,8 +27,8 @@ from npi_jax.gradients.objectives import analysis_model, objective_of
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.scoring import ScoreSpec
 from npi_jax.suites.grammar import grammar_suite
-from npi_jax.training.devices.devices import compiler_options, use_all_cpu_devices
-from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, put
+from npi_jax.training.devices.backend import compiler_options, use_all_cpu_devices
+from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_members, put
 
 ITEMS, N_BATCHES, MEMBERS_TIMED = 80, 4, 12
 
@@ -64,11 +64,14 @@ def measure_time(rounds: int) -> None:
             return jax.lax.scan(add, zeros, families[0])[0]
 
     calls = {
-        "products": (map_members(products.apply, mesh, [MEMBERS, MEMBERS, SHARED]), (params, moments, products.arrays)),
-        "plain": (map_members(plain, mesh, [MEMBERS, SHARED]), (params, families)),
+        "products": (
+            map_members(products.apply, mesh, [MEMBERS, MEMBERS, REPLICATED]),
+            (params, moments, products.arrays),
+        ),
+        "plain": (map_members(plain, mesh, [MEMBERS, REPLICATED]), (params, families)),
     }
     placed = {
-        name: (call, (*arguments[:-1], put(jax.tree.map(np.asarray, arguments[-1]), mesh, SHARED)))
+        name: (call, (*arguments[:-1], put(jax.tree.map(np.asarray, arguments[-1]), mesh, REPLICATED)))
         for name, (call, arguments) in calls.items()
     }
     for call, arguments in placed.values():

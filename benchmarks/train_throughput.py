@@ -86,7 +86,7 @@ def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, i
     from npi_jax.config.schema import TrainConfig
     from npi_jax.models import make_model
     from npi_jax.training.devices.data_axis import DataAxis
-    from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, put
+    from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_members, put
     from npi_jax.training.member.optimizer import HyperParameters
     from npi_jax.training.member.step import Pool, init_member, make_train_call
 
@@ -96,7 +96,7 @@ def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, i
     train = TrainConfig(batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK)
     model = make_model(model_config(size), size.vocabulary)
     data, mesh = DataAxis(model), make_mesh(0, 1, n_members=members)
-    specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
+    specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, REPLICATED, REPLICATED, REPLICATED, REPLICATED]
     call = map_members(make_train_call(data, train, 0), mesh, specs, update_first=True)
     seeds = put(np.arange(members, dtype=np.uint32), mesh, MEMBERS)
     state = map_members(init_member(data, train), mesh, [MEMBERS])(seeds)
@@ -105,7 +105,7 @@ def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, i
     rng = np.random.default_rng(0)
     tokens = rng.integers(1, size.vocabulary, (POOL_ROWS, size.length + 1)).astype(np.uint16)
     tokens[:, ::SENTENCE] = 0
-    pool = put(Pool(tokens, np.full(POOL_ROWS, size.length, np.int32)), mesh, SHARED)
+    pool = put(Pool(tokens, np.full(POOL_ROWS, size.length, np.int32)), mesh, REPLICATED)
     rows = rng.integers(0, POOL_ROWS, (members, CAPACITY, size.rows)).astype(np.int32)
     rows = put(rows, mesh, MEMBERS)
 
@@ -351,14 +351,14 @@ def memory(size: Size) -> None:
     from npi_jax.config.schema import TrainConfig
     from npi_jax.models import make_model
     from npi_jax.training.devices.data_axis import DataAxis
-    from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members
+    from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_members
     from npi_jax.training.member.optimizer import HyperParameters
     from npi_jax.training.member.step import Pool, init_member, make_train_call
 
     train = TrainConfig(batch_size=size.rows, row_length=size.length, loss_chunk=LOSS_CHUNK)
     data = DataAxis(make_model(model_config(size), size.vocabulary))
     mesh = make_mesh(1, 1, n_members=1)
-    specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, SHARED, SHARED, SHARED, SHARED]
+    specs = [MEMBERS, MEMBERS, MEMBERS, MEMBERS, REPLICATED, REPLICATED, REPLICATED, REPLICATED]
     call = map_members(make_train_call(data, train, 0), mesh, specs, update_first=True)
     state = jax.eval_shape(jax.vmap(init_member(data, train)), jax.ShapeDtypeStruct((1,), jnp.uint32))
     hyper = HyperParameters(*[np.zeros(1, np.float32)] * 3)

@@ -14,8 +14,8 @@ from npi_jax.config.schema import Config, SweepMember
 from npi_jax.models import make_model
 from npi_jax.planning.plan import vocabulary_size
 from npi_jax.terminal.tables import TextTable
-from npi_jax.training.arrangement import Arrangement, choice_file, keep_choice
-from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, put
+from npi_jax.training.arrangement import Arrangement, choice_file, save_choice
+from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, put
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.feed import ROWS
 from npi_jax.training.member.step import Pool
@@ -71,7 +71,7 @@ def bench(config: Config, console: Console, seconds: float) -> Arrangement:
     path = choice_file(config)
     arrangement = Arrangement(mapping, chosen.steps_per_call, str(path))
     measured = [{**dataclasses.asdict(c), "tokens_per_second": c.rate} for c in (*candidates, *lengths)]
-    keep_choice(path, arrangement, measured)
+    save_choice(path, arrangement, measured)
     console.print(
         f"chosen: mapping {mapping}, {chosen.steps_per_call} steps a call; kept in {path}, which npi-jax run reads "
         "where the config has mesh.mapping = 'auto' and train.steps_per_call = 0",
@@ -121,10 +121,10 @@ def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[
     ensemble = Ensemble(arranged, make_model(config.model, vocabulary, remat=train.remat), 0, mesh)
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, vocabulary, (POOL_ROWS, train.row_length + 1)).astype(np.uint32)
-    pool = put(Pool(tokens, np.full(POOL_ROWS, train.row_length, np.int32)), mesh, SHARED)
+    pool = put(Pool(tokens, np.full(POOL_ROWS, train.row_length, np.int32)), mesh, REPLICATED)
     seeds, hyper = put((ensemble.seeds, ensemble.hyper), mesh, MEMBERS)
     state = ensemble.init_call(seeds)
-    rows = rng.integers(0, POOL_ROWS, (ensemble.places, train.steps_per_call, train.batch_size)).astype(np.int32)
+    rows = rng.integers(0, POOL_ROWS, (ensemble.padded_size, train.steps_per_call, train.batch_size)).astype(np.int32)
 
     def run(calls: int) -> tuple[int, float]:
         """Tokens trained on in so many calls, and the seconds they took."""

@@ -281,16 +281,16 @@ def _train(arguments: argparse.Namespace, config: Any, console: Console, stop: S
     environ.import_jax()
     from npi_jax.experiment import run as experiment  # noqa: PLC0415
     from npi_jax.planning import capacity  # noqa: PLC0415
-    from npi_jax.training.devices.processes import is_first  # noqa: PLC0415
-    from npi_jax.training.devices.startup import join, this_launch  # noqa: PLC0415
+    from npi_jax.training.devices.processes import is_first_process  # noqa: PLC0415
+    from npi_jax.training.devices.startup import detect_this_launch, join_processes  # noqa: PLC0415
 
-    launch = this_launch()
+    launch = detect_this_launch()
     experiment.set_up_jax(launch.on_this_host)
-    join(launch, complain)
+    join_processes(launch, complain)
     environ.start_devices()
     capacity.check_capacity(config)
     # What all would say the first one says.
-    console.quiet = not is_first()
+    console.quiet = not is_first_process()
     analyze = arguments.command == "run"
     experiment.run_experiment(config, console, analyze=analyze, profile=arguments.profile, stop=stop)
     return 0

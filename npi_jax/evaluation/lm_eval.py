@@ -28,7 +28,7 @@ from npi_jax.errors import UserError
 from npi_jax.evaluation.harness_arguments import FLOAT32, not_used, whole_number
 from npi_jax.evaluation.scoring import EvaluateError, ModelSet, open_models
 from npi_jax.scoring import EncodedSentences, ScoreSpec, make_scorer
-from npi_jax.training.devices.compile_cache import check_compiled_programs
+from npi_jax.training.devices.compile_cache import verify_compile_cache
 
 DEFAULT_LENGTH = 1024
 DEFAULT_NEW_TOKENS = 256
@@ -271,7 +271,7 @@ def main() -> None:
     """The harness's command line, which knows the model type now."""
     from lm_eval.__main__ import cli_evaluate  # noqa: PLC0415
 
-    check_compiled_programs(lambda line: print(line, file=sys.stderr))
+    verify_compile_cache(lambda line: print(line, file=sys.stderr))
     try:
         cli_evaluate()
     except UserError as error:

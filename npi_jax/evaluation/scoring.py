@@ -31,7 +31,7 @@ from npi_jax.suites.grammar import grammar_suite
 from npi_jax.training.checkpoints.checkpoints import Checkpoints
 from npi_jax.training.checkpoints.checksum import member_checksum
 from npi_jax.training.devices.data_axis import DataAxis
-from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, pad_members, padded_size, put
+from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_members, pad_members, padded_size, put
 from npi_jax.training.member.step import init_member
 
 BATCH_BYTES = 2 << 30
@@ -280,9 +280,9 @@ def score_models(
     for params, names in models.batches():
         size = len(names)
         mesh = make_mesh(0, 1, n_members=size)
-        call = map_members(scorer.apply, mesh, [MEMBERS, SHARED])
+        call = map_members(scorer.apply, mesh, [MEMBERS, REPLICATED])
         filled = pad_members(params, padded_size(size, mesh) - size)
-        found = call(put(filled, mesh, MEMBERS), put(scorer.arrays, mesh, SHARED))
+        found = call(put(filled, mesh, MEMBERS), put(scorer.arrays, mesh, REPLICATED))
         scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
         columns = scores.value_columns()
         rows = len(fixed)

@@ -66,7 +66,7 @@ def import_jax() -> None:
 
 
 def start_devices() -> None:
-    """Start the devices; after `npi_jax.training.devices.startup.join` where processes train together.
+    """Start the devices; after `npi_jax.training.devices.startup.join_processes` where processes train together.
 
     Raises:
         UserError: with what JAX says, and the variables that are set.

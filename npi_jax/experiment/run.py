@@ -36,10 +36,15 @@ from npi_jax.results.folder import NGRAM, TABLES, TOKENIZER, check_links
 from npi_jax.scoring import ScoreSpec
 from npi_jax.terminal.output import complain
 from npi_jax.training.arrangement import arrange
+from npi_jax.training.devices.backend import make_gpu_sums_deterministic, use_all_cpu_devices
 from npi_jax.training.devices.chips import expect_no_chips
-from npi_jax.training.devices.compile_cache import check_compiled_programs
-from npi_jax.training.devices.devices import repeat_gpu_sums, use_all_cpu_devices
-from npi_jax.training.devices.processes import differing, is_first, of_first, together
+from npi_jax.training.devices.compile_cache import verify_compile_cache
+from npi_jax.training.devices.processes import (
+    broadcast_from_first,
+    differing_processes,
+    fail_together,
+    is_first_process,
+)
 from npi_jax.training.devices.startup import has_tpu_chips
 from npi_jax.training.loop import Trainer, open_rows
 from npi_jax.training.monitor.display import Display
@@ -66,8 +71,8 @@ def set_up_jax(processes_here: int = 1) -> None:
     if not has_tpu_chips():
         expect_no_chips()
     use_all_cpu_devices(processes_here)
-    repeat_gpu_sums()
-    check_compiled_programs(complain)
+    make_gpu_sums_deterministic()
+    verify_compile_cache(complain)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         cache = base / "npi_jax" / "compiled"
@@ -116,10 +121,10 @@ def run_experiment(
         # processes meet.
         stop.listen()
         if jax.process_count() > 1:
-            stop.several = True
+            stop.multi_process = True
             # Nobody leaves alone: the others would wait.
-            entered.enter_context(stop.held())
-        with together("open its inputs"), stop.at_once():
+            entered.enter_context(stop.deferred())
+        with fail_together("open its inputs"), stop.interruptible():
             inputs = check_inputs(config)
             check_devices(config)
         run = entered.enter_context(claim_together(path, config, _teller(console)))
@@ -131,14 +136,14 @@ def run_experiment(
         try:
             trained = _train(run, config, inputs, console, display, stop, profile)
             if analyze:
-                with together("analyze the run"), stop.at_once():
-                    if is_first():
+                with fail_together("analyze the run"), stop.interruptible():
+                    if is_first_process():
                         _analyze(run, console, display, trained=trained)
         except (Interrupted, Exception) as error:
             if not _is_end(error, stop):
                 raise
             stopped = error if isinstance(error, Stopped) else _stopped(run, config, display, stop)
-            if is_first():
+            if is_first_process():
                 # Where the output is gone this is all that says why.
                 run.update_manifest(stopped=str(stopped))
             raise stopped from error
@@ -184,11 +189,11 @@ def claim_together(path: Path, config: Config, say: Say) -> Iterator[Run]:
         RunError: as `claim_run`, or if a process does not see what the first wrote.
     """
     with ExitStack() as claimed:
-        with together(f"open {path}"):
-            run = claimed.enter_context(claim_run(path, config.to_dict(), say)) if is_first() else Run(path)
-            if is_first():
+        with fail_together(f"open {path}"):
+            run = claimed.enter_context(claim_run(path, config.to_dict(), say)) if is_first_process() else Run(path)
+            if is_first_process():
                 mend(run, say)
-        with together(f"see {path}"):
+        with fail_together(f"see {path}"):
             _wait_for(path / "config.json")
         yield run
 
@@ -256,12 +261,12 @@ def _prepare(
 ) -> Prepared:
     started = time.monotonic()
     display.stage("preparing")
-    with together("prepare its data"), stop.at_once() if stop else nullcontext():
+    with fail_together("prepare its data"), stop.interruptible() if stop else nullcontext():
         prepared = prepare(config, display.say, display.track, inputs)
     _check_alike(prepared)
-    with together("use the data"):
+    with fail_together("use the data"):
         _check_data(run, prepared)
-        if is_first():
+        if is_first_process():
             _keep_prepared(run, prepared, _teller(console))
     print_variants(prepared, console)
     _add_seconds(run, {"prepare": time.monotonic() - started})
@@ -296,7 +301,7 @@ def _needs_ngrams(run: Run, say: Say) -> bool:
 def _check_alike(prepared: Prepared) -> None:
     """Refuse to train where hosts read different text, pairs or vocabularies."""
     for name, value in prepared.facts.items():
-        if name.endswith("sha256") and (others := differing(str(value))):
+        if name.endswith("sha256") and (others := differing_processes(str(value))):
             raise RunError(f"{name} of process {others[0]} differs from that of process 0: give all the same files")
 
 
@@ -305,27 +310,27 @@ def _train(
 ) -> bool:
     """Train what is left to train; returns whether there was anything."""
     prepared = _prepare(run, config, inputs, console, display, stop)
-    with together("make the 5-gram baseline"), stop.at_once():
-        if config.score.ngram and is_first() and _needs_ngrams(run, display.say):
+    with fail_together("make the 5-gram baseline"), stop.interruptible():
+        if config.score.ngram and is_first_process() and _needs_ngrams(run, display.say):
             display.stage("counting 5-grams")
             _write_ngrams(run, config, prepared, console)
     display.stage("setting training up")
     rows = open_rows(config, prepared)
     config = _arranged(run, config, console)
-    with together("set training up"), stop.at_once(exchanging=True):
+    with fail_together("set training up"), stop.interruptible(exchanging=True):
         trainer = Trainer(run, config, prepared, display, stop, profile, rows)
         for name, scorer in trainer.scorers.items():
             _check_spec(run, name, scorer.spec)
             for note in scorer.notes():
                 display.say(f"suite {name}: {note}")
-        if is_first():
+        if is_first_process():
             description = _describe(config, prepared, trainer)
             _warn_of_changes(run, description, console)
             run.update_manifest(**(description | run.manifest))
     try:
         trainer.train()
     finally:
-        if trainer.tokens_per_second and is_first():
+        if trainer.tokens_per_second and is_first_process():
             _add_seconds(run, vars(trainer.seconds))
             run.update_manifest(tokens_per_second=trainer.tokens_per_second)
     return trainer.tokens_per_second > 0
@@ -333,13 +338,13 @@ def _train(
 
 def _arranged(run: Run, config: Config, console: Console) -> Config:
     """The configuration with what it leaves open as the first process would have it; kept with the run."""
-    with together("choose how members are run"):
+    with fail_together("choose how members are run"):
         chosen = arrange(config, run.manifest.get("arrangement"))
-        if is_first():
+        if is_first_process():
             run.update_manifest(arrangement=dataclasses.asdict(chosen))
     mappings: tuple[Literal["map", "vmap"], ...] = ("map", "vmap")
-    mapping = mappings[of_first(mappings.index(chosen.mapping))]
-    chosen = dataclasses.replace(chosen, mapping=mapping, steps_per_call=of_first(chosen.steps_per_call))
+    mapping = mappings[broadcast_from_first(mappings.index(chosen.mapping))]
+    chosen = dataclasses.replace(chosen, mapping=mapping, steps_per_call=broadcast_from_first(chosen.steps_per_call))
     if chosen.source not in ("config", "default"):
         console.print(
             f"members: {mapping}, {chosen.steps_per_call} steps a call ({chosen.source})", highlight=False, markup=False
@@ -414,7 +419,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
             **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
             "accumulate": config.train.accumulate,
             "remat": config.train.remat,
-            "members_per_device": trainer.ensemble.places // mesh.shape["ens"],
+            "members_per_device": trainer.ensemble.padded_size // mesh.shape["ens"],
         },
         "model": {
             "kind": model_kind(config.model),
@@ -443,7 +448,7 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
 
 def _add_seconds(run: Run, seconds: dict[str, float]) -> None:
     """Seconds add up over the times the run was continued."""
-    if not is_first():
+    if not is_first_process():
         return
     before = run.manifest.get("seconds", {})
     run.update_manifest(seconds=before | {name: before.get(name, 0.0) + value for name, value in seconds.items()})

@@ -17,7 +17,7 @@ from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.errors import UserError, first_line
 from npi_jax.planning.progress import QUIET, Progress
 from npi_jax.preparation.inputs import open_gradient_suite, open_suite, stand_in
-from npi_jax.training.devices.mesh import MEMBERS, SHARED
+from npi_jax.training.devices.mesh import MEMBERS, REPLICATED
 from npi_jax.training.ensemble import VALID_CHUNK_ROWS, Ensemble, Evaluation, make_scorers
 from npi_jax.training.feed import ROWS, pool_spec
 from npi_jax.training.member.step import Pool
@@ -93,9 +93,9 @@ def training_call(ensemble: Ensemble, vocabulary: int, rows: int) -> Call:
     config, mesh, streamed = ensemble.config, ensemble.mesh, ensemble.streamed
     train = config.train
     seeds, hyper = _sharded((ensemble.seeds, ensemble.hyper), mesh, MEMBERS)
-    axes = ensemble.places, train.steps_per_call, train.batch_size
+    axes = ensemble.padded_size, train.steps_per_call, train.batch_size
     pool = _rows(config, vocabulary, *axes) if streamed else pool_shapes(config, vocabulary, rows)
-    scalars = _sharded((np.int32(0), np.int32(1), np.bool_(True)), mesh, SHARED)
+    scalars = _sharded((np.int32(0), np.int32(1), np.bool_(True)), mesh, REPLICATED)
     arguments = (
         ensemble.state_shapes,
         hyper,

@@ -82,7 +82,7 @@ def fit_plan(
             plan = with_other_programs(plan, say=progress)
             # Micro-batches and what is computed anew are of training alone.
             hopeless.add(candidate.mesh)
-        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.2f} GiB a device ({plan.hungriest})")
+        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.2f} GiB a device ({plan.peak_program})")
         if plan.fits:
             return plan
         if smallest is None or plan.bytes_in_all < smallest.bytes_in_all:
@@ -90,7 +90,7 @@ def fit_plan(
     assert smallest is not None
     raise UserError(
         f"--fit: no arrangement fits {n_devices} x {smallest.device_kind}; the least is "
-        f"{smallest.bytes_in_all / GIB:.2f} GiB a device in {smallest.hungriest} ({describe(smallest.config)}). Use "
+        f"{smallest.bytes_in_all / GIB:.2f} GiB a device in {smallest.peak_program} ({describe(smallest.config)}). Use "
         "more devices, a smaller train.batch_size or fewer members"
     )
 
@@ -106,7 +106,7 @@ def describe(config: Config) -> str:
 def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silent) -> int | None:
     """About how many members fit a device (or a group along ``data``); None if its memory is not known.
 
-    A member takes its state, and what the scratch of training and of the hungriest program grows by: the difference
+    A member takes its state, and what the scratch of training and of the peak program grows by: the difference
     between the plan and another of fewer (or more) members a device.
     """
     if plan.chip is None:
@@ -114,8 +114,8 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silen
     each = plan.members_per_device
     other = each - 1 if each > 1 else 2
     compared = plan_training(_with_members(plan, other), devices, memory=plan.chip.memory, say=say)
-    if plan.hungriest != TRAINING:
-        compared = with_other_programs(compared, plan.hungriest, say=say)
+    if plan.peak_program != TRAINING:
+        compared = with_other_programs(compared, plan.peak_program, say=say)
     state = (plan.bytes_per_device["parameters"] + plan.bytes_per_device["optimizer state"]) / each
     resident = sum(plan.bytes_per_device.values())
 
@@ -126,7 +126,7 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silen
         assert plan.chip is not None
         return max(0, each + int((plan.chip.memory - resident - before) // of_one))
 
-    return min(most(program) for program in {TRAINING, plan.hungriest})
+    return min(most(program) for program in {TRAINING, plan.peak_program})
 
 
 def _with_members(plan: Plan, each: int) -> Config:

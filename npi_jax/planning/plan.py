@@ -33,7 +33,7 @@ class Plan:
     Attributes:
         config: the experiment, with whatever was chosen for it.
         parameters: of one member.
-        members, places: in the ensemble, and what they fill up to on the devices.
+        members, padded_size: members of the ensemble, and their number with padding members.
         device_kind, devices: which devices, and how many the mesh takes.
         mesh: devices by axis.
         chip: what is known of the devices.
@@ -53,7 +53,7 @@ class Plan:
     config: Config
     parameters: int
     members: int
-    places: int
+    padded_size: int
     device_kind: str
     devices: int
     mesh: dict[str, int]
@@ -74,17 +74,17 @@ class Plan:
     @property
     def members_per_device(self) -> int:
         """Members that share a device (or, along ``data``, a group of devices)."""
-        return self.places // self.mesh["ens"]
+        return self.padded_size // self.mesh["ens"]
 
     @property
-    def hungriest(self) -> str:
+    def peak_program(self) -> str:
         """The program that takes the most scratch memory."""
         return max(self.scratch, key=lambda name: self.scratch[name])
 
     @property
     def bytes_in_all(self) -> int:
         """Memory that a device needs: one program runs at a time."""
-        return sum(self.bytes_per_device.values()) + self.scratch[self.hungriest]
+        return sum(self.bytes_per_device.values()) + self.scratch[self.peak_program]
 
     @property
     def fits(self) -> bool | None:
@@ -146,7 +146,7 @@ def plan_training(
         config=config,
         parameters=_elements(one),
         members=ensemble.size,
-        places=ensemble.places,
+        padded_size=ensemble.padded_size,
         device_kind=mesh.devices.flat[0].device_kind,
         devices=mesh.size,
         mesh=dict(mesh.shape),
@@ -164,7 +164,7 @@ def plan_training(
         tokens=train.steps * tokens,
         scored=scored,
         saved=[step for step in scored if step and (step % every == 0 or step == train.steps)],
-        checkpoint_bytes=_bytes(state) // ensemble.places * ensemble.size,
+        checkpoint_bytes=_bytes(state) // ensemble.padded_size * ensemble.size,
         ensemble=ensemble,
         vocabulary=vocabulary,
     )

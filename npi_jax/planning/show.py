@@ -38,8 +38,8 @@ def print_plan(
     axes = ", ".join(f"{size} along {axis}" for axis, size in plan.mesh.items())
     table.add_row("devices", f"{plan.devices} x {plan.device_kind} ({axes})")
     whole = "a device" if plan.mesh["data"] == 1 else f"each {plan.mesh['data']} devices"
-    unfilled = plan.places - plan.members
-    note = f" ({unfilled} of {plan.places} places are copies)" if unfilled else ""
+    unfilled = plan.padded_size - plan.members
+    note = f" ({unfilled} of {plan.padded_size} places are copies)" if unfilled else ""
     table.add_row(f"members {whole}", f"{plan.members_per_device}{note}")
     if members_that_fit is not None:
         table.add_row(f"members that fit {whole}", f"about {members_that_fit:,}")
@@ -47,7 +47,7 @@ def print_plan(
         table.add_row(f"bytes per device: {kind}", _size(size))
     for program, size in plan.scratch.items():
         table.add_row(f"scratch bytes: {program}", _size(size))
-    table.add_row("bytes per device: most at once", f"{_size(plan.bytes_in_all)}, in {plan.hungriest}")
+    table.add_row("bytes per device: most at once", f"{_size(plan.bytes_in_all)}, in {plan.peak_program}")
     for note in plan.left_out:
         table.add_row("not counted", note)
     if plan.chip is not None:

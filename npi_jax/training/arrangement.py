@@ -97,6 +97,6 @@ def _found(path: Path, began_with: Mapping[str, Any] | None) -> tuple[Mapping[st
     return found, str(path)
 
 
-def keep_choice(path: Path, chosen: Arrangement, measured: list[dict[str, Any]]) -> None:
+def save_choice(path: Path, chosen: Arrangement, measured: list[dict[str, Any]]) -> None:
     """Write what was chosen, and the measurements behind it, for runs to come."""
     write_json(path, {"mapping": chosen.mapping, "steps_per_call": chosen.steps_per_call, "measured": measured})

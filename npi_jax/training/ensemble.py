@@ -21,7 +21,7 @@ from npi_jax.models import CustomConfig, Model
 from npi_jax.scoring import Encodable, Scorer, make_scorer
 from npi_jax.scoring.scorer import CHUNKED
 from npi_jax.training.devices.data_axis import NAME, DataAxis
-from npi_jax.training.devices.mesh import MEMBERS, SHARED, everywhere, fetch, map_members, padded_size, put
+from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, fetch, map_members, padded_size, put, replicate
 from npi_jax.training.feed import ROWS, RowIndex, make_feed, pool_spec
 from npi_jax.training.member.optimizer import HyperParameters
 from npi_jax.training.member.step import (
@@ -82,8 +82,8 @@ class Ensemble:
         self.config, self.model, self.mesh, self.streamed = config, model, mesh, streamed
         self.members = config.members
         self.size = len(self.members)
-        self.places = padded_size(self.size, mesh)
-        self._padded: Sequence[Member] = self.members + (self.members[-1],) * (self.places - self.size)
+        self.padded_size = padded_size(self.size, mesh)
+        self._padded: Sequence[Member] = self.members + (self.members[-1],) * (self.padded_size - self.size)
         self.data = DataAxis(model, mesh.shape["data"], config.mesh.fsdp)
         self.shapes = jax.eval_shape(init_member(DataAxis(model), config.train), jax.ShapeDtypeStruct((), jnp.uint32))
         _check_parameters(self.shapes.params)
@@ -91,7 +91,7 @@ class Ensemble:
         self.init_call = self._mapped(init_member(self.data, config.train), [MEMBERS], out_specs=self.specs)
         self.train_call = self._mapped(
             make_train_call(self.data, config.train, eos),
-            [self.specs, MEMBERS, MEMBERS, ROWS, pool_spec(streamed=streamed), SHARED, SHARED, SHARED],
+            [self.specs, MEMBERS, MEMBERS, ROWS, pool_spec(streamed=streamed), REPLICATED, REPLICATED, REPLICATED],
             out_specs=(self.specs, MEMBERS),
             update_first=True,
         )
@@ -124,15 +124,15 @@ class Ensemble:
 
         chunks = self.data.filled(scorer.arrays[CHUNKED])
         rest = {name: array for name, array in scorer.arrays.items() if name != CHUNKED}
-        mapped = self._mapped(score, [self.specs.params, P(NAME), SHARED])
-        return Evaluation(mapped, (OnMesh(chunks, P(NAME)), OnMesh(rest, SHARED)))
+        mapped = self._mapped(score, [self.specs.params, P(NAME), REPLICATED])
+        return Evaluation(mapped, (OnMesh(chunks, P(NAME)), OnMesh(rest, REPLICATED)))
 
     def comparison(self, fn: Callable[[Any, Any], Any], arrays: Any) -> Evaluation:
         """A function of one member's whole state and of arrays, as a call of all members' states."""
         mapped = self._mapped(
-            lambda shares, arrays: fn(self.data.whole(shares, self.shapes), arrays), [self.specs, SHARED]
+            lambda shares, arrays: fn(self.data.whole(shares, self.shapes), arrays), [self.specs, REPLICATED]
         )
-        return Evaluation(mapped, (OnMesh(jax.tree.map(np.asarray, arrays), SHARED),))
+        return Evaluation(mapped, (OnMesh(jax.tree.map(np.asarray, arrays), REPLICATED),))
 
     def load(
         self,
@@ -192,7 +192,7 @@ class Ensemble:
         scalars = (np.int32(first_step), np.int32(n_steps), np.bool_(restart))
         state, progress = self.train_call(state, self._hyper, self._seeds, rows, pool, *scalars)
         # Exchanged at once, not when it is read: by then the next call would stand before it.
-        return state, everywhere(progress)
+        return state, replicate(progress)
 
     def valid_loss(self, state: MemberState) -> jax.Array:
         """Validation loss of each place, nats a token; does not wait."""
@@ -217,7 +217,7 @@ class Ensemble:
         """The state as shapes, each with its place on the mesh."""
         return jax.tree.map(
             lambda leaf, spec: jax.ShapeDtypeStruct(
-                (self.places, *leaf.shape), leaf.dtype, sharding=NamedSharding(self.mesh, spec)
+                (self.padded_size, *leaf.shape), leaf.dtype, sharding=NamedSharding(self.mesh, spec)
             ),
             self.shapes,
             self.specs,

@@ -18,7 +18,7 @@ from npi_jax.corpus.variants.builder import RowPool, Variant
 from npi_jax.corpus.variants.row_files import RowRecords, read_ahead
 from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.training.devices.chips import chip_of
-from npi_jax.training.devices.mesh import SHARED, put
+from npi_jax.training.devices.mesh import REPLICATED, put
 from npi_jax.training.member.step import Pool
 
 ROWS = P("ens", None, "data")
@@ -85,7 +85,7 @@ def make_feed(index: RowIndex, mesh: Mesh, rows: RowPool | RowRecords) -> Feed:
 
 def pool_spec(*, streamed: bool) -> P:
     """How a feed's rows lie on the mesh."""
-    return ROWS if streamed else SHARED
+    return ROWS if streamed else REPLICATED
 
 
 def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None = None) -> bool:
@@ -116,7 +116,7 @@ def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None 
 class _OnDevices:
     def __init__(self, index: RowIndex, mesh: Mesh, pool: RowPool) -> None:
         self._index, self._sharding = index, NamedSharding(mesh, ROWS)
-        self._pool = put(Pool(pool.tokens, pool.used), mesh, SHARED)
+        self._pool = put(Pool(pool.tokens, pool.used), mesh, REPLICATED)
 
     def expect(self, calls: Sequence[Call]) -> None:
         """Nothing is to be read."""

@@ -24,7 +24,13 @@ from npi_jax.results.directory import Run, RunError
 from npi_jax.training.checkpoints.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
 from npi_jax.training.devices.chips import peak_flops
 from npi_jax.training.devices.mesh import make_mesh
-from npi_jax.training.devices.processes import AgreedStop, OtherProcessError, is_first, of_first, together
+from npi_jax.training.devices.processes import (
+    AgreedStop,
+    OtherProcessError,
+    broadcast_from_first,
+    fail_together,
+    is_first_process,
+)
 from npi_jax.training.ensemble import Ensemble, check_custom_model, make_scorers
 from npi_jax.training.feed import Call, is_streamed
 from npi_jax.training.member.step import MemberState, Progress
@@ -70,9 +76,9 @@ def open_rows(config: Config, prepared: Prepared) -> RowPool | RowRecords:
     """
     mesh, pool = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members)), prepared.pool
     # Of what a device has free, each process may see something else.
-    if not of_first(is_streamed(config, mesh, pool.tokens.nbytes + pool.used.nbytes)):
+    if not broadcast_from_first(is_streamed(config, mesh, pool.tokens.nbytes + pool.used.nbytes)):
         return pool
-    with together("open the training rows"):
+    with fail_together("open the training rows"):
         return prepared.records()
 
 
@@ -137,13 +143,13 @@ class Trainer:
             Interrupted: if `stop` was requested while programs were compiled.
             AllDivergedError: if every member diverged.
         """
-        with together("look at the checkpoints"):
-            for moved in set_aside(self.run.path / "checkpoints") if is_first() else ():
+        with fail_together("look at the checkpoints"):
+            for moved in set_aside(self.run.path / "checkpoints") if is_first_process() else ():
                 self.display.say(moved)
         checkpoints = Checkpoints(self.run.path / "checkpoints", self.config.checkpoints)
         # The end of a save is waited for, whatever is asked meanwhile.
-        with self.stop.held(), closing(checkpoints):
-            with self.stop.at_once(exchanging=True):
+        with self.stop.deferred(), closing(checkpoints):
+            with self.stop.interruptible(exchanging=True):
                 step, state = self._ready(checkpoints)
             if step == self.config.train.steps:
                 return
@@ -168,9 +174,9 @@ class Trainer:
     @contextmanager
     def _opened_sinks(self) -> Iterator[None]:
         """The first process writes to the sinks."""
-        with together("open the sinks"):
+        with fail_together("open the sinks"):
             monitor = self.config.monitor
-            if is_first():
+            if is_first_process():
                 self._sinks = open_sinks(self.run.path, monitor.sinks, monitor.project, self.config.to_dict())
         try:
             yield
@@ -184,10 +190,10 @@ class Trainer:
         before: int | None = None
         while (step := self._last_whole_step(checkpoints, before)) is not None:
             try:
-                with together(f"read the checkpoint of step {step}"):
+                with fail_together(f"read the checkpoint of step {step}"):
                     state = checkpoints.restore(step, self.ensemble.state_shapes)
                 found = self.ensemble.checksums(state)
-                with together(f"verify the checkpoint of step {step}"):
+                with fail_together(f"verify the checkpoint of step {step}"):
                     checkpoints.verify(step, found)
             except (CheckpointError, OtherProcessError) as error:
                 self.display.say(f"{error}; trying the one before")
@@ -212,8 +218,8 @@ class Trainer:
         folders = ("metrics", "scores") if self.gradients is None else ("metrics", "scores", "gradients")
         found = _NONE
         # File systems show new files to different machines at different times: one process looks.
-        with together("look for checkpoints"):
-            if is_first():
+        with fail_together("look for checkpoints"):
+            if is_first_process():
                 written = set.intersection(*(set(self.run.whole_steps(folder)) for folder in folders))
                 steps = [step for step in checkpoints.steps() if before is None or step < before]
                 missing = {step: [e for e in self.schedule if e <= step and e not in written] for step in steps}
@@ -229,7 +235,7 @@ class Trainer:
                         f"{', '.join(map(str, lost))}), so that no checkpoint can be gone on from. "
                         + _restart_advice(checkpoints.directory)
                     )
-        found = of_first(found)
+        found = broadcast_from_first(found)
         return None if found == _NONE else found
 
     def _calls(self, step: int) -> list[Call]:
@@ -283,7 +289,7 @@ class Trainer:
             self._show(*late)
             self.seconds.train += time.monotonic() - self._since
         checksums = self.ensemble.checksums(state)
-        with together("save the state"):
+        with fail_together("save the state"):
             checkpoints.save(step, state, checksums)
             checkpoints.wait()
         raise Stopped(
@@ -299,7 +305,7 @@ class Trainer:
         self.display.detail("saving")
         if step % self._save_every == 0 or step == self.config.train.steps:
             checksums = self.ensemble.checksums(state)
-            with together(f"save the checkpoint of step {step}"):
+            with fail_together(f"save the checkpoint of step {step}"):
                 checkpoints.save(step, state, checksums)
         self.seconds.save += time.monotonic() - started
         self.display.detail("training")
@@ -333,8 +339,8 @@ class Trainer:
         gradients = self._compare_gradients(step, state)
         compared = time.monotonic()
         self._watchdog.beat()
-        with together(f"write the tables of step {step}"):
-            if is_first():
+        with fail_together(f"write the tables of step {step}"):
+            if is_first_process():
                 self._check_directory()
                 self._write(step, scores, metrics, gradients, valid_loss)
         self.seconds.gradients += compared - scored

@@ -207,7 +207,7 @@ def test_what_is_missing_or_wrong_is_said(plain, monkeypatch, capsys):
         lm_eval.NpiJaxLM(pretrained=plain)
     # On the command line it is one line.
     monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lm_eval.NpiJaxLM)
-    monkeypatch.setattr(lm_eval, "check_compiled_programs", lambda say: None)
+    monkeypatch.setattr(lm_eval, "verify_compile_cache", lambda say: None)
     with pytest.raises(SystemExit, match="1"):
         lm_eval.main()
     assert capsys.readouterr().err == "npi-jax: give either run=DIR or pretrained=DIR in --model_args\n"
@@ -217,7 +217,7 @@ def test_the_command_line_verifies_compiled_programs_before_it_evaluates(monkeyp
     from npi_jax.evaluation import lm_eval  # noqa: PLC0415
 
     called = []
-    monkeypatch.setattr(lm_eval, "check_compiled_programs", lambda say: called.append("checked"))
+    monkeypatch.setattr(lm_eval, "verify_compile_cache", lambda say: called.append("checked"))
     monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lambda: called.append("evaluated"))
     lm_eval.main()
     assert called == ["checked", "evaluated"]

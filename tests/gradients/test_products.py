@@ -8,7 +8,7 @@ from small import N_BATCHES, TOKENIZER, all_batches, chosen, text_rows
 
 from npi_jax.gradients import make_lookahead, make_products, task_batches
 from npi_jax.models import LanguageModel, LSTMConfig, TransformerConfig, make_model
-from npi_jax.training.devices.devices import compiler_options
+from npi_jax.training.devices.backend import compiler_options
 
 MODELS = {
     "lstm": LSTMConfig(10, 12, 2),

@@ -79,7 +79,7 @@ def test_memory_is_that_of_the_call_that_takes_most():
         "gradients at the end",
     ]
     most = max(plan.scratch, key=plan.scratch.get)
-    assert plan.hungriest == most
+    assert plan.peak_program == most
     assert plan.left_out == ["validation rows beyond 64: how many there are is not known here"]
     assert plan.bytes_in_all == sum(plan.bytes_per_device.values()) + plan.scratch[most]
     training = plan_training(plan.config)

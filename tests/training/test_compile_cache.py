@@ -7,14 +7,14 @@ from pathlib import Path
 import jax
 import pytest
 
-from npi_jax.training.devices.compile_cache import FOLDER, check_compiled_programs, opened, sealed
+from npi_jax.training.devices.compile_cache import FOLDER, opened, sealed, verify_compile_cache
 
 # Compiles one program and prints its result: 0 + 1 + ... + 99 = 4950.
 COMPILES = """
 import jax, sys
-from npi_jax.training.devices.compile_cache import check_compiled_programs
+from npi_jax.training.devices.compile_cache import verify_compile_cache
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-check_compiled_programs(lambda line: print(line, file=sys.stderr))
+verify_compile_cache(lambda line: print(line, file=sys.stderr))
 print(int(jax.jit(lambda x: (x * jax.numpy.arange(100)).sum())(1)))
 """
 
@@ -68,7 +68,7 @@ def test_a_version_of_jax_whose_cache_cannot_be_checked_gets_none(monkeypatch):
     said: list[str] = []
     before = jax.config.jax_enable_compilation_cache
     try:
-        check_compiled_programs(said.append)
+        verify_compile_cache(said.append)
         assert not jax.config.jax_enable_compilation_cache
     finally:
         jax.config.update("jax_enable_compilation_cache", before)

@@ -236,7 +236,7 @@ def test_a_state_can_go_to_other_devices(prepared, tmp_path):
 
 def test_an_uneven_ensemble_is_padded_and_the_padding_never_shows(prepared):
     three = ensemble(prepared, ens=2, variants=("full",), seeds=(0, 1, 2))
-    assert (three.size, three.places) == (3, 4)
+    assert (three.size, three.padded_size) == (3, 4)
     state = three.init()
     assert three.fetch(three.valid_loss(state)).shape == (3,)
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from npi_jax.training.devices.mesh import MEMBERS, SHARED, make_mesh, map_members, padded_size, put
+from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_members, padded_size, put
 
 
 def test_the_mesh_takes_no_more_devices_than_members():
@@ -23,7 +23,7 @@ def test_members_are_padded_to_the_devices():
 @pytest.mark.parametrize("ens", [1, 2])
 def test_mapping_applies_the_function_to_each_member(mapping, ens):
     mesh = make_mesh(ens, 1, n_members=4)
-    fn = map_members(lambda x, y: {"sum": x.sum() + y}, mesh, [MEMBERS, SHARED], mapping=mapping)
+    fn = map_members(lambda x, y: {"sum": x.sum() + y}, mesh, [MEMBERS, REPLICATED], mapping=mapping)
     stacked = np.arange(12.0).reshape(4, 3)
     np.testing.assert_allclose(fn(put(stacked, mesh, MEMBERS), 100.0)["sum"], stacked.sum(axis=1) + 100)
 

@@ -20,12 +20,12 @@ SIGNALS = [(signal.SIGTERM, EXIT_CODE), (signal.SIGINT, EXIT_CODE), (signal.SIGH
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
 def test_where_there_is_a_state_a_signal_is_remembered_and_handlers_come_back(number, status):
     before = signal.getsignal(number)
-    with StopRequest() as stop, stop.held():
+    with StopRequest() as stop, stop.deferred():
         assert not stop.requested
         os.kill(os.getpid(), number)
         assert stop.requested
         assert stop.status == status
-        with pytest.raises(Interrupted), stop.at_once():
+        with pytest.raises(Interrupted), stop.interruptible():
             raise AssertionError("a request that came before ends what begins")
     assert signal.getsignal(number) is before
 
@@ -40,16 +40,16 @@ def test_where_there_is_none_a_signal_ends_at_once_and_a_second_does_not_disturb
 
 
 def test_processes_that_exchange_something_end_together():
-    with StopRequest() as stop, stop.held():
-        stop.several = True
-        with stop.at_once(exchanging=True):
+    with StopRequest() as stop, stop.deferred():
+        stop.multi_process = True
+        with stop.interruptible(exchanging=True):
             os.kill(os.getpid(), signal.SIGTERM)
             assert stop.requested
 
 
 def test_where_a_library_took_a_signal_for_itself_it_is_taken_again():
     before = signal.getsignal(signal.SIGTERM)
-    with StopRequest() as stop, stop.held():
+    with StopRequest() as stop, stop.deferred():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         stop.listen()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -61,7 +61,7 @@ POLARS = """
 import os, signal, threading
 from npi_jax.training.monitor.stopping import StopRequest
 
-with StopRequest() as stop, stop.held():
+with StopRequest() as stop, stop.deferred():
     import polars
     stop.listen()
     table = polars.DataFrame({"value": polars.arange(3_000_000, eager=True).shuffle(seed=0)})
@@ -91,7 +91,7 @@ def test_a_run_listens_again_when_libraries_are_loaded(monkeypatch, tmp_path):
 
 
 def test_a_second_interrupt_interrupts():
-    with StopRequest() as stop, stop.held():
+    with StopRequest() as stop, stop.deferred():
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested
         with pytest.raises(KeyboardInterrupt):
@@ -124,7 +124,7 @@ def test_a_signal_that_comes_while_garbage_is_collected_ends_what_goes_on(capsys
 
 
 def test_a_reason_that_is_no_signal_counts_as_one():
-    with StopRequest() as stop, stop.held():
+    with StopRequest() as stop, stop.deferred():
         stop.ask("standard output is gone", LOST_OUTPUT)
         assert (stop.requested, stop.reason, stop.status) == (True, "standard output is gone", LOST_OUTPUT)
 
@@ -156,7 +156,7 @@ with StopRequest(0.5):
 HELD = """
 import time
 from npi_jax.training.monitor.stopping import StopRequest
-with StopRequest(0.1) as stop, stop.held():
+with StopRequest(0.1) as stop, stop.deferred():
     print("ready", flush=True)
     while not stop.requested:
         time.sleep(0.01)

@@ -35,7 +35,7 @@ def opened(entry: bytes) -> bytes | None:
     return program if mark == _MARK and hashlib.sha256(program).digest() == digest else None
 
 
-def check_compiled_programs(say: Say) -> None:
+def verify_compile_cache(say: Say) -> None:
     """Have JAX verify every program that it reads from its persistent cache; call before anything is compiled.
 
     Args:

@@ -11,11 +11,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from npi_jax.errors import UserError
-from npi_jax.training.devices.devices import compiler_options
+from npi_jax.training.devices.backend import compiler_options
 
 Mapping = Literal["auto", "map", "vmap"]
 MEMBERS = P("ens")
-SHARED = P()
+REPLICATED = P()
 
 
 def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | None = None) -> Mesh:
@@ -74,7 +74,7 @@ def map_members(
     Args:
         fn: takes and returns pytrees of one member. May use the axis name ``data``.
         mesh: from `make_mesh`.
-        in_specs: for each argument `MEMBERS` (leading axis: member), `SHARED`, or a spec that says which axis is
+        in_specs: for each argument `MEMBERS` (leading axis: member), `REPLICATED`, or a spec that says which axis is
             split over ``data``, of a member's arrays (it then begins with ``ens``) or of shared ones; or a pytree of
             such, whose first says whose arrays they are.
         out_specs: the same for the result.
@@ -143,7 +143,7 @@ def put(tree: Any, mesh: Mesh, spec: P) -> Any:
     return jax.tree.map(place, tree)
 
 
-def everywhere(tree: Any) -> Any:
+def replicate(tree: Any) -> Any:
     """Arrays that every process can read; with several processes an exchange, which does not wait."""
     if jax.process_count() == 1:
         return tree
@@ -153,12 +153,12 @@ def everywhere(tree: Any) -> Any:
 @cache
 def _copies(mesh: Mesh) -> Any:
     """The call that gives every device of a mesh all of an array."""
-    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, SHARED))
+    return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, REPLICATED))
 
 
 def fetch(tree: Any) -> Any:
     """Bring arrays to the host as NumPy, from all processes; all of them must call it."""
-    return jax.tree.map(np.asarray, everywhere(tree))
+    return jax.tree.map(np.asarray, replicate(tree))
 
 
 def any_process(flag: bool, mesh: Mesh) -> jax.Array | np.bool_:
@@ -173,4 +173,4 @@ def any_process(flag: bool, mesh: Mesh) -> jax.Array | np.bool_:
 
 @cache
 def _any(mesh: Mesh) -> Any:
-    return jax.jit(jnp.any, out_shardings=NamedSharding(mesh, SHARED))
+    return jax.jit(jnp.any, out_shardings=NamedSharding(mesh, REPLICATED))

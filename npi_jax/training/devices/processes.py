@@ -21,13 +21,13 @@ class OtherProcessError(UserError):
     """Another of the processes that train together failed; its own output says why."""
 
 
-def is_first() -> bool:
+def is_first_process() -> bool:
     """Whether this process is the one that writes."""
     return jax.process_index() == 0
 
 
 @contextmanager
-def together(what: str) -> Iterator[None]:
+def fail_together(what: str) -> Iterator[None]:
     """Run the body in every process; where it fails in one, or one is asked to stop, all raise.
 
     Args:
@@ -54,14 +54,14 @@ def together(what: str) -> Iterator[None]:
         raise failure
 
 
-def of_first(value: int) -> int:
+def broadcast_from_first(value: int) -> int:
     """The value that the first process has."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
-def differing(digest: str) -> list[int]:
+def differing_processes(digest: str) -> list[int]:
     """The processes whose digest (hexadecimal) is not that of the first."""
     if jax.process_count() == 1:
         return []

@@ -165,7 +165,7 @@ def has_tpu_chips() -> bool:
     return any(path.read_text().strip() != NETWORK_CARD for path in google)
 
 
-def this_launch() -> Launch:
+def detect_this_launch() -> Launch:
     """How this very process was started.
 
     Raises:
@@ -174,11 +174,11 @@ def this_launch() -> Launch:
     return detect_launch(os.environ, is_tpu_vm=has_tpu_chips())
 
 
-def join(launch: Launch, say: Callable[[str], None]) -> None:
+def join_processes(launch: Launch, say: Callable[[str], None]) -> None:
     """Meet the other processes, if there are any; before anything is computed with JAX.
 
     Args:
-        launch: from `this_launch`.
+        launch: from `detect_this_launch`.
         say: gets a line before and after, in every process: which of them it is, and on which host.
 
     Raises:

@@ -67,7 +67,7 @@ class StopRequest:
     def __init__(self, grace: float | None = None) -> None:
         self.requested = self.interrupted = False
         self.reason, self.status = "", EXIT_CODE
-        self.several = False
+        self.multi_process = False
         self._grace = grace
         self._held = 0
         self._asked: tuple[str, int] | None = None
@@ -78,7 +78,7 @@ class StopRequest:
         self._again: threading.Timer | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
+    def deferred(self) -> Iterator[None]:
         """A request is only noted in here; whoever works looks at `requested`."""
         before, self._held = self._held, self._held + 1
         try:
@@ -87,7 +87,7 @@ class StopRequest:
             self._held = before
 
     @contextmanager
-    def at_once(self, *, exchanging: bool = False) -> Iterator[None]:
+    def interruptible(self, *, exchanging: bool = False) -> Iterator[None]:
         """A request ends what is done in here, although it is only noted around it.
 
         Args:
@@ -96,7 +96,7 @@ class StopRequest:
         Raises:
             Interrupted: at a request, or if there was one before.
         """
-        if exchanging and self.several:
+        if exchanging and self.multi_process:
             yield
             return
         before, self._held = self._held, 0
@@ -156,7 +156,7 @@ class StopRequest:
 
     def _overdue(self, number: int) -> tuple[str, int] | None:
         """Return what to say and the exit status where a signal should have ended the process; None where not."""
-        if self.several or (not self.interrupted and (self.requested or self._held)):
+        if self.multi_process or (not self.interrupted and (self.requested or self._held)):
             # It waits for the other processes, or for a state to be saved.
             return None
         status = self.status if self.requested else _REASONS[signal.Signals(number)][1]

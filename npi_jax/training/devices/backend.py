@@ -21,7 +21,7 @@ def use_all_cpu_devices(processes_here: int = 1) -> None:
         jax.config.update("jax_num_cpu_devices", max(1, share))
 
 
-def repeat_gpu_sums() -> None:
+def make_gpu_sums_deterministic() -> None:
     """Have XLA add up in one order on GPUs, so that a run repeats every bit; call before any computation.
 
     Otherwise GPUs add the gradients of embeddings in whatever order they come, and two runs drift apart. What the user

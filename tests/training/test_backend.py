@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from npi_jax.training.devices.devices import compiler_options, repeat_gpu_sums
+from npi_jax.training.devices.backend import compiler_options, make_gpu_sums_deterministic
 
 
 def test_the_compiler_knows_the_options_and_results_stay_the_same():
@@ -23,8 +23,8 @@ def test_other_platforms_are_left_alone():
 
 def test_gpus_add_in_one_order_unless_told_otherwise(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=1")
-    repeat_gpu_sums()
+    make_gpu_sums_deterministic()
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_autotune_level=1 --xla_gpu_deterministic_ops=true"
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=false")
-    repeat_gpu_sums()
+    make_gpu_sums_deterministic()
     assert os.environ["XLA_FLAGS"] == "--xla_gpu_deterministic_ops=false"
