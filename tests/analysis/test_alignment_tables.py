@@ -4,6 +4,7 @@ import time
 import numpy as np
 import polars as pl
 import pytest
+from facts import facts
 from gram_files import TASKS, draw_gradients, file_arrays, item_arrays, products
 
 from npi_jax.analysis import statistics
@@ -280,7 +281,7 @@ def test_detail_says_what_is_missing(tmp_path):
 
 def test_another_number_of_members_is_an_error(tmp_path):
     write(tmp_path, 4, file_arrays(draw_gradients()))
-    with pytest.raises(ValueError, match=r"4\.npz: gram is of 2 members, the run has 1"):
+    with pytest.raises(ValueError, match=facts("4.npz", "gram", "2 members", "1")):
         alignment_tables(tmp_path, make_members(("full", 0)), TASKS)
 
 

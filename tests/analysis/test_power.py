@@ -3,6 +3,7 @@ import io
 import numpy as np
 import polars as pl
 import pytest
+from facts import facts, sentence_with
 from rich.console import Console
 
 from npi_jax.analysis.transfer.power import _components, pooled, power_table, print_power, variance_components
@@ -42,17 +43,17 @@ def test_a_smaller_level_takes_a_larger_effect():
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"seeds": (1, 3)}, r"seeds=\(1, 3\)"),
-        ({"seeds": ()}, r"seeds=\(\)"),
+        ({"seeds": (1, 3)}, "seeds=(1, 3)"),
+        ({"seeds": ()}, "seeds=()"),
         ({"items": 1}, "items=1"),
         ({"simulations": 10}, "simulations=10"),
-        ({"alpha": 5.0}, r"alpha=5\.0"),
-        ({"seed_sd": -1.0}, "may not be negative"),
-        ({"item_sd": np.nan}, "have to be finite"),
+        ({"alpha": 5.0}, "alpha=5.0"),
+        ({"seed_sd": -1.0}, "negative"),
+        ({"item_sd": np.nan}, "finite"),
     ],
 )
 def test_bad_arguments_are_refused(bad, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=facts(message)):
         power_table(0.3, **{**SPREAD, **bad})
 
 
@@ -65,8 +66,8 @@ def test_the_printed_table():
     out = io.StringIO()
     print_power(power_table(0.05, **SPREAD, outcome="accuracy", items=30), Console(file=out, width=100))
     text = out.getvalue()
-    assert "power to find an effect of 0.05 on accuracy with 30 items" in text
-    assert "effect found in 80%" in text
+    assert sentence_with(text, "power", "0.05", "accuracy", "30 items")
+    assert sentence_with(text, "effect", "80%")
     assert len([line for line in text.splitlines() if "±" in line]) == 4
 
 

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from facts import facts
 from scipy import stats
 
 from npi_jax.analysis.bounds import SHARE
@@ -202,7 +203,7 @@ def test_interval_stays_within_its_bounds():
 def test_values_that_are_not_finite_are_refused():
     values = np.ones((2, 3))
     values[1, 2] = np.nan
-    with pytest.raises(ValueError, match="1 of 6 values are not finite"):
+    with pytest.raises(ValueError, match=facts("1 of 6", "finite")):
         hierarchical_bootstrap(values)
 
 

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from facts import facts
 
 from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
 from npi_jax.analysis.transfer.outcomes import OUTCOMES, baseline_variant, steps_to_threshold, training_weights
@@ -341,7 +342,7 @@ def test_another_baseline():
     assert set(table["intervention"]) == {"only(only)", "my own corpus"}
     other = transfer_tables(scores, members, make_corpus(variants), baseline="only(only)")["transfer"]
     assert set(other["intervention"]) == {"no_npi", "my own corpus"}
-    with pytest.raises(UserError, match="no variant 'full' to compare with; there are no_npi, only"):
+    with pytest.raises(UserError, match=facts("'full'", "no_npi, only")):
         transfer_tables(scores, members, make_corpus(variants), baseline="full")
 
 
@@ -356,7 +357,7 @@ def test_the_main_region_of_every_kind():
 def test_missing_rows_are_an_error():
     members = make_members(("full", "no_npi"), 2)
     scores = make_scores(members, learns({}))
-    with pytest.raises(ValueError, match=r"task 'conditional' in grammar/licensor/critical: 4 members times 5 steps"):
+    with pytest.raises(ValueError, match=facts("'conditional'", "grammar/licensor/critical", "4 members", "5 steps")):
         transfer_tables(scores.tail(-1), members, make_corpus(("full",)))
-    with pytest.raises(ValueError, match=r"members \[3\] have no scores in task 'conditional'"):
+    with pytest.raises(ValueError, match=facts("members [3]", "'conditional'")):
         transfer_tables(scores.filter(pl.col("member") != 3), members, make_corpus(("full",)))

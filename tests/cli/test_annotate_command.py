@@ -3,6 +3,7 @@ from collections import Counter
 
 import polars as pl
 import pytest
+from facts import sentence_with
 
 from npi_jax.cli import annotate as annotate_command
 from npi_jax.cli.main import main
@@ -67,7 +68,7 @@ def test_faults_come_before_work(text, flags, message, capsys):
 def test_a_number_of_examples_below_0_is_bad_usage(text, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["annotate", str(text), "--examples", "-1"])
-    assert "argument --examples: '-1' is not a whole number from 0" in capsys.readouterr().err
+    assert sentence_with(capsys.readouterr().err, "--examples", "'-1'", "whole number from 0")
 
 
 def test_two_annotators_are_compared(text, monkeypatch, capsys, tmp_path):
@@ -85,7 +86,7 @@ def test_two_annotators_are_compared(text, monkeypatch, capsys, tmp_path):
     out = tmp_path / "both.parquet"
     assert main(["annotate", str(text), "--against", "some_model", "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "the same label: 0.667 of 3 items" in said
+    assert sentence_with(said, "same label", "0.667", "3 items")
     assert pl.read_parquet(out)["parse_environment"].to_list() == ["determiner_negation", "ambiguous", "ambiguous"]
 
 
@@ -103,5 +104,5 @@ def test_kappa():
 def test_json_lines_need_a_field(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"t": "Nobody ever came."}\n')
     assert main(["annotate", str(tmp_path / "a.jsonl")]) == 1
-    assert "name the field that holds the text (--field)" in capsys.readouterr().err
+    assert "--field" in capsys.readouterr().err
     assert main(["annotate", str(tmp_path / "a.jsonl"), "--field", "t"]) == 0

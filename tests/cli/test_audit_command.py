@@ -3,6 +3,7 @@ import io
 import json
 
 import pytest
+from facts import facts
 from rich.console import Console
 
 from npi_jax.cli import audit as audit_command
@@ -59,7 +60,7 @@ def answers_for(folder) -> list[str]:
 def test_drawing_judging_stopping_and_going_on(folder):
     first = Judge("nonsense", "q")
     audit_command.audit(arguments(folder), first)
-    assert "not an answer: 'nonsense'" in first.said
+    assert "'nonsense'" in first.said
     assert "1 of 4" in first.said
     answers = answers_for(folder)
     # A wrong answer, back, the right ones, and the end of input after two.
@@ -72,7 +73,7 @@ def test_drawing_judging_stopping_and_going_on(folder):
     verdicts = audit_command.load_verdicts(folder / "o")
     assert len(verdicts) == 4
     assert "1 of 1" in third.said
-    assert "0 of 1 judged hold" in third.said
+    assert "0 of 1" in third.said
     # References only, no sentences.
     kept = (folder / "o" / "sample.json").read_text() + (folder / "o" / "judgements.jsonl").read_text()
     assert "child" not in kept
@@ -84,34 +85,34 @@ def test_the_report_needs_no_terminal_and_no_sentences(folder, capsys):
     (folder / "o" / "texts.jsonl").unlink()
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 0
     assert "determiner_negation" in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"texts.jsonl is missing"):
+    with pytest.raises(UserError, match=facts("texts.jsonl", "missing")):
         audit_command.audit(arguments(folder), Judge("q"))
 
 
 def test_another_sample_than_asked_for_is_refused(folder):
     audit_command.audit(arguments(folder), Judge("q"))
     audit_command.audit(arguments(folder), Judge("h", "q"))
-    with pytest.raises(UserError, match=r"drawn otherwise \(clean, seed\)"):
+    with pytest.raises(UserError, match=facts("clean, seed")):
         audit_command.audit(arguments(folder, "--seed", "3", "--clean", "7"), Judge("q"))
     (folder / "file").write_text("")
-    with pytest.raises(UserError, match="is a plain file; the name of a folder"):
+    with pytest.raises(UserError, match=facts("plain file", "folder")):
         audit_command.audit(arguments(folder, "--out", str(folder / "file")), Judge("q"))
 
 
 def test_faults_are_named(folder, capsys):
     assert main(["audit", "--out", str(folder / "nothing")]) == 1
-    assert "holds no sample yet" in capsys.readouterr().err
+    assert "no sample" in capsys.readouterr().err
     audit_command.audit(arguments(folder), Judge("q"))
     (folder / "o" / "judgements.jsonl").write_text('{"document": "a"}\n')
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 1
-    assert "judgements.jsonl, line 1: not a judgement" in capsys.readouterr().err
+    assert "judgements.jsonl, line 1" in capsys.readouterr().err
     (folder / "o" / "judgements.jsonl").write_text(
         '{"document": "a", "sentence": 1, "start": 0, "labels": ["adverb"]}\n'
     )
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 1
-    assert "no label 'adverb'" in capsys.readouterr().err
+    assert "'adverb'" in capsys.readouterr().err
     found = json.loads((folder / "o" / "sample.json").read_text())
     del found["sizes"]
     (folder / "o" / "sample.json").write_text(json.dumps(found))
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 1
-    assert "not a sample of npi-jax audit" in capsys.readouterr().err
+    assert "npi-jax audit" in capsys.readouterr().err

@@ -3,6 +3,7 @@ import json
 
 import jax
 import pytest
+from facts import facts, sentence_with
 from rich.console import Console
 from tiny import tiny_values
 
@@ -24,7 +25,7 @@ def test_what_was_measured_is_what_a_run_then_does(tmp_path):
     chosen = bench(config(tmp_path), Console(file=stream, width=120), 0.01)
     shown = stream.getvalue()
     assert "tokens/s, all members" in shown
-    assert f"chosen: mapping {chosen.mapping}, {chosen.steps_per_call} steps a call" in shown
+    assert sentence_with(shown, "chosen", chosen.mapping, f"{chosen.steps_per_call} steps")
     path = choice_file(config(tmp_path))
     assert arrange(config(tmp_path)) == Arrangement(chosen.mapping, chosen.steps_per_call, str(path))
     kept = json.loads(path.read_text())["measured"]
@@ -54,5 +55,5 @@ def test_a_file_that_holds_no_choice_is_named(tmp_path, text):
     path = choice_file(config(tmp_path))
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(UserError, match="holds no choice of npi-jax bench"):
+    with pytest.raises(UserError, match=facts("npi-jax bench")):
         arrange(config(tmp_path))

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from declared import check_run
+from facts import sentence_with
 from tiny import tiny_values
 
 from npi_jax.cli.main import main
@@ -40,12 +41,12 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     assert check_run(tmp_path / "run") == every_run_has
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "4 LSTM language models" in page
-    assert "trained for 2 steps on 2 CPU devices" in page
+    assert sentence_with(page, "2 steps", "2 CPU devices")
     # Other text behind the same configuration is refused.
     data = run.manifest["data"]
     run.update_manifest(data=data | {"corpus_sha256": "0" * 64})
     assert main(["run", "--config", config_file, "--config.score.every=2"]) == 1
-    assert "began with other data: corpus_sha256 was 000000000000" in capsys.readouterr().err
+    assert sentence_with(capsys.readouterr().err, "corpus_sha256", "000000000000")
     run.update_manifest(data=data)
     # Once more: nothing is left to train; the report is rebuilt.
     assert main(["run", "--config", config_file, "--config.score.every=2"]) == 0
@@ -60,7 +61,7 @@ def test_run_goes_from_config_to_report(config_file, tmp_path, capsys):
     power = ["plan", "--power", "--effect", "0.1", "--outcome", "delta", "--run", str(tmp_path / "run")]
     assert main(power) == 0
     shown = capsys.readouterr().out
-    assert "power to find an effect of 0.1 on delta with 3 items" in shown
+    assert sentence_with(shown, "power", "0.1", "delta", "3 items")
     assert [line.split()[0] for line in shown.splitlines() if "±" in line] == ["3", "5", "10", "20"]
 
 

@@ -1,4 +1,5 @@
 import pytest
+from facts import facts
 
 from npi_jax.config.load import load_config, preset_directory, preset_names, resolve_config, summary
 from npi_jax.config.schema import ConfigError
@@ -21,7 +22,7 @@ def test_the_english_preset_reads_the_manifest(data_folder, monkeypatch):
 
 def test_the_english_preset_says_what_it_needs(monkeypatch):
     monkeypatch.delenv("NPI_JAX_DATA", raising=False)
-    with pytest.raises(ValueError, match="NPI_JAX_DATA='': set it to the folder"):
+    with pytest.raises(ValueError, match=facts("NPI_JAX_DATA=''")):
         load_config("english")
 
 
@@ -76,11 +77,11 @@ def test_files_that_are_no_configs(tmp_path):
         resolve_config("quikstart")
     empty = tmp_path / "empty.py"
     empty.write_text("")
-    with pytest.raises(ConfigError, match="defines get_config"):
+    with pytest.raises(ConfigError, match=facts("get_config")):
         load_config(str(empty))
     plain = tmp_path / "plain.py"
     plain.write_text("def get_config():\n    return {}\n")
-    with pytest.raises(ConfigError, match="gave a dict, not an"):
+    with pytest.raises(ConfigError, match=facts("dict")):
         load_config(str(plain))
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from facts import facts, sentence_with
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
@@ -64,7 +65,7 @@ def test_the_data_set_prepares_as_the_text_does(text: Path, dataset: Path) -> No
 
 @pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated:DeprecationWarning")
 def test_another_table_is_refused(dataset: Path) -> None:
-    with pytest.raises(ValueError, match="annotated with another table \\(npi_en\\) than filler_gap_en"):
+    with pytest.raises(ValueError, match=facts("npi_en", "filler_gap_en")):
         prepared(
             source="tfds",
             tfds_name="npi_annotated_text",
@@ -77,13 +78,13 @@ def test_another_table_is_refused(dataset: Path) -> None:
 def test_it_is_not_written_twice(text: Path, dataset: Path) -> None:
     done = annotate(str(text), "--tfds", str(dataset))
     assert done.returncode == 1
-    assert "is there already" in done.stderr
+    assert "already" in done.stderr
 
 
 def test_a_runner_that_is_not_there(text: Path, tmp_path: Path) -> None:
     done = annotate(str(text), "--tfds", str(tmp_path / "data"), "--beam=--runner=NopeRunner")
     assert (done.returncode, done.stderr.splitlines()[-1].partition(":")[0]) == (1, "npi-jax")
-    assert "no runner 'NopeRunner'" in done.stderr
+    assert "'NopeRunner'" in done.stderr
     assert not list(tmp_path.glob("data/npi_annotated_text/1.0.0"))
 
 
@@ -99,5 +100,5 @@ def test_damaged_text_leaves_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text(json.dumps({"t": "Kim left."}) + "\n{}\n")
     done = annotate(str(tmp_path / "x.jsonl"), "--field", "t", "--tfds", str(tmp_path / "data"))
     assert done.returncode != 0
-    assert "line 2: no field 't'" in done.stderr
+    assert sentence_with(done.stderr, "line 2", "'t'")
     assert not list(tmp_path.glob("data/npi_annotated_text/1.0.0"))

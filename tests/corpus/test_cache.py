@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.corpus.storage.cache import cache_folder, cached, key_digest
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
@@ -88,7 +89,7 @@ def test_a_second_process_waits_for_the_first(tmp_path):
         wait_for(begun)
         with slow(cache, other, 0) as second:
             said = second.communicate()[0]
-        assert "another process is preparing" in said
+        assert "another process" in said
         assert "second half" in said
         assert not other.exists(), "it made the folder again"
         first.communicate()
@@ -121,13 +122,13 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_cache_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match=r"cannot be written .*set NPI_JAX_CACHE"):
+    with pytest.raises(UserError, match=facts("written", "NPI_JAX_CACHE")):
         cached(tmp_path, "text", {}, lambda _: None, print)
 
 
 def test_a_cache_in_the_place_of_a_file(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written .*set NPI_JAX_CACHE"):
+    with pytest.raises(UserError, match=facts("written", "NPI_JAX_CACHE")):
         cached(tmp_path / "file", "text", {}, lambda _: None, print)
 
 
@@ -156,10 +157,10 @@ def test_damage_is_named(tmp_path):
     path = folder / "b.bin"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"b\.bin: its content has changed"):
+    with pytest.raises(UserError, match=facts("b.bin", "changed")):
         Columns(folder)
     path.write_bytes(content[:-1])
-    with pytest.raises(UserError, match=r"b\.bin: missing, or not of its length"):
+    with pytest.raises(UserError, match=facts("b.bin", "missing", "length")):
         Columns(folder)
 
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
@@ -290,20 +291,20 @@ def test_rates_of_npis_leave_the_rest_of_the_text_alone():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"sentences": 0}, r"GrammarSpec\.sentences is 0; .* whole number from 1 to"),
-        ({"sentences": True}, r"GrammarSpec\.sentences is True; .* whole number"),
-        ({"sentences": 1, "seed": -1}, r"GrammarSpec\.seed is -1; .* whole number from 0 to"),
-        ({"sentences": 1, "npi_rate": 1.2}, r"GrammarSpec\.npi_rate is 1\.2; .* from 0 to 1"),
-        ({"sentences": 1, "npi_rate": math.nan}, r"GrammarSpec\.npi_rate is nan; .* from 0 to 1"),
-        ({"sentences": 1, "sharing": -0.1}, r"GrammarSpec\.sharing is -0\.1; .* from 0 to 1"),
-        ({"sentences": 1, "environment_rate": 2.0}, r"GrammarSpec\.environment_rate is 2\.0; .* from 0 to 1"),
-        ({"sentences": 1, "environment_rate": {"if": 0.1}}, r"names 'if'; environments are adverbs, cond"),
-        ({"sentences": 1, "environment_rate": {"only": 1.5}}, r"environment_rate\['only'\] is 1\.5"),
-        ({"sentences": 1, "environment_rate": {"only": 0.7, "adverbs": 0.7}}, r"sums to 1\.4; .* at most 1"),
+        ({"sentences": 0}, ("GrammarSpec.sentences", "0", "whole number from 1")),
+        ({"sentences": True}, ("GrammarSpec.sentences", "True", "whole number")),
+        ({"sentences": 1, "seed": -1}, ("GrammarSpec.seed", "-1", "whole number from 0")),
+        ({"sentences": 1, "npi_rate": 1.2}, ("GrammarSpec.npi_rate", "1.2", "0 to 1")),
+        ({"sentences": 1, "npi_rate": math.nan}, ("GrammarSpec.npi_rate", "nan", "0 to 1")),
+        ({"sentences": 1, "sharing": -0.1}, ("GrammarSpec.sharing", "-0.1", "0 to 1")),
+        ({"sentences": 1, "environment_rate": 2.0}, ("GrammarSpec.environment_rate", "2.0", "0 to 1")),
+        ({"sentences": 1, "environment_rate": {"if": 0.1}}, ("'if'", "adverbs, conditional")),
+        ({"sentences": 1, "environment_rate": {"only": 1.5}}, ("environment_rate['only']", "1.5")),
+        ({"sentences": 1, "environment_rate": {"only": 0.7, "adverbs": 0.7}}, ("1.4", "at most 1")),
     ],
 )
 def test_a_bad_spec_is_refused(fields, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=facts(message)):
         GrammarSpec(**fields)
 
 

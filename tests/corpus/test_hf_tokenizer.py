@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tokenizers
 from calls import at_most
+from facts import facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -126,24 +127,22 @@ def test_many_texts_are_encoded_like_each_alone(texts):
 def test_what_cannot_be_read_is_named(tmp_path):
     assert load_hf_tokenizer(tmp_path) is None
     (tmp_path / "tokenizer.model").write_bytes(b"x")
-    with pytest.raises(
-        TokenizerError, match=r"tokenizer.model: SentencePiece models are not read; write tokenizer.json"
-    ):
+    with pytest.raises(TokenizerError, match=facts("tokenizer.model", "SentencePiece", "tokenizer.json")):
         load_hf_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(TokenizerError, match=r"tokenizer.json: not a file of the tokenizers library"):
+    with pytest.raises(TokenizerError, match=facts("tokenizer.json", "tokenizers")):
         load_hf_tokenizer(tmp_path)
     write_llama(tmp_path)
     (tmp_path / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<bos>"}))
-    with pytest.raises(TokenizerError, match="bos_token is '<bos>', which is not in the vocabulary"):
+    with pytest.raises(TokenizerError, match=facts("bos_token", "'<bos>'", "vocabulary")):
         load_hf_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("[]")
-    with pytest.raises(TokenizerError, match=r"tokenizer_config.json: a JSON list, not an object"):
+    with pytest.raises(TokenizerError, match=facts("tokenizer_config.json", "list", "object")):
         load_hf_tokenizer(tmp_path)
 
 
 def test_words_cannot_be_written_for_transformers():
-    with pytest.raises(TokenizerError, match=r"train with tokenizer.kind = 'bpe', or export without it"):
+    with pytest.raises(TokenizerError, match=facts("tokenizer.kind", "'bpe'")):
         hf_tokenizer_files(WordTokenizer.train(TEXTS))
 
 
@@ -191,8 +190,8 @@ def test_files_that_are_none_are_refused_at_once(tmp_path, name, kind):
             file.truncate(huge)
     else:
         path.write_bytes({"not UTF-8": b"\xff{}", "list": b"[]", "deep": b"[" * 200_000}[kind])
-    reason = {"pipe": "not a plain file", "device": "not a plain file", "huge": "at most [0-9,]* are read"}
-    with at_most(30), pytest.raises(TokenizerError, match=rf"{name}.*{reason.get(kind, '')}"):
+    reason = {"pipe": ("plain file",), "device": ("plain file",), "huge": (f"{huge:,}", "at most")}
+    with at_most(30), pytest.raises(TokenizerError, match=facts(name, reason.get(kind, ()))):
         load_hf_tokenizer(tmp_path)
 
 
@@ -201,7 +200,7 @@ def test_a_vocabulary_that_never_ends_is_refused_at_once(tmp_path, name):
     write_gpt2(tmp_path)
     (tmp_path / name).unlink()
     (tmp_path / name).symlink_to("/dev/zero")
-    with at_most(30), pytest.raises(TokenizerError, match=f"{name}.*not a plain file"):
+    with at_most(30), pytest.raises(TokenizerError, match=facts(name, "plain file")):
         load_hf_tokenizer(tmp_path)
 
 
@@ -209,7 +208,7 @@ def test_a_word_outside_a_vocabulary_without_unknown_words_is_said_in_a_line(tmp
     backend = tokenizers.Tokenizer(models.WordLevel({"日本": 0, "<s>": 1}, unk_token="<unk>"))
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     backend.save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(TokenizerError, match=r"tokenizer.json: the tokenizer cannot encode a text"):
+    with pytest.raises(TokenizerError, match=facts("tokenizer.json", "encode")):
         load_hf_tokenizer(tmp_path)
     backend.model = models.WordLevel({"a": 0, "<s>": 1}, unk_token="<unk>")
     backend.save(str(tmp_path / "tokenizer.json"))
@@ -220,7 +219,7 @@ def test_a_word_outside_a_vocabulary_without_unknown_words_is_said_in_a_line(tmp
         lambda text: tokenizer.encode_many([text]),
         lambda text: tokenizer.encode_batch([text]),
     ):
-        with pytest.raises(TokenizerError, match="the tokenizer cannot encode a text: WordLevel error"):
+        with pytest.raises(TokenizerError, match=facts("encode", "WordLevel error")):
             encode("b")
 
 
@@ -246,7 +245,7 @@ def test_merges_without_the_prefix_of_continuations_do_not_reach_the_library(tmp
     state = json.loads((tmp_path / "tokenizer.json").read_text())
     state["model"]["continuing_subword_prefix"] = "a long prefix"
     (tmp_path / "tokenizer.json").write_text(json.dumps(state))
-    with pytest.raises(TokenizerError, match="continuing_subword_prefix is 'a long prefix', which merges lack"):
+    with pytest.raises(TokenizerError, match=facts("continuing_subword_prefix", "'a long prefix'", "merges")):
         load_hf_tokenizer(tmp_path)
     # A panic of the library writes its backtrace to the terminal.
     assert capfd.readouterr().err == ""

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, Annotation
 from npi_jax.corpus.annotation.npi_en import NPI_EN
@@ -152,10 +153,10 @@ def test_what_an_intervention_is_about(text, dose, alone):
 
 def test_words_are_checked_against_the_phenomenon():
     parse_intervention("without(only) + remove('at all')").check(NPI_EN)
-    with pytest.raises(ValueError, match=r"variant 'without\(relative_clause\)': 'relative_clause' is no word"):
+    with pytest.raises(ValueError, match=facts("'without(relative_clause)'", "'relative_clause'")):
         parse_intervention("without(relative_clause)").check(NPI_EN)
     parse_intervention("random(without(relative_clause))").check(load_phenomenon("filler_gap_en"))
-    with pytest.raises(ValueError, match="'ever' is no word"):
+    with pytest.raises(ValueError, match=facts("'ever'")):
         parse_intervention("random(remove(ever))").check(load_phenomenon("filler_gap_en"))
 
 

@@ -1,6 +1,7 @@
 """Parses made by hand, as spaCy's English models would: word/label/head, counted from 0."""
 
 import pytest
+from facts import facts
 
 from npi_jax.corpus.annotation.annotator import annotator
 from npi_jax.corpus.annotation.parses import ParseAnnotator, Tree, load_parser, parsed, tree_of
@@ -91,7 +92,7 @@ def test_a_cycle_of_heads_ends():
 
 
 def test_trees_have_a_head_and_a_label_for_each_word():
-    with pytest.raises(ValueError, match="2 words, 1 heads, 2 labels"):
+    with pytest.raises(ValueError, match=facts("2 words", "1 heads", "2 labels")):
         Tree(["a", "b"], [0], ["x", "y"])
 
 
@@ -107,8 +108,8 @@ def test_spacy_documents_are_read():
 
 def test_what_is_not_installed_is_named(tmp_path):
     pytest.importorskip("spacy", reason="the extra 'spacy' is not installed")
-    with pytest.raises(UserError, match="no spaCy model 'en_of_mine': python -m spacy download en_of_mine"):
+    with pytest.raises(UserError, match=facts("'en_of_mine'", "python -m spacy download en_of_mine")):
         load_parser("en_of_mine")
     __import__("spacy").blank("en").to_disk(tmp_path / "blank")
-    with pytest.raises(UserError, match="has no parser; it has nothing"):
+    with pytest.raises(UserError, match=facts("parser")):
         load_parser(str(tmp_path / "blank"))

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from facts import facts
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
 from npi_jax.corpus.annotation.annotator import annotator
@@ -47,27 +48,27 @@ def test_a_table_of_ones_own(tmp_path):
     ("old", "new", "message"),
     [
         ('name = "mine"', "name = mine", "not TOML"),
-        ('name = "mine"', 'name = "My table"', "name: String should match pattern"),
-        ('before = ["two"]', 'befor = ["two"]', r"items\.1\.befor: Unexpected keyword"),
-        ('before = ["two"]', 'before = ["@tow"]', r"items\.1\.before: no word class '@tow'; there are @abbreviated"),
-        ('scope = "clause"', 'scope = "word"', r"environments\.1\.scope: Input should be 'clause', 'predicate'"),
-        ('forms = ["hat"]', 'forms = ["a hat"]', r"environments\.1\.licensors\.1: forms must be single words"),
-        ('forms = ["hat"]', "forms = []", "a licensor needs forms or a suffix"),
-        ('name = "hats"', 'name = "other"', "environments: 'other' is a word of selections already"),
-        ('name = "one"', 'name = "npi"', "items: 'npi' is a word of selections already"),
-        ('before = ["two"]', 'before = ["Two"]', "conditions are single words in lower case, not 'Two'"),
-        ('before = ["two"]', 'forms = ["One"]', "forms must be words in lower case"),
-        ('forms = ["hat"]', 'forms = ["hat"]\ndirect = ["two"]', "direct has 'two', which is no item"),
-        ('forms = ["hat"]', 'forms = ["hat"]\nexcept = ["that"]', "except is for licensors with a suffix"),
-        ('name = "hats"', 'name = "one"', "environments: 'one' is a word of selections already"),
-        ('name = "one"', 'name = "one"\nunlicensed = "maybe"', r"items\.1\.unlicensed: Input should be"),
-        ("[[items]]", '[[items]]\nname = "one"\n[[items]]', "items: one is there more than once"),
+        ('name = "mine"', 'name = "My table"', ("name: ", "pattern")),
+        ('before = ["two"]', 'befor = ["two"]', "items.1.befor: Unexpected keyword"),
+        ('before = ["two"]', 'before = ["@tow"]', ("items.1.before: ", "'@tow'", "@abbreviated")),
+        ('scope = "clause"', 'scope = "word"', ("environments.1.scope: ", "'clause', 'predicate'")),
+        ('forms = ["hat"]', 'forms = ["a hat"]', ("environments.1.licensors.1: ", "forms", "single words")),
+        ('forms = ["hat"]', "forms = []", ("licensor", "forms", "suffix")),
+        ('name = "hats"', 'name = "other"', ("environments: ", "'other'")),
+        ('name = "one"', 'name = "npi"', ("items: ", "'npi'")),
+        ('before = ["two"]', 'before = ["Two"]', ("single words", "lower case", "'Two'")),
+        ('before = ["two"]', 'forms = ["One"]', ("forms", "lower case")),
+        ('forms = ["hat"]', 'forms = ["hat"]\ndirect = ["two"]', ("direct", "'two'")),
+        ('forms = ["hat"]', 'forms = ["hat"]\nexcept = ["that"]', ("except", "suffix")),
+        ('name = "hats"', 'name = "one"', ("environments: ", "'one'")),
+        ('name = "one"', 'name = "one"\nunlicensed = "maybe"', ("items.1.unlicensed: ", "'no_item'")),
+        ("[[items]]", '[[items]]\nname = "one"\n[[items]]', ("items: ", "one", "more than once")),
     ],
 )
 def test_faults_name_file_and_field(tmp_path, old, new, message):
     path = tmp_path / "mine.toml"
     path.write_text(TABLE.replace(old, new, 1))
-    with pytest.raises(PhenomenonError, match=message) as caught:
+    with pytest.raises(PhenomenonError, match=facts(message)) as caught:
         load_phenomenon(path)
     assert str(path) in str(caught.value)
 
@@ -81,7 +82,7 @@ def test_a_changed_table_is_read_anew(tmp_path):
 
 
 def test_no_such_table():
-    with pytest.raises(PhenomenonError, match="'npi_de': no such file, and none of filler_gap_en, npi_en"):
+    with pytest.raises(PhenomenonError, match=facts("'npi_de'", "filler_gap_en, npi_en")):
         load_phenomenon("npi_de")
 
 

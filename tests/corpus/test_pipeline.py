@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facts import facts
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
@@ -220,7 +221,7 @@ def test_what_is_damaged_is_made_anew_and_said(text, tmp_path):
 def test_text_without_sentences(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": " "}\n')
-    with pytest.raises(UserError, match="no text in the field 'text'"):
+    with pytest.raises(UserError, match=facts("'text'")):
         prepared(path, tmp_path / "cache", corpus={"source": "jsonl"})
     assert not folders(tmp_path / "cache", "text")
 

@@ -1,4 +1,5 @@
 import numpy as np
+from facts import sentence_with
 
 from npi_jax.corpus.annotation.stored_text import Text
 from npi_jax.corpus.repeats import shared_sentences, warn_of_shared
@@ -29,4 +30,4 @@ def test_much_of_it_is_warned_of():
     warn_of_shared(text_of(TRAINING), text_of([*TRAINING[:10], *OTHER[:90]]), said.append)
     assert not said, "a tenth may repeat"
     warn_of_shared(text_of(TRAINING), text_of([*TRAINING[:11], *OTHER[:89]]), said.append)
-    assert said[0].startswith("warning: 11 of 100 validation sentences of 40 bytes and more are in the training text")
+    assert sentence_with(said[0], "warning", "11 of 100 validation sentences", "40 bytes", "training text")

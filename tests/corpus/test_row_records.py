@@ -2,6 +2,7 @@ import sys
 
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.corpus.variants import row_files as records
 from npi_jax.corpus.variants.builder import RowPool
@@ -37,10 +38,10 @@ def test_damage_is_named(tmp_path):
     place = content.index(pool(100).tokens[50].tobytes())
     file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     damaged = RowRecords(tmp_path)
-    with pytest.raises(UserError, match=r"cannot be read .*; run again: .* they are rebuilt"):
+    with pytest.raises(UserError, match=facts("read", "rebuilt")):
         damaged.read(np.arange(100))
     file.write_bytes(content[:-1])
-    with pytest.raises(UserError, match=r"00000\.array_record: missing, or not of its length"):
+    with pytest.raises(UserError, match=facts("00000.array_record", "missing", "length")):
         RowRecords(tmp_path)
 
 
@@ -71,5 +72,5 @@ def test_a_full_disk_is_said_with_what_to_do(monkeypatch, tmp_path):
             raise RuntimeError("No space left on device")
 
     monkeypatch.setattr("array_record.python.array_record_module.ArrayRecordWriter", Full)
-    with pytest.raises(UserError, match=r"rows cannot be written \(No space left on device\); make room, or set"):
+    with pytest.raises(UserError, match=facts("rows", "written", "No space left on device")):
         write_records(tmp_path, pool(2))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from facts import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ def test_few_positions_stay_empty():
 
 
 def test_impossible_lengths_are_refused():
-    with pytest.raises(ValueError, match="run from 3 to 17; rows hold 1 to 16"):
+    with pytest.raises(ValueError, match=facts("3 to 17", "1 to 16")):
         pack(np.array([3, 17]), 16)
 
 
@@ -57,5 +58,5 @@ def test_an_epoch_sees_each_row_at_most_once():
 
 
 def test_a_corpus_smaller_than_a_batch_is_refused():
-    with pytest.raises(ValueError, match="fills 2 rows, fewer than one batch of 3"):
+    with pytest.raises(ValueError, match=facts("2 rows", "batch of 3")):
         RowOrder(n_rows=2, batch_size=3)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facts import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -171,27 +172,27 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<eos>\n<unk>\na\nb\na\n", r"v\.txt, line 5: 'a' is on line 3"),
-        (b"<eos>\n\n<unk>\n", r"v\.txt, line 2: empty line"),
-        (b"", r"v\.txt, line 1: empty line"),
-        (b"<unk>\na\n", r"v\.txt, lines 1 to 2: none is <eos>"),
-        (b"<eos>\na\n", r"v\.txt, lines 1 to 2: none is <unk>"),
-        (b"<eos>\n\xff\n", r"v\.txt: byte 6 is not UTF-8"),
-        (None, r"v\.txt: cannot read the vocabulary: No such file"),
+        (b"<eos>\n<unk>\na\nb\na\n", ("v.txt, line 5", "'a'", "line 3")),
+        (b"<eos>\n\n<unk>\n", ("v.txt, line 2", "empty")),
+        (b"", ("v.txt, line 1", "empty")),
+        (b"<unk>\na\n", ("v.txt, lines 1 to 2", "<eos>")),
+        (b"<eos>\na\n", ("v.txt, lines 1 to 2", "<unk>")),
+        (b"<eos>\n\xff\n", ("v.txt", "byte 6", "UTF-8")),
+        (None, ("v.txt", "vocabulary", "No such file")),
     ],
 )
 def test_faulty_vocabulary_file(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "v.txt"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(TokenizerError, match=message):
+    with pytest.raises(TokenizerError, match=facts(message)):
         WordTokenizer.from_file(path)
 
 
 def test_training_faults() -> None:
-    with pytest.raises(TokenizerError, match="of 0 word types none occurs 1 times"):
+    with pytest.raises(TokenizerError, match=facts("0 word types", "1 times")):
         WordTokenizer.train([])
-    with pytest.raises(TokenizerError, match="of 2 word types none occurs 5 times"):
+    with pytest.raises(TokenizerError, match=facts("2 word types", "5 times")):
         WordTokenizer.train(["a b"], min_count=5)
     with pytest.raises(TokenizerError, match="min_count is 0"):
         WordTokenizer.train(["a"], min_count=0)
@@ -208,30 +209,30 @@ def test_training_faults() -> None:
 
 
 def test_loading_faults(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with pytest.raises(TokenizerError, match=r"tokenizer\.json: no such file"):
+    with pytest.raises(TokenizerError, match=facts("tokenizer.json", "no such file")):
         Tokenizer.load(tmp_path)
     tokenizer.save(tmp_path)
     description = tmp_path / "tokenizer.json"
     meta = json.loads(description.read_text(encoding="utf-8"))
     description.write_text(json.dumps(meta | {"vocab_size": 7}), encoding="utf-8")
-    with pytest.raises(TokenizerError, match="vocab_size is 7 but"):
+    with pytest.raises(TokenizerError, match=facts("vocab_size", "7")):
         Tokenizer.load(tmp_path)
     description.write_text(json.dumps(meta | {"kind": "letters"}), encoding="utf-8")
-    with pytest.raises(TokenizerError, match="kind is 'letters'"):
+    with pytest.raises(TokenizerError, match=facts("kind", "'letters'")):
         Tokenizer.load(tmp_path)
     description.write_text("{", encoding="utf-8")
-    with pytest.raises(TokenizerError, match="not a saved tokenizer"):
+    with pytest.raises(TokenizerError, match=facts("tokenizer")):
         Tokenizer.load(tmp_path)
 
 
 def test_damaged_bpe_file(tmp_path: Path) -> None:
     path = tmp_path / "bpe.json"
     path.write_text("{}", encoding="utf-8")
-    with pytest.raises(TokenizerError, match=r"bpe\.json: not a usable file"):
+    with pytest.raises(TokenizerError, match=facts("bpe.json")):
         BPETokenizer.from_file(path)
 
 
 @pytest.mark.parametrize("token_id", [-1, 10**6])
 def test_unknown_id(tokenizer: Tokenizer, token_id: int) -> None:
-    with pytest.raises(TokenizerError, match=f"token id {token_id} is outside"):
+    with pytest.raises(TokenizerError, match=facts(f"token id {token_id}")):
         tokenizer.token(token_id)

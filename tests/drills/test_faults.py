@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from facts import sentence_with
 from run_processes import (
     ROOT,
     assert_same_run,
@@ -144,7 +145,7 @@ def test_instead_of_a_damaged_checkpoint_the_one_before_is_used(config_file, uni
     damage(biggest(run_dir / "checkpoints" / str(steps[-1])), 1)
     output = finish(start(config_file, run_dir))
     assert f"checkpoints/{steps[-1]} " in output
-    assert f"trying the one before\nresuming at step {steps[-2]}" in output
+    assert f"resuming at step {steps[-2]}" in output
     assert_same_run(uninterrupted, run_dir, VALUES)
 
 
@@ -155,7 +156,8 @@ def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(config_file, tm
         if folder.name.isdigit():
             biggest(folder).write_bytes(b"")
     output = finish(start(config_file, run_dir), status=1)
-    assert "No checkpoint is left to go on from. Bring back what is lost from a copy; or rename" in output
+    assert sentence_with(output, "No checkpoint")
+    assert "rename" in output
 
 
 def test_a_damaged_table_is_named_and_written_anew(config_file, uninterrupted, tmp_path):
@@ -166,7 +168,7 @@ def test_a_damaged_table_is_named_and_written_anew(config_file, uninterrupted, t
     report = [sys.executable, "-m", "npi_jax.cli", "report", str(run_dir)]
     refused = subprocess.run(report, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert f"{table} is damaged" in refused.stderr
+    assert sentence_with(refused.stderr, str(table), "damaged")
     assert f"resuming at step {2 * EVERY}" in finish(start(config_file, run_dir))
     assert_same_run(uninterrupted, run_dir, VALUES)
 
@@ -178,8 +180,8 @@ def test_a_damaged_cache_is_named_and_made_anew(config_file, tmp_path):
     content = tokens.read_bytes()
     flip(tokens, 1)
     output = finish(start(config_file, tmp_path / "two", environ=environ, command="prepare"))
-    assert f"{tokens}: its content has changed" in output
-    assert "is rebuilt" in output
+    assert sentence_with(output, str(tokens), "changed")
+    assert "rebuilt" in output
     assert tokens.read_bytes() == content
 
 

@@ -1,6 +1,7 @@
 """What the lm-evaluation-harness passes to a model; the model itself is tested where the harness is installed."""
 
 import pytest
+from facts import facts
 
 from npi_jax.evaluation.harness_arguments import not_used, whole_number
 from npi_jax.evaluation.scoring import EvaluateError
@@ -20,20 +21,20 @@ def test_what_the_harness_passes_itself_is_taken():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"memeber": 3}, "memeber=3 is not supported by this model; did you mean member?"),
-        ({"zzz": 1}, "zzz=1 is not supported by this model; there are run, member, pretrained, max_length"),
-        ({"peft": "adapter"}, "peft='adapter' is not supported"),
-        ({"revision": "step3000"}, "revision='step3000' is not supported"),
-        ({"backend": "seq2seq"}, "backend='seq2seq' is not supported"),
+        ({"memeber": 3}, ("memeber=3", "did you mean member?")),
+        ({"zzz": 1}, ("zzz=1", "run, member, pretrained, max_length")),
+        ({"peft": "adapter"}, "peft='adapter'"),
+        ({"revision": "step3000"}, "revision='step3000'"),
+        ({"backend": "seq2seq"}, "backend='seq2seq'"),
     ],
 )
 def test_what_would_change_numbers_is_refused(given, message):
-    with pytest.raises(EvaluateError, match=f"--model_args: {message}".replace("?", r"\?")):
+    with pytest.raises(EvaluateError, match=facts("--model_args: ", message)):
         not_used(given, KNOWN)
 
 
 @pytest.mark.parametrize("value", ["x", -1, 1.5, True, None, [1], "1e99", float("nan"), float("inf")])
 def test_numbers_are_whole(value):
-    with pytest.raises(EvaluateError, match=r"--model_args: member=.*; it must be a whole number from 0"):
+    with pytest.raises(EvaluateError, match=facts("--model_args: member=", "whole number from 0")):
         whole_number("member", value, 0)
     assert whole_number("member", "3", 0) == 3

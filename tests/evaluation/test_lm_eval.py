@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import tokenizers
+from facts import facts, sentence_with
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
@@ -99,7 +100,7 @@ def test_greedy_generations_agree(both):
         *[(text, {"until": [stop], "max_gen_toks": 12, "do_sample": False}) for text in TEXT for stop in (".", "h")],
     )
     assert ours.generate_until(requests) == theirs.generate_until(requests, disable_tqdm=True)
-    with pytest.raises(EvaluateError, match="asks for sampling"):
+    with pytest.raises(EvaluateError, match=facts("sampling")):
         ours.generate_until(instances("generate_until", ("a", {"do_sample": True})))
 
 
@@ -138,7 +139,7 @@ def test_a_continuation_whose_token_began_in_the_context_counts_with_all_of_it(b
         (got,) = ours.loglikelihood(instances("loglikelihood", (context, continuation)))
     ((expected, _),) = theirs._loglikelihood_tokens([(("", ""), before, whole[-1:])], disable_tqdm=True)
     assert got[0] == pytest.approx(expected, abs=1e-3)
-    assert "The first token of the continuation 'ber' began in its context" in caplog.text
+    assert sentence_with(caplog.text, "first token", "'ber'", "context")
     # The harness's own model stops there.
     if not ours.tokenizer.suffix:
         with pytest.raises(AssertionError):
@@ -152,11 +153,9 @@ def test_what_does_not_fit_is_said(both, caplog):
     lost = len(ours.tok_encode("A " * 70 + "number")) - 41
     told = f"2 of 3 requests exceed the model's maximum length (40): up to {lost} tokens were truncated from the left."
     assert [record.getMessage() for record in caplog.records] == [told]
-    with pytest.raises(
-        EvaluateError, match=r"the continuation ' number.*' has \d+ tokens: longer than max_length \(40\)"
-    ):
+    with pytest.raises(EvaluateError, match=r"' number.*' .*\d+ tokens.*max_length .*\b40\b"):
         ours.loglikelihood(instances("loglikelihood", ("A", " number" * 60)))
-    with pytest.raises(EvaluateError, match="a continuation is empty"):
+    with pytest.raises(EvaluateError, match=facts("continuation", "empty")):
         ours.loglikelihood(instances("loglikelihood", ("A", "")))
 
 
@@ -180,7 +179,7 @@ def test_what_the_harness_passes_itself_is_taken(plain, caplog):
     with caplog.at_level(logging.WARNING):
         string = f"pretrained={plain},dtype=bfloat16,trust_remote_code=True,parallelize=False"
         found = NpiJaxLM.create_from_arg_string(string, {"batch_size": "auto", "device": "cpu", "max_batch_size": None})
-    assert "dtype=bfloat16 is not used: numbers are float32 here" in caplog.text
+    assert sentence_with(caplog.text, "dtype=bfloat16", "float32")
     assert math.isfinite(found.loglikelihood(instances("loglikelihood", ("A", " number")))[0][0])
 
 
@@ -188,29 +187,30 @@ def test_what_is_missing_or_wrong_is_said(plain, monkeypatch, capsys):
     from npi_jax.evaluation import lm_eval  # noqa: PLC0415
 
     for arguments, message in (
-        ({}, "either run=DIR or pretrained=DIR"),
-        ({"run": f"{plain}x"}, f"{plain}x: there is no such directory; give the directory of a run"),
-        ({"pretrained": "gpt2"}, "gpt2: there is no such directory; give .* nothing is downloaded"),
-        ({"run": plain}, "a Hugging Face checkpoint, not a run; only runs have steps and members"),
-        ({"pretrained": plain, "member": 3}, "member=3 is of a run; with pretrained=DIR there is one model"),
-        ({"pretrained": plain, "max_length": "x"}, "max_length='x'; it must be a whole number from 1"),
-        ({"pretrained": plain, "max_length": 0}, "max_length=0; it must be a whole number from 1"),
-        ({"pretrained": plain, "max_length": 41}, "max_length=41 is more than the 40 positions"),
-        ({"run": "x", "run_code": "yes"}, "run_code='yes'; it must be True or False"),
-        ({"pretrained": plain, "seteps": 1}, "seteps=1 is not supported by this model; did you mean step"),
+        ({}, ("run=DIR", "pretrained=DIR")),
+        ({"run": f"{plain}x"}, (f"{plain}x: ", "no such directory")),
+        ({"pretrained": "gpt2"}, ("gpt2: ", "no such directory", "downloaded")),
+        ({"run": plain}, ("Hugging Face checkpoint", "run", "steps", "members")),
+        ({"pretrained": plain, "member": 3}, ("member=3", "pretrained=DIR")),
+        ({"pretrained": plain, "max_length": "x"}, ("max_length='x'", "whole number from 1")),
+        ({"pretrained": plain, "max_length": 0}, ("max_length=0", "whole number from 1")),
+        ({"pretrained": plain, "max_length": 41}, ("max_length=41", "40 positions")),
+        ({"run": "x", "run_code": "yes"}, ("run_code='yes'", "True", "False")),
+        ({"pretrained": plain, "seteps": 1}, ("seteps=1", "did you mean step")),
     ):
-        with pytest.raises(EvaluateError, match=message):
+        with pytest.raises(EvaluateError, match=facts(message)):
             lm_eval.NpiJaxLM(**arguments)
     models = dataclasses.replace(open_models([plain]), config=make_config(tiny_values()))
     monkeypatch.setattr(lm_eval, "open_models", lambda paths: models)
-    with pytest.raises(EvaluateError, match="is a run directory; give run="):
+    with pytest.raises(EvaluateError, match=facts("run directory", "run=")):
         lm_eval.NpiJaxLM(pretrained=plain)
     # On the command line it is one line.
     monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lm_eval.NpiJaxLM)
     monkeypatch.setattr(lm_eval, "verify_compile_cache", lambda say: None)
     with pytest.raises(SystemExit, match="1"):
         lm_eval.main()
-    assert capsys.readouterr().err == "npi-jax: give either run=DIR or pretrained=DIR in --model_args\n"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert sentence_with(line, "npi-jax: ", "run=DIR", "pretrained=DIR", "--model_args")
 
 
 def test_the_command_line_verifies_compiled_programs_before_it_evaluates(monkeypatch):

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from calls import assert_refused, call
+from facts import sentence_with
 
 from npi_jax.errors import UserError
 from npi_jax.experiment.claim import claim_run
@@ -85,7 +86,7 @@ def test_predictions_and_figures_are_looked_at_too(tmp_path):
         pass
     (tmp_path / "page_figures").write_text("mine")
     report = ("report", str(tmp_path / "run"), str(tmp_path / "run"), "--out", str(tmp_path / "page.html"))
-    assert "page_figures is a plain file; the name of a folder" in refused(*report)
+    assert sentence_with(refused(*report), "page_figures", "plain file", "folder")
     assert (tmp_path / "page_figures").read_text() == "mine"
 
 
@@ -102,7 +103,7 @@ def test_what_a_command_reads_or_a_run_owns_is_not_written_over(tmp_path):
     for name in ("members.parquet", "scores/4.parquet"):
         out = tmp_path / "run" / name
         message = refused("score", "--suite", "grammar", "--model", "absent", "--out", str(out))
-        assert f"{out} belongs to the run in {tmp_path / 'run'}" in message
+        assert sentence_with(message, str(out), str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("folder", [False, True])

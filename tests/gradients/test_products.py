@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from facts import facts
 from small import N_BATCHES, TOKENIZER, all_batches, chosen, text_rows
 
 from npi_jax.gradients import make_lookahead, make_products, task_batches
@@ -176,7 +177,7 @@ def test_the_sums_name_is_taken():
             return {"all": super().init(key)["table"]}
 
     model = Odd()
-    with pytest.raises(ValueError, match="parameters named 'all', which stands for the sum"):
+    with pytest.raises(ValueError, match=facts("'all'")):
         make_products(model, model.init(jax.random.key(0)), task_batches(chosen(items=4)))
 
 

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from facts import sentence_with
 from grammars import fault
 
 LAUNCH = Path(__file__).resolve().parents[2] / "launch"
@@ -268,14 +269,14 @@ def test_a_job_array_takes_its_line(tmp_path):
     assert words[-5:] == ["run", "--config", "my config.py", "--config.name=$(touch", "x)"]
     assert not (LAUNCH.parent / "x").exists()
     assert shlex.split(bash(dry))[-1] == "quickstart"
-    assert "has no line 8 for task 7" in bash(dry, status=2, SLURM_ARRAY_TASK_ID="7")
+    assert sentence_with(bash(dry, status=2, SLURM_ARRAY_TASK_ID="7"), "line 8", "task 7")
 
 
 def test_a_line_that_cannot_be_read_is_refused(tmp_path):
     experiments = tmp_path / "experiments.txt"
     experiments.write_text("run --config a --config.name=it's\n")
     said = bash(f"bash launch/slurm.sbatch --dry-run --list {experiments}", status=2)
-    assert "experiments.txt, line 1: cannot be read" in said
+    assert sentence_with(said, "experiments.txt, line 1")
 
 
 def test_signals_reach_every_process_of_a_node(fakes, tmp_path):

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from facts import facts, sentence_with
 
 from npi_jax.models import CustomConfig, make_model
 from npi_jax.models.custom import dropped_by_row
@@ -109,25 +110,25 @@ def test_parameters_of_another_precision_are_refused(factory):
 
     model = {"kind": "custom", "factory": factory("Half"), "options": {"width": 4}}
     config = make_config(tiny_values(model=model))
-    with pytest.raises(ValueError, match=r"parameter \['words'\] is bfloat16: parameters must be float32"):
+    with pytest.raises(ValueError, match=facts("['words']", "bfloat16", "float32")):
         Ensemble(config, make_model(config.model, 7), 0, make_mesh(1, 1, n_members=4))
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("Bagg", "defines no function Bagg"), ("half", "defines no function"), ("no_model", "without config, init")],
+    [("Bagg", "function Bagg"), ("half", "function"), ("no_model", "without config, init")],
 )
 def test_factories_that_make_no_model(factory, name, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=facts(words)):
         make_model(CustomConfig(factory(name)), 7)
 
 
 @pytest.mark.parametrize(
     ("factory", "words"),
-    [("no/such.py:f", "cannot read 'no/such.py'"), ("no_such_module:f", "No module named 'no_such_module'")],
+    [("no/such.py:f", "'no/such.py'"), ("no_such_module:f", "No module named 'no_such_module'")],
 )
 def test_places_without_a_module(factory, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=facts(words)):
         make_model(CustomConfig(factory), 7)
 
 
@@ -147,6 +148,6 @@ def test_a_model_that_mixes_sentences_is_refused_before_training(factory, tmp_pa
         f"from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict({values})\n"
     )
     said = assert_refused(call("run", "--config", str(config), seconds=120))
-    assert f"model.factory = {factory('Leaky')!r}: the model lets the sentences of a row see each other" in said
+    assert sentence_with(said, f"model.factory = {factory('Leaky')!r}", "sentences", "row")
     assert not (tmp_path / "run" / "metrics").exists()
     assert not (tmp_path / "run" / "checkpoints").exists()

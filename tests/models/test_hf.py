@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from calls import at_most
+from facts import facts
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -79,25 +80,25 @@ def change(path, **fields):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "bert"}, "config.json: model_type is 'bert'; llama, gpt2, gpt_neox, opt are supported"),
-        ({"quantization_config": {"bits": 4}}, "quantization_config is .* quantized weights are not read"),
-        ({"pruned_heads": {"0": [1]}}, "pruned_heads is .* all layers must have all their heads"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "rope_type is 'yarn'; default and llama3"),
-        ({"hidden_act": "mish"}, "hidden_act is 'mish'; gelu_new"),
-        ({"head_dim": 6}, "head_dim is 6; only hidden_size / num_attention_heads"),
-        ({"num_attention_heads": 3}, "TransformerConfig.heads is 3; it must divide width"),
-        ({"num_hidden_layers": 0}, "TransformerConfig.layers is 0; it must be a whole number above 0"),
-        ({"num_hidden_layers": 3}, r"the tensor 'model.layers.2.input_layernorm.weight' is missing"),
-        ({"num_hidden_layers": 1}, r"9 tensors are not of a llama, such as 'model.layers.1"),
-        ({"vocab_size": 12}, r"'model.embed_tokens.weight' has shape \(11, 8\); config.json makes it \(12, 8\)"),
-        ({"vocab_size": True}, "vocab_size is True"),
+        ({"model_type": "bert"}, ("config.json: model_type", "'bert'", "llama, gpt2, gpt_neox, opt")),
+        ({"quantization_config": {"bits": 4}}, ("quantization_config", "quantized weights")),
+        ({"pruned_heads": {"0": [1]}}, ("pruned_heads", "heads")),
+        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, ("rope_type", "'yarn'", "default", "llama3")),
+        ({"hidden_act": "mish"}, ("hidden_act", "'mish'", "gelu_new")),
+        ({"head_dim": 6}, ("head_dim", "6", "hidden_size / num_attention_heads")),
+        ({"num_attention_heads": 3}, ("TransformerConfig.heads", "3", "divide width")),
+        ({"num_hidden_layers": 0}, ("TransformerConfig.layers", "0", "whole number")),
+        ({"num_hidden_layers": 3}, ("'model.layers.2.input_layernorm.weight'", "missing")),
+        ({"num_hidden_layers": 1}, ("9 tensors", "llama", "'model.layers.1")),
+        ({"vocab_size": 12}, ("'model.embed_tokens.weight'", "(11, 8)", "config.json", "(12, 8)")),
+        ({"vocab_size": True}, ("vocab_size", "True")),
         ({"tie_word_embeddings": True}, "tie_word_embeddings is true, but 'lm_head.weight' differs"),
     ],
 )
 def test_what_would_be_another_function_is_refused(tmp_path, fields, message):
     write(tmp_path / "m")
     change(tmp_path / "m", **fields)
-    with pytest.raises(HFError, match=message):
+    with pytest.raises(HFError, match=facts(message)):
         load_hf(tmp_path / "m")
 
 
@@ -119,14 +120,14 @@ def test_a_tied_matrix_is_read_under_either_name_or_both(tmp_path, config, embed
     safetensors.numpy.save_file({**tensors, output: tensors[embedding]}, weights)
     jax.tree.map(np.testing.assert_array_equal, load_hf(tmp_path / "m").params, params)
     safetensors.numpy.save_file({**tensors, output: tensors[embedding] + 1}, weights)
-    with pytest.raises(HFError, match=f"tie_word_embeddings is true, but '{output}' differs from the embedding"):
+    with pytest.raises(HFError, match=facts("tie_word_embeddings", f"'{output}'", "differs")):
         load_hf(tmp_path / "m")
     tensors[output] = tensors.pop(embedding)
     safetensors.numpy.save_file(tensors, weights)
     jax.tree.map(np.testing.assert_array_equal, load_hf(tmp_path / "m").params, params)
     del tensors[output]
     safetensors.numpy.save_file(tensors, weights)
-    with pytest.raises(HFError, match=f"the tensor '{output}' is missing"):
+    with pytest.raises(HFError, match=facts(f"'{output}'", "missing")):
         load_hf(tmp_path / "m")
 
 
@@ -172,26 +173,26 @@ def test_a_gpt2_of_another_kind_is_refused(tmp_path):
     change(tmp_path / "m", scale_attn_by_inverse_layer_idx=True)
     with pytest.raises(
         HFError,
-        match="scale_attn_by_inverse_layer_idx is True; only False is supported: attention is not scaled by layer",
+        match=facts("scale_attn_by_inverse_layer_idx", "True", "False"),
     ):
         load_hf(tmp_path / "m")
 
 
 def test_files_that_are_missing_or_damaged_are_named(tmp_path):
-    with pytest.raises(HFError, match=r"config.json: no such file; give the directory"):
+    with pytest.raises(HFError, match=facts("config.json", "no such file")):
         load_hf(tmp_path)
     write(tmp_path / "m")
     (tmp_path / "m" / "config.json").write_text("{")
-    with pytest.raises(HFError, match=r"config.json: not JSON"):
+    with pytest.raises(HFError, match=facts("config.json", "not JSON")):
         load_hf(tmp_path / "m")
     write(tmp_path / "n")
     weights = tmp_path / "n" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(HFError, match=r"model.safetensors: cannot be read"):
+    with pytest.raises(HFError, match=facts("model.safetensors", "read")):
         load_hf(tmp_path / "n")
     weights.unlink()
     (tmp_path / "n" / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(HFError, match=r"pytorch_model.bin is a pickle, which could run anything and is not read"):
+    with pytest.raises(HFError, match=facts("pytorch_model.bin", "pickle")):
         load_hf(tmp_path / "n")
 
 
@@ -201,7 +202,7 @@ def test_an_index_does_not_lead_out_of_the_directory(tmp_path):
     for place in ("../out.safetensors", str(tmp_path / "out.safetensors"), "config.json", 3):
         index = {"weight_map": {"model.embed_tokens.weight": place}}
         (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
-        with pytest.raises(HFError, match="which is no safetensors file of the directory"):
+        with pytest.raises(HFError, match=facts("safetensors")):
             load_hf(tmp_path / "m")
 
 
@@ -213,7 +214,7 @@ def test_weights_beyond_the_memory_are_refused_before_they_are_read(tmp_path):
     with (tmp_path / "m" / "model.safetensors").open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         file.truncate((10 << 40) + 8 + len(header))
-    with at_most(30), pytest.raises(HFError, match=r"m: 10,995,[0-9,]* bytes of weights; this machine has"):
+    with at_most(30), pytest.raises(HFError, match=r"m: .*10,995,[0-9,]* bytes"):
         load_hf(tmp_path / "m")
 
 
@@ -226,7 +227,7 @@ def test_a_part_of_the_weights_that_is_no_file_is_refused_at_once(tmp_path, kind
     (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
     if kind != "missing":
         {"pipe": os.mkfifo, "device": lambda at: at.symlink_to("/dev/zero"), "folder": Path.mkdir}[kind](part)
-    with at_most(30), pytest.raises(HFError, match=r"a.safetensors: no such file, or not a plain one"):
+    with at_most(30), pytest.raises(HFError, match=facts("a.safetensors", "no such file", "plain")):
         load_hf(tmp_path / "m")
 
 
@@ -236,7 +237,7 @@ def test_tensors_that_are_no_numbers_are_refused(tmp_path):
     tensors = safetensors.numpy.load_file(path)
     tensors["model.norm.weight"] = tensors["model.norm.weight"].astype(np.int32)
     safetensors.numpy.save_file(tensors, path)
-    with pytest.raises(HFError, match=r"'model.norm.weight' is int32, not floating"):
+    with pytest.raises(HFError, match=facts("'model.norm.weight'", "int32")):
         load_hf(tmp_path / "m")
 
 
@@ -247,19 +248,19 @@ def test_only_one_architecture_makes_a_stack(tmp_path):
     np.testing.assert_array_equal(stack["embedding"][0], params["embedding"])
     assert not np.array_equal(stack["embedding"][0], stack["embedding"][1])
     write(tmp_path / "c", TransformerConfig(width=8, layers=1, heads=2, mlp=12))
-    with pytest.raises(HFError, match=r"c: layers is 1, but 2 in .*a; only checkpoints of one architecture"):
+    with pytest.raises(HFError, match=facts("layers", "1", "2", "architecture")):
         load_hf_stack([tmp_path / "a", tmp_path / "c"])
 
 
 def test_what_transformers_cannot_say_is_not_written(tmp_path):
     lstm = make_model(LSTMConfig(embedding=4, hidden=4), 5)
-    with pytest.raises(HFError, match="no class for a model of kind LSTM; only transformers can be exported"):
+    with pytest.raises(HFError, match=facts("LSTM", "transformers")):
         save_hf(tmp_path / "m", lstm, lstm.init(jax.random.key(0)))
     odd = make_model(TransformerConfig(width=8, layers=1, heads=2, mlp=12, output_bias=True), 5)
-    with pytest.raises(HFError, match="no class for this transformer: llama lacks output_bias=True"):
+    with pytest.raises(HFError, match=facts("llama", "output_bias=True")):
         save_hf(tmp_path / "m", odd, odd.init(jax.random.key(0)))
     write(tmp_path / "there")
-    with pytest.raises(HFError, match="there is there already"):
+    with pytest.raises(HFError, match=facts("already")):
         write(tmp_path / "there")
     assert [entry.name for entry in tmp_path.iterdir()] == ["there"]
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from facts import denies, sentence_with
 from synthetic import STEPS, VARIANTS, make_run
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
@@ -245,7 +246,8 @@ def test_pointing_at_a_lost_cell_says_why(browser, report):
         "document.querySelector('#heat-table-0 tbody td').dispatchEvent(new MouseEvent('mouseenter'));"
         "return document.querySelector('#heat-said').textContent"
     )
-    assert "cannot be told from noise; left out: norm is not told from 0" in said
+    assert sentence_with(said, "noise", "norm", "0")
+    assert denies(said)
 
 
 def test_print_shows_the_last_steps_heat_map(browser, report):

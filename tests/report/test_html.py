@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 
 import polars as pl
 import pytest
+from facts import denies, sentence_with
 from synthetic import VARIANTS, make_run
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
@@ -85,13 +86,13 @@ def test_prose_has_the_numbers_and_their_intervals(run, page):
         .to_dicts()[0]
     )
     said = " ".join(page.texts["p"])
-    assert "12 LSTM language models with 123,456 parameters each (4 variants × 3 seeds)" in said
+    assert sentence_with(said, "12 LSTM language models", "123,456 parameters", "4 variants × 3 seeds")
     mean, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
     number = f"{mean}% (95% interval {low} to {high}, 3 seeds)"
-    assert f"After 2,000 steps, members trained on the variant full chose the licensed sentence in {number}" in said
+    assert sentence_with(said, "2,000 steps", "full", number)
     assert re.search(r"no_npi \d\d\.\d% \(95% interval [\d.]+ to [\d.]+, 3 seeds; not told from chance\)", said)
-    assert "earliest in adverbs (step 16) and latest in superlative" in said
-    assert "a unigram model's is 412.7" in said
+    assert sentence_with(said, "earliest in adverbs", "step 16", "latest in superlative")
+    assert sentence_with(said, "unigram", "412.7")
 
 
 def test_results_have_a_row_a_variant_and_a_column_a_task(run):
@@ -108,11 +109,11 @@ def test_results_have_a_row_a_variant_and_a_column_a_task(run):
 
 def test_warnings_name_what_went_wrong(hostile, page):
     said = " ".join(page.texts["li"])
-    assert "Variant no_npi: 12 slots of 4,500 changed found no matching replacement." in said
+    assert sentence_with(said, "no_npi", "12 slots", "4,500")
     assert "diverged" not in said
     said = " ".join(Page(hostile).texts["li"])
     assert "Member 2" in said
-    assert "diverged (40 updates skipped" in said
+    assert sentence_with(said, "Member 2", "diverged", "40 updates")
     assert "one seed" in said
 
 
@@ -125,7 +126,7 @@ def test_a_bare_manifest_is_enough(tmp_path):
     run = make_run(tmp_path, variants=("full",), seeds=1, environments=("only",), steps=(0, 1), diverged=())
     run.manifest.clear()
     page = Page(write_report(run).read_text(encoding="utf-8"))
-    assert "1 language model (1 variant × 1 seed) was trained for 1 step." in page.texts["p"]
+    assert sentence_with(" ".join(page.texts["p"]), "1 language model", "1 variant × 1 seed", "1 step")
 
 
 def test_a_run_of_diverged_members_only_still_has_a_report(tmp_path):
@@ -183,16 +184,16 @@ def test_the_first_paragraphs_say_what_was_asked_and_found(page):
     assert leads[:6] == ["Asked.", "Found.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
     said = page.texts["p"]
     assert "one task or nine?" in said[0]
-    assert "Environments pull the weights partly the same way, more than in models without NPIs" in said[1]
-    assert "At the end of training (step 2,000) the median noise-corrected alignment" in said[2]
+    assert sentence_with(said[1], "partly", "more than in models without NPIs")
+    assert sentence_with(said[2], "step 2,000", "median", "alignment")
 
 
 def test_a_run_without_gradients_has_a_report_that_says_so(plain):
     text = write_report(plain).read_text(encoding="utf-8")
     page = Page(text)
     said = " ".join(page.texts["p"])
-    assert "This run recorded no gradients: alignment between tasks cannot be said." in said
-    assert "Transfer between environments cannot be said" in said
+    assert denies(sentence_with(said, "no gradients", "alignment"))
+    assert denies(sentence_with(said, "Transfer between environments"))
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert {"curves", "diagnostics"} <= ids
     assert not {"alignment", "transfer", "data", "heat-data"} & ids
@@ -213,16 +214,16 @@ def test_an_unfinished_run_says_so_first(tmp_path):
     page = Page(write_report(run).read_text(encoding="utf-8"))
     assert not stale.exists()
     assert (stale.parent / "mine.png").exists()
-    assert page.texts["li"][0].startswith("The run is at step 8 of 600: nothing here is final.")
-    assert "There are scores but no gradients of step 1." in page.texts["li"]
+    assert sentence_with(page.texts["li"][0], "step 8 of 600", "final")
+    assert sentence_with(" ".join(page.texts["li"]), "scores", "gradients", "step 1")
     said = " ".join(page.texts["p"])
-    assert "At step 8 of 600 the median noise-corrected alignment" in said
+    assert sentence_with(said, "step 8 of 600", "median", "alignment")
     assert "end of training" not in said
 
 
 def test_a_5_gram_model_is_beside_the_accuracies(page):
     assert page.texts["small"].count("5-gram 71.2") == len(VARIANTS) * (len(ENVIRONMENTS) + 1)
-    assert "a 5-gram model trained on the same text chose it in 71.2%" in " ".join(page.texts["p"])
+    assert sentence_with(" ".join(page.texts["p"]), "5-gram model", "71.2%")
 
 
 def test_the_page_is_small_enough_to_send(report):

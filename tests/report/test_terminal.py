@@ -1,6 +1,7 @@
 import io
 
 import pytest
+from facts import sentence_with
 from rich.console import Console
 from synthetic import VARIANTS, make_run
 
@@ -27,7 +28,7 @@ def test_tables_fit_and_hold_every_number(run, width):
         for row in rows.to_dicts():
             assert f"{100 * row['accuracy']:.1f}" in shown
     text = " ".join(text.split())
-    assert "Warning: Variant no_npi: 12 slots" in text
+    assert sentence_with(text, "Warning", "no_npi", "12 slots")
     assert "\x1b" not in text
 
 
@@ -72,14 +73,17 @@ def test_alignment_is_a_line_a_variant_and_transfer_follows(run, plain):
         .filter(statistic="environments", group="recurrent", label="full", step=2000)
     )
     value, low, high = (short_number(row[name][0]) for name in ("corrected", "low", "high"))
-    assert (
-        "Alignment between environments at the end of training (step 2,000), recurrent weights: "
-        f"full: {value} (95% interval {low} to {high})" in text
+    assert sentence_with(
+        text,
+        "Alignment between environments",
+        "step 2,000",
+        "recurrent weights",
+        f"full: {value} (95% interval {low} to {high})",
     )
     assert text.count("95% interval") >= len(VARIANTS)
-    assert "Transfer: Taking the NPIs of" in text
-    assert "Of 72 effects of one environment on another" in text
-    assert "Found: Environments pull the weights partly the same way" in text
+    assert "Transfer: " in text
+    assert "72 effects" in text
+    assert sentence_with(text, "Found", "partly")
     bare = printed(plain)
     assert "Alignment" not in bare
     assert "Transfer" not in bare

@@ -3,6 +3,7 @@ import os
 
 import polars as pl
 import pytest
+from facts import facts, sentence_with
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
@@ -59,8 +60,8 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     (tmp_path / "scores" / "0.parquet").write_text("")
     with pytest.raises(RunError) as caught, claim_run(tmp_path, changed):
         pass
-    assert "train.steps: 3 there, 4 now" in str(caught.value)
-    assert "train.new: None there, 0 now" in str(caught.value)
+    assert sentence_with(str(caught.value), "train.steps: 3", "4")
+    assert sentence_with(str(caught.value), "train.new: None", "0")
     assert "train.rates" not in str(caught.value)
 
 
@@ -73,7 +74,7 @@ def test_a_field_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
     with claim_run(tmp_path, config):
         pass
     changed = {**config, "corpus": {**config["corpus"], "removal": "delete"}}
-    with pytest.raises(RunError, match=r"corpus\.removal: 'replace' there, 'delete' now"), claim_run(tmp_path, changed):
+    with pytest.raises(RunError, match=facts("corpus.removal: 'replace'", "'delete'")), claim_run(tmp_path, changed):
         pass
 
 
@@ -87,7 +88,7 @@ def test_what_a_normalization_left_open_stands_for_is_compared_once_it_is_known(
         run.update_manifest(score_specs={"grammar": spec.to_dict()})
     with claim_run(tmp_path, config) as run:
         _check_spec(run, "grammar", spec)
-        with pytest.raises(RunError, match=r"suites\.grammar\.spec: normalization: 'sum' there, 'matched' now"):
+        with pytest.raises(RunError, match=facts("suites.grammar.spec: normalization: 'sum'", "'matched'")):
             _check_spec(run, "grammar", ScoreSpec(normalization="matched"))
 
 
@@ -110,7 +111,7 @@ def test_a_second_process_is_refused(tmp_path):
     with claim_run(tmp_path, CONFIG):
         second = context.Process(target=_try_to_claim, args=(tmp_path, answers))
         second.start()
-        assert "in use by another process" in answers.get(timeout=60)
+        assert "in use" in answers.get(timeout=60)
         second.join()
     third = context.Process(target=_try_to_claim, args=(tmp_path, answers))
     third.start()
@@ -121,7 +122,7 @@ def test_a_second_process_is_refused(tmp_path):
 def test_foreign_folders_and_files_are_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with (
-        pytest.raises(RunError, match=r"not empty and not a run directory \(it holds thesis.tex\)"),
+        pytest.raises(RunError, match=facts("run directory", "thesis.tex")),
         claim_run(tmp_path, CONFIG),
     ):
         pass
@@ -143,7 +144,7 @@ def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
 
 
 def test_opening_what_is_not_a_run(tmp_path):
-    with pytest.raises(RunError, match="is not a run directory"):
+    with pytest.raises(RunError, match=facts("run directory")):
         open_run(tmp_path)
 
 
@@ -158,21 +159,21 @@ def test_tables_are_joined_with_members(tmp_path):
     assert run.steps("metrics") == [2, 10]
     assert run.metrics()["step"].to_list() == [2, 2, 10, 10]
     assert run.metrics()["variant"].to_list() == ["full", "no_npi"] * 2
-    with pytest.raises(RunError, match="scores has no tables yet"):
+    with pytest.raises(RunError, match=facts("scores", "no tables")):
         run.scores()
-    with pytest.raises(RunError, match="tables has no tables yet; npi-jax report"):
+    with pytest.raises(RunError, match=facts("tables has no tables", "npi-jax report")):
         run.curves()
     assert pl.DataFrame.equals(run.metrics(10), run.metrics().tail(2))
     write_table(tmp_path / "tables" / "curves.parquet", members)
     assert run.curves().equals(members)
-    with pytest.raises(RunError, match="the run compared no gradients"):
+    with pytest.raises(RunError, match=facts("gradients")):
         run.alignment()
-    with pytest.raises(RunError, match=r"there is no table of that name. It has curves"):
+    with pytest.raises(RunError, match=facts("table", "curves")):
         run.table("finale")
     (tmp_path / "tables" / "curves.parquet").write_bytes(b"PAR1 cut off")
-    with pytest.raises(UserError, match=r"curves.parquet: not a whole Parquet file"):
+    with pytest.raises(UserError, match=facts("curves.parquet", "Parquet")):
         run.curves()
-    with pytest.raises(RunError, match=r"tables is not a run directory: .*; did you mean"):
+    with pytest.raises(RunError, match=facts("tables", "run directory", "did you mean")):
         open_run(tmp_path / "tables")
-    with pytest.raises(RunError, match="nowhere does not exist"):
+    with pytest.raises(RunError, match=facts("nowhere", "exist")):
         open_run(tmp_path / "nowhere")

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from calls import assert_refused, call
+from facts import facts, sentence_with
 from gram_files import draw_gradients, file_arrays
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -222,14 +223,14 @@ def test_what_preparation_made_is_made_anew_by_the_command_that_trained(copy, co
 def test_members_lists_of_checksums_and_tables_are_mended_by_a_report(copy, undrawn):
     before = contents(copy)
     (copy / "members.parquet").rename(copy / "away")
-    with pytest.raises(RunError, match=r"members.parquet was written, and is gone. npi-jax report .* rebuilds it"):
+    with pytest.raises(RunError, match=facts("members.parquet", "gone", "npi-jax report")):
         open_run(copy).members()
     (copy / "away").rename(copy / "members.parquet")
     for name in ("checksums.json", "scores/checksums.json"):
         (copy / name).unlink()
     (copy / "metrics" / "checksums.json").write_text("[")
     _flip(copy / "tables" / "curves.parquet")
-    with pytest.raises(RunError, match=r"curves.parquet is damaged.* npi-jax report .* rebuilds it"):
+    with pytest.raises(RunError, match=facts("curves.parquet", "damaged", "npi-jax report")):
         open_run(copy).curves()
     (copy / "members.parquet").unlink()
     outcome = call("report", str(copy), seconds=120)
@@ -237,7 +238,7 @@ def test_members_lists_of_checksums_and_tables_are_mended_by_a_report(copy, undr
     assert contents(copy) == before
     said = outcome.out.replace("\n", "")
     for name in ("checksums.json", "metrics/checksums.json", "scores/checksums.json", "members.parquet"):
-        assert f"{copy / name} was damaged or" in said
+        assert f"{copy / name} was " in said
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, pytest.param(_flip, marks=pytest.mark.drill)])
@@ -246,7 +247,7 @@ def test_a_step_that_is_lost_is_named_by_all_and_written_anew_where_a_checkpoint
 ):
     before, table = contents(copy), copy / "scores" / f"{LAST}.parquet"
     damage(table)
-    with pytest.raises(RunError, match=rf"scores/{LAST}.parquet (is damaged|was written, and is gone)"):
+    with pytest.raises(RunError, match=rf"scores/{LAST}\.parquet\b.*\b(damaged|gone)"):
         open_run(copy).scores()
     assert str(table) in assert_refused(call("report", str(copy)))
     # Scoring needs none of it.
@@ -278,7 +279,7 @@ def test_an_empty_newest_checkpoint_hides_no_other(copy, config_file):
     shutil.rmtree(newest)
     newest.mkdir()
     score = ("score", "--model", str(copy), "--suite", "grammar", "--limit", "1", "--out", str(copy / "s.csv"))
-    assert f"{newest} holds no checkpoint" in assert_refused(call(*score))
+    assert sentence_with(assert_refused(call(*score)), str(newest), "checkpoint")
     assert call(*score, "--steps", "2", seconds=60).status == 0
     (copy / "s.csv").unlink()
     outcome = called("train", config_file, copy)
@@ -292,7 +293,7 @@ def test_where_all_checkpoints_are_set_aside_nothing_is_begun_anew(copy, config_
         shutil.rmtree(step)
         step.mkdir()
     for _ in range(2):
-        assert "the same command then trains from the beginning" in assert_refused(called("train", config_file, copy))
+        assert "same command" in assert_refused(called("train", config_file, copy))
 
 
 # Which folders are runs, and whose.
@@ -311,7 +312,7 @@ def test_a_folder_of_another_program_is_refused_untouched(tmp_path, config_file)
     before = {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()}
     for command in ("prepare", "train"):
         message = assert_refused(called(command, config_file, tmp_path))
-        assert "is not empty and not a run directory" in message
+        assert "run directory" in message
     assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()} == before
 
 
@@ -320,7 +321,7 @@ def test_a_run_of_which_the_bulk_was_removed_is_still_that_run(copy, config_file
         shutil.rmtree(copy / folder)
     outcome = called("train", config_file, copy, "--config.seeds=(7,8)")
     assert_refused(outcome)
-    assert "was started with another configuration" in outcome.error
+    assert "configuration" in outcome.error
     for name in ("members.parquet", "log.jsonl"):
         (copy / name).unlink()
     assert_refused(called("prepare", config_file, copy, "--config.seeds=(7,8)"))
@@ -334,7 +335,7 @@ def test_the_format_is_named_and_that_of_before_the_marker_is_taken_over(copy, c
     score = ("score", "--model", str(copy), "--suite", "grammar", "--out", str(copy / "x.csv"))
     commands = [("report", str(copy)), score]
     for outcome in (called("train", config_file, copy), *(call(*words) for words in commands)):
-        assert "newer npi-jax (run format 2; this one reads up to 1)" in assert_refused(outcome)
+        assert sentence_with(assert_refused(outcome), "newer", "format 2", "1")
     del values["npi_jax"]
     (copy / "manifest.json").write_text(json.dumps(values))
     for sums in ("checksums.json", "tables/checksums.json"):
@@ -530,6 +531,6 @@ def test_links_out_of_a_run_directory_are_not_followed(copy, config_file, tmp_pa
     precious = elsewhere / "final.parquet" if elsewhere.is_dir() else elsewhere
     reports = call("report", str(copy)), call("report", str(copy), str(copy))
     for outcome in (called("train", config_file, copy), *reports):
-        assert f"{copy / name} is a link to {elsewhere}" in assert_refused(outcome)
+        assert sentence_with(assert_refused(outcome), f"{copy / name}", "link", str(elsewhere))
     assert precious.read_text() == "precious"
     assert len(list(tmp_path.rglob("*"))) == len(list(copy.rglob("*"))) + 2 + elsewhere.is_dir()

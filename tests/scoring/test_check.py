@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.models import TransformerConfig, make_model
 from npi_jax.scoring import ScoreSpec, encode_pairs, make_scorer
@@ -59,7 +60,8 @@ def last_of_the_sentence_before(segment_ids, column):
     return own_past(segment_ids, column) | (before & last[:, None, :])
 
 
-LATER, MIXED, PLACED = "sees later tokens", "lets the sentences of a row see each other", "positions from the place"
+# What each advice names: a mask, the segments, the positions of a sentence.
+LATER, MIXED, PLACED = "causal mask", "segment_ids are equal", "which count from 0 in each sentence"
 FAULTS = {
     "column for position": (lambda s, p: jnp.broadcast_to(jnp.arange(p.shape[1]), p.shape), own_past, PLACED),
     "number of the segment": (lambda s, p: s, own_past, PLACED),
@@ -83,7 +85,7 @@ SPEC = ScoreSpec(regions=("sentence",))
 @pytest.mark.parametrize("scale", [1.0, pytest.param(0.05, marks=pytest.mark.drill)], ids=["large", "small"])
 def test_each_fault_is_found_and_named(fault, scale):
     places, seen, words = FAULTS[fault]
-    with pytest.raises(ValueError, match=f"the model .*{words}") as refused:
+    with pytest.raises(ValueError, match=facts("model", words)) as refused:
         make_scorer(averaging(places, seen), MANY, SPEC).check(params(scale))
     others = {LATER, MIXED, PLACED} - {words}
     assert not any(other in str(refused.value) for other in others)

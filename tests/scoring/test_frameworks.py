@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from facts import facts
 from flax import nnx
 
 from npi_jax.scoring import HiddenOutput, ScoreSpec, encode_pairs, make_scorer
@@ -141,7 +142,7 @@ def test_flax_nnx_rnn_with_a_row_for_each_sentence():
         log_probs = jax.nn.log_softmax(model(jnp.array([[0, *ids]]))[0])
         expected.append(sum(log_probs[place, token] for place, token in enumerate([*ids, 0])))
     np.testing.assert_allclose(score(state).score().reshape(-1) / score.affine["sentence"].scale, expected, atol=1e-5)
-    with pytest.raises(ValueError, match="lets the sentences of a row see each other"):
+    with pytest.raises(ValueError, match=facts("sentences", "row", "each other")):
         make_scorer(logits_fn, PAIRS, SPEC).check(state)
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from facts import facts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,15 +107,15 @@ def test_positions_are_used_well_and_groups_stay_together():
 
 def test_errors_name_the_sentence():
     pairs = make_pairs([(3, 3), (20, 20)])
-    with pytest.raises(ValueError, match="group 1, good sentence: its group takes 42 positions; rows have 32"):
+    with pytest.raises(ValueError, match=facts("group 1, good sentence", "42", "32")):
         pack(pairs, ScoreSpec(), row_length=32)
-    with pytest.raises(ValueError, match=r"group 1, good sentence takes 21 positions, the model has 16 \(2 sentences"):
+    with pytest.raises(ValueError, match=facts("group 1, good sentence", "21", "16", "2 sentences")):
         pack(pairs, ScoreSpec(), max_length=16)
-    with pytest.raises(ValueError, match=r"asks for the start token, but none was given \(start=None\)"):
+    with pytest.raises(ValueError, match=facts("start token", "start=None")):
         pack(encode_pairs([([1], [2])], end=END), ScoreSpec(regions=("sentence",)))
-    with pytest.raises(ValueError, match="region 'npi'; these sentences have sentence, difference, critical"):
+    with pytest.raises(ValueError, match=facts("'npi'", "sentence, difference, critical")):
         pack(pairs, ScoreSpec(regions=("npi",)))
-    with pytest.raises(ValueError, match="group 0, good sentence: of one token nothing is scored"):
+    with pytest.raises(ValueError, match=facts("group 0, good sentence", "one token")):
         pack(encode_pairs([([1], [2])]), ScoreSpec(beginning="none", score_end=False, regions=("sentence",)))
 
 
@@ -123,14 +124,14 @@ def test_a_region_at_the_unscored_first_token_is_absent():
     packed = pack(pairs, ScoreSpec(beginning="none"))
     assert packed.spans["critical"][2:].tolist() == [[ABSENT, ABSENT]] * 2
     assert (packed.spans["critical"][:2] != ABSENT).all()
-    with pytest.raises(ValueError, match="no sentence has a region 'critical' that the ScoreSpec can score"):
+    with pytest.raises(ValueError, match=facts("'critical'", "ScoreSpec")):
         pack(encode_pairs([([1, 2], [2, 2])], np.array([[[0, 1]] * 2]), end=END), ScoreSpec(beginning="none"))
 
 
 def test_regions_outside_the_sentence_are_refused():
-    with pytest.raises(ValueError, match=r"group 0, bad sentence: region 'critical' \[1, 3\) does not lie in its 2"):
+    with pytest.raises(ValueError, match=facts("group 0, bad sentence", "'critical'", "[1, 3)", "2")):
         encode_pairs([([1, 2], [1, 2])], np.array([[[0, 1], [1, 3]]]))
     with pytest.raises(ValueError, match="no sentences"):
         encode_pairs([])
-    with pytest.raises(ValueError, match="group 0, bad sentence has no tokens"):
+    with pytest.raises(ValueError, match=facts("group 0, bad sentence", "no tokens")):
         encode_pairs([([1], [])])

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import polars as pl
 import pytest
+from facts import facts, sentence_with
 
 from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import EncodedSentences, ScoreSpec, encode_pairs, make_scorer
@@ -91,7 +92,7 @@ def test_unequal_regions_are_counted_and_noted():
     said = "compared by their means over tokens, times the pair's mean length"
     assert scorer.notes() == [f"1 of 2 pairs have sentences of different numbers of tokens: {said}"]
     summed = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), ScoreSpec.preset("blimp_paper"))
-    assert "the sum favors the shorter one" in summed.notes()[0]
+    assert sentence_with(summed.notes()[0], "sum", "shorter")
     critical = make_scorer(unigram_logits, SUITE.encode(TOKENIZER))
     assert (critical.covered, critical.unequal_regions) == ("critical", 0)
     whole = Suite("whole", [Item("i", "p", "t", "other", *TEXTS[1], (0, 11), (0, 18))])
@@ -101,19 +102,19 @@ def test_unequal_regions_are_counted_and_noted():
 def test_matched_is_of_pairs():
     ids = EncodedSentences([np.array([1, 2]), np.array([3])], np.array([0, 1]), start=0, end=0)
     assert score(ScoreSpec(regions=("sentence",)), ids).spec.normalization == "sum"
-    with pytest.raises(ValueError, match="'matched' is of pairs"):
+    with pytest.raises(ValueError, match=facts("'matched'", "pairs")):
         score(ScoreSpec(regions=("sentence",), normalization="matched"), ids)
 
 
 def test_what_a_normalization_needs_is_asked_for():
-    with pytest.raises(ValueError, match=r"'slor' needs the unigram log-probabilities"):
+    with pytest.raises(ValueError, match=facts("'slor'", "unigram")):
         score(ScoreSpec(normalization="slor"))
-    with pytest.raises(ValueError, match="holds what is no log-probability"):
+    with pytest.raises(ValueError, match=facts("log-probability")):
         score(ScoreSpec(normalization="slor"), unigram=np.ones(TOKENIZER.vocab_size))
-    with pytest.raises(ValueError, match=r"unigram has shape \(2,\); token id"):
+    with pytest.raises(ValueError, match=facts("unigram", "(2,)", "token id")):
         score(ScoreSpec(normalization="normlp"), unigram=np.full(2, -1.0))
     ids = encode_pairs([([1, 2], [1, 3])], start=0, end=0)
-    with pytest.raises(ValueError, match="'word' needs the sentences' texts and offsets; ids alone have no words"):
+    with pytest.raises(ValueError, match=facts("'word'", "texts and offsets")):
         score(ScoreSpec(regions=("sentence",), normalization="word"), ids)
 
 

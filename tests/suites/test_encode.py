@@ -1,4 +1,5 @@
 import pytest
+from facts import facts
 
 from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import ScoreSpec, make_scorer
@@ -43,9 +44,7 @@ def test_unknown_words_are_counted():
 
 def test_a_region_without_tokens_names_the_item():
     suite = Suite("s", [Item("odd/3", "p", "t", "other", "a b", "a b", (1, 2), (0, 1))])
-    with pytest.raises(
-        EncodingError, match=r"item 'odd/3': no token of 'a b' lies in its region 'critical', characters 1 to 2"
-    ):
+    with pytest.raises(EncodingError, match=facts("'odd/3'", "'a b'", "'critical'", "characters 1 to 2")):
         suite.encode(WordTokenizer.train(["a b"]))
 
 
@@ -98,11 +97,11 @@ def test_half_of_a_surrogate_pair_is_refused(field):
     values = {"item": "i", "paradigm": "p", "task": "t", "good": "a b", "bad": "a c"} | {field: "a \ud800"}
     item = Item(**values, kind="other", critical_good=(0, 1), critical_bad=(0, 1))
     for tokenizer in (WordTokenizer.train(["a b c"]), BPETokenizer.train(["a b c"] * 3, size=258)):
-        with pytest.raises(EncodingError, match=r"\(.*\) has '\\ud800' at character 2, half of a surrogate pair"):
+        with pytest.raises(EncodingError, match=facts("'\\ud800'", "character 2", "surrogate pair")):
             Suite("s", [item]).encode(tokenizer)
 
 
 @pytest.mark.parametrize("task", ["mean over tasks", "lm"])
 def test_names_that_tables_use_themselves_are_no_tasks(task):
-    with pytest.raises(ValueError, match=f"suite 's': item 'i' has the task '{task}', a name that stands for"):
+    with pytest.raises(ValueError, match=facts("suite 's'", "item 'i'", f"task '{task}'")):
         Suite("s", [Item("i", "p", task, "other", "a", "b", (0, 1), (0, 1))])

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from facts import sentence_with
 
 from npi_jax.suites import LOADERS, SuiteError, load_suite
 from npi_jax.suites.paths import ENDINGS
@@ -35,14 +36,14 @@ def refusal(name: str, path: Path) -> str:
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_what_is_there_instead_is_said(place: Path, name: str) -> None:
-    assert "there is no such file" in refusal(name, place / "nothing")
+    assert "no such file" in refusal(name, place / "nothing")
     assert "a link to " in refusal(name, place / "link")
     for path in (place / "pipe", Path("/dev/zero")):
         assert "neither a file nor a folder" in refusal(name, path)
-    assert "cannot be read: File name too long" in refusal(name, place / ("x" * 300))
+    assert "File name too long" in refusal(name, place / ("x" * 300))
     folder = refusal(name, place / "foreign")
-    assert "a folder; give one file ending in .jsonl, .csv or .tsv" in folder if name == "table" else "folder" in folder
-    assert "there is no such" not in folder
+    assert ".jsonl, .csv or .tsv" in folder if name == "table" else "folder" in folder
+    assert "no such" not in folder
 
 
 @pytest.mark.parametrize(("file", "reader"), [("pairs.csv", "table"), ("p.jsonl", "blimp"), ("z.txt", "zorro")])
@@ -51,13 +52,11 @@ def test_a_file_of_another_kind_names_its_reader(place: Path, file: str, reader:
     ending = Path(file).suffix
     for name in LOADERS:
         if ending not in ENDINGS[name]:
-            assert f"files ending in {ending} are read by {reader!r}" in refusal(name, place / file)
+            assert sentence_with(refusal(name, place / file), ending, repr(reader))
 
 
 def test_names_of_the_reports_own_rows_are_refused_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("good,bad,task\na b,a c,mean over tasks\n")
     message = refusal("table", path)
-    assert (
-        "item 'mine/0' has the task 'mean over tasks', a name that stands for the mean over a suite's tasks" in message
-    )
+    assert sentence_with(message, "'mine/0'", "'mean over tasks'")

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from facts import facts
 
 from npi_jax.suites.reading import SuiteError, find_word, make_suite
 from npi_jax.suites.schema import Item
@@ -25,7 +26,7 @@ def test_limit_keeps_an_even_subset_of_every_paradigm() -> None:
 def test_faults_of_whole_suites() -> None:
     with pytest.raises(SuiteError, match="limit is 0"):
         make_suite("s", items(1, "x"), Path("f"), 0)
-    with pytest.raises(SuiteError, match="f: no items for the suite 's'"):
+    with pytest.raises(SuiteError, match=facts("f: ", "no items", "'s'")):
         make_suite("s", [], Path("f"), None)
-    with pytest.raises(SuiteError, match="f: two items are named 'x/0'"):
+    with pytest.raises(SuiteError, match=facts("f: ", "two items", "'x/0'")):
         make_suite("s", items(1, "x") * 2, Path("f"), None)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.suites import SuiteError, evaluate_predictions, load_suite
 from npi_jax.suites.syntaxgym import METRICS
@@ -61,17 +62,17 @@ def test_predictions_are_of_bits(tmp_path, metric):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"predictions": [{"formula": "(9;%x%) > (3;%y%)"}]}, "names region 9 of condition 'x', which item 'tiny/1'"),
+        ({"predictions": [{"formula": "(9;%x%) > (3;%y%)"}]}, ("region 9", "condition 'x'", "'tiny/1'")),
         ({"predictions": [{"formula": "(3;%x%) >"}]}, "prediction 0, column 10"),
-        ({"meta": {"name": "tiny", "metric": "mode"}}, "metric is 'mode'; it must be one of sum, mean"),
-        ({"meta": {}}, "meta: no field 'name'"),
+        ({"meta": {"name": "tiny", "metric": "mode"}}, ("metric", "'mode'", "sum, mean")),
+        ({"meta": {}}, ("meta: ", "'name'")),
         ({"items": []}, "no items"),
-        ({"items": [{"item_number": 1, "conditions": [{"condition_name": "x", "regions": []}]}]}, "regions are empty"),
-        ({"items": [{"item_number": "one"}]}, "the field 'item_number' is 'one', not a whole number"),
+        ({"items": [{"item_number": 1, "conditions": [{"condition_name": "x", "regions": []}]}]}, ("regions", "empty")),
+        ({"items": [{"item_number": "one"}]}, ("'item_number'", "'one'", "whole number")),
     ],
 )
 def test_faults_are_named(tmp_path, changes, message):
-    with pytest.raises(SuiteError, match=message):
+    with pytest.raises(SuiteError, match=facts(message)):
         load_suite("syntaxgym", make_file(tmp_path / "tiny.json", **changes))
 
 

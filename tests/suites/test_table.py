@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from facts import facts
 
 from npi_jax.suites import Item, SuiteError, load_suite
 from npi_jax.suites.table import load_table
@@ -72,62 +73,62 @@ def test_limit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"good": 3}, "the field 'good' is a int"),
-        ({"bad": None}, "no field 'bad'"),
-        ({"kind": "licenser"}, "kind is 'licenser'; it must be one of licensor, scope, npi, other"),
-        ({"task": 1}, "the field 'task' is a int"),
-        ({"critical_good": "ever"}, "critical_good is given but critical_bad is not"),
-        ({"critical_bad": "ever"}, "critical_bad is given but critical_good is not"),
+        ({"good": 3}, ("'good'", "int")),
+        ({"bad": None}, "'bad'"),
+        ({"kind": "licenser"}, ("kind", "'licenser'", "licensor, scope, npi, other")),
+        ({"task": 1}, ("'task'", "int")),
+        ({"critical_good": "ever"}, ("critical_good", "critical_bad")),
+        ({"critical_bad": "ever"}, ("critical_bad", "critical_good")),
         (
             {"critical_good": "eve", "critical_bad": "ever"},
-            r"critical_good \('eve'\) occurs 0 times, not once",
+            ("critical_good", "'eve'", "0 times"),
         ),
-        ({"critical_good": "ever", "critical_good_end": 3}, "both 'critical_good' and 'critical_good_end'"),
-        ({"critical_good_end": 3}, "critical_good_start is None, not a whole number"),
-        ({"critical_good_start": "x", "critical_good_end": 3}, "critical_good_start is 'x', not a whole"),
-        ({"critical_good_start": 1.5, "critical_good_end": 3}, "critical_good_start is 1.5, not a whole"),
-        ({"critical_good_start": 3, "critical_good_end": 3}, r"critical_good is \[3, 3\)"),
+        ({"critical_good": "ever", "critical_good_end": 3}, ("'critical_good'", "'critical_good_end'")),
+        ({"critical_good_end": 3}, ("critical_good_start", "None", "whole number")),
+        ({"critical_good_start": "x", "critical_good_end": 3}, ("critical_good_start", "'x'", "whole number")),
+        ({"critical_good_start": 1.5, "critical_good_end": 3}, ("critical_good_start", "1.5", "whole number")),
+        ({"critical_good_start": 3, "critical_good_end": 3}, ("critical_good", "[3, 3)")),
         (
             {"critical_good_start": 3, "critical_good_end": 22},
-            r"critical_good is \[3, 22\) but the sentence has 21",
+            ("critical_good", "[3, 22)", "21"),
         ),
     ],
 )
 def test_faulty_rows(tmp_path: Path, columns: dict[str, Any], message: str) -> None:
-    with pytest.raises(SuiteError, match=r"x\.jsonl, line 1: " + message):
+    with pytest.raises(SuiteError, match=facts("x.jsonl, line 1", message)):
         json_row(tmp_path, **columns)
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.tsv", "good\tworse\na\tb\n", r"line 1: no column 'bad'; there are good, worse"),
-        ("x.csv", "", r"line 1: no column 'good'; there are none"),
-        ("x.csv", "good,bad\na,b\na,b,c\n", r"line 3: 3 cells, not 2"),
-        ("x.csv", 'good,bad\na,"b\n', r"line 2: unexpected end of data"),
-        ("x.csv", "good,bad\na,\n", r"line 2: no field 'bad'"),
-        ("x.csv", "good,bad,good\na,b,c\n", r"line 1: the column 'good' is there twice"),
-        ("x.tsv", "good\tbad\ttask\ttask\na\tb\tc\td\n", r"line 1: the column 'task' is there twice"),
-        ("x.jsonl", '{"good": "a", "bad": "b", "good": "c"}', r"line 1: .* the field 'good' is there twice"),
-        ("x.jsonl", '{"good": "a \\ud800", "bad": "b"}', r"line 1: the field 'good' holds half a character"),
+        ("x.tsv", "good\tworse\na\tb\n", ("line 1", "'bad'", "good, worse")),
+        ("x.csv", "", ("line 1", "'good'", "none")),
+        ("x.csv", "good,bad\na,b\na,b,c\n", ("line 3", "3 cells", "2")),
+        ("x.csv", 'good,bad\na,"b\n', ("line 2", "unexpected end of data")),
+        ("x.csv", "good,bad\na,\n", ("line 2", "'bad'")),
+        ("x.csv", "good,bad,good\na,b,c\n", ("line 1", "'good'", "twice")),
+        ("x.tsv", "good\tbad\ttask\ttask\na\tb\tc\td\n", ("line 1", "'task'", "twice")),
+        ("x.jsonl", '{"good": "a", "bad": "b", "good": "c"}', ("line 1", "'good'", "twice")),
+        ("x.jsonl", '{"good": "a \\ud800", "bad": "b"}', ("line 1", "'good'", "half a character")),
         (
             "x.csv",
             "good,bad,critical_good_start,critical_good_end,critical_bad,\na b,c b,1,2,b,\n",
-            r"line 2: critical_good is \[1, 2\), which holds no word",
+            ("line 2", "critical_good", "[1, 2)", "word"),
         ),
     ],
 )
 def test_faulty_tables(tmp_path: Path, name: str, text: str, message: str) -> None:
-    with pytest.raises(SuiteError, match=name.replace(".", r"\.") + ", " + message):
+    with pytest.raises(SuiteError, match=facts(name, message)):
         load_suite("table", write(tmp_path / name, text))
 
 
 def test_faulty_paths(tmp_path: Path) -> None:
-    with pytest.raises(SuiteError, match="there is no such file"):
+    with pytest.raises(SuiteError, match=facts("no such file")):
         load_suite("table", tmp_path / "nothing.csv")
-    with pytest.raises(SuiteError, match=r"must end in \.jsonl, \.csv or \.tsv"):
+    with pytest.raises(SuiteError, match=facts(".jsonl, .csv or .tsv")):
         load_suite("table", write(tmp_path / "x.xlsx", ""))
-    with pytest.raises(SuiteError, match=r"x\.csv: no items for the suite 'table'"):
+    with pytest.raises(SuiteError, match=facts("x.csv", "no items", "'table'")):
         load_suite("table", write(tmp_path / "x.csv", "good,bad\n"))
 
 

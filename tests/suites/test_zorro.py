@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from facts import facts
 
 from npi_jax.suites import SuiteError, load_suite
 
@@ -22,10 +23,10 @@ def test_the_second_line_of_two_is_the_good_one(tmp_path):
 def test_half_a_pair_is_refused(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("a b\nc d\ne f\n")
-    with pytest.raises(SuiteError, match=r"x.txt, line 3: the last sentence has no acceptable one"):
+    with pytest.raises(SuiteError, match=facts("x.txt, line 3", "last sentence")):
         load_suite("zorro", path)
     path.write_text("a b\n\nc d\n")
-    with pytest.raises(SuiteError, match=r"x.txt, line 2: blank"):
+    with pytest.raises(SuiteError, match=facts("x.txt, line 2", "blank")):
         load_suite("zorro", path)
 
 

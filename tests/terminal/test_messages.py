@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import jax
 import pytest
 from calls import assert_refused, call
+from facts import facts, sentence_with
 from tiny import tiny_values
 
 import npi_jax
@@ -59,16 +61,16 @@ def config_file(tmp_path, monkeypatch):
             CONFIG + "    return f()\n\ndef f():\n    return f()\n",
             ["RecursionError", "my.py, line 8: return f(); called from my.py, line 8"],
         ),
-        ("import sys\nsys.exit(3)\n", ["it ends the program (exit status 3)", "my.py, line 2"]),
+        ("import sys\nsys.exit(3)\n", ["exit status 3", "my.py, line 2"]),
         ("def get_config(\n    return 1\n", ["my.py, line 1"]),
         ("x = '\xff'\n".encode("latin-1"), ["my.py", "utf-8"]),
         (b"x = 0\0\n", ["my.py"]),
-        ("", ["my.py: a config file defines get_config()"]),
-        ("get_config = 3\n", ["my.py: a config file defines get_config()"]),
-        (CONFIG + "    return None\n", ["my.py: get_config() gave a NoneType, not an ml_collections.ConfigDict"]),
+        ("", ["my.py: ", "get_config()"]),
+        ("get_config = 3\n", ["my.py: ", "get_config()"]),
+        (CONFIG + "    return None\n", ["my.py: get_config()", "NoneType", "ml_collections.ConfigDict"]),
         (
             "from npi_jax.config.sweep import param, prod\nx = prod(param('seed', [1]), param('seed', [2]))\n",
-            ["seed is set by two of the sweeps", "my.py, line 2"],
+            ["seed is set by two", "my.py, line 2"],
         ),
     ],
 )
@@ -80,10 +82,10 @@ def test_a_config_that_fails_is_named_with_the_users_own_lines(config_file, cont
 
 def test_a_config_is_python_in_a_file(config_file, tmp_path):
     Path("my.txt").write_text("x = 1\n")
-    assert "its name ends in .py" in assert_refused(call("prepare", "my.txt"))
+    assert ".py" in assert_refused(call("prepare", "my.txt"))
     Path("my.txt").unlink()
     message = config_file(CONFIG + "    return ConfigDict()\n", argument=":large")
-    assert message == "npi-jax: my.py:large: get_config() in my.py takes no argument, so nothing can follow the colon"
+    assert sentence_with(message, "npi-jax: my.py:large: get_config()", "argument", "colon")
     assert "is a folder" in assert_refused(call("prepare", str(tmp_path)))
     assert "no such file" in assert_refused(call("prepare", "a" * 5000))
     assert "(did you mean quickstart?)" in assert_refused(call("prepare", "quikstart"))
@@ -103,7 +105,7 @@ def test_data_classes_with_written_out_types_can_be_in_a_file(tmp_path):
         ("    return 1 / 0\n", "ZeroDivisionError: division by zero ("),
         ("    raise ValueError('size is odd')\n", "size is odd ("),
         ("    import no_such_module\n", "No module named 'no_such_module'"),
-        ("    raise SystemExit(2)\n", "it ends the program"),
+        ("    raise SystemExit(2)\n", "exit status 2"),
     ],
 )
 def test_a_factory_that_fails_is_named(tmp_path, body, words):
@@ -118,9 +120,9 @@ def test_a_factory_that_fails_is_named(tmp_path, body, words):
 
 def test_a_factory_is_called_with_the_options_that_it_takes(tmp_path):
     (tmp_path / "own.py").write_text("def make(config, vocab_size):\n    return 1\n")
-    with pytest.raises(UserError, match=r"TypeError: make\(\) got an unexpected keyword argument 'size'"):
+    with pytest.raises(UserError, match=facts("TypeError", "make()", "'size'")):
         make_model(CustomConfig(f"{tmp_path / 'own.py'}:make", {"size": 3}), 7)
-    with pytest.raises(UserError, match=r"defines no function mak \(did you mean make\?\)"):
+    with pytest.raises(UserError, match=facts("mak", "did you mean make?")):
         make_model(CustomConfig(f"{tmp_path / 'own.py'}:mak"), 7)
 
 
@@ -153,7 +155,8 @@ def test_what_nobody_foresaw_is_reported_as_a_bug(monkeypatch):
     *trace, last = outcome.error.splitlines()
     assert trace[0] == "Traceback (most recent call last):"
     assert trace[-1] == "ZeroDivisionError: of ours"
-    assert last.startswith("npi-jax: this is a bug in npi-jax, please report it")
+    assert last.startswith("npi-jax: ")
+    assert sentence_with(last, "bug in npi-jax", "report")
     versions = f"npi-jax {npi_jax.__version__}, jax {jax.__version__}, Python {platform.python_version()}"
     assert versions in last
 
@@ -162,11 +165,11 @@ def test_what_nobody_foresaw_is_reported_as_a_bug(monkeypatch):
     ("error", "words"),
     [
         (OSError(errno.EMFILE, "Too many open files"), "ulimit -n 4096"),
-        (OSError(errno.ENOSPC, "No space left on device"), "no room is left on the disk"),
-        (OSError(errno.ENOSPC, "No space left on device", "a/b"), "'a/b': no room is left on the disk"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk"),
+        (OSError(errno.ENOSPC, "No space left on device", "a/b"), "'a/b': "),
         (PermissionError(errno.EACCES, "Permission denied", "a/b"), "'a/b': Permission denied"),
-        (MemoryError("Unable to allocate 4. TiB"), "not enough memory (Unable to allocate 4. TiB)"),
-        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "the devices have not enough memory"),
+        (MemoryError("Unable to allocate 4. TiB"), "Unable to allocate 4. TiB"),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "memory"),
     ],
 )
 def test_faults_of_the_machine_are_one_line(error, words):
@@ -191,26 +194,26 @@ def test_the_word_that_was_meant_is_the_closest_one():
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        (["rnu", "quickstart"], "(did you mean run?); there are run, train"),
-        (["run", "quickstart", "--profle=1:2"], "cannot read --profle=1:2 (did you mean --profile?)"),
-        (["run", "quickstart", "--train.steps=2"], "cannot read --train.steps=2; a field of the config is given as"),
+        (["rnu", "quickstart"], ("did you mean run?", "run, train")),
+        (["run", "quickstart", "--profle=1:2"], ("--profle=1:2", "did you mean --profile?")),
+        (["run", "quickstart", "--train.steps=2"], ("--train.steps=2", "field of the config")),
         (["run", "quickstart", "--confg.train.steps=2"], "(did you mean --config?)"),
-        (["run", "quickstart", "--config.variants=without(adverb)"], "in npi_en (did you mean adverbs?)"),
+        (["run", "quickstart", "--config.variants=without(adverb)"], ("npi_en", "did you mean adverbs?")),
         (["run", "quickstart", "--config.variants=witout(only)"], "(did you mean without?)"),
         (["run", "quickstart", "--config.corpus.phenomenon=npi_em", "--config.corpus.source=tfds",
           "--config.corpus.tfds_name=x"], "(did you mean npi_en?)"),
-        (["run", "quickstart", "quickstart"], "cannot read quickstart"),
-        (["run", "quickstart", "--config.train.steps", "20"], "write --config.train.steps=VALUE, without a space"),
-        (["report", "x", "--config.train.steps=20"], "cannot read --config.train.steps=20"),
-        (["export", "x", "--hf", "y", "--member", "-1"], "--member: '-1' is not a whole number from 0"),
-        (["export", "x", "--hf", "y", "--member", "one"], "--member: 'one' is not a whole number from 0"),
-        (["annotate", "x", "--examples", "9" * 5000], "9' is not a whole number from 0"),
+        (["run", "quickstart", "quickstart"], "quickstart"),
+        (["run", "quickstart", "--config.train.steps", "20"], "--config.train.steps=VALUE"),
+        (["report", "x", "--config.train.steps=20"], "--config.train.steps=20"),
+        (["export", "x", "--hf", "y", "--member", "-1"], ("--member", "'-1'", "whole number from 0")),
+        (["export", "x", "--hf", "y", "--member", "one"], ("--member", "'one'", "whole number from 0")),
+        (["annotate", "x", "--examples", "9" * 5000], "whole number from 0"),
         (["annotate", "x", "--unit", "sentences"], "(did you mean sentence?)"),
-        (["bench"], "bench needs a config: a preset's name (npi-jax presets), or a file"),
+        (["bench"], ("bench", "config", "npi-jax presets")),
     ],
 )  # fmt: skip
 def test_words_that_are_unknown_are_named_with_the_one_that_was_meant(words, meant):
-    assert meant in assert_refused(call(*words))
+    assert re.search(facts(meant), assert_refused(call(*words)))
 
 
 def test_the_config_stands_before_or_after_flags_and_with_or_without_its_flag(tmp_path, monkeypatch):

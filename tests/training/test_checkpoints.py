@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.config.schema import CheckpointConfig
 from npi_jax.training.checkpoints.checkpoints import CheckpointError, Checkpoints, scheduled_steps, set_aside
@@ -105,7 +106,7 @@ def test_a_truncated_file_is_an_error_that_names_the_checkpoint(tmp_path, keep):
     checkpoints = saved(tmp_path / "c", 3, 4)
     file = biggest(tmp_path / "c" / "4")
     file.write_bytes(file.read_bytes()[: int(keep * file.stat().st_size)])
-    with pytest.raises(CheckpointError, match=r"c/4 cannot be read"):
+    with pytest.raises(CheckpointError, match=facts("c/4", "read")):
         checkpoints.restore(4, STATE)
     checkpoints.verify(3, checksums(checkpoints.restore(3, STATE)))
     checkpoints.close()
@@ -126,7 +127,7 @@ def test_reads_that_end_after_one_has_failed_say_nothing_and_all_else_is_shown(m
 
 def test_a_damaged_checkpoint_is_written_anew(tmp_path):
     checkpoints = saved(tmp_path / "c", 4)
-    with pytest.raises(CheckpointError, match="not what was written for member 1"):
+    with pytest.raises(CheckpointError, match=facts("member 1")):
         checkpoints.verify(4, checksums(STATE | {"w": STATE["w"] + [[4], [5], [4]]}))
     checkpoints.save(4, STATE, checksums(STATE))
     checkpoints.wait()
@@ -136,9 +137,9 @@ def test_a_damaged_checkpoint_is_written_anew(tmp_path):
 
 def test_what_is_not_there_or_differs_is_an_error(tmp_path):
     checkpoints = saved(tmp_path / "c", 4)
-    with pytest.raises(CheckpointError, match=r"holds float32\(2000,\) in place of float32\(1000,\)"):
+    with pytest.raises(CheckpointError, match=facts("float32(2000,)", "float32(1000,)")):
         checkpoints.restore(4, STATE | {"w": STATE["w"][:, :1000]})
-    with pytest.raises(CheckpointError, match="c/4 holds 3 members; 2 are wanted"):
+    with pytest.raises(CheckpointError, match=facts("c/4", "3 members", "2")):
         checkpoints.verify(4, checksums(STATE)[:2])
     checkpoints.close()
 

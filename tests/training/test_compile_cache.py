@@ -73,4 +73,4 @@ def test_a_version_of_jax_whose_cache_cannot_be_checked_gets_none(monkeypatch):
     finally:
         jax.config.update("jax_enable_compilation_cache", before)
     assert len(said) == 1
-    assert "compiled again each time" in said[0]
+    assert "compiled again" in said[0]

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from facts import facts
 
 from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_members, padded_size, put
 
@@ -10,7 +11,7 @@ def test_the_mesh_takes_no_more_devices_than_members():
     assert make_mesh(0, 1, n_members=1).shape == {"ens": 1, "data": 1}
     assert make_mesh(0, 1, n_members=5).shape == {"ens": 2, "data": 1}
     assert make_mesh(0, 2, n_members=5).shape == {"ens": 1, "data": 2}
-    with pytest.raises(ValueError, match=r"mesh.ens=2 x mesh.data=2 needs 4 devices; there are 2"):
+    with pytest.raises(ValueError, match=facts("mesh.ens=2", "mesh.data=2", "4 devices", "2")):
         make_mesh(2, 2, n_members=5)
 
 

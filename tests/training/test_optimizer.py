@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from facts import facts
 
 from npi_jax.config.schema import TrainConfig
 from npi_jax.training.member.optimizer import (
@@ -98,10 +99,10 @@ def test_members_do_not_share_a_norm():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"weight_decay": (0.1,)}, "needs optimizer='adamw'"),
-        ({"batch_size": 9, "accumulate": 2}, "accumulate=2 does not divide batch_size=9"),
+        ({"weight_decay": (0.1,)}, "optimizer='adamw'"),
+        ({"batch_size": 9, "accumulate": 2}, ("accumulate=2", "batch_size=9")),
     ],
 )
 def test_contradictions_are_refused(changes, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=facts(words)):
         TrainConfig(**changes)

@@ -3,6 +3,7 @@ import sys
 import types
 
 import pytest
+from facts import facts
 
 from npi_jax.errors import UserError
 from npi_jax.training.monitor.sinks import JsonLines, open_sinks
@@ -64,5 +65,5 @@ def test_weights_and_biases_goes_on_with_its_own_run(tmp_path, monkeypatch):
 
 def test_what_is_not_installed_is_said(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"needs wandb: pip install 'npi-jax\[wandb\]'"):
+    with pytest.raises(UserError, match=facts("wandb", "pip install 'npi-jax[wandb]'")):
         open_sinks(tmp_path, ["wandb"], "p", {})

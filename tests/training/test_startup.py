@@ -1,4 +1,5 @@
 import pytest
+from facts import facts
 
 from npi_jax.training.devices.startup import Launch, StartError, detect_launch
 
@@ -29,18 +30,18 @@ def test_our_own_variables_say_it_all():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"NPI_PROCESS_ID": ""}, "NPI_COORDINATOR, NPI_NUM_PROCESSES set, but not NPI_PROCESS_ID"),
-        ({"NPI_COORDINATOR": "node1"}, "NPI_COORDINATOR='node1': give host and port"),
-        ({"NPI_COORDINATOR": "node1:http"}, "give host and port"),
-        ({"NPI_PROCESS_ID": "4"}, "it goes from 0 to 3"),
-        ({"NPI_PROCESS_ID": "-1"}, "NPI_PROCESS_ID='-1': a whole number is wanted"),
-        ({"NPI_NUM_PROCESSES": "four"}, "NPI_NUM_PROCESSES='four': a whole number is wanted"),
-        ({"NPI_NUM_PROCESSES": "0"}, "NPI_NUM_PROCESSES=0: at least 1"),
+        ({"NPI_PROCESS_ID": ""}, ("NPI_COORDINATOR, NPI_NUM_PROCESSES", "not NPI_PROCESS_ID")),
+        ({"NPI_COORDINATOR": "node1"}, ("NPI_COORDINATOR='node1'", "host and port")),
+        ({"NPI_COORDINATOR": "node1:http"}, ("NPI_COORDINATOR='node1:http'", "host and port")),
+        ({"NPI_PROCESS_ID": "4"}, ("NPI_PROCESS_ID", "0 to 3")),
+        ({"NPI_PROCESS_ID": "-1"}, ("NPI_PROCESS_ID='-1'", "whole number")),
+        ({"NPI_NUM_PROCESSES": "four"}, ("NPI_NUM_PROCESSES='four'", "whole number")),
+        ({"NPI_NUM_PROCESSES": "0"}, ("NPI_NUM_PROCESSES=0", "at least 1")),
     ],
 )
 def test_what_is_wrong_with_them_is_named(changes, message):
     own = {"NPI_COORDINATOR": "node1:29400", "NPI_NUM_PROCESSES": "4", "NPI_PROCESS_ID": "2"}
-    with pytest.raises(StartError, match=message):
+    with pytest.raises(StartError, match=facts(message)):
         detect_launch(own | changes)
 
 
@@ -58,7 +59,7 @@ def test_a_task_that_sees_its_own_gpu_alone_takes_that():
 
 def test_a_slurm_job_without_srun_is_refused():
     job = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2"}
-    with pytest.raises(StartError, match="write `srun npi-jax"):
+    with pytest.raises(StartError, match=facts("srun npi-jax")):
         detect_launch(job)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from declared import check_run
+from facts import facts
 from rich.console import Console
 from tiny import tiny_values
 
@@ -143,25 +144,25 @@ def test_without_a_second_moment_nothing_is_preconditioned(tmp_path, prepared):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gradients__micro_batches": 16}, "gradients .suite 'grammar'.: task 'adverbs' has 8 items"),
-        ({"gradients__kind": "npi"}, "no item is of kind 'npi'; the suite has licensor, scope"),
+        ({"gradients__micro_batches": 16}, ("gradients", "'grammar'", "'adverbs'", "8")),
+        ({"gradients__kind": "npi"}, ("'npi'", "licensor, scope")),
         ({"gradients__text_rows": 1000, "gradients__micro_batches": 200}, "too few"),
     ],
 )
 def test_what_cannot_be_compared_is_said_before_training(prepared, changes, message):
     config = make_config(tiny_values(**CHANGES | {"gradients__text_rows": 0} | changes))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=facts(message)):
         make_gradients(config, prepared)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gradients__suite": "blimp"}, "gradients.suite='blimp' is not in score.suites: grammar"),
-        ({"gradients__text_rows": 3}, "text_rows=3 are too few for 4 micro-batches"),
+        ({"gradients__suite": "blimp"}, ("gradients.suite='blimp'", "score.suites", "grammar")),
+        ({"gradients__text_rows": 3}, ("text_rows=3", "4 micro-batches")),
         ({"gradients__micro_batches": 1}, "gradients.micro_batches"),
     ],
 )
 def test_the_configuration_is_checked(changes, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=facts(message)):
         make_config(tiny_values(**changes))
