@@ -6,7 +6,7 @@ from rich.console import Console
 
 from npi_jax.files.writing import read_table
 from npi_jax.preparation.prepare import Prepared
-from npi_jax.report.data.tables import SHORT
+from npi_jax.report.format import SHORT
 from npi_jax.terminal.tables import TextTable
 
 _ALWAYS = ("removed", "unmatched")

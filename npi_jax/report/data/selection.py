@@ -9,8 +9,9 @@ import polars as pl
 from jaxtyping import Bool, Float
 
 from npi_jax.analysis.curves import HYPERPARAMETERS
-from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.report.data.tables import LM, REMOVED_ALL, Cell, ReportTables, of_cell
+from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
+from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, of_cell
+from npi_jax.results.names import LM
 
 SIGNIFICANT: Final = 0.05
 # Sums over layers: what a sentence about "the weights" means.
@@ -215,3 +216,16 @@ def primary_link(tables: ReportTables) -> dict[str, object] | None:
     frame = tables.table("link")
     rows = frame.filter("primary").to_dicts() if frame is not None else []
     return rows[0] if rows else None
+
+
+def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
+    """For every variant the environments with at most half the NPIs of the first variant."""
+    columns = [
+        name for name in corpus.columns if name.startswith("npi_") and name.removeprefix("npi_") not in RESIDUALS
+    ]
+    rows = corpus.to_dicts()
+    base = rows[0]
+    return {
+        row["variant"]: {name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2}
+        for row in rows
+    }

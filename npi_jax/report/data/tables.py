@@ -1,7 +1,7 @@
 """What the report is drawn and told from: the run's tables with one label a line."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
@@ -19,25 +19,12 @@ from npi_jax.analysis.transfer.outcomes import baseline_variant
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.report.data.odd_names import visible_frame, visible_values
+from npi_jax.report.format import pretty
 from npi_jax.results.directory import Run
-from npi_jax.results.names import LM
 
 FEW_SEEDS: Final = 3
 KINDS: Final = ("licensor", "npi", "scope", "other")
 
-SHORT: Final[Mapping[str, str]] = {
-    "adverbs": "ADV",
-    "conditional": "COND",
-    "determiner_negation": "D-NEG",
-    "sentential_negation": "S-NEG",
-    "only": "ONLY",
-    "quantifier": "QUANT",
-    "embedded_question": "EMB-Q",
-    "simple_question": "SMP-Q",
-    "superlative": "SUP",
-    "lm": "LM",
-}
-"""The environments' usual abbreviations (Warstadt et al. 2019; Jumelet and Hupkes 2018)."""
 
 REMOVED_ALL: Final = "all"
 # Tables that only some runs have, and whether a row is a member's or a group of members'.
@@ -284,21 +271,6 @@ def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.n
     return within(mean, np.stack([arm, arm]), *bounds)
 
 
-def pretty(name: str) -> str:
-    """A name for reading: underscores as spaces."""
-    return name.replace("_", " ")
-
-
-def key_of(tasks: Iterable[str]) -> str:
-    """``ADV: adverbs; COND: conditional``, of those tasks that are shown by an abbreviation; empty without any."""
-    return "; ".join(f"{SHORT[task]}: {pretty(task)}" for task in tasks if task in SHORT and task != LM)
-
-
-def count(number: int, noun: str) -> str:
-    """``3 seeds``, ``1 seed``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _reach(n_seeds: int) -> float:
     """The t interval's arm in standard deviations."""
     return 0.0 if n_seeds < 2 else float(special.stdtrit(n_seeds - 1, (1 + LEVEL) / 2)) / n_seeds**0.5
@@ -335,11 +307,6 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
             frame = frame.join(by_member, on="member", how="left", maintain_order="left")
         found[name] = frame
     return found
-
-
-def short(name: str) -> str:
-    """An environment's abbreviation; other names are cut to 8 letters."""
-    return SHORT.get(name) or (pretty(name) if len(name) <= 8 else pretty(name)[:7] + "…")
 
 
 def _main_region(regions: list[str]) -> str:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from npi_jax.report.data.selection import left_out, mean_alignment, ordered, pair_alignment, parameter_groups
-from npi_jax.report.data.tables import LM, ReportTables, count, key_of, pretty, short
+from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.picture import (
     COMPACT,
     WIDE,
@@ -23,6 +23,8 @@ from npi_jax.report.figures.picture import (
     step_axis,
 )
 from npi_jax.report.figures.style import MUTED, Stroke, cut, drawing, strokes
+from npi_jax.report.format import count, key_of, pretty, short
+from npi_jax.results.names import LM
 
 HEAT_MAPS: Final = "alignment_pairs"
 # More variants than this are in the interactive heat map and in the CSV only.

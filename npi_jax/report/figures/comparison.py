@@ -11,11 +11,12 @@ from matplotlib.ticker import PercentFormatter
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.report.data.selection import TransferMatrix, mean_alignment, parameter_groups, transfer_matrix
-from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell, pretty
+from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell
 from npi_jax.report.figures.alignment import THIN, firm, limits, thin, with_share_left_out
 from npi_jax.report.figures.picture import COMPACT, Picture, legend, settle, step_axis
 from npi_jax.report.figures.style import DASHES, INK, MUTED, PALETTE, Stroke, cut, drawing
 from npi_jax.report.figures.transfer import matrix_figure
+from npi_jax.report.format import pretty
 
 # More variants than there are colors cannot be told apart.
 _MOST: Final = 1 + len(PALETTE)

@@ -10,10 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from npi_jax.report.data.selection import left_out, mean_alignment, parameter_groups, usable_estimate
-from npi_jax.report.data.tables import ReportTables, pretty
+from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.alignment import limits
 from npi_jax.report.figures.picture import COMPACT, Picture, settle, step_axis
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, cut, drawing
+from npi_jax.report.format import pretty
 
 _MARKS: Final = ("o", "s", "^", "D", "v", "P")
 _STRATA: Final = {

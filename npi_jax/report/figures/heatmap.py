@@ -8,8 +8,9 @@ import numpy as np
 import polars as pl
 
 from npi_jax.report.data.selection import ordered, pair_alignment, parameter_groups
-from npi_jax.report.data.tables import ReportTables, key_of, pretty, short
+from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.picture import DIVERGING, PALE
+from npi_jax.report.format import key_of, pretty, short
 
 # About two megabytes; a run with more is shown at fewer steps.
 _MOST: Final = 400_000

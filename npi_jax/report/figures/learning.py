@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
-from npi_jax.report.data.tables import Cell, ReportTables, band, count, of_cell, pretty
+from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell
 from npi_jax.report.figures.alignment import alignment_pictures
 from npi_jax.report.figures.diagnostic import diagnostic_pictures
 from npi_jax.report.figures.picture import (
@@ -30,6 +30,7 @@ from npi_jax.report.figures.picture import (
 )
 from npi_jax.report.figures.style import FAINT, INK, MANY, MUTED, Stroke, cut, drawing, panel_name, strokes
 from npi_jax.report.figures.transfer import transfer_pictures
+from npi_jax.report.format import count, pretty
 
 Value = Literal["accuracy", "delta"]
 

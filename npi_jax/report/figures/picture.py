@@ -24,6 +24,7 @@ from npi_jax.files.csv_cells import write_csv
 from npi_jax.files.writing import atomic_path
 from npi_jax.report.data.tables import FEW_SEEDS, ReportTables
 from npi_jax.report.figures.style import FAINT, PALETTE, Stroke, drawing, legend_name, strokes
+from npi_jax.report.format import short_number
 
 Section = Literal["learning", "alignment", "transfer", "data", "diagnostics"]
 WIDE: Final = 8.2
@@ -230,13 +231,3 @@ def heat_cells(
         drawn = axis.text(x, y, text, ha="center", va="center", color=color, fontsize=size, weight=weight)
         # A cell's number never makes room for itself; measuring hundreds of them is what takes time.
         drawn.set_in_layout(False)
-
-
-def short_number(value: float, digits: int = 2) -> str:
-    """``.41``, ``−.05``, ``1.20``; an en dash for NaN."""
-    if math.isnan(value):
-        return "–"
-    text = f"{abs(value):.{digits}f}"
-    if not float(text):
-        return "0"
-    return ("−" if value < 0 else "") + (text[1:] if text.startswith("0.") else text)

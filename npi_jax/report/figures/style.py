@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import matplotlib as mpl
-import polars as pl
 
-from npi_jax.corpus.annotation.annotations import RESIDUALS
-from npi_jax.report.data.tables import ReportTables, pretty
+from npi_jax.report.data.selection import reduced
+from npi_jax.report.data.tables import ReportTables
+from npi_jax.report.format import pretty
 
 INK: Final = "#1f2328"
 MUTED: Final = "#6e7781"
@@ -128,19 +128,6 @@ def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
         if roles[target].legend == "its NPIs removed":
             roles[label] = Stroke(PALETTE[0], "control of that removal", CONTROL_DASH, band=False)
     return roles
-
-
-def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
-    """For every variant the environments with at most half the NPIs of the first variant."""
-    columns = [
-        name for name in corpus.columns if name.startswith("npi_") and name.removeprefix("npi_") not in RESIDUALS
-    ]
-    rows = corpus.to_dicts()
-    base = rows[0]
-    return {
-        row["variant"]: {name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2}
-        for row in rows
-    }
 
 
 def legend_name(name: str) -> str:

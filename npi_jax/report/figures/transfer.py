@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from npi_jax.report.data.selection import linked_pairs, main_rows, ordered, primary_link, transfer_matrix
-from npi_jax.report.data.tables import REMOVED_ALL, ReportTables, key_of, pretty, short
+from npi_jax.report.data.tables import REMOVED_ALL, ReportTables
 from npi_jax.report.figures.alignment import limits
-from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle, short_number
+from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
+from npi_jax.report.format import key_of, pretty, short, short_number
 
 # So many pairs of the scatter plot are named in it; the CSV file and the table name all.
 _NAMED: Final = 6

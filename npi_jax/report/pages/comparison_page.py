@@ -12,10 +12,11 @@ from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.errors import UserError
 from npi_jax.files.writing import check_output, write_text
 from npi_jax.report.data.selection import SIGNIFICANT, mean_alignment, transfer_matrix
-from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
 from npi_jax.report.figures.comparison import comparison_pictures
-from npi_jax.report.figures.picture import save_figures, short_number
+from npi_jax.report.figures.picture import save_figures
 from npi_jax.report.figures.svg import colors
+from npi_jax.report.format import known_number, pretty, short_number
 from npi_jax.report.pages.run_page import inlined, page_part, page_templates
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.detail_tables import PlainTable
@@ -209,7 +210,7 @@ def _alignments(sides: Sides) -> list[str]:
         if frame is None:
             return []
         group, rows = findings.last_rows(tables, frame)
-        found += [(group, row) for row in rows if row["label"] == label and findings.known_number(row["corrected"])]
+        found += [(group, row) for row in rows if row["label"] == label and known_number(row["corrected"])]
     if len(found) < 2:
         return []
     said = [
@@ -217,7 +218,7 @@ def _alignments(sides: Sides) -> list[str]:
         for name, tables, (group, row) in zip(sides.names, sides.tables, found, strict=True)
     ]
     text = f"Median noise-corrected alignment between environments: {said[0]}, {said[1]}"
-    if not all(findings.known_number(row["low"]) for _, row in found):
+    if not all(known_number(row["low"]) for _, row in found):
         return [f"{text}."]
     value, low, high = difference_interval(found[0][1], found[1][1], "corrected")
     verdict = "not told from 0" if low <= 0 <= high else "told from 0"

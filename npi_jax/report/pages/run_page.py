@@ -17,12 +17,13 @@ from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import DRAWS, LEVEL
 from npi_jax.errors import UserError
 from npi_jax.files.writing import read_checked, write_json, write_text
-from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
 from npi_jax.report.figures.alignment import HEAT_MAPS
 from npi_jax.report.figures.heatmap import heat_data
 from npi_jax.report.figures.learning import pictures
 from npi_jax.report.figures.picture import Picture, Section, save_figures
 from npi_jax.report.figures.svg import colors, inline_svg
+from npi_jax.report.format import pretty
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.detail_tables import detail_tables
 from npi_jax.report.prose.verdict import verdict

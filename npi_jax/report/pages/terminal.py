@@ -10,7 +10,8 @@ from rich.text import Text
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.report.data.selection import mean_alignment
-from npi_jax.report.data.tables import SHORT, Cell, ReportedRun, ReportTables, load_tables, of_cell, pretty
+from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
+from npi_jax.report.format import SHORT, pretty
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.detail_tables import PlainTable, published
 from npi_jax.report.prose.verdict import verdict

@@ -9,11 +9,18 @@ import polars as pl
 
 from npi_jax.analysis.curves import ACQUIRED
 from npi_jax.analysis.statistics import LEVEL
-from npi_jax.report.data.selection import linked_pairs, main_rows, parameter_groups, primary_link, transfer_matrix
-from npi_jax.report.data.tables import REMOVED_ALL, ReportTables, pretty
-from npi_jax.report.figures.picture import Section, short_number
-from npi_jax.report.figures.style import reduced
-from npi_jax.report.prose.findings import PREDICTORS, p_value
+from npi_jax.report.data.selection import (
+    linked_pairs,
+    main_rows,
+    parameter_groups,
+    primary_link,
+    reduced,
+    transfer_matrix,
+)
+from npi_jax.report.data.tables import REMOVED_ALL, ReportTables
+from npi_jax.report.figures.picture import Section
+from npi_jax.report.format import p_value, pretty, short_number
+from npi_jax.report.prose.findings import PREDICTORS
 
 _MEASURES: Final = ("corrected", "naive", "adam")
 _INTERVAL: Final = f"{LEVEL:.0%} interval"

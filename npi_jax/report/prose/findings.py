@@ -1,6 +1,5 @@
 """The report's first sentences: what was asked, and what alignment, transfer and the link between them say."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -18,8 +17,8 @@ from npi_jax.report.data.selection import (
     primary_link,
     transfer_matrix,
 )
-from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, count, of_cell, pretty
-from npi_jax.report.figures.picture import short_number
+from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, of_cell
+from npi_jax.report.format import count, known_number, p_value, pretty, short_number
 from npi_jax.report.prose.sentences import TOLD
 
 # From this share of pairs left out, a median over the others is no longer one over pairs.
@@ -161,11 +160,6 @@ def link(tables: ReportTables) -> str:
     )
 
 
-def p_value(p: Any) -> str:
-    """``p = .012``, ``p < .001``."""
-    return "p < .001" if p < 0.001 else f"p = {short_number(p, 3)}"
-
-
 def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
     told = known.filter(pl.col("p_adjusted") < SIGNIFICANT)
     harm = told.filter(pl.col("effect") < 0).height
@@ -241,8 +235,3 @@ def _nats(value: Any) -> str:
 
 def _listed(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def known_number(value: Any) -> bool:
-    """Whether there is a number, and a finite one."""
-    return value is not None and math.isfinite(value)

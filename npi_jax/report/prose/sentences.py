@@ -7,7 +7,8 @@ import polars as pl
 
 from npi_jax.analysis.curves import ACQUIRED, GROUP, MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import ITEMS, LEVEL
-from npi_jax.report.data.tables import Cell, ReportTables, count, of_cell, pretty
+from npi_jax.report.data.tables import Cell, ReportTables, of_cell
+from npi_jax.report.format import count, pretty
 
 # More variants than this are told by the baseline, the best and the worst; the table has all.
 TOLD: Final = 6

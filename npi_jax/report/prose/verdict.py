@@ -5,9 +5,9 @@ from typing import Final
 import polars as pl
 
 from npi_jax.report.data.selection import SIGNIFICANT, TransferMatrix, mean_alignment, transfer_matrix
-from npi_jax.report.data.tables import ReportTables, count
-from npi_jax.report.figures.picture import short_number
-from npi_jax.report.prose.findings import Row, known_number, last_rows
+from npi_jax.report.data.tables import ReportTables
+from npi_jax.report.format import count, known_number, short_number
+from npi_jax.report.prose.findings import Row, last_rows
 from npi_jax.report.prose.sentences import NO_NPI
 
 SLIGHT: Final = 0.1
