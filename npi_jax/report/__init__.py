@@ -1,4 +1,4 @@
-"""Figures, the HTML report, the comparison of two runs and the tables for the terminal: what people see of a run."""
+"""Figures, the HTML report, the comparison of two runs, and tables for the terminal."""
 
 from npi_jax.report.pages.comparison_page import write_comparison
 from npi_jax.report.pages.run_page import write_report

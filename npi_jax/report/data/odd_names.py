@@ -1,4 +1,4 @@
-"""Names in tables and settings as something that can be shown, whatever characters they hold."""
+"""Escape characters in names from tables and settings that cannot be shown safely."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from npi_jax.terminal.visible import visible
 
 
 def visible_frame(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with every text, and every column's name, made `visible`."""
+    """Return the table with all texts and column names made `visible`."""
     changed = []
     for name in (name for name, kind in frame.schema.items() if kind == pl.String):
         odd = {text: shown for text in frame[name].unique().drop_nulls() if (shown := visible(text)) != text}
@@ -20,7 +20,7 @@ def visible_frame(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def visible_values(value: Any) -> Any:
-    """Settings with every text in them, names included, made `visible`."""
+    """Return settings with all texts, names included, made `visible`."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What of the tables of alignment and transfer the report shows: groups, pairs, the matrix of effects."""
+"""The parts of a run's tables that the report shows: groups of weights, pairs, the matrix of effects."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, of_cell
 from npi_jax.results.names import LM
 
 SIGNIFICANT: Final = 0.05
-# Sums over layers: what a sentence about "the weights" means.
+# Sums over layers. A sentence about "the weights" means these.
 _SUMS: Final = ("recurrent", "blocks")
 _ENDS: Final = ("embedding", "output", "all")
 
 
 @dataclass(frozen=True)
 class TransferMatrix:
-    """Effects of taking environments away.
+    """Effects of removing environments.
 
     Attributes:
         cell: the suite, kind and region tested.
         rows: as in tables/transfer, one a removed environment and task.
         removed, tasks: in the report's order; ``removed`` may end with ``all``.
-        against: what the effects are differences to: ``full`` (the first variant), or ``control``.
+        against: the reference of the effects, ``full`` (the first variant) or ``control``.
     """
 
     cell: Cell
@@ -37,28 +37,28 @@ class TransferMatrix:
     against: str
 
     def values(self, column: str) -> Float[np.ndarray, "removed tasks"]:
-        """A column of `rows` as a matrix; NaN where there is no row."""
+        """Return a column of `rows` as a matrix; NaN where there is no row."""
         found = np.full((len(self.removed), len(self.tasks)), np.nan)
         for row in self.rows.to_dicts():
             if row[column] is not None:
                 found[self.removed.index(row["removed"]), self.tasks.index(row["task"])] = row[column]
         return found
 
-    def told(self) -> Bool[np.ndarray, "removed tasks"]:
-        """Where the effect is told from 0 after the correction for their number."""
+    def significant(self) -> Bool[np.ndarray, "removed tasks"]:
+        """Mark effects that differ significantly from 0, adjusted for the number of effects."""
         return self.values("p_adjusted") < SIGNIFICANT
 
     def between(self) -> pl.DataFrame:
-        """The rows on other environments than the removed one."""
+        """Return the effects on environments other than the removed one."""
         return self.rows.filter((pl.col("removed") != pl.col("task")) & (pl.col("removed") != REMOVED_ALL))
 
-    def own(self) -> pl.DataFrame:
-        """The rows on the removed environment itself."""
+    def on_itself(self) -> pl.DataFrame:
+        """Return the effects on the removed environment itself."""
         return self.rows.filter(pl.col("removed") == pl.col("task"))
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Environments in their usual order, others by name, ordinary text and ``all`` at the end."""
+    """Sort environments in their usual order, others by name, ordinary text and ``all`` at the end."""
     present = set(names)
     ends = [name for name in (LM, REMOVED_ALL) if name in present]
     return [
@@ -69,13 +69,13 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def parameter_groups(frame: pl.DataFrame) -> list[str]:
-    """Groups of parameters with the sum over layers first; a single layer is its own sum and is left out."""
+    """List groups of parameters, the sum over layers first; a single layer equals that sum and is omitted."""
     present = set(frame["group"])
     sums = [name for name in _SUMS if name in present]
     layers = sorted(present - set(sums) - set(_ENDS))
     ends = [name for name in _ENDS if name in present]
     if not sums and "all" in ends:
-        # A model of the user's own: no group of it is the main one.
+        # A custom model has no main group.
         ends.remove("all")
         sums = ["all"]
         return [*sums, *layers, *ends]
@@ -83,7 +83,7 @@ def parameter_groups(frame: pl.DataFrame) -> list[str]:
 
 
 def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:
-    """Rows of tables/alignment_mean of one statistic, sorted by label and step; None if there are none."""
+    """Return the rows of tables/alignment_mean with one statistic, sorted by label and step; None without any."""
     frame = tables.table("alignment_mean")
     if frame is None:
         return None
@@ -92,12 +92,12 @@ def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:
 
 
 def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
-    """Alignment of every pair of tasks, mean over the seeds in which it is reliable.
+    """Average the alignment of every pair of tasks over the seeds in which it is reliable.
 
     Returns:
         columns label, step, group, task_i, task_j, corrected (null if noise hides it in every seed, or if the mean is
-        beyond 1), low and high (lowest and highest seed), n_seeds, n_reliable, reason (the first in the alphabet of
-        those that seeds were left out for); sorted.
+        beyond 1), low and high (lowest and highest seed), n_seeds, n_reliable, reason (alphabetically the first for
+        which seeds were excluded); sorted.
     """
     frame = tables.table("alignment")
     if frame is None:
@@ -120,7 +120,7 @@ def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
 
 
 def usable_estimate(frame: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
-    """The estimate that means are made of, and where there is one: `Alignment.ratio`, which may be beyond 1.
+    """Return the estimate to average (`Alignment.ratio`, which may exceed 1) and the mask of its valid values.
 
     Tables of earlier versions have ``corrected`` alone, which was the same.
     """
@@ -130,13 +130,13 @@ def usable_estimate(frame: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
 
 
 def cosine(value: pl.Expr) -> pl.Expr:
-    """A mean of estimates of one pair where it is a cosine; null beyond 1. The same-task check is none."""
+    """Return a pair's mean estimate, or null beyond 1, where it is no cosine. The same-task check is kept as it is."""
     same_task = pl.col("task_i").first() == pl.col("task_j").first()
     return pl.when(same_task | (value.abs() <= 1)).then(value)
 
 
 def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFrame | None:
-    """How many pairs, times seeds, cannot be told from noise; diverged members are not counted.
+    """Count pairs, times seeds, that noise hides; diverged members are excluded.
 
     Args:
         tables: the run's.
@@ -157,14 +157,14 @@ def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFr
 
 
 def first_setting(tables: ReportTables, frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows of the first member's hyper-parameters, where the table tells them apart."""
+    """Return the rows with the first member's hyper-parameters."""
     first = tables.members.sort("member").row(0, named=True)
     names = [name for name in HYPERPARAMETERS if name in frame.columns]
     return frame.filter(pl.all_horizontal(pl.lit(True), *(pl.col(name).eq_missing(first[name]) for name in names)))
 
 
 def main_rows(tables: ReportTables, name: str) -> pl.DataFrame | None:
-    """An optional table's rows of the first setting and the first suite and kind; None if there are none."""
+    """Return an optional table's rows for the first setting, suite and kind; None without any."""
     frame = tables.table(name)
     if frame is None:
         return None
@@ -175,7 +175,7 @@ def main_rows(tables: ReportTables, name: str) -> pl.DataFrame | None:
 
 
 def linked_pairs(tables: ReportTables) -> pl.DataFrame | None:
-    """The pairs behind the declared test: its outcome and weights; None if there are none."""
+    """Return the pairs behind the declared test, with its outcome and weights; None without any."""
     rows, link = main_rows(tables, "link_pairs"), primary_link(tables)
     if rows is None:
         return None
@@ -187,15 +187,15 @@ def linked_pairs(tables: ReportTables) -> pl.DataFrame | None:
 
 
 def transfer_matrix(tables: ReportTables, outcome: str = "delta") -> TransferMatrix | None:
-    """Effects on one outcome in the first suite that has any; None if no environment was taken away.
+    """Return the effects on one outcome in the first suite that has any; None if no environment was removed.
 
-    Where every removal of one environment has a control, the effects are those beyond the control's; the effect of
-    taking all away is kept beside them.
+    If every removal of an environment has a control, effects are relative to the controls. The effect of removing all
+    environments is always relative to the first variant.
     """
     frame = tables.table("transfer")
     if frame is None:
         return None
-    frame = tables.told(first_setting(tables, frame), "intervention")
+    frame = tables.without_empty(first_setting(tables, frame), "intervention")
     for cell in tables.main_cells():
         rows = of_cell(frame, cell).filter((pl.col("outcome") == outcome) & (pl.col("removed") != ""))
         rows = rows.filter(pl.col("task").is_in(tables.tasks(cell)))
@@ -212,14 +212,14 @@ def transfer_matrix(tables: ReportTables, outcome: str = "delta") -> TransferMat
 
 
 def primary_link(tables: ReportTables) -> dict[str, object] | None:
-    """The one row of tables/link that was declared before looking; None if there is none."""
+    """Return the row of tables/link that was declared in advance; None without any."""
     frame = tables.table("link")
     rows = frame.filter("primary").to_dicts() if frame is not None else []
     return rows[0] if rows else None
 
 
 def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
-    """For every variant the environments with at most half the NPIs of the first variant."""
+    """List each variant's environments that keep at most half of the first variant's NPIs."""
     columns = [
         name for name in corpus.columns if name.startswith("npi_") and name.removeprefix("npi_") not in RESIDUALS
     ]

@@ -1,4 +1,4 @@
-"""What the report is drawn and told from: the run's tables with one label a line."""
+"""The run's tables as the report uses them: each row labeled with its variant and varying hyper-parameters."""
 
 import math
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ KINDS: Final = ("licensor", "npi", "scope", "other")
 
 
 REMOVED_ALL: Final = "all"
-# Tables that only some runs have, and whether a row is a member's or a group of members'.
+# Tables that only some runs have. Each row belongs to a member, to a group of members, or ("") to neither.
 _MORE: Final[Mapping[str, str]] = {
     "alignment": "member",
     "gradients": "member",
@@ -46,12 +46,12 @@ _MORE: Final[Mapping[str, str]] = {
 }
 
 Cell = tuple[str, str, str]
-"""Suite, kind, region: what one picture or table is about."""
+"""Suite, kind and region of one picture or table."""
 
 
 @runtime_checkable
 class ReportedRun(Protocol):
-    """What of a run directory the report is made from."""
+    """The parts of a run directory that the report reads."""
 
     @property
     def path(self) -> Path:
@@ -59,11 +59,11 @@ class ReportedRun(Protocol):
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """What ran: versions, devices, seconds."""
+        """Versions, devices, seconds and other facts of the run."""
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The whole configuration."""
+        """The configuration."""
 
     def members(self) -> pl.DataFrame:
         """One row a member."""
@@ -106,16 +106,16 @@ class ReportTables:
     more: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame | None:
-        """A table that only some runs have; None if it is not there or empty."""
+        """Return a table that only some runs have; None if it is absent or empty."""
         found = self.more.get(name)
         return found if found is not None and len(found) else None
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """Labels of the variants that changed nothing, and are in no sentence."""
+        """Labels of the variants that changed nothing; sentences exclude them."""
         return self._labels_of(empty_variants(self.corpus, self._baseline))
 
-    def told(self, frame: pl.DataFrame, column: str) -> pl.DataFrame:
+    def without_empty(self, frame: pl.DataFrame, column: str) -> pl.DataFrame:
         """Rows but those of variants (or labels) that changed nothing, or that control for one that did not."""
         left_out = with_controls(empty_variants(self.corpus, self._baseline), self.corpus)
         return frame.filter(~pl.col(column).is_in([*left_out, *self._labels_of(left_out)]))
@@ -129,10 +129,10 @@ class ReportTables:
         return tuple(label for label in self.labels if label in chosen)
 
     def scored(self, cell: Cell) -> str:
-        """What of a sentence the scores of a cell are of, in words."""
+        """Name the scored part of the sentences of a cell."""
         suite, _, region = cell
         if region == "critical":
-            # Pairs that name no critical region may be scored whole.
+            # Pairs without a critical region may be scored as whole sentences.
             region = self.manifest.get("suites", {}).get(suite, {}).get("region", region)
         names = {"critical": "the critical region", "sentence": "the whole sentence"}
         return names.get(region, f"the region “{pretty(region)}”")
@@ -144,11 +144,11 @@ class ReportTables:
 
     @property
     def planned_steps(self) -> int:
-        """The step that the configuration ends at; the last scored one where it does not say."""
+        """The configuration's last step; the last scored one if the configuration has none."""
         return int(self.config.get("train", {}).get("steps", self.last_step))
 
     def called(self, step: int) -> str:
-        """What to call a step: the end of training, if it is; how far it is, if it is the last scored one."""
+        """Name a step: the end of training, or the progress if it is the last scored one."""
         if step != self.last_step:
             return f"step {step:,}"
         return f"the end of training (step {step:,})" if step >= self.planned_steps else self.so_far
@@ -159,9 +159,9 @@ class ReportTables:
         return f"step {self.last_step:,} of {self.planned_steps:,}"
 
     def cells(self) -> list[Cell]:
-        """One (suite, kind, region) for every suite and kind; the critical region where there is one.
+        """List one (suite, kind, region) for every suite and kind, with the critical region if there is one.
 
-        The suite whose gradients were compared comes first: it is the one that the report opens with.
+        The suite whose gradients were compared comes first, and opens the report.
         """
         found = self.final.group_by("suite", "kind").agg(pl.col("region").unique()).to_dicts()
         order = {kind: place for place, kind in enumerate(KINDS)}
@@ -171,26 +171,26 @@ class ReportTables:
         return [(row["suite"], row["kind"], _main_region(row["region"])) for row in found]
 
     def main_cells(self) -> list[Cell]:
-        """The first cell of every suite: its licensor pairs where it has some."""
+        """List the first cell of every suite: its licensor pairs if it has any."""
         first: dict[str, Cell] = {}
         for cell in self.cells():
             first.setdefault(cell[0], cell)
         return list(first.values())
 
     def tasks(self, cell: Cell) -> list[str]:
-        """The cell's tasks without the mean: environments in their usual order, then others by name."""
+        """List the cell's tasks without the mean: environments in their usual order, then others by name."""
         present = set(of_cell(self.final, cell)["task"]) - {MEAN_OVER_TASKS}
         return [name for name in ENVIRONMENTS if name in present] + sorted(present - set(ENVIRONMENTS))
 
 
 def of_cell(frame: pl.DataFrame, cell: Cell) -> pl.DataFrame:
-    """The rows of one suite, kind and region."""
+    """Return the rows of one suite, kind and region."""
     suite, kind, region = cell
     return frame.filter((pl.col("suite") == suite) & (pl.col("kind") == kind) & (pl.col("region") == region))
 
 
 def load_tables(run: ReportedRun) -> ReportTables:
-    """Read tables/*.parquet of a run, and label them.
+    """Read tables/*.parquet of a run and add labels.
 
     Raises:
         UserError: if the run was not analyzed, or a table is damaged.
@@ -232,10 +232,10 @@ def band(
     *,
     bounds: tuple[float, float] | None = None,
 ) -> pl.DataFrame:
-    """Mean over seeds of ``value`` by label and step, with a band around it.
+    """Average ``value`` over seeds by label and step, with a band around the mean.
 
-    The band is the t interval over seeds, or with three seeds or fewer the lowest and the highest. Of values with
-    bounds it stays within them (`bounds.within`; `bounds.above` where there is no upper one).
+    The band is the t interval over seeds; with three seeds or fewer it runs from the lowest to the highest. For bounded
+    values it stays within the bounds (`bounds.within`; `bounds.above` without an upper one).
 
     Returns:
         columns label, step, mean, low, high, n_seeds.
@@ -261,7 +261,7 @@ def band(
 
 
 def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.ndarray, "ends rows"]:
-    """Both ends of the t intervals over seeds."""
+    """Return both ends of the t intervals over seeds."""
     mean = table["mean"].cast(pl.Float64).to_numpy()
     arm = np.array([_reach(n) for n in table["n_seeds"]]) * table["std"].cast(pl.Float64).to_numpy()
     if bounds is None:
@@ -272,7 +272,7 @@ def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.n
 
 
 def _reach(n_seeds: int) -> float:
-    """The t interval's arm in standard deviations."""
+    """Return the half-width of the t interval in standard deviations."""
     return 0.0 if n_seeds < 2 else float(special.stdtrit(n_seeds - 1, (1 + LEVEL) / 2)) / n_seeds**0.5
 
 
@@ -280,12 +280,12 @@ def _read(run: ReportedRun, name: str) -> pl.DataFrame:
     frame = Run(Path(run.path)).kept(f"tables/{name}.parquet")
     if frame is None:
         path = Path(run.path) / "tables" / f"{name}.parquet"
-        raise UserError(f"{path} does not exist: npi-jax report {run.path} makes the tables first")
+        raise UserError(f"{path} does not exist: run npi-jax report {run.path} to make the tables")
     return visible_frame(frame)
 
 
 def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
-    """Share of tied items at each suite's last step, by label and suite; empty for tables without that column."""
+    """Return the share of tied items at each suite's last step; empty for tables without that column."""
     if "ties" not in curves.columns:
         return pl.DataFrame()
     last = curves.filter(pl.col("step") == pl.col("step").max().over("suite"))
@@ -315,7 +315,7 @@ def _main_region(regions: list[str]) -> str:
 
 def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
     groups = members.sort("member").unique(GROUP, keep="first", maintain_order=True).select(GROUP)
-    # The variant that effects are against comes first, wherever the configuration has it.
+    # The reference variant of effects comes first, wherever it stands in the configuration.
     groups = groups.sort(pl.col("variant") != baseline_variant(members), maintain_order=True)
     suffix = [", ".join(f"{pretty(name)} {row[name]:g}" for name in varying) for row in groups.to_dicts()]
     labels = [

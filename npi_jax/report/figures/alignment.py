@@ -27,19 +27,19 @@ from npi_jax.report.format import count, key_of, pretty, short
 from npi_jax.results.names import LM
 
 HEAT_MAPS: Final = "alignment_pairs"
-# More variants than this are in the interactive heat map and in the CSV only.
+# The figure shows at most this many variants; the interactive heat map and the CSV file have all.
 _PANELS: Final = 6
 THIN: Final = "Thin: more than half of the pairs (times seeds) are lost in noise, and the median is one over the rest."
 _BAND: Final = "Bands: 95% intervals over seeds and micro-batches; they may run out of a panel."
 _DRAWN: Final = {"corrected": "mean", "low": "low", "high": "high"}
 _CORRECTED: Final = (
-    "Noise-corrected cosine of the tasks' gradients (1: they ask for the same change of the weights; 0: for unrelated "
-    "ones)"
+    "Noise-corrected cosine of the tasks' gradients (1: they require the same change of the weights; 0: unrelated "
+    "changes)"
 )
 
 
 def alignment_pictures(tables: ReportTables) -> list[Picture]:
-    """The heat map of the last step and the trajectories, as far as the run has gradients."""
+    """Draw the heat map of the last step and the trajectories; empty without gradients."""
     found = [
         heat_maps_picture(tables),
         trajectories_picture(tables, "environments"),
@@ -49,7 +49,7 @@ def alignment_pictures(tables: ReportTables) -> list[Picture]:
 
 
 def heat_maps_picture(tables: ReportTables) -> Picture | None:
-    """Task by task at the last step, one panel a variant; its CSV has all steps and groups."""
+    """Draw task by task at the last step, one panel for each variant; the CSV has all steps and groups."""
     pairs = pair_alignment(tables)
     if pairs is None:
         return None
@@ -71,8 +71,8 @@ def heat_maps_picture(tables: ReportTables) -> Picture | None:
         HEAT_MAPS,
         f"Alignment of every pair of tasks, {pretty(group)} weights, step {last:,}",
         f"{_CORRECTED}, mean over the seeds in which it is reliable. The diagonal compares a task with itself from "
-        "disjoint sentences and should be about 1. Hatched: told from noise in no seed; framed: not in all seeds, and "
-        f"pale: in fewer than half. LM: the gradient of ordinary text. {key_of(tasks)}.{others}",
+        "disjoint sentences and should be about 1. Hatched: noise hides it in every seed; framed: in some seeds; "
+        f"pale: in more than half. LM: the gradient of ordinary text. {key_of(tasks)}.{others}",
         f"Heat maps of alignment, {len(tasks)} by {len(tasks)} tasks, for {count(len(labels), 'variant')}.",
         figure,
         pairs,
@@ -81,7 +81,7 @@ def heat_maps_picture(tables: ReportTables) -> Picture | None:
 
 
 def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None:
-    """Median alignment by step, one panel a group of weights, one line a variant."""
+    """Draw the median alignment by step: one panel for each group of weights, one line for each variant."""
     frame = mean_alignment(tables, statistic)
     if frame is None:
         return None
@@ -103,7 +103,7 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
 
 
 def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: str) -> pl.DataFrame:
-    """Rows of `mean_alignment` with a column ``share_left_out``: of pairs (times seeds) that noise hides."""
+    """Add to rows of `mean_alignment` the share of pairs (times seeds) that noise hides, ``share_left_out``."""
     counted = left_out(tables, statistic)
     if counted is None:
         return frame.with_columns(share_left_out=pl.lit(0.0))
@@ -113,13 +113,13 @@ def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: st
 
 
 def firm(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same with columns mean, low and high to be drawn: null where a median is one over a minority of pairs."""
+    """Add columns mean, low and high for drawing: null where the median covers a minority of pairs."""
     few = (pl.col("share_left_out") > 0.5).fill_null(value=False)
     return frame.with_columns(pl.when(few).then(None).otherwise(column).alias(new) for column, new in _DRAWN.items())
 
 
 def matrix(rows: pl.DataFrame, tasks: list[str], column: str = "corrected") -> Float[np.ndarray, "tasks tasks"]:
-    """A symmetric matrix from rows of pairs; NaN where there is no reliable value."""
+    """Return a symmetric matrix from rows of pairs; NaN where there is no reliable value."""
     found = np.full((len(tasks), len(tasks)), math.nan)
     for one, other, value in rows.select("task_i", "task_j", column).iter_rows():
         if value is not None:
@@ -184,12 +184,12 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
 
 
 def thin(axis: Axes, rows: pl.DataFrame, color: str) -> None:
-    """All there is of a trajectory, with its points: a firm line has none where its neighbors are lost in noise."""
+    """Draw all points of a trajectory, including points that noise separates from the line."""
     axis.plot(rows["step"], rows["corrected"], color=color, lw=0.5, marker=".", ms=2.5, mew=0, label="_thin")
 
 
 def limits(values: pl.Series, *, least: tuple[float, float] = (-0.1, 0.5)) -> tuple[float, float]:
-    """Ends of an axis that holds all finite values and at least ``least``, with a little room."""
+    """Return limits of an axis that contains all finite values and ``least``, with a margin."""
     known = values.drop_nulls()
     known = known.filter(known.is_finite())
     low = min([least[0], *known.to_list()])

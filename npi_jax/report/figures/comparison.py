@@ -1,4 +1,4 @@
-"""Figures of two runs together: one color a variant, one stroke or one panel a run."""
+"""Figures of two runs: one color for each variant, one stroke or panel for each run."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +18,7 @@ from npi_jax.report.figures.style import DASHES, INK, MUTED, PALETTE, Stroke, cu
 from npi_jax.report.figures.transfer import matrix_figure
 from npi_jax.report.format import pretty
 
-# More variants than there are colors cannot be told apart.
+# With more variants than colors, lines could not be distinguished.
 _MOST: Final = 1 + len(PALETTE)
 
 Names = tuple[str, str]
@@ -27,7 +27,7 @@ Labels = Sequence[tuple[str, str]]
 
 
 def comparison_pictures(names: Names, tables: Both, cells: Sequence[Cell], labels: Labels) -> list[Picture]:
-    """Learning curves of every shared cell, then alignment and transfer where both runs have them."""
+    """Draw learning curves of every shared cell, then alignment and transfer if both runs have them."""
     main = [cell for cell in cells if cell in tables[0].main_cells()] or list(cells[:1])
     found = [curves_picture(names, tables, cell, number, labels) for number, cell in enumerate(main)]
     aligned = [mean_alignment(part, "environments") for part in tables]
@@ -40,7 +40,7 @@ def comparison_pictures(names: Names, tables: Both, cells: Sequence[Cell], label
 
 
 def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: Labels) -> Picture:
-    """Mean over tasks by step; the first run's lines are solid, the second's dashed."""
+    """Draw the mean over tasks by step; the first run's lines are solid, the second's dashed."""
     name = f"compare_curves_{number + 1}"
     parts = []
     for side, (run, of_run) in enumerate(zip(names, tables, strict=True)):
@@ -76,7 +76,7 @@ def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: 
 
 
 def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl.DataFrame], labels: Labels) -> Picture:
-    """Median alignment between environments by step, a panel a run."""
+    """Draw the median alignment between environments by step, one panel for each run."""
     groups = [parameter_groups(frame)[0] for frame in frames]
     parts = [
         firm(with_share_left_out(of_run, frame.filter(pl.col("group") == group), "environments"))
@@ -114,7 +114,7 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
 
 
 def transfer_pictures(names: Names, found: tuple[TransferMatrix, TransferMatrix]) -> list[Picture]:
-    """The matrix of effects of each run, in the same colors."""
+    """Draw the matrix of effects of each run with the same colors."""
     values = [part.values("effect") for part in found]
     limit = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in values) or 1.0
     pictures = []
@@ -124,11 +124,11 @@ def transfer_pictures(names: Names, found: tuple[TransferMatrix, TransferMatrix]
         pictures.append(
             Picture(
                 name,
-                f"What taking an environment's NPIs away did: {run}",
-                f"Effect on delta (nats), against {against}; orange: harm. Star: told from 0 after adjustment "
-                "(step-down Šidák). The same colors in both runs.",
+                f"Effect of removing an environment's NPIs: {run}",
+                f"Effect on delta (nats), compared with {against}. Orange: harmful. Star: significantly different from "
+                "0 (adjusted by step-down Šidák). Both runs use the same colors.",
                 f"Heat map of effects on delta in {run}.",
-                matrix_figure(effects, part.told(), part.removed, part.tasks, salt=name, limit=limit),
+                matrix_figure(effects, part.significant(), part.removed, part.tasks, salt=name, limit=limit),
                 part.rows,
             )
         )

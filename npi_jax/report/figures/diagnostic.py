@@ -1,4 +1,4 @@
-"""Figures that say how far the measurements can be trusted: noise, same-task check, lookahead, strata, subspaces."""
+"""Figures on the quality of measurements: noise, same-task check, lookahead, strata, subspaces."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -22,7 +22,7 @@ _STRATA: Final = {
     "same": "same NPI in both environments",
     "different": "different NPIs",
 }
-# More variants than this are in the CSV file only.
+# The figures show at most this many variants; the CSV files have all.
 _ROWS: Final = 16
 
 Look = tuple[str, str]
@@ -30,17 +30,17 @@ Look = tuple[str, str]
 
 
 def diagnostic_pictures(tables: ReportTables) -> list[Picture]:
-    """Checks of the gradients, as far as the run has them."""
+    """Draw the checks of the gradients for which the run has data."""
     found = [checks_picture(tables), strata_picture(tables), overlap_picture(tables), lookahead_picture(tables)]
     return [picture for picture in found if picture is not None]
 
 
 def checks_table(tables: ReportTables) -> pl.DataFrame | None:
-    """What can be told of the gradients, over all variants, by statistic, group and step.
+    """Return the checks of the gradients, averaged over variants, by statistic, group and step.
 
     Returns:
-        columns statistic, group, step, unreliable (share of pairs of environments, times seeds, that are left out; null
-        but for ``environments``), corrected and sign_conflict (mean over variants); None without gradients.
+        columns statistic, group, step, unreliable (share of excluded pairs of environments, times seeds; null
+        except for ``environments``), corrected and sign_conflict (mean over variants); None without gradients.
     """
     frame, counted = tables.table("alignment_mean"), left_out(tables)
     if frame is None or counted is None:
@@ -63,7 +63,7 @@ def checks_table(tables: ReportTables) -> pl.DataFrame | None:
 
 
 def checks_picture(tables: ReportTables) -> Picture | None:
-    """Share of unreliable pairs, same-task check, sign conflict and its reference, by step and group."""
+    """Draw the share of unreliable pairs, same-task check, sign conflict and its reference by step and group."""
     found = checks_table(tables)
     environments = mean_alignment(tables, "environments")
     if found is None or environments is None:
@@ -71,7 +71,7 @@ def checks_picture(tables: ReportTables) -> Picture | None:
     groups = parameter_groups(environments)
     colors = {name: (INK, *PALETTE)[place % 7] for place, name in enumerate(groups)}
     panels = (
-        ("environments", "unreliable", "pairs not told from noise"),
+        ("environments", "unreliable", "pairs hidden by noise"),
         ("same task", "corrected", "same task, should be 1"),
         ("environments", "sign_conflict", "sign conflict"),
         ("same task", "sign_conflict", "sign conflict, same task"),
@@ -103,11 +103,11 @@ def checks_picture(tables: ReportTables) -> Picture | None:
         settle(figure)
     return Picture(
         "gradient_checks",
-        "Can the gradients be told from noise?",
-        "By training step and group of weights, mean over variants. Share of pairs (times seeds) whose alignment could "
-        "not be told from noise and is left out; alignment of a task with itself, from disjoint sentences; share of "
-        "coordinates, weighted by size, in which two gradients have opposite signs, beside the same share for a task "
-        "with itself, which is what noise alone makes.",
+        "Do the gradients rise above noise?",
+        "By training step and group of weights, mean over variants. Share of pairs (times seeds) excluded because "
+        "noise hides their alignment. Alignment of a task with itself, from disjoint sentences. Share of coordinates, "
+        "weighted by size, in which two gradients have opposite signs, beside the share for a task with itself, which "
+        "is due to noise alone.",
         "Four line charts by training step: unreliable pairs, same-task alignment, sign conflict and its reference.",
         figure,
         found,
@@ -116,7 +116,7 @@ def checks_picture(tables: ReportTables) -> Picture | None:
 
 
 def strata_picture(tables: ReportTables) -> Picture | None:
-    """Alignment of pairs by whether the two environments' items have the same NPI."""
+    """Draw the alignment of pairs of environments for items with the same NPI and with different NPIs."""
     frame = tables.table("alignment_npi")
     if frame is None:
         return None
@@ -137,26 +137,26 @@ def strata_picture(tables: ReportTables) -> Picture | None:
     looks = dict(zip(_STRATA, zip((INK, PALETTE[0], PALETTE[1]), _MARKS, strict=False), strict=True))
     rows = [(row["label"], row["npis"], row["corrected"]) for row in here.to_dicts()]
     counted = here.group_by("label", "npis", maintain_order=True).agg(pl.col("n_pairs", "n_unreliable").sum())
-    told = {
+    counts = {
         (row["label"], row["npis"]): (row["n_pairs"] - row["n_unreliable"], row["n_pairs"])
         for row in counted.to_dicts()
     }
     return Picture(
         "alignment_npi",
         "Is it the words? Alignment with the same NPI and with different ones",
-        f"Median over those pairs of environments at the last step, {pretty(group)} weights, that are told from noise; "
-        "faint: single seeds, full: their mean, hollow where fewer than half of the pairs are left. On the right: how "
-        "many are, of all pairs times seeds; which these are differs between the three. If alignment were only about "
-        "the word (raise p(ever)), it would vanish between different NPIs.",
+        f"Median over the pairs of environments that rise above noise at the last step, {pretty(group)} weights. "
+        "Faint: single seeds; full: their mean, hollow if it is from fewer than half of the pairs. On the right: "
+        "number of included pairs of all pairs times seeds; the three medians include different pairs. If alignment "
+        "concerned the word alone (raise p(ever)), it would vanish between different NPIs.",
         "Dot plot of alignment by variant, for all, same and different NPIs.",
-        _dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi", told),
+        _dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi", counts),
         data,
         "diagnostics",
     )
 
 
 def overlap_picture(tables: ReportTables) -> Picture | None:
-    """Overlap of the subspaces of two tasks' item gradients, beside the ceiling that noise sets."""
+    """Draw the overlap of the subspaces of two tasks' item gradients, with the ceiling set by noise."""
     frame = tables.table("overlap")
     if frame is None:
         return None
@@ -175,8 +175,8 @@ def overlap_picture(tables: ReportTables) -> Picture | None:
         "subspace_overlap",
         "Do environments change the weights in the same directions?",
         f"Overlap of the {k} main directions of two environments' item gradients at the last step, {pretty(group)} "
-        "weights (1: the same subspace), median over pairs; the ceiling is what two halves of one environment reach. "
-        "Faint: single seeds, full: their mean.",
+        "weights (1: the same subspace), median over pairs. The ceiling is the overlap between two halves of one "
+        "environment. Faint: single seeds, full: their mean.",
         "Dot plot of subspace overlap by variant, with its ceiling.",
         _dots(tables, rows, looks, names, "overlap", "subspace_overlap"),
         data,
@@ -185,7 +185,7 @@ def overlap_picture(tables: ReportTables) -> Picture | None:
 
 
 def lookahead_picture(tables: ReportTables) -> Picture | None:
-    """What a small step along one task's gradient does to another, against the first-order prediction."""
+    """Draw the effect of a small step along one task's gradient on another against the first-order prediction."""
     frame = tables.table("lookahead")
     if frame is None:
         return None
@@ -206,9 +206,9 @@ def lookahead_picture(tables: ReportTables) -> Picture | None:
         settle(figure)
     return Picture(
         "lookahead",
-        "Does a step along one task's gradient do what the gradients promise?",
+        "Does a step along one task's gradient have the predicted effect?",
         "Change of a task's objective after a small step along another task's gradient, measured on other items, "
-        "against the first-order prediction; dotted: equal. All members, last step.",
+        "against the first-order prediction. Dotted line: both are equal. All members, last step.",
         f"Scatter plot of {len(points)} pairs, change against first-order prediction.",
         figure,
         frame,
@@ -223,12 +223,12 @@ def _dots(
     names: Mapping[str, str],
     xlabel: str,
     salt: str,
-    told: Mapping[tuple[str, str], tuple[int, int]] | None = None,
+    counts: Mapping[tuple[str, str], tuple[int, int]] | None = None,
 ) -> Figure:
-    """One line a variant; ``rows`` are label, kind of dot and value of one seed.
+    """Draw one line for each variant from rows of label, kind of dot and one seed's value.
 
-    ``told`` says from how many values of how many a dot is, by label and kind: that is printed beside it, and a dot
-    from fewer than half is hollow.
+    ``counts`` gives included and total values by label and kind. They are printed beside the dot; a dot from fewer than
+    half is hollow.
     """
     present = {label for label, _, _ in rows}
     labels = [label for label in tables.labels if label in present][:_ROWS]
@@ -239,9 +239,9 @@ def _dots(
             for shift, kind in enumerate(looks):
                 found = [x for name, which, x in rows if (name, which) == (label, kind) and x is not None]
                 y = place + 0.24 * (shift - (len(looks) - 1) / 2)
-                kept, of_all = (told or {}).get((label, kind), (1, 1))
+                kept, of_all = (counts or {}).get((label, kind), (1, 1))
                 _dot(axis, found, y, looks[kind], hollow=2 * kept < of_all)
-                if told is not None:
+                if counts is not None:
                     note = f"{kept} of {of_all}"
                     axis.text(1.02, y, note, transform=axis.get_yaxis_transform(), va="center", size=5.6, color=INK)
         axis.axvline(0.0, color=MUTED, linewidth=1, linestyle=":")

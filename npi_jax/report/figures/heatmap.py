@@ -1,4 +1,4 @@
-"""The numbers behind the page's interactive heat map, packed small."""
+"""Compact data of the page's interactive heat map."""
 
 import math
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.picture import DIVERGING, PALE
 from npi_jax.report.format import key_of, pretty, short
 
-# About two megabytes; a run with more is shown at fewer steps.
+# About two megabytes. Larger runs are shown at fewer steps.
 _MOST: Final = 400_000
-# What the cells show: two decimals, rounded once.
+# Cells show two decimals; values are rounded once, here.
 _SCALE: Final = 100
 
 
 def heat_data(tables: ReportTables) -> dict[str, Any] | None:
-    """Alignment of every pair of tasks by variant, group and step, for heatmap.js; None without gradients.
+    """Return the alignment of every pair of tasks by variant, group and step for heatmap.js; None without gradients.
 
     Returns:
-        tasks (name, short), key (what the short names stand for), variants, groups, steps, all_steps (how many the run
-        has), scale, pale (how far values of fewer than half of the seeds are drawn towards 0), colors (stops from -1 to
-        1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment times
-        scale, null where no seed's is reliable), few[variant][group][step] (pair -> reliable seeds, where not all are)
-        and why[variant][group][step] (pair -> place in reasons, where there are seeds left out).
+        tasks (name, short), key (explanation of the short names), variants, groups, steps, all_steps (number of steps
+        in the run), scale, pale (factor by which values from fewer than half of the seeds fade), colors (stops from -1
+        to 1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment times
+        scale, null if no seed is reliable), few[variant][group][step] (pair -> reliable seeds, if not all are)
+        and why[variant][group][step] (pair -> index into reasons, if seeds were excluded).
     """
     frame = pair_alignment(tables)
     if frame is None:
@@ -59,7 +59,7 @@ def heat_data(tables: ReportTables) -> dict[str, Any] | None:
 
 
 def thinned(steps: list[int], most: int) -> list[int]:
-    """At most ``most`` steps (and at least two), evenly spaced among them; the first and the last are kept."""
+    """Select at most ``most`` (and at least two) evenly spaced steps, including the first and the last."""
     if len(steps) <= max(2, most):
         return steps
     chosen = np.unique(np.round(np.linspace(0, len(steps) - 1, max(2, most))).astype(int))

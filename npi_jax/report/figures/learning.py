@@ -1,4 +1,4 @@
-"""The report's figures of learning: curves, losses, and the table of results as a heat map; and the list of all."""
+"""Figures of learning (curves, losses, final accuracies) and the list of all the report's figures."""
 
 import math
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _MARK_NOTE: Final = " A dot marks the step from which on a variant's mean accura
 
 
 def pictures(tables: ReportTables) -> list[Picture]:
-    """All figures of a run, in the report's order; those whose tables the run does not have are left out."""
+    """Draw all figures for which the run has tables, in the report's order."""
     found = []
     main = tables.main_cells()
     for cell in tables.cells():
@@ -55,7 +55,7 @@ def pictures(tables: ReportTables) -> list[Picture]:
 
 
 def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
-    """Small multiples of one task each: step against accuracy or delta, one line a variant."""
+    """Draw a panel for each task: accuracy or delta by step, one line for each variant."""
     suite, kind, region = cell
     name = file_name("curves", suite, kind, region, value)
     what = "accuracy" if value == "accuracy" else "delta, log p(good) − log p(bad)"
@@ -87,7 +87,7 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
 
 
 def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
-    """Accuracy after the last step, variant by task, numbers in the cells."""
+    """Draw accuracy after the last step, variant by task, with numbers in the cells."""
     suite, kind, region = cell
     name = file_name("final", suite, kind, region)
     tasks = [*tables.tasks(cell), MEAN_OVER_TASKS]
@@ -113,7 +113,7 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
 
 
 def perplexity_picture(tables: ReportTables) -> Picture:
-    """Validation perplexity by step, with the unigram model's where the manifest has it."""
+    """Draw validation perplexity by step, with the unigram model's if the manifest has it."""
     unigram = tables.manifest.get("perplexity", {}).get("unigram")
     table = band(
         tables.metrics.with_columns(pl.col("valid_loss").exp().alias("perplexity")),
@@ -140,8 +140,8 @@ def _acquired(tables: ReportTables, cell: Cell) -> pl.DataFrame:
 
 
 def _with_acquired(part: pl.DataFrame, acquired: pl.DataFrame, task: str) -> pl.DataFrame:
-    """A column ``acquired``: true in the row of the step at which the label acquired the task."""
-    # What is so before any training is not acquired.
+    """Add a column ``acquired``: true at the step at which the label acquired the task."""
+    # A task above the threshold before training was not acquired.
     steps = acquired.filter((pl.col("task") == task) & (pl.col("acquired") > 0)).select(
         "label", pl.col("acquired").alias("_step")
     )

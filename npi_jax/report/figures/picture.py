@@ -1,4 +1,4 @@
-"""What all figures share: the picture with its data, its files, and the parts that recur in them."""
+"""Pictures with their data and files, and the parts that figures share."""
 
 import hashlib
 import math
@@ -29,18 +29,18 @@ from npi_jax.report.format import short_number
 Section = Literal["learning", "alignment", "transfer", "data", "diagnostics"]
 WIDE: Final = 8.2
 NARROW: Final = 4.0
-# Readable on a phone and on half a wide page: one drawing serves both.
+# Figures of this width are readable on a phone and on half a wide page.
 COMPACT: Final = 4.8
 _DPI: Final = 160
 MOST_SEEDS: Final = 0.5
 """Values from a smaller share of the seeds are drawn pale."""
 PALE: Final = 0.3
 _PLAIN: Final = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-# Five names, a digest and an ending have to stay under the 255 bytes of a file's name.
+# Five names, a digest and a suffix must fit into the 255 bytes of a file name.
 _LONGEST: Final = 32
 
 DIVERGING: Final = ((0.0, "#8a3c00"), (0.2, PALETTE[0]), (0.5, "#ffffff"), (0.8, PALETTE[1]), (1.0, "#00466e"))
-"""White in the middle, dark vermillion below it, dark blue above it; the interactive heat map has the same."""
+"""Dark vermillion over white to dark blue, shared with the interactive heat map."""
 HEAT: Final = LinearSegmentedColormap.from_list("chance", DIVERGING)
 BAND_NOTE: Final = (
     "Lines: mean over seeds. Bands: 95% t interval over seeds, or lowest and highest seed where there are "
@@ -50,12 +50,12 @@ BAND_NOTE: Final = (
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure, for wide pages and, where it has to be drawn differently, for phones.
+    """One figure for wide pages, and a version for phones if that needs another drawing.
 
     Attributes:
         name: stem of its files; `narrow` is saved as ``NAME_narrow.svg``.
         title, caption: for the reader.
-        alt: what the picture shows, for those who do not see it.
+        alt: text that describes the picture to readers who do not see it.
         wide, narrow: the figures.
         data: what is drawn, as a flat table; saved as ``NAME.csv``.
         section: where in the report it stands.
@@ -71,20 +71,20 @@ class Picture:
     narrow: Figure | None = None
 
     def figures(self) -> list[tuple[str, Figure]]:
-        """File stem and figure, once or twice."""
+        """Return file stem and figure of each version."""
         both = [(self.name, self.wide)]
         return both if self.narrow is None else [*both, (f"{self.name}_narrow", self.narrow)]
 
     @property
     def compact(self) -> bool:
-        """Whether the one drawing is small enough for a phone and for half a wide page."""
+        """True if one drawing serves phones and half a wide page."""
         return self.narrow is None and float(self.wide.get_figwidth()) <= COMPACT
 
 
 def save_figures(found: Sequence[Picture], folder: Path) -> list[Path]:
     """Write every picture as SVG and PNG, and its data as CSV; the same tables give the same bytes.
 
-    What is drawn anew for phones is for the page alone, and saved as SVG only.
+    Versions for phones are used by the page alone, and saved as SVG only.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -99,7 +99,7 @@ def save_figures(found: Sequence[Picture], folder: Path) -> list[Path]:
     return written
 
 
-# `Figure.savefig` draws every figure twice, the first time for its layout, which is settled here.
+# `Figure.savefig` would draw every figure twice to compute its layout, which `settle` has computed.
 def _write_svg(figure: Figure, salt: str, path: Path) -> None:
     with drawing(salt), atomic_path(path) as half:
         FigureCanvasSVG(figure).print_svg(half, metadata={"Date": None})
@@ -112,10 +112,10 @@ def _write_png(figure: Figure, salt: str, path: Path) -> None:
 
 
 def file_name(*parts: str) -> str:
-    """A file stem from names that may hold anything; other names get another stem, where case does not count, too.
+    """Make a file stem from arbitrary names; different names get different stems, even where case is ignored.
 
-    Short names of small letters, digits and single underscores are kept. Where anything of another name is lost, a
-    digest of all of them is added.
+    Short names of lowercase letters, digits and single underscores are kept. Other names are simplified, and a digest
+    of all names is added.
     """
     stem = "_".join(re.sub(r"[^A-Za-z0-9]+", "-", part)[:_LONGEST].strip("-") or "x" for part in parts)
     if all(_PLAIN.fullmatch(part) and len(part) <= _LONGEST for part in parts):
@@ -125,7 +125,7 @@ def file_name(*parts: str) -> str:
 
 
 def lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | None) -> dict[str, Stroke]:
-    """Draw one line a label, the baseline last; returns the strokes used by what the legend calls them."""
+    """Draw one line for each label, the baseline last; returns strokes by their names in the legend."""
     drawn: dict[str, Stroke] = {}
     for label, stroke in strokes(tables, task).items():
         line = table.filter(pl.col("label") == label)
@@ -140,7 +140,7 @@ def lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | Non
 
 
 def step_axis(axis: Axes, last: int) -> None:
-    """A logarithmic axis of steps. Step 0 has its place, and the early steps, where most is learned, have room."""
+    """Make a logarithmic axis of steps that includes step 0."""
     axis.set_xscale("symlog", linthresh=1, linscale=0.4)
     exponents = range(max(1, math.ceil(math.log10(max(last, 1) + 1))))
     axis.set_xticks([0, *(10**n for n in exponents)])
@@ -150,7 +150,7 @@ def step_axis(axis: Axes, last: int) -> None:
 
 
 def legend(figure: Figure, drawn: dict[str, Stroke], width: float) -> None:
-    """The strokes with their names, above the panels."""
+    """Add a legend above the panels."""
     handles = [
         Line2D([], [], color=stroke.color, linestyle=stroke.dash, linewidth=stroke.width + 0.4)
         for stroke in drawn.values()
@@ -169,7 +169,7 @@ def legend(figure: Figure, drawn: dict[str, Stroke], width: float) -> None:
 
 
 def settle(figure: Figure) -> None:
-    """Lay the figure out once, so that it is saved alike however often and in whatever format."""
+    """Compute the layout once, so that every format and repeated saving give the same figure."""
     engine = figure.get_layout_engine()
     if engine is None:
         raise ValueError("the figure has no layout engine, or is settled already")
@@ -178,13 +178,13 @@ def settle(figure: Figure) -> None:
 
 
 def ink_on(value: float) -> str:
-    """Black or white, whichever reads better on the heat map's color (relative luminance, WCAG 2)."""
+    """Choose black or white for contrast with the heat map's color (relative luminance, WCAG 2)."""
     red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in HEAT(value)[:3])
     return "#000000" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "#ffffff"
 
 
 def heat_axis(axis: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    """Names on the left and on top, white lines between the cells."""
+    """Put names on the left and on top, and white lines between the cells."""
     axis.set_yticks(range(len(rows)), rows)
     axis.set_xticks(range(len(columns)), columns, rotation=35, ha="left", rotation_mode="anchor")
     axis.xaxis.tick_top()
@@ -207,11 +207,11 @@ def heat_cells(
     size: float = 7.0,
     digits: int = 2,
 ) -> None:
-    """Cells colored from ``-limit`` (vermillion) over 0 (white) to ``limit`` (blue), numbers in them.
+    """Color cells from ``-limit`` (vermillion) over 0 (white) to ``limit`` (blue), with numbers in them.
 
-    NaN is hatched. ``marked`` cells are bold and have a star. Values beyond the limit have its color; the number
-    says what they are. ``seeds`` is the share of seeds that a value is from: cells of fewer than all have a border,
-    those of fewer than half are pale.
+    NaN is hatched. ``marked`` cells are bold and have a star. Values beyond the limit have the
+    limit's color. ``seeds`` is the share of seeds behind a value: cells from fewer than all seeds have a border, cells
+    from fewer than half are pale.
     """
     shade = HEAT.with_extremes(bad="none")
     share = np.ones(values.shape) if seeds is None else seeds

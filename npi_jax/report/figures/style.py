@@ -1,4 +1,4 @@
-"""Colors and strokes: one look for all figures, safe for color-blind readers and for print."""
+"""Colors and strokes of all figures, suitable for color-blind readers and for print."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ INK: Final = "#1f2328"
 MUTED: Final = "#6e7781"
 GRID: Final = "#d8dee4"
 FAINT: Final = "#a8b1bb"
-# Okabe and Ito (2008) without yellow and black: yellow is lost on white, and ink is the baseline's.
+# Okabe and Ito (2008) without yellow, which is invisible on white, and black, which is the baseline's.
 PALETTE: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 # The same hues, lighter, for lines on a dark page.
 DARK_PALETTE: Final = ("#ff8a3d", "#4aa8e8", "#2cc99b", "#e39cc4", "#f0b33c", "#8ccbf2")
@@ -29,7 +29,7 @@ MANY: Final = 8
 
 @dataclass(frozen=True)
 class Stroke:
-    """How one line is drawn, and what the legend calls it."""
+    """A line's look and its name in the legend."""
 
     color: str
     legend: str
@@ -40,10 +40,10 @@ class Stroke:
 
 @contextmanager
 def drawing(salt: str, *, size: float = 8.5) -> Iterator[None]:
-    """Matplotlib settings for one figure, to be active while it is drawn and while it is saved.
+    """Activate Matplotlib settings for one figure, while it is drawn and while it is saved.
 
     Text is taken literally (no mathematics in names) and saved as outlines, so that a figure looks the same
-    everywhere. ``salt`` makes the ids in the SVG a function of the figure's name.
+    on every machine. ``salt`` makes the ids in the SVG a function of the figure's name.
     """
     settings: Any = {
         "svg.hashsalt": salt,
@@ -81,13 +81,13 @@ def drawing(salt: str, *, size: float = 8.5) -> Iterator[None]:
         "savefig.facecolor": "white",
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        # A letter that the font lacks is drawn as a box; there is nothing that a user could do about it.
+        # A letter missing from the font is drawn as a box. The user cannot change that.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
         yield
 
 
 def strokes(tables: ReportTables, task: str | None = None) -> dict[str, Stroke]:
-    """The stroke of every label; with more than eight labels colors stand for roles in the task's panel."""
+    """Return the stroke of every label; with more than eight labels, colors mark roles in the task's panel."""
     if len(tables.labels) > MANY:
         return _by_role(tables, task)
     return _by_label(tables.labels, tables)
@@ -106,7 +106,7 @@ def _by_label(labels: Sequence[str], tables: ReportTables) -> dict[str, Stroke]:
 
 
 def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
-    """Black for the baseline, colors for what was done to the task's data, gray for the rest."""
+    """Use black for the baseline, colors for interventions on the task's data, gray for the rest."""
     lost_by = reduced(tables.corpus)
     environments = {name for names in lost_by.values() for name in names}
     roles: dict[str, Stroke] = {}
@@ -131,16 +131,16 @@ def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
 
 
 def legend_name(name: str) -> str:
-    """A label, cut to what a phone is wide."""
+    """Cut a label to the width of a phone."""
     return cut(name, 44)
 
 
 def panel_name(name: str) -> str:
-    """A task's name for a panel or a row, underscores as spaces, cut to what a panel is wide."""
+    """Format a task's name for a panel or row: underscores as spaces, cut to the width of a panel."""
     return cut(pretty(name), 26)
 
 
 def cut(name: str, most: int) -> str:
-    """A name of at most so many letters, its end kept: what tells long names apart often stands there."""
+    """Cut a name to ``most`` letters, keeping its end, where long names often differ."""
     end = most // 3
     return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

@@ -6,7 +6,7 @@ from typing import Final
 from npi_jax.report.figures.style import DARK_PALETTE, FAINT, GRID, INK, MUTED, PALETTE
 
 _DATA: Final = {color: f"--data-{place}" for place, color in enumerate(PALETTE)}
-# Lines and text follow the page's light or dark colors.
+# Lines and text use the page's light or dark colors.
 _THEME: Final = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -17,17 +17,16 @@ _THEME: Final = {
 
 
 def colors(*, dark: bool) -> str:
-    """The style sheet's declarations of the colors that data are drawn in."""
+    """Return the style sheet's declarations of the data colors."""
     chosen = DARK_PALETTE if dark else PALETTE
     return " ".join(f"{name}: {color};" for name, color in zip(_DATA.values(), chosen, strict=True))
 
 
 def inline_svg(text: str, prefix: str) -> str:
-    """A matplotlib SVG file as an element for an HTML page.
+    """Turn a matplotlib SVG file into an element for an HTML page.
 
-    Drops the XML head, comments, metadata (the only addresses of other sites), the white page and digits that
-    nobody sees; makes every id begin with ``prefix``, so that several such elements can share a page; leaves
-    the size to the style sheet.
+    Drops the XML head, comments, metadata (the only addresses of other sites), the white background and invisible
+    digits. Prefixes every id, so that several elements can share a page. The style sheet sets the size.
 
     Raises:
         ValueError: if there is no svg element.

@@ -1,4 +1,4 @@
-"""Figures of transfer: what taking one environment's data away did to the others, and what alignment said of it."""
+"""Figures of transfer: the effect of removing one environment's data on the others, and its link to alignment."""
 
 import math
 from collections.abc import Sequence
@@ -18,40 +18,40 @@ from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cel
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
 from npi_jax.report.format import key_of, pretty, short, short_number
 
-# So many pairs of the scatter plot are named in it; the CSV file and the table name all.
+# The scatter plot names at most this many pairs; the CSV file and the table name all.
 _NAMED: Final = 6
-# Room that a name takes, in shares of the axes.
+# Size of a name, as a share of the axes.
 _NAME_WIDTH: Final = 0.26
 _NAME_HEIGHT: Final = 0.025
 
 
 def transfer_pictures(tables: ReportTables) -> list[Picture]:
-    """Matrix of effects, alignment against effect, and accuracy by share of the data, as far as there are any."""
+    """Draw the matrix of effects, alignment against effect, and accuracy by share of the data, if available."""
     found = [matrix_picture(tables), scatter_picture(tables), amplification_picture(tables)]
     return [picture for picture in found if picture is not None]
 
 
 def matrix_picture(tables: ReportTables) -> Picture | None:
-    """Removed environment by task: the effect on delta, those told from 0 marked."""
+    """Draw effects on delta, removed environment by task, with significant effects marked."""
     found = transfer_matrix(tables)
     if found is None:
         return None
-    told = int(found.told().sum())
+    n_significant = int(found.significant().sum())
     against = {
-        "control": "the same number of other sentences taken away at random",
+        "control": "removing the same number of other sentences at random",
         "full": f"the variant {tables.labels[0]}",
     }[found.against]
     return Picture(
         "transfer",
-        "What taking one environment's NPIs away did to every environment",
-        f"Effect on delta (nats), against {against}; rows: what was taken away, columns: what was tested. Orange: it "
-        "harmed, blue: it helped. Bold with a star: told from 0 after the correction for the number of cells "
-        "(step-down Šidák, p < .05). Hatched: cannot be said."
-        + (f" Row “all”: all NPIs taken away, against {tables.labels[0]}." if REMOVED_ALL in found.removed else "")
+        "Effect of removing one environment's NPIs on every environment",
+        f"Effect on delta (nats), compared with {against}. Rows: removed environment; columns: tested environment. "
+        "Orange: harmful; blue: helpful. Bold with a star: significantly different from 0 (p < .05, adjusted for the "
+        "number of cells by step-down Šidák). Hatched: unknown."
+        + (f" Row “all”: all NPIs removed, compared with {tables.labels[0]}." if REMOVED_ALL in found.removed else "")
         + f" {key_of(found.tasks)}.",
-        f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {told} cells are "
-        "told from 0.",
-        matrix_figure(found.values("effect"), found.told(), found.removed, found.tasks, salt="transfer"),
+        f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {n_significant} "
+        "cells differ significantly from 0.",
+        matrix_figure(found.values("effect"), found.significant(), found.removed, found.tasks, salt="transfer"),
         found.rows,
         "transfer",
     )
@@ -59,29 +59,29 @@ def matrix_picture(tables: ReportTables) -> Picture | None:
 
 def matrix_figure(
     values: Float[np.ndarray, "removed tasks"],
-    told: Bool[np.ndarray, "removed tasks"],
+    significant: Bool[np.ndarray, "removed tasks"],
     removed: Sequence[str],
     tasks: Sequence[str],
     *,
     salt: str,
     limit: float | None = None,
 ) -> Figure:
-    """The matrix as a heat map; ``limit`` (nats) is where the colors end, by default the largest effect."""
+    """Draw the matrix as a heat map; ``limit`` (nats) is the end of the colors, by default the largest effect."""
     finite = np.abs(values[np.isfinite(values)])
     limit = limit or float(finite.max(initial=0.0)) or 1.0
     with drawing(salt, size=8.0):
         figure = Figure(figsize=(COMPACT, 1.1 + 0.3 * len(removed)), layout="constrained")
         axis = figure.subplots()
         heat_axis(axis, [panel_name(name) for name in removed], [short(name) for name in tasks])
-        heat_cells(axis, values, limit=limit, marked=told, size=6.8 if len(tasks) <= 10 else 5.5, digits=1)
-        axis.set_ylabel("NPIs taken away")
+        heat_cells(axis, values, limit=limit, marked=significant, size=6.8 if len(tasks) <= 10 else 5.5, digits=1)
+        axis.set_ylabel("removed NPIs")
         axis.set_title("effect on", loc="center", weight="normal")
         settle(figure)
     return figure
 
 
 def scatter_picture(tables: ReportTables) -> Picture | None:
-    """Alignment in the first variant against transfer, one point an ordered pair of environments."""
+    """Draw alignment in the first variant against transfer, one point for each ordered pair of environments."""
     frame = linked_pairs(tables)
     if frame is None:
         return None
@@ -89,16 +89,16 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
     if not len(points):
         return None
     row = primary_link(tables)
-    said = ""
+    correlation = ""
     if row is not None and math.isfinite(float(row["statistic"] or math.nan)):  # type: ignore[arg-type]
-        said = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
+        correlation = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
     group = pretty(", ".join(points["group"].unique().sort()))
     return Picture(
         "alignment_against_transfer",
         "Does alignment predict transfer?",
         f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} ({group} "
-        "weights, over seeds and steps) against the effect on the one's delta (nats) of taking the other's NPIs "
-        f"away, with its 95% interval. Named (taken away → tested): some of the points farthest out.{said}",
+        "weights, over seeds and steps) against the effect of removing one's NPIs on the other's delta "
+        f"(nats), with its 95% interval. Some of the outermost points are named (removed → tested).{correlation}",
         f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
         _scatter(points),
         frame,
@@ -132,7 +132,7 @@ def _scatter(points: pl.DataFrame) -> Figure:
 
 
 def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> np.ndarray:
-    """Places of the pairs, farthest from the middle first, in units of standard deviations."""
+    """Return indices of the pairs, farthest from the center first, in units of standard deviations."""
 
     def scaled(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
         return (values - values.mean()) / (values.std() or 1.0)
@@ -141,12 +141,12 @@ def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -
 
 
 def _names_left(x: Float[np.ndarray, " pairs"], place: int) -> bool:
-    """Whether a point's name stands on its left: it does on the right half."""
+    """Return True for points in the right half, whose names stand on their left."""
     return bool(x[place] > (x.min() + x.max()) / 2)
 
 
 def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], places: np.ndarray) -> list[int]:
-    """Of these places, at most `_NAMED` beside which there is room for a name: no point and no other name is there."""
+    """Select at most `_NAMED` of these indices whose names would cover no point and no other name."""
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     across, down = (x - left) / (right - left), (y - bottom) / (top - bottom)
     chosen: list[int] = []
@@ -163,9 +163,9 @@ def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pai
 
 
 def amplification_picture(tables: ReportTables) -> Picture | None:
-    """Accuracy by how much of one environment's data was kept, with the other environments' kept or removed."""
+    """Draw accuracy by the kept share of one environment's data, with other environments' data kept or removed."""
     frame = main_rows(tables, "amplification")
-    # With all of the data or none there is no curve: that is in the matrix of effects.
+    # A curve needs intermediate shares; the matrix of effects shows all against none.
     if frame is None or not frame["share"].is_between(0, 1, closed="none").any():
         return None
     names = ordered(frame["environment"])
@@ -173,7 +173,8 @@ def amplification_picture(tables: ReportTables) -> Picture | None:
         "amplification",
         "Accuracy by the share of an environment's data",
         "Accuracy in an environment after training on a share of its sentences with NPIs, with the other "
-        "environments' NPIs kept (line) or removed (dashes). The gap is what the others teach. Bands: 95% intervals.",
+        "environments' NPIs kept (line) or removed (dashes). The gap is the contribution of the other environments. "
+        "Bands: 95% intervals.",
         f"Line charts of accuracy by share of the data for {len(names)} environments.",
         _amplification(frame, names),
         frame,
@@ -203,7 +204,7 @@ def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
         axes[0].yaxis.set_major_formatter(PercentFormatter(1))
         shares = sorted(frame["share"].unique())
         least = next(share for share in shares if share > 0)
-        if least < 0.1:  # 1, 3, 10, 30 % would lie on top of one another
+        if least < 0.1:  # 1, 3, 10, 30 % would overlap
             axes[0].set_xscale("symlog", linthresh=least)
             axes[0].set_xlim(-0.15 * least, 1.25)
             axes[0].xaxis.set_major_locator(FixedLocator(shares))

@@ -1,4 +1,4 @@
-"""Two runs on one page: curves, results with their difference, alignment and transfer side by side."""
+"""A page that compares two runs: curves, results with differences, alignment and transfer."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _NONE_IN_COMMON: Final = "no variant has the same name in both; the first varian
 
 @dataclass(frozen=True)
 class Sides:
-    """Two runs that can be compared.
+    """Two comparable runs.
 
     Attributes:
         names: what the page calls them; never the same.
@@ -44,7 +44,7 @@ class Sides:
 
 
 def write_comparison(run_a: ReportedRun, run_b: ReportedRun, path: Path) -> Path:
-    """Write one page on two runs, and its figures beside it in ``STEM_figures``; returns the page's path.
+    """Write one page on two runs, and its figures to ``STEM_figures`` beside it; returns the page's path.
 
     Raises:
         UserError: if a run was not analyzed, they share no suite, or a suite was scored under two conventions.
@@ -65,7 +65,7 @@ def write_comparison(run_a: ReportedRun, run_b: ReportedRun, path: Path) -> Path
             data_dark=colors(dark=True),
             names=sides.names,
             opening=_opening(sides),
-            runs=[(name, *_told(tables)) for name, tables in zip(sides.names, sides.tables, strict=True)],
+            runs=[(name, *_about(tables)) for name, tables in zip(sides.names, sides.tables, strict=True)],
             pictures=[inlined(picture, figures) for picture in found],
             results=[table for cell in sides.cells for table in difference_tables(sides, cell)],
             facts=[_differing(sides)],
@@ -96,7 +96,7 @@ def comparable(a: ReportTables, b: ReportTables) -> Sides:
 
 
 def difference_tables(sides: Sides, cell: Cell) -> list[PlainTable]:
-    """Final accuracy of both and the difference, for the mean over tasks and for every task that both have."""
+    """List final accuracies and their difference, for the mean over tasks and every shared task."""
     a, b = (
         {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()} for tables in sides.tables
     )
@@ -131,7 +131,7 @@ def difference_tables(sides: Sides, cell: Cell) -> list[PlainTable]:
 def difference_interval(
     left: Mapping[str, Any], right: Mapping[str, Any], value: str = "accuracy"
 ) -> tuple[float, float, float]:
-    """Right minus left with an interval from their two: the variance recovered from the arms.
+    """Return right minus left, with an interval whose variance is recovered from the two intervals.
 
     After Zou and Donner (2008, Statistics in Medicine 27:1693), for independent estimates.
     """
@@ -163,12 +163,14 @@ def _same_spec(suite: str, a: Mapping[str, Any], b: Mapping[str, Any], path_a: P
     # Two names may stand for the same conventions.
     names = [name for name in sorted(a.keys() | b.keys()) if name != "name" and a.get(name) != b.get(name)]
     if names:
-        said = "; ".join(f"{name} is {a.get(name)!r} in {path_a}, {b.get(name)!r} in {path_b}" for name in names)
-        raise UserError(f"suite {suite} was scored under different conventions, which cannot be compared: {said}")
+        differences = "; ".join(f"{name} is {a.get(name)!r} in {path_a}, {b.get(name)!r} in {path_b}" for name in names)
+        raise UserError(
+            f"suite {suite} was scored under different conventions, which cannot be compared: {differences}"
+        )
 
 
 def _names(a: ReportTables, b: ReportTables) -> tuple[str, str]:
-    """The runs' names; where they are the same, their folders'; where those are too, told apart by number."""
+    """Return different names for the runs: their own, else their folders', else numbered."""
     folders = visible(a.path.name), visible(b.path.name)
     for one, other in (
         (str(a.manifest.get("name", folders[0])), str(b.manifest.get("name", folders[1]))),
@@ -190,7 +192,7 @@ def _opening(sides: Sides) -> list[str]:
     ]
     if all(found and _percent(found[0]) != "–" for found in rows):
         value, low, high = (100 * part for part in difference_interval(rows[0][0], rows[1][0]))
-        verdict = "not told from 0" if low <= 0 <= high else "told from 0"
+        verdict = "not significantly different from 0" if low <= 0 <= high else "significantly different from 0"
         texts.append(
             f"On {pretty(cell[0])} ({cell[1]} pairs), {sides.labels[0][0]} reached {_percent(rows[0][0])}% in "
             f"{sides.names[0]} and {_percent(rows[1][0])}% in {sides.names[1]}: a difference of {_signed(value)} "
@@ -198,12 +200,14 @@ def _opening(sides: Sides) -> list[str]:
         )
     steps = [tables.last_step for tables in sides.tables]
     if steps[0] != steps[1]:
-        texts.append(f"The runs end at different steps, {steps[0]:,} and {steps[1]:,}: differences are of that, too.")
+        texts.append(
+            f"The runs end at different steps, {steps[0]:,} and {steps[1]:,}, which contributes to all differences."
+        )
     return [*texts, *_alignments(sides), *_transfers(sides)]
 
 
 def _alignments(sides: Sides) -> list[str]:
-    """Median alignment of both at their last step, and the difference."""
+    """State the median alignments at the last steps, and their difference."""
     found = []
     for tables, label in zip(sides.tables, sides.labels[0], strict=True):
         frame = mean_alignment(tables, "environments")
@@ -221,7 +225,7 @@ def _alignments(sides: Sides) -> list[str]:
     if not all(known_number(row["low"]) for _, row in found):
         return [f"{text}."]
     value, low, high = difference_interval(found[0][1], found[1][1], "corrected")
-    verdict = "not told from 0" if low <= 0 <= high else "told from 0"
+    verdict = "not significantly different from 0" if low <= 0 <= high else "significantly different from 0"
     return [
         f"{text}; a difference of {short_number(value)} (95% interval {short_number(low)} to {short_number(high)}), "
         f"{verdict}."
@@ -229,28 +233,28 @@ def _alignments(sides: Sides) -> list[str]:
 
 
 def _transfers(sides: Sides) -> list[str]:
-    """In how many cells of each run one environment's data is told to matter for another."""
+    """State the number of significant effects between environments in each run."""
     parts = []
     for name, tables in zip(sides.names, sides.tables, strict=True):
         found = transfer_matrix(tables)
         if found is None:
             return []
         between = found.between()
-        told = between.filter(pl.col("p_adjusted") < SIGNIFICANT).height
-        parts.append(f"{told} of {len(between)} in {name}")
-    return [f"Effects of one environment on another that are told from 0: {parts[0]}, {parts[1]}."]
+        significant = between.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+        parts.append(f"{significant} of {len(between)} in {name}")
+    return [f"Significant effects of one environment on another: {parts[0]}, {parts[1]}."]
 
 
-def _told(tables: ReportTables) -> tuple[str, list[str]]:
+def _about(tables: ReportTables) -> tuple[str, list[str]]:
     return sentences.what_ran(tables), sentences.warnings(tables)
 
 
 def _differing(sides: Sides) -> PlainTable:
-    """Fields of the two configurations that differ."""
+    """List the fields in which the configurations differ."""
     flat = [_flat(tables.config) for tables in sides.tables]
     names = [name for name in sorted(flat[0].keys() | flat[1].keys()) if flat[0].get(name) != flat[1].get(name)]
     rows = [[name, *(str(values.get(name, "–")) for values in flat)] for name in names if name != "run_dir"]
-    return PlainTable("What the configurations differ in", ["field", *sides.names], rows, words={1, 2})
+    return PlainTable("Differences between the configurations", ["field", *sides.names], rows, words={1, 2})
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

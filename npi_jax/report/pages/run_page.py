@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else, not even a network."""
+"""The report as one self-contained HTML file that needs no network."""
 
 import json
 import math
@@ -31,20 +31,20 @@ from npi_jax.terminal.visible import visible
 
 _SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
     ("learning", "curves", "Learning", "While learning"),
-    ("alignment", "alignment", "Alignment", "Do the tasks' gradients pull together?"),
-    ("transfer", "transfer", "Transfer", "What does one environment's data do for the others?"),
+    ("alignment", "alignment", "Alignment", "Do the tasks' gradients align?"),
+    ("transfer", "transfer", "Transfer", "How does one environment's data affect the others?"),
     ("data", "data", "Data", "How much data does an environment need?"),
-    ("diagnostics", "diagnostics", "Diagnostics", "How far can this be trusted?"),
+    ("diagnostics", "diagnostics", "Diagnostics", "How reliable are the measurements?"),
 )
 """Name, anchor, link and title of the sections with figures."""
 _LIST: Final = ".report.json"
-"""In figures/: the names of those that the last report made."""
+"""File in figures/ that lists the figures of the last report."""
 _NAMES: Final = pydantic.TypeAdapter(list[str]).validate_json
 
 
 @dataclass(frozen=True)
 class ResultCell:
-    """One number of the table of results; ``value`` sorts it."""
+    """One number of the table of results; rows are sorted by ``value``."""
 
     text: str
     interval: str
@@ -54,7 +54,7 @@ class ResultCell:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """Final accuracy of one suite and kind: a row a variant, a column a task."""
+    """Final accuracies of one suite and kind: one row for each variant, one column for each task."""
 
     title: str
     tasks: list[str]
@@ -62,7 +62,7 @@ class ResultTable:
 
     @property
     def ngram(self) -> bool:
-        """Whether a 5-gram model's accuracy is beside any."""
+        """True if any cell has a 5-gram model's accuracy."""
         return any(cell.ngram for _, cells, _, _ in self.rows for cell in cells)
 
 
@@ -84,7 +84,7 @@ def write_report(run: ReportedRun) -> Path:
 
 
 def _replace_figures(found: list[Picture], figures: Path) -> None:
-    """Save the pictures, and remove those of the report before that are not among them; nothing else is touched."""
+    """Save the pictures and remove other figures of the previous report; other files stay."""
     listed = figures / _LIST
     before = _names(listed)
     names = sorted(path.name for path in save_figures(found, figures))
@@ -95,7 +95,7 @@ def _replace_figures(found: list[Picture], figures: Path) -> None:
 
 
 def _names(listed: Path) -> set[str]:
-    """The figures that the last report made; none where their list is damaged: they are left, then."""
+    """Return the last report's figures; none if their list is damaged, so that no file is removed."""
     try:
         found = read_checked(listed, _NAMES)
     except (FileNotFoundError, UserError):
@@ -104,7 +104,7 @@ def _names(listed: Path) -> set[str]:
 
 
 def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
-    """The page's text; ``figures`` is where the pictures were saved as SVG."""
+    """Return the page's text; ``figures`` is the folder of the pictures as SVG."""
     return (
         page_templates()
         .get_template("template.html")
@@ -118,7 +118,7 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
                 ("Asked", findings.what_was_asked(tables)),
                 *([("Found", found_in_short)] if (found_in_short := verdict(tables)) else []),
                 *findings.what_gradients_say(tables),
-                ("Accuracy", " ".join(sentences.what_was_found(tables))),
+                ("Accuracy", " ".join(sentences.accuracies(tables))),
             ],
             ran=sentences.what_ran(tables),
             warnings=sentences.warnings(tables),
@@ -141,7 +141,7 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
 
 
 def page_templates() -> jinja2.Environment:
-    """The templates of the pages; what they are given is escaped, and NaN in their JSON is an error."""
+    """Return the templates of the pages. Values are escaped; NaN in JSON raises an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("npi_jax.report.pages", "assets"),
         autoescape=True,
@@ -156,12 +156,12 @@ def page_templates() -> jinja2.Environment:
 
 
 def page_part(name: str) -> Markup:
-    """A style sheet or script of the package, to be put into a page as it is."""
+    """Return a style sheet or script of the package, to be inserted unescaped."""
     return Markup(resources.files("npi_jax.report.pages").joinpath("assets", name).read_text(encoding="utf-8"))
 
 
 def _sections(tables: ReportTables, found: list[Picture], figures: Path) -> list[dict[str, Any]]:
-    """The sections that have something to show."""
+    """Return the sections that have figures or tables."""
     sections = []
     for section, anchor, name, title in _SECTIONS:
         drawn = [inlined(picture, figures) for picture in found if picture.section == section]
@@ -172,7 +172,7 @@ def _sections(tables: ReportTables, found: list[Picture], figures: Path) -> list
 
 
 def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
-    """Final accuracies in percent with their intervals, variants in the order of the members."""
+    """Return final accuracies in percent with intervals, variants in the order of the members."""
     suite, kind, _ = cell
     names = [MEAN_OVER_TASKS, *tables.tasks(cell)]
     by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
@@ -188,7 +188,7 @@ def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may break after its underscores, escaped."""
+    """Escape a name and allow line breaks after its underscores."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
@@ -202,7 +202,7 @@ def _result(row: Mapping[str, Any] | None) -> ResultCell:
 
 
 def inlined(picture: Picture, figures: Path) -> dict[str, Any]:
-    """A picture for a template, its figures as elements of the page; ``figures`` is where it was saved."""
+    """Return a picture for a template, with SVG elements read from the folder ``figures``."""
     elements = [
         Markup(inline_svg((figures / f"{stem}.svg").read_text(encoding="utf-8"), stem)) for stem, _ in picture.figures()
     ]
@@ -214,7 +214,7 @@ def inlined(picture: Picture, figures: Path) -> dict[str, Any]:
         "wide": elements[0],
         "narrow": elements[1] if len(elements) > 1 else None,
         "compact": picture.compact,
-        # Where scripts run, the interactive heat map stands for it on the screen.
+        # With scripts enabled, the interactive heat map replaces it on the screen.
         "static": picture.name == HEAT_MAPS,
     }
 
@@ -234,7 +234,7 @@ def _acquisition(tables: ReportTables, cell: Cell) -> dict[str, Any]:
 
 
 def _corpus(corpus: pl.DataFrame) -> dict[str, Any]:
-    """Heads and rows; NPI counts last, environments by name."""
+    """Return heads and rows of the table of variants, NPI counts last."""
     heads = [name for name in corpus.columns if name != "variant"]
     rows = [(row["variant"], [("" if row[name] is None else row[name]) for name in heads]) for row in corpus.to_dicts()]
     titles = [f"NPIs: {name[4:]}" if name.startswith("npi_") else name for name in heads]
@@ -246,7 +246,7 @@ def _corpus(corpus: pl.DataFrame) -> dict[str, Any]:
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The manifest's short entries as lines; the whole of it is printed below them."""
+    """Return the manifest's short entries as lines; the page prints the whole manifest below them."""
     facts = []
     for key in ("command", "started"):
         if key in manifest:

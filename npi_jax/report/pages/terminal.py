@@ -1,4 +1,4 @@
-"""The final results in the terminal."""
+"""Final results in the terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ _ENDS: Final = ("lowest task", "highest task")
 
 
 def print_report(run: ReportedRun, console: Console) -> None:
-    """Print final accuracies, a table for every suite and kind of pair, then alignment, transfer and warnings."""
+    """Print a table of final accuracies for every suite and kind, then alignment, transfer and warnings."""
     tables = load_tables(run)
     for cell in tables.cells():
         console.print(results_table(tables, cell))
@@ -38,15 +38,15 @@ def print_report(run: ReportedRun, console: Console) -> None:
 
 
 def print_text(text: str, console: Console) -> None:
-    """Print a paragraph, broken between words and never within a number."""
+    """Print a paragraph with line breaks between words, never within a number."""
     for line in fold(visible(text), console.width):
         console.print(Text(line), soft_wrap=True)
 
 
 def results_table(tables: ReportTables, cell: Cell) -> TextTable:
-    """One row a variant: the mean with its interval, then the tasks.
+    """Return a table with a row for each variant: the mean with its interval, then the tasks.
 
-    Tasks that are not the nine environments have no short names; their lowest and highest are shown instead.
+    Tasks other than the nine environments have no short names; the lowest and the highest are shown instead.
     """
     suite, kind, _ = cell
     tasks = tables.tasks(cell)
@@ -64,7 +64,7 @@ def results_table(tables: ReportTables, cell: Cell) -> TextTable:
 
 
 def plain_table(found: PlainTable) -> TextTable:
-    """A table of the report for the terminal."""
+    """Convert a table of the report for the terminal."""
     table = TextTable(found.title, found.heads, words={0, *found.words})
     for row in found.rows:
         table.add_row(*row)
@@ -72,7 +72,7 @@ def plain_table(found: PlainTable) -> TextTable:
 
 
 def gradient_lines(tables: ReportTables) -> list[str]:
-    """Median alignment with its interval, a line a variant, and what was found of transfer; empty without either."""
+    """Return lines on median alignment by variant and on transfer; empty without either."""
     frame = mean_alignment(tables, "environments")
     lines = []
     if frame is not None:
@@ -90,7 +90,7 @@ def gradient_lines(tables: ReportTables) -> list[str]:
 def _alignment(row: Mapping[str, Any]) -> str:
     value = row["corrected"]
     if value is None or math.isnan(value):
-        return f"cannot be said: {findings.why_not(row)}"
+        return f"unknown: {findings.why_not(row)}"
     return findings.with_interval(row)
 
 

@@ -1,4 +1,4 @@
-"""The report's smaller tables: effects, tests, predictions, and what may have gone wrong."""
+"""The report's smaller tables: effects, tests, predictions and diagnostics."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +45,7 @@ class PlainTable:
 
 
 def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
-    """The tables of one section, those left out that the run has nothing for."""
+    """Return the tables of one section for which the run has data."""
     makers: dict[Section, tuple[Callable[[ReportTables], PlainTable | None], ...]] = {
         "transfer": (published, effects, asymmetry, eavesdropping, links, predictions, pairs),
         "diagnostics": (divergence, residuals, ties, gradients),
@@ -55,7 +55,7 @@ def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
 
 
 def _without_empty(table: PlainTable) -> PlainTable:
-    """The table without the columns that hold nothing, as reasons do where all went well."""
+    """Drop empty columns, such as the reasons for missing values when none is missing."""
     kept = [place for place in range(len(table.heads)) if any(row[place] for row in table.rows)]
     rows = [[row[place] for place in kept] for row in table.rows]
     words = {new for new, place in enumerate(kept) if place in table.words}
@@ -63,7 +63,7 @@ def _without_empty(table: PlainTable) -> PlainTable:
 
 
 def effects(tables: ReportTables) -> PlainTable | None:
-    """The matrix of effects as a table, with intervals."""
+    """Return the matrix of effects as a table, with intervals."""
     found = transfer_matrix(tables)
     if found is None:
         return None
@@ -81,13 +81,13 @@ def effects(tables: ReportTables) -> PlainTable | None:
         ]
         for row in found.rows.to_dicts()
     ]
-    heads = ["taken away", "effect on", "against", "delta (nats)", _INTERVAL, "p", "p adjusted", "seeds", "reason"]
+    heads = ["removed", "effect on", "against", "delta (nats)", _INTERVAL, "p", "p adjusted", "seeds", "reason"]
     note = "Other outcomes (accuracy, area under the curve, steps to the threshold) are in tables/transfer.parquet."
-    return PlainTable("Effects of taking an environment's NPIs away", heads, rows, note, {1, 2, 8})
+    return PlainTable("Effects of removing an environment's NPIs", heads, rows, note, {1, 2, 8})
 
 
 def published(tables: ReportTables) -> PlainTable | None:
-    """Held-out environments beside published accuracies."""
+    """Compare accuracies in held-out environments with published ones."""
     frame = main_rows(tables, "published")
     if frame is None or not len(frame):
         return None
@@ -114,15 +114,13 @@ def published(tables: ReportTables) -> PlainTable | None:
 
 def _about_ranks(frame: pl.DataFrame) -> str:
     row = frame.row(0, named=True)
-    said = (
-        "Ours with 95 % intervals, then as published; models, text and items differ, so compare directions and ranks."
-    )
+    note = "Ours with 95% intervals, then as published. Models, text and items differ, so compare directions and ranks."
     if row["rank_correlation"] is None:
-        return f"{said} Too few environments for a correlation of ranks."
+        return f"{note} Too few environments for a correlation of ranks."
     interval = "" if row["rank_low"] is None else f" ({row['rank_low']:.2f} to {row['rank_high']:.2f})"
     return (
-        f"{said} “open”: the interval of the effect holds 0. Ranks of the accuracies without the environment's NPIs: "
-        f"Spearman {row['rank_correlation']:.2f}{interval}."
+        f"{note} “open”: the interval of the effect contains 0. Ranks of the accuracies without the environment's "
+        f"NPIs: Spearman {row['rank_correlation']:.2f}{interval}."
     )
 
 
@@ -131,7 +129,7 @@ def _share_with_ends(row: Mapping[str, Any], name: str) -> str:
 
 
 def asymmetry(tables: ReportTables) -> PlainTable | None:
-    """Pairs of environments: the effect one way and the other."""
+    """Compare the effects in both directions for each pair of environments."""
     frame = main_rows(tables, "asymmetry")
     if frame is None:
         return None
@@ -149,15 +147,15 @@ def asymmetry(tables: ReportTables) -> PlainTable | None:
         for row in chosen.to_dicts()
     ]
     heads = ["first, second", "first on second", "second on first", "difference", _INTERVAL, "p", "seeds"]
-    return PlainTable("Is transfer mutual? Effect on delta (nats) one way and the other", heads, rows) if rows else None
+    return PlainTable("Is transfer mutual? Effects on delta (nats) in both directions", heads, rows) if rows else None
 
 
 def links(tables: ReportTables) -> PlainTable | None:
-    """Tests of predictors of transfer: the declared one, then the others of its weights, step and outcome."""
+    """List tests of predictors of transfer: the declared one, then others with its weights, step and outcome."""
     frame, link = tables.table("link"), primary_link(tables)
     if frame is None or link is None:
         return None
-    # Surface predictors have no weights and no step; the last step is what the report's opening is about.
+    # Surface predictors have no weights and no step. The report's opening is about the last step.
     place = pl.col("group").is_in([link["group"], ""]) | pl.col("group").is_null()
     last = (pl.col("step") == pl.col("step").max()) & (pl.col("predictor") == link["predictor"])
     when = pl.col("step").eq_missing(link["step"]) | ~pl.col("predictor").is_in(_MEASURES) | last
@@ -177,15 +175,15 @@ def links(tables: ReportTables) -> PlainTable | None:
     ]
     heads = ["predictor", "weights", "step", "Spearman", "p", "p adjusted", "pairs", "reason"]
     note = (
-        "Matrix permutation tests (QAP). One test was declared before looking; the others are corrected together. "
-        "Frequency is that of the environment taken away: with few removals it has few values, and the test can find "
-        "next to nothing. Other weights, steps and outcomes are in tables/link.parquet."
+        "Matrix permutation tests (QAP). One test was declared in advance; the others are adjusted together. "
+        "Frequency is that of the removed environment: with few removals it takes few values, and the test has almost "
+        "no power. Other weights, steps and outcomes are in tables/link.parquet."
     )
     return PlainTable(f"What predicts the effects on {pretty(str(link['outcome']))}", heads, rows, note, {1, 2, 7})
 
 
 def predictions(tables: ReportTables) -> PlainTable | None:
-    """How well models predict the transfer of environments they were not fitted on."""
+    """List how well regression models predict transfer for environments held out of their fit."""
     frame = tables.table("prediction")
     if frame is None:
         return None
@@ -203,13 +201,13 @@ def predictions(tables: ReportTables) -> PlainTable | None:
         for row in frame.filter(weights & (pl.col("outcome") == outcome)).to_dicts()
     ]
     heads = ["model", "correlation", "R²", "pairs", "reason"]
-    title = f"Effects on {pretty(str(outcome))} predicted, one environment left out at a time"
+    title = f"Effects on {pretty(str(outcome))} predicted with one environment held out at a time"
     note = f"Alignment in {pretty(str(group))} weights; others are in tables/prediction.parquet."
     return PlainTable(title, heads, rows, note, {4}) if rows else None
 
 
 def pairs(tables: ReportTables) -> PlainTable | None:
-    """The points of the scatter plot."""
+    """List the points of the scatter plot."""
     chosen = linked_pairs(tables)
     if chosen is None:
         return None
@@ -223,12 +221,12 @@ def pairs(tables: ReportTables) -> PlainTable | None:
         ]
         for row in chosen.to_dicts()
     ]
-    heads = ["taken away → tested", "alignment", "without correction", "effect on delta", _INTERVAL]
+    heads = ["removed → tested", "alignment", "without correction", "effect on delta", _INTERVAL]
     return PlainTable("Alignment and transfer of every pair", heads, rows) if rows else None
 
 
 def eavesdropping(tables: ReportTables) -> PlainTable | None:
-    """Steps to the threshold with the other environments' data and without."""
+    """Compare steps to the threshold with and without another environment's data."""
     frame = main_rows(tables, "eavesdropping")
     if frame is None:
         return None
@@ -252,7 +250,7 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
         "task",
         "without",
         "against",
-        "steps there",
+        "steps with",
         "steps without",
         "lag (log₂)",
         _INTERVAL,
@@ -261,18 +259,18 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
         "seeds",
         "not reached",
     ]
-    title = "Is a late environment later still without an early one?"
+    title = "Is an environment learned later without another environment's data?"
     note = (
-        f"Steps at which the accuracy of a task comes to stay at {ACQUIRED:.0%}, interpolated between checkpoints "
-        "(“When it was learned” below has the checkpoint itself), geometric mean over seeds. Lag: in powers of two, "
-        "above 0 where it is later without the other environment's NPIs than in what it is held against. Not reached: "
-        "pairs of models in which one never gets there, for which the last step stands in."
+        f"Step from which a task's accuracy stays at {ACQUIRED:.0%} or more, interpolated between checkpoints (“When "
+        "it was learned” below has the checkpoint itself); geometric mean over seeds. Lag: log₂ of the ratio of steps, "
+        "above 0 where learning is later without the other environment's NPIs. Not reached: pairs of models of which "
+        "one never reaches the threshold; the last step replaces its value."
     )
     return PlainTable(title, heads, rows, note, {1, 2})
 
 
 def divergence(tables: ReportTables) -> PlainTable | None:
-    """Members by status, and updates skipped; None where all is well."""
+    """Count diverged members and skipped updates by variant; None if there are none."""
     bad = pl.col("status") != "ok"
     counted = tables.members.group_by("label", maintain_order=True).agg(
         bad.sum().alias("bad"), pl.len().alias("members"), pl.col("skipped_updates").sum()
@@ -284,35 +282,35 @@ def divergence(tables: ReportTables) -> PlainTable | None:
 
 
 def residuals(tables: ReportTables) -> PlainTable | None:
-    """What a removal left behind, and how many slots each variant changed."""
+    """Count the slots that each variant changed and the NPIs that remained."""
     if not {"slots_changed", "sentences"} <= set(tables.corpus.columns):
         return None
     lost = reduced(tables.corpus)
     rows = []
     for row in tables.corpus.to_dicts():
         left = {name: row[f"npi_{name}"] for name in lost[row["variant"]]}
-        said = ", ".join(f"{pretty(name)} {number:,}" for name, number in sorted(left.items()) if number)
+        remaining = ", ".join(f"{pretty(name)} {number:,}" for name, number in sorted(left.items()) if number)
         changed, sentences = row["slots_changed"], row["sentences"]
         share = f"{changed / sentences:.1%}" if sentences else "–"
-        rows.append([row["variant"], f"{changed:,}", share, (said or "none") if left else "–"])
-    heads = ["variant", "slots changed", "of all", "NPIs left of what was reduced"]
-    return PlainTable("What the interventions changed and left", heads, rows, words={3})
+        rows.append([row["variant"], f"{changed:,}", share, (remaining or "none") if left else "–"])
+    heads = ["variant", "slots changed", "of all", "NPIs left in reduced environments"]
+    return PlainTable("Slots changed and NPIs left by the interventions", heads, rows, words={3})
 
 
 def ties(tables: ReportTables) -> PlainTable | None:
-    """Share of pairs at the last step to which a model gave equal probabilities."""
+    """List the share of pairs whose sentences have equal scores at the last step."""
     frame = tables.table("ties")
     if frame is None:
         return None
     wide = frame.pivot("suite", index="label", values="ties", maintain_order=True)
     names = [name for name in wide.columns if name != "label"]
     rows = [[row["label"], *(f"{row[name]:.1%}" for name in names)] for row in wide.to_dicts()]
-    note = "Many ties mean that a model has hardly begun to tell the sentences apart, or scores what does not differ."
+    note = "Many ties mean that a model barely distinguishes the sentences, or that the scored regions do not differ."
     return PlainTable("Ties at the last step, share of pairs", ["variant", *map(pretty, names)], rows, note)
 
 
 def gradients(tables: ReportTables) -> PlainTable | None:
-    """Norm, noise and reliability of each task's gradient in the first variant at the last step."""
+    """List norm, noise and reliability of each task's gradient in the first variant at the last step."""
     frame = tables.table("gradients")
     if frame is None:
         return None
@@ -331,7 +329,7 @@ def gradients(tables: ReportTables) -> PlainTable | None:
         ]
         for row in counted.to_dicts()
     ]
-    heads = ["task", "norm", "noise scale (items)", "reliability", "seeds told from noise"]
+    heads = ["task", "norm", "noise scale (items)", "reliability", "seeds above noise"]
     title = f"Gradients of the variant {tables.labels[0]}, {pretty(group)} weights, last step"
     note = "Noise scale: the number of items at which noise is as large as the gradient (McCandlish et al. 2018)."
     return PlainTable(title, heads, rows, note) if rows else None

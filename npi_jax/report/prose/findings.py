@@ -1,4 +1,4 @@
-"""The report's first sentences: what was asked, and what alignment, transfer and the link between them say."""
+"""The report's opening: the question, then alignment, transfer and the link between them."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,9 +19,9 @@ from npi_jax.report.data.selection import (
 )
 from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, of_cell
 from npi_jax.report.format import count, known_number, p_value, pretty, short_number
-from npi_jax.report.prose.sentences import TOLD
+from npi_jax.report.prose.sentences import MOST_LISTED
 
-# From this share of pairs left out, a median over the others is no longer one over pairs.
+# From this share of excluded pairs on, the report states how many were excluded.
 _MUCH: Final = 0.2
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PREDICTORS: Final = {
@@ -36,67 +36,67 @@ Row = Mapping[str, Any]
 
 
 def what_was_asked(tables: ReportTables) -> str:
-    """The question, in the run's number of tasks."""
+    """State the question for the run's number of tasks."""
     n_tasks = len(tables.tasks(tables.main_cells()[0]))
     if n_tasks < 2:
         return "Does the model learn the contrast of its one task, and when?"
     many = _NUMBERS[n_tasks] if n_tasks < len(_NUMBERS) else str(n_tasks)
     return (
         f"Does the model learn one task or {many}? If one, the gradients of the {many} tasks ask for the same "
-        "changes (alignment near 1), and taking one task's data away harms the others (transfer); if "
+        "changes (alignment near 1), and removing one task's data harms the others (transfer); if "
         f"{many}, alignment is no higher than in models that never saw that data, and there is no transfer."
     )
 
 
 def what_gradients_say(tables: ReportTables) -> list[tuple[str, str]]:
-    """Paragraphs on alignment, transfer and the link, each with its lead; what cannot be said is said to be so."""
+    """Write paragraphs on alignment, transfer and the link, each with a lead; they also state what is unknown."""
     found = (("Alignment", alignment(tables)), ("Transfer", " ".join(transfer(tables))), ("Link", link(tables)))
     return [(lead, text) for lead, text in found if text]
 
 
 def alignment(tables: ReportTables) -> str:
-    """Median alignment between environments at the last step, by variant, with intervals."""
+    """State the median alignment between environments at the last step, by variant, with intervals."""
     frame = mean_alignment(tables, "environments")
     if frame is None:
         if tables.table("alignment_mean") is not None:
-            return "There is one task alone: no pair of tasks whose alignment could be measured."
-        return "This run recorded no gradients: alignment between tasks cannot be said."
+            return "The run has one task, so there is no pair of tasks whose alignment could be measured."
+        return "This run recorded no gradients, so alignment between tasks is unknown."
     group, rows = last_rows(tables, frame)
     step = max(row["step"] for row in rows)
     when = tables.called(step)
-    # With many variants: the baseline, and the ends of the others.
-    if len(rows) > TOLD:
+    # With many variants, state the baseline, the lowest and the highest.
+    if len(rows) > MOST_LISTED:
         others = sorted((row for row in rows[1:] if known_number(row["corrected"])), key=lambda row: row["corrected"])
         rows = [rows[0], *([others[0], others[-1]] if len(others) > 1 else others)]
     known = [row for row in rows if known_number(row["corrected"])]
     parts = [f"{with_interval(row, brief=place > 0)} in {row['label']}" for place, row in enumerate(known)]
-    dark: dict[str, list[str]] = {}
+    unknown: dict[str, list[str]] = {}
     for row in rows:
         if not known_number(row["corrected"]):
-            dark.setdefault(why_not(row), []).append(row["label"])
+            unknown.setdefault(why_not(row), []).append(row["label"])
     texts = []
     if parts:
         texts.append(
             f"At {when} the median noise-corrected alignment between environments in {pretty(group)} weights was "
             f"{_listed(parts)}."
         )
-    texts += [f"It cannot be said for {_listed(labels)}: {why}." for why, labels in dark.items()]
+    texts += [f"It is unknown for {_listed(labels)}: {why}." for why, labels in unknown.items()]
     texts += _lost(tables, group, step, [row["label"] for row in known])
     if all(row["n_seeds"] == 1 for row in rows):
-        texts.append("With one seed, the intervals cover sentences only, not how seeds differ.")
+        texts.append("With one seed, the intervals cover variation between sentences, not between seeds.")
     return " ".join(texts)
 
 
 def last_rows(tables: ReportTables, frame: pl.DataFrame) -> tuple[str, list[Row]]:
-    """Main group of weights, and the last row of each label in it, in the order of the labels."""
+    """Return the main group of weights and each label's last row in it, in the order of the labels."""
     group = parameter_groups(frame)[0]
-    here = tables.told(frame.filter(pl.col("group") == group), "label")
+    here = tables.without_empty(frame.filter(pl.col("group") == group), "label")
     last = {row["label"]: row for row in here.filter(pl.col("step") == pl.col("step").max()).to_dicts()}
     return group, [last[label] for label in tables.labels if label in last]
 
 
 def with_interval(row: Row, *, brief: bool = False) -> str:
-    """``.41 (95% interval .35 to .47)``, or in brief ``.41 (.35 to .47)``; says why where there is no interval."""
+    """Format ``.41 (95% interval .35 to .47)``, briefly ``.41 (.35 to .47)``, or the reason for a missing interval."""
     value = short_number(row["corrected"])
     if not (known_number(row["low"]) and known_number(row["high"])):
         return f"{value} (no interval{': ' if row.get('reason') else ''}{row.get('reason') or ''})"
@@ -105,43 +105,47 @@ def with_interval(row: Row, *, brief: bool = False) -> str:
 
 
 def why_not(row: Row) -> str:
-    """Why a variant has no alignment."""
+    """Return the reason for a variant's missing alignment."""
     reason = str(row.get("reason") or "")
-    return reason if reason.startswith("the estimate") else "every pair of gradients was lost in noise"
+    return reason if reason.startswith("the estimate") else "noise hides every pair of gradients"
 
 
 def transfer(tables: ReportTables) -> list[str]:
-    """Largest effect of one environment on another, how many are told from 0, and the effect of taking all away."""
+    """State the largest effect between environments, the number of significant ones, and the effect of removing all."""
     found = transfer_matrix(tables)
     cell = tables.main_cells()[0] if found is None else found.cell
     if found is None:
         absent = tables.table("transfer") is None
-        why = "it takes a variant to compare with" if absent else "no variant takes one environment's NPIs away"
-        return [f"Transfer between environments cannot be said: {why}.", *_all_removed(tables, cell)]
+        why = "no variant to compare with was trained" if absent else "no variant removes one environment's NPIs"
+        return [f"Transfer between environments is unknown: {why}.", *_all_removed(tables, cell)]
     between = found.between()
     known = between.filter(pl.col("effect").is_finite())
     if not len(known):
         reasons = sorted({row["reason"] for row in between.to_dicts() if row["reason"]})
         why = f": {'; '.join(reasons)}" if reasons else ""
-        return [f"Transfer between environments cannot be said{why}.", *_all_removed(tables, cell)]
+        return [f"Transfer between environments is unknown{why}.", *_all_removed(tables, cell)]
     row = known.sort(pl.col("effect").abs(), descending=True).row(0, named=True)
-    against = "the same amount of other text taken away" if found.against == "control" else tables.labels[0]
-    doubt = "" if known_number(row["p_adjusted"]) and row["p_adjusted"] < SIGNIFICANT else ", and not told from 0"
+    against = "removing the same amount of other text" if found.against == "control" else tables.labels[0]
+    doubt = (
+        ""
+        if known_number(row["p_adjusted"]) and row["p_adjusted"] < SIGNIFICANT
+        else ", and not significantly different from 0"
+    )
     texts = [
-        f"Taking the NPIs of “{pretty(row['removed'])}” away changed delta in “{pretty(row['task'])}” by "
-        f"{_effect(row)}, against {against}: the largest effect of one environment on another{doubt}.",
+        f"Removing the NPIs of “{pretty(row['removed'])}” changed delta in “{pretty(row['task'])}” by "
+        f"{_effect(row)}, compared with {against}. This is the largest effect of one environment on another{doubt}.",
         _how_many(between, known),
     ]
-    return [*texts, *_own(found), *_all_removed(tables, cell)]
+    return [*texts, *_on_itself(found), *_all_removed(tables, cell)]
 
 
 def link(tables: ReportTables) -> str:
-    """Whether alignment predicts transfer: the one test that was declared before looking."""
+    """State whether alignment predicts transfer, by the one test that was declared in advance."""
     row = primary_link(tables)
     if row is None:
         return ""
     if not known_number(row["statistic"]) or not known_number(row["p"]):
-        return f"Whether alignment predicts transfer cannot be said: {row['reason'] or 'too few pairs'}."
+        return f"We cannot tell whether alignment predicts transfer: {row['reason'] or 'too few pairs'}."
     what = PREDICTORS.get(str(row["predictor"]), pretty(str(row["predictor"])))
     cells = linked_pairs(tables)
     when = "mean over training" if row["step"] == -1 else f"step {row['step']:,}"
@@ -150,64 +154,64 @@ def link(tables: ReportTables) -> str:
         fewest, most = counts[0], counts[-1]
         ends = str(most) if fewest == most else f"{fewest} to {most}"
         when += f", from {ends} reliable measurements a pair"
-    verdict = "is told" if float(str(row["p"])) < SIGNIFICANT else "is not told"
+    verdict = "differs significantly" if float(str(row["p"])) < SIGNIFICANT else "does not differ significantly"
     outcome = str(row["outcome"]) if row["outcome"] == "delta" else pretty(str(row["outcome"]))
     return (
         f"Over {count(int(str(row['n_pairs'])), 'pair')} of {count(int(str(row['n_tasks'])), 'task')}, Spearman's "
         f"correlation of {what} ({pretty(str(row['group']))} weights, {when}) with the effect on {outcome} was "
         f"{short_number(float(str(row['statistic'])))} (matrix permutation test, {p_value(row['p'])}); it {verdict} "
-        "from 0. A negative one means that environments that pull together harm each other when taken away."
+        "from 0. A negative correlation means that removing an environment harms those whose gradients align with its."
     )
 
 
 def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
-    told = known.filter(pl.col("p_adjusted") < SIGNIFICANT)
-    harm = told.filter(pl.col("effect") < 0).height
+    significant = known.filter(pl.col("p_adjusted") < SIGNIFICANT)
+    harmful = significant.filter(pl.col("effect") < 0).height
     text = (
-        f"Of {count(len(known), 'effect')} of one environment on another, {len(told)} "
-        f"{'is' if len(told) == 1 else 'are'} told from 0 after the correction for all cells of the table"
+        f"Of {count(len(known), 'effect')} of one environment on another, {len(significant)} "
+        f"{'differs' if len(significant) == 1 else 'differ'} significantly from 0 (adjusted for all cells of the table)"
     )
-    text += f"; {harm} of these harm" if len(told) else ""
-    unsaid = len(between) - len(known)
-    return f"{text}; {unsaid} more cannot be said." if unsaid else f"{text}."
+    text += f"; {harmful} of these {'is' if harmful == 1 else 'are'} harmful" if len(significant) else ""
+    unknown = len(between) - len(known)
+    return f"{text}; {unknown} more {'is' if unknown == 1 else 'are'} unknown." if unknown else f"{text}."
 
 
-def _own(found: TransferMatrix) -> list[str]:
-    own = found.own().filter(pl.col("effect").is_finite())
-    if not len(own):
+def _on_itself(found: TransferMatrix) -> list[str]:
+    rows = found.on_itself().filter(pl.col("effect").is_finite())
+    if not len(rows):
         return []
-    values = own["effect"].sort()
+    values = rows["effect"].sort()
     return [
-        f"An environment's own NPIs taken away changed its delta by {_nats(values.median())} in the median "
+        f"Removing an environment's NPIs changed delta in that environment by {_nats(values.median())} in the median "
         f"({short_number(values[0])} to {short_number(values[-1])})."
     ]
 
 
 def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
-    """The median over tasks of what taking all NPIs away did."""
+    """State the median over tasks of the effect of removing all NPIs."""
     frame = tables.table("transfer")
     if frame is None:
         return []
     wanted = (pl.col("removed") == REMOVED_ALL) & (pl.col("control") == "")
-    rows = tables.told(of_cell(first_setting(tables, frame), cell), "intervention").filter(
+    rows = tables.without_empty(of_cell(first_setting(tables, frame), cell), "intervention").filter(
         wanted & pl.col("effect").is_finite() & pl.col("task").is_in(tables.tasks(cell))
     )
     parts = []
     for outcome, unit, scale, digits in (("delta", "nats", 1, 2), ("accuracy", "points", 100, 0)):
         of_outcome = rows.filter(pl.col("outcome") == outcome)
         if len(of_outcome):
-            said = [short_number(scale * value, digits) for value in of_outcome["effect"].sort()]
+            texts = [short_number(scale * value, digits) for value in of_outcome["effect"].sort()]
             middle = short_number(scale * float(of_outcome["effect"].median()), digits)  # type: ignore[arg-type]
-            told = of_outcome.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+            significant = of_outcome.filter(pl.col("p_adjusted") < SIGNIFICANT).height
             parts.append(
-                f"{outcome} by {middle} {unit} ({said[0]} to {said[-1]}; {told} of {count(len(said), 'task')} told "
-                "from 0)"
+                f"{outcome} by {middle} {unit} ({texts[0]} to {texts[-1]}; significant in {significant} of "
+                f"{count(len(texts), 'task')})"
             )
-    return [f"All NPIs taken away changed, in the median task, {_listed(parts)}."] if parts else []
+    return [f"Removing all NPIs changed, in the median task, {_listed(parts)}."] if parts else []
 
 
 def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> list[str]:
-    """Where much was left out, how much: a median over the rest is not one over all pairs."""
+    """State the share of excluded pairs where it is large: the median is then not one over all pairs."""
     counted = left_out(tables)
     if counted is None:
         return []
@@ -218,7 +222,7 @@ def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> lis
         for label in labels
         if label in by_label
     ]
-    return [f"Left out because noise hides them: {_listed(parts)} (pairs times seeds)."] if parts else []
+    return [f"Excluded because noise hides them: {_listed(parts)} (pairs times seeds)."] if parts else []
 
 
 def _effect(row: Row) -> str:

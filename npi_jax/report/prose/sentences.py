@@ -1,4 +1,4 @@
-"""The report's prose: what ran and what was found, from the numbers."""
+"""The report's sentences on the run, its accuracies and its warnings."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -10,8 +10,8 @@ from npi_jax.analysis.statistics import ITEMS, LEVEL
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.format import count, pretty
 
-# More variants than this are told by the baseline, the best and the worst; the table has all.
-TOLD: Final = 6
+# With more variants than this, a sentence lists the baseline, the best and the worst; the table has all.
+MOST_LISTED: Final = 6
 FULL: Final = "full"
 NO_NPI: Final = "no_npi"
 _CHOSE: Final = {
@@ -21,7 +21,7 @@ _CHOSE: Final = {
 
 
 def what_ran(tables: ReportTables) -> str:
-    """One or two sentences: members, model, steps, time."""
+    """State members, model, steps and time in a sentence or two."""
     members, model = tables.members, tables.manifest.get("model", {})
     variants, seeds = len(tables.labels), members["seed"].n_unique()
     kind = {"lstm": "LSTM ", "transformer": "transformer "}.get(model.get("kind", ""), "")
@@ -38,14 +38,14 @@ def what_ran(tables: ReportTables) -> str:
     return f"{text}{f' in {duration(total)}' if total else ''}."
 
 
-def what_was_found(tables: ReportTables) -> list[str]:
-    """A few sentences a suite, each number with its interval."""
+def accuracies(tables: ReportTables) -> list[str]:
+    """State each suite's accuracies, with intervals, in a few sentences."""
     found = [text for cell in tables.main_cells() for text in (*_results(tables, cell), _learned(tables, cell))]
     return [text for text in [*found, _perplexity(tables)] if text]
 
 
 def warnings(tables: ReportTables) -> list[str]:
-    """What a reader must know before trusting the numbers; empty if all went well."""
+    """List what a reader must know before trusting the numbers; empty if there is nothing."""
     found = _unfinished(tables)
     for row in tables.members.to_dicts():
         who = f"Member {row['member']} (variant {row['variant']}, seed {row['seed']})"
@@ -58,18 +58,18 @@ def warnings(tables: ReportTables) -> list[str]:
         if row.get("slots_unmatched"):
             slots = count(int(row["slots_unmatched"]), "slot")
             changed = int(row["slots_changed"])
-            found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed found no matching replacement.")
+            found.append(f"Variant {row['variant']}: {slots} of {changed:,} changed had no matching replacement.")
     found += [_nothing_changed(label, tables.labels[0]) for label in tables.empty]
     specs = tables.manifest.get("score_specs", {})
     for name, suite in tables.manifest.get("suites", {}).items():
-        found += _of_suite(name, suite, specs.get(name, {}))
+        found += _suite_warnings(name, suite, specs.get(name, {}))
     found += tables.manifest.get("notes", [])
     broken = tables.final.filter(pl.col("n_nonfinite") > 0)
     if len(broken):
         names = ", ".join(broken["label"].unique().sort())
         found.append(f"Some scores of {names} are not finite; the results they enter are shown as a dash.")
     if tables.final.filter(pl.col("n_seeds") == 1).height:
-        found.append("Where a variant has one seed, its interval covers items only, not how seeds differ.")
+        found.append("Where a variant has one seed, its interval covers variation between items, not between seeds.")
     trained = int(tables.metrics["step"].max() or 0)  # type: ignore[arg-type]
     if trained > tables.last_step:
         found.append(f"Training reached step {trained:,}, but the tables end at step {tables.last_step:,}.")
@@ -78,13 +78,13 @@ def warnings(tables: ReportTables) -> list[str]:
 
 def _nothing_changed(label: str, baseline: str) -> str:
     return (
-        f"The variant {label} changed nothing in the text: its models repeat those of {baseline}. It is in the tables, "
-        "and in no sentence, test of a link or matrix of effects here."
+        f"The variant {label} changed nothing in the text, so its models repeat those of {baseline}. It is in the "
+        "tables, but excluded from this report's sentences, link tests and matrices of effects."
     )
 
 
-def _of_suite(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
-    """What of a suite's pairs is not scored as its reader would expect."""
+def _suite_warnings(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
+    """List properties of a suite that make its scores differ from a reader's expectation."""
     of_all = f"of {suite['items']:,} pairs" if "items" in suite else "pairs"
     found = []
     if suite.get("unknown_items"):
@@ -93,7 +93,7 @@ def _of_suite(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> l
             f"{suite['unknown_critical']:,} of them in the scored region."
         )
     if suite.get("unequal_regions"):
-        summed = "Each token more makes a sum of log-probabilities lower, whatever was learned."
+        summed = "Each additional token lowers a sum of log-probabilities, whatever the model learned."
         matched = "They are compared by their means over tokens, times the pair's mean length."
         found.append(
             f"Suite {name}: in {suite['unequal_regions']:,} {of_all} the scored regions of the two sentences differ in "
@@ -108,11 +108,11 @@ def _of_suite(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> l
 
 
 def _unfinished(tables: ReportTables) -> list[str]:
-    """What is still missing of the run, and what effects are differences to if not to the full corpus."""
+    """List missing steps and gradients, and a baseline other than the full corpus."""
     found = []
     if tables.last_step < tables.planned_steps:
         found.append(
-            f"The run is at {tables.so_far}: nothing here is final. The command that began it goes on with it."
+            f"The run is at {tables.so_far}, so nothing here is final. The command that started it continues it."
         )
     aligned = tables.table("alignment")
     if aligned is None and tables.config.get("gradients", {}).get("enabled", False):
@@ -124,20 +124,23 @@ def _unfinished(tables: ReportTables) -> list[str]:
             found.append(f"There are scores but no gradients of {'steps' if len(missing) > 1 else 'step'} {steps}.")
     first = tables.members.sort("member").filter(pl.col("label") == tables.labels[0])["variant"][0]
     if first != FULL and tables.table("transfer") is not None:
-        found.append(f"There is no variant {FULL}: effects are differences to {first}, whatever was changed in that.")
+        found.append(
+            f"There is no variant {FULL}: effects are differences from {first}, including what was changed in that "
+            "variant."
+        )
     return found
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def with_interval(row: Mapping[str, Any]) -> str:
-    """Accuracy, interval and number of seeds of a row of the final table, and whether chance is inside."""
-    chance = "; not told from chance" if row["low"] <= 0.5 <= row["high"] else ""
+    """Format a final accuracy with interval and number of seeds; states when chance is inside the interval."""
+    chance = "; not significantly different from chance" if row["low"] <= 0.5 <= row["high"] else ""
     over = f"interval over {ITEMS}" if row["interval_over"] == ITEMS else "interval"
     return (
         f"{100 * row['accuracy']:.1f}% ({LEVEL:.0%} {over} {100 * row['low']:.1f} to "
@@ -147,7 +150,7 @@ def with_interval(row: Mapping[str, Any]) -> str:
 
 def _results(tables: ReportTables, cell: Cell) -> list[str]:
     suite, kind, _ = cell
-    frame = tables.told(of_cell(tables.final, cell), "variant").filter(pl.col("task") == MEAN_OVER_TASKS)
+    frame = tables.without_empty(of_cell(tables.final, cell), "variant").filter(pl.col("task") == MEAN_OVER_TASKS)
     rows = {row["label"]: row for row in frame.to_dicts() if row["n_seeds"] and row["accuracy"] == row["accuracy"]}
     rows = {label: rows[label] for label in tables.labels if label in rows}
     if not rows:
@@ -160,10 +163,10 @@ def _results(tables: ReportTables, cell: Cell) -> list[str]:
         f"After {count(first['step'], 'step')}, members trained on the variant {first['label']} {chose} in "
         f"{with_interval(first)} of pairs ({pairs}); chance is 50%{_ngram(frame, first['label'])}."
     ]
-    if len(others) > TOLD:
+    if len(others) > MOST_LISTED:
         others.sort(key=lambda row: row["accuracy"])
-        told = [("lowest", others[0]), ("highest", others[-1])]
-        parts = [f"the {name} was {row['label']} with {with_interval(row)}" for name, row in told]
+        ends = [("lowest", others[0]), ("highest", others[-1])]
+        parts = [f"the {name} was {row['label']} with {with_interval(row)}" for name, row in ends]
         texts.append(f"Of the {len(others)} other variants, {' and '.join(parts)}.")
     elif others:
         parts = [f"{row['label']} {with_interval(row)}" for row in others]
@@ -172,7 +175,7 @@ def _results(tables: ReportTables, cell: Cell) -> list[str]:
 
 
 def _ngram(frame: pl.DataFrame, label: str) -> str:
-    """The 5-gram's accuracy beside the model's: what local statistics alone can do."""
+    """State the accuracy of the 5-gram model, which knows local statistics only."""
     if "ngram" not in frame.columns:
         return ""
     known = frame.filter(pl.col("ngram").is_not_nan() & pl.col("ngram").is_not_null())
@@ -185,20 +188,20 @@ def _ngram(frame: pl.DataFrame, label: str) -> str:
 
 
 def _learned(tables: ReportTables, cell: Cell) -> str:
-    """Which task the baseline learned first and last, and which never."""
+    """State which tasks the baseline learned first, last and never."""
     label = tables.labels[0]
     frame = of_cell(tables.acquisition, cell).filter((pl.col("label") == label) & (pl.col("task") != MEAN_OVER_TASKS))
     if len(frame) < 2:
         return ""
     done = frame.drop_nulls("acquired").sort("acquired", "task")
     never = sorted(pretty(task) for task in set(frame["task"]) - set(done["task"]))
-    # Before any training there is nothing learned: such pairs are won by what they are.
+    # A task above the threshold at step 0 was not learned: its pairs favor the acceptable sentence from the start.
     before = sorted(map(pretty, done.filter(pl.col("acquired") == 0)["task"]))
     done = done.filter(pl.col("acquired") > 0)
     start = f"With the variant {label}, accuracy came to stay at {ACQUIRED:.0%} or more"
-    given = f" In {', '.join(before)} it was there before training, which is nothing learned." if before else ""
+    given = f" In {', '.join(before)} it was that high before training, so nothing was learned there." if before else ""
     if not len(done):
-        return f"{start} in none of the {len(frame)} tasks by training.{given}"
+        return f"{start} through training in none of the {len(frame)} tasks.{given}"
     first, last = done.row(0, named=True), done.row(-1, named=True)
     text = f"{start} earliest in {pretty(first['task'])} (step {first['acquired']:,})"
     if last["acquired"] > first["acquired"]:
@@ -217,7 +220,7 @@ def _perplexity(tables: ReportTables) -> str:
 
 
 def perplexities(tables: ReportTables) -> list[dict[str, Any]]:
-    """Validation perplexity at the last step by label: label, mean, min, max over seeds, n_seeds."""
+    """Return validation perplexity at the last step by label: label, mean, min, max over seeds, n_seeds."""
     last = tables.metrics.filter(pl.col("valid_loss").is_not_null())
     last = last.filter(pl.col("step") == pl.col("step").max())
     value = pl.col("valid_loss").exp()

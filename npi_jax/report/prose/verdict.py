@@ -1,4 +1,4 @@
-"""One sentence that answers the report's question, as far as the run can: alignment and transfer taken together."""
+"""The report's answer in one sentence, from alignment and transfer together."""
 
 from typing import Final
 
@@ -11,13 +11,14 @@ from npi_jax.report.prose.findings import Row, last_rows
 from npi_jax.report.prose.sentences import NO_NPI
 
 SLIGHT: Final = 0.1
-"""An alignment nearer to 0 than this is told from it, perhaps, but next to nothing."""
+"""Below this absolute cosine, alignment counts as negligible."""
 ALMOST: Final = 0.9
+"""Above this cosine, environments pull the weights almost the same way."""
 _SAME_WAY: Final = "environments pull the weights the same way"
 
 
 def verdict(tables: ReportTables) -> str:
-    """One sentence: what alignment and transfer together say, and what they leave open; empty without gradients."""
+    """State in one sentence what alignment and transfer show and leave open; empty without gradients."""
     frame = mean_alignment(tables, "environments")
     if frame is None:
         return ""
@@ -27,69 +28,75 @@ def verdict(tables: ReportTables) -> str:
 
 
 def _shared(tables: ReportTables, rows: list[Row]) -> str:
-    """Whether gradients agree in the first variant, and more than where there is nothing to agree on."""
+    """Compare the first variant's alignment with 0 and with that of models that saw no NPI."""
     first = next((row for row in rows if row["label"] == tables.labels[0]), None)
     if first is None or not known_number(first["low"]):
-        return f"whether {_SAME_WAY} cannot be said"
+        return f"we cannot tell whether {_SAME_WAY}"
     if first["n_seeds"] < 2:
-        return f"one seed cannot say whether {_SAME_WAY}"
+        return f"one seed cannot tell whether {_SAME_WAY}"
     if 2 * first["n_unreliable"] > first["n_pairs"] * first["n_seeds"]:
-        return f"whether {_SAME_WAY} cannot be said, as noise hides most pairs"
+        return f"we cannot tell whether {_SAME_WAY}, because noise hides most pairs"
     if first["low"] <= 0 <= first["high"]:
-        return f"whether {_SAME_WAY} cannot be told from these seeds"
+        return f"these seeds cannot tell whether {_SAME_WAY}"
     without = next((row for row in rows if row["variant"] == NO_NPI), None)
     return f"{_how(first)}{_than(first, without)}"
 
 
 def _how(row: Row) -> str:
-    """How far an alignment that is told from 0 goes."""
+    """Describe the size of an alignment whose interval excludes 0."""
     if row["low"] > -SLIGHT and row["high"] < SLIGHT:
-        return "environments hardly pull the weights the same way or opposite ways"
+        return "environments pull the weights in almost unrelated directions"
     if row["high"] < 0:
-        return "environments pull the weights in opposite ways"
+        return "environments pull the weights in opposite directions"
     how = "almost" if row["low"] > ALMOST else "partly"
     return f"environments pull the weights {how} the same way"
 
 
 def _than(first: Row, without: Row | None) -> str:
-    """Against models that saw no NPI, whose gradients have little to agree on."""
+    """Compare with models that saw no NPI, whose gradients have little to agree on."""
     if without is None:
         return " (no model without NPIs to compare with)"
     if not known_number(without["low"]) or without["n_seeds"] < 2:
-        return ", whether more than in models without NPIs cannot be said"
+        return ", and we cannot tell whether more than in models without NPIs"
     if first["low"] > without["high"]:
         return ", more than in models without NPIs"
     if first["high"] < without["low"]:
         return ", but less than in models without NPIs"
-    return ", whether more than in models without NPIs is not told"
+    return ", with no significant difference from models without NPIs"
 
 
 def _taught(tables: ReportTables) -> str:
-    """Whether one environment's data is told to help another, and how large an effect could have gone unseen."""
+    """State significant effects of one environment's data on another, or the effects that could go unnoticed."""
     found = transfer_matrix(tables)
     between = None if found is None else found.between().filter(pl.col("effect").is_finite())
     if found is None or between is None or not len(between):
         return "whether one environment's data helps another was not tested"
     if int(between["n_seeds"].max()) < 2:  # type: ignore[arg-type]
-        return "nor whether one environment's data helps another"
-    told = between.filter(pl.col("p_adjusted") < SIGNIFICANT)["effect"]
-    helps, hurts = int((told < 0).sum()), int((told > 0).sum())
+        return "one seed cannot tell whether one environment's data helps another"
+    significant = between.filter(pl.col("p_adjusted") < SIGNIFICANT)["effect"]
+    helps, hurts = int((significant < 0).sum()), int((significant > 0).sum())
     of_all = count(len(between), "case")
     if helps:
         also = f" and hurts them in {hurts}" if hurts else ""
         return f"one environment's data helps others in {helps} of {of_all}{also}{_bare(found)}"
     if hurts:
-        return f"one environment's data hurts others in {hurts} of {of_all} and is told to help in none{_bare(found)}"
-    return (
-        f"that one environment's data helps another is not told, nor that it does not{_unseen(between)}{_bare(found)}"
-    )
+        return (
+            f"one environment's data hurts others in {hurts} of {of_all} and significantly helps in none{_bare(found)}"
+        )
+    return f"we cannot tell whether one environment's data helps another{_unseen(between)}{_bare(found)}"
 
 
 def _unseen(between: pl.DataFrame) -> str:
     arms = between.filter(pl.col("low").is_finite()).select(((pl.col("high") - pl.col("low")) / 2).median()).item()
     seeds = count(int(between["n_seeds"].max()), "seed")  # type: ignore[arg-type]
-    return f": with {seeds} the intervals reach ± {short_number(arms)} nats" if known_number(arms) else ""
+    if not known_number(arms):
+        return ""
+    return f": with {seeds}, effects up to about {short_number(arms)} nats could go unnoticed"
 
 
 def _bare(found: TransferMatrix) -> str:
-    return "" if found.against == "control" else " (no random controls: what replaced the NPIs counts as well)"
+    return (
+        ""
+        if found.against == "control"
+        else " (without random controls, effects include those of the sentences that replaced the NPIs)"
+    )

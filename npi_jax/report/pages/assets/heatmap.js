@@ -82,8 +82,8 @@
     const reason = data.reasons[pick(data.why)[pair]];
     const value = raw === null ? null : raw / data.scale;
     const of = few === undefined ? (seeds === 1 ? "one seed" : "all " + seeds + " seeds") : few + " of " + seeds + " seeds";
-    const because = reason === undefined ? "" : "; left out: " + reason;
-    const unsaid = few === undefined ? "no value" : "cannot be told from noise";
+    const because = reason === undefined ? "" : "; excluded: " + reason;
+    const unsaid = few === undefined ? "no value" : "hidden by noise";
     const what = value === null ? unsaid : short(value) + ", from " + of;
     return { value, few: few !== undefined, pale: few !== undefined && 2 * few < seeds, what: what + because };
   }
@@ -92,8 +92,8 @@
     const pair = i === j ? data.tasks[i].name + " with itself" : data.tasks[i].name + " and " + data.tasks[j].name;
     const where = data.variants[Number(map.select.value)] + ", " + data.groups[Number(group.value)] + " weights, " + stepName();
     said.textContent = pair + ": " + describe(map, i, j).what + " (" + where + ").";
-    map.told = [i, j];
-    for (const other of maps) if (other !== map) other.told = null;
+    map.described = [i, j];
+    for (const other of maps) if (other !== map) other.described = null;
   }
 
   function visit(map, i, j) {
@@ -128,7 +128,7 @@
         cell.style.color = rgb ? ink(rgb) : "";
         cell.setAttribute("aria-label", data.tasks[i].name + " and " + data.tasks[j].name + ": " + what);
       }));
-      if (map.told) tell(map, ...map.told);
+      if (map.described) tell(map, ...map.described);
     }
   }
 
