@@ -9,7 +9,7 @@ from synthetic import make_run
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report.data.selection import ordered, parameter_groups, primary_link, transfer_matrix
 from npi_jax.report.data.tables import load_tables
-from npi_jax.report.format import p_value, short_number
+from npi_jax.report.figures.picture import short_number
 from npi_jax.report.prose import findings
 from npi_jax.report.prose.verdict import verdict
 
@@ -104,7 +104,7 @@ def test_the_matrix_has_its_effects_in_place(tables):
     row = matrix.rows.filter(removed="only", task="quantifier").row(0, named=True)
     place = matrix.removed.index("only"), matrix.tasks.index("quantifier")
     assert matrix.values("effect")[place] == row["effect"]
-    assert matrix.told()[place] == (row["p_adjusted"] < 0.05)
+    assert matrix.significant()[place] == (row["p_adjusted"] < 0.05)
 
 
 def test_the_link_is_the_declared_row(tables):
@@ -125,7 +125,7 @@ def test_the_link_is_the_declared_row(tables):
     ("p", "text"), [(0.0004, "p < .001"), (0.012, "p = .012"), (0.5, "p = .500"), (1.0, "p = 1.000")]
 )
 def test_p_values(p, text):
-    assert p_value(p) == text
+    assert findings.p_value(p) == text
 
 
 def test_order_of_tasks_and_groups():

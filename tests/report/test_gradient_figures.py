@@ -12,12 +12,12 @@ from synthetic import STEPS, VARIANTS, make_run
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report.data.selection import pair_alignment
-from npi_jax.report.data.tables import load_tables
+from npi_jax.report.data.tables import load_tables, short
 from npi_jax.report.figures.alignment import heat_maps_picture, limits, trajectories_picture
 from npi_jax.report.figures.heatmap import heat_data, thinned
 from npi_jax.report.figures.learning import pictures
+from npi_jax.report.figures.picture import short_number
 from npi_jax.report.figures.style import INK
-from npi_jax.report.format import short, short_number
 from npi_jax.report.prose.detail_tables import detail_tables
 
 TASKS = [*ENVIRONMENTS, "lm"]

@@ -26,9 +26,9 @@ def emptied(tables):
 
 
 def test_a_variant_that_changed_nothing_is_in_no_sentence_and_named_once(tables, emptied):
-    said = [*sentences.what_was_found(tables), findings.alignment(tables), *findings.transfer(tables), verdict(tables)]
+    said = [*sentences.accuracies(tables), findings.alignment(tables), *findings.transfer(tables), verdict(tables)]
     assert EMPTY in " ".join(said)
-    said = [*sentences.what_was_found(emptied), findings.alignment(emptied), *findings.transfer(emptied)]
+    said = [*sentences.accuracies(emptied), findings.alignment(emptied), *findings.transfer(emptied)]
     assert EMPTY not in " ".join([*said, verdict(emptied)])
     # Its control changed as many sentences as it did, and is as empty.
     assert "random_removal" not in " ".join(said)
@@ -92,11 +92,11 @@ def test_pairs_whose_regions_are_not_what_they_seem_are_counted(tables):
 def test_what_is_so_before_training_is_not_learned(tables):
     first = pl.col("task") == "adverbs"
     given = tables.acquisition.with_columns(acquired=pl.when(first).then(0).otherwise("acquired"))
-    text = " ".join(sentences.what_was_found(dataclasses.replace(tables, acquisition=given)))
+    text = " ".join(sentences.accuracies(dataclasses.replace(tables, acquisition=given)))
     assert "(step 0)" not in text
     assert sentence_with(text, "adverbs", "before training")
     nothing = tables.acquisition.with_columns(acquired=pl.lit(0, pl.Int64))
-    text = " ".join(sentences.what_was_found(dataclasses.replace(tables, acquisition=nothing)))
+    text = " ".join(sentences.accuracies(dataclasses.replace(tables, acquisition=nothing)))
     assert sentence_with(text, "none", "9 tasks")
     assert "(step 0)" not in text
 
