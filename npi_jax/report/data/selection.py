@@ -10,8 +10,14 @@ from jaxtyping import Bool, Float
 
 from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
-from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, of_cell
-from npi_jax.results.names import LM
+from npi_jax.report.data.tables import Cell, ReportTables, of_cell
+from npi_jax.results.names import DELTA, DIVERGED, LM, REMOVED_ALL
+from npi_jax.results.names import ENVIRONMENTS as BETWEEN_ENVIRONMENTS
+from npi_jax.results.tables_alignment import Alignment, AlignmentMean
+from npi_jax.results.tables_link import Link, LinkPairs
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_training import Members
+from npi_jax.results.tables_transfer import Transfer
 
 SIGNIFICANT: Final = 0.05
 # Sums over layers. A sentence about "the weights" means these.
@@ -41,7 +47,7 @@ class TransferMatrix:
         found = np.full((len(self.removed), len(self.tasks)), np.nan)
         for row in self.rows.to_dicts():
             if row[column] is not None:
-                found[self.removed.index(row["removed"]), self.tasks.index(row["task"])] = row[column]
+                found[self.removed.index(row[Transfer.removed]), self.tasks.index(row[Transfer.task])] = row[column]
         return found
 
     def significant(self) -> Bool[np.ndarray, "removed tasks"]:
@@ -50,11 +56,13 @@ class TransferMatrix:
 
     def between(self) -> pl.DataFrame:
         """Return the effects on environments other than the removed one."""
-        return self.rows.filter((pl.col("removed") != pl.col("task")) & (pl.col("removed") != REMOVED_ALL))
+        return self.rows.filter(
+            (pl.col(Transfer.removed) != pl.col(Transfer.task)) & (pl.col(Transfer.removed) != REMOVED_ALL)
+        )
 
     def on_itself(self) -> pl.DataFrame:
         """Return the effects on the removed environment itself."""
-        return self.rows.filter(pl.col("removed") == pl.col("task"))
+        return self.rows.filter(pl.col(Transfer.removed) == pl.col(Transfer.task))
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -87,7 +95,9 @@ def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:
     frame = tables.table("alignment_mean")
     if frame is None:
         return None
-    found = frame.filter(pl.col("statistic") == statistic).sort("label", "group", "step")
+    found = frame.filter(pl.col(AlignmentMean.statistic) == statistic).sort(
+        "label", AlignmentMean.group, AlignmentMean.step
+    )
     return found if len(found) else None
 
 
@@ -108,12 +118,12 @@ def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
     return (
         frame.group_by(by, maintain_order=True)
         .agg(
-            cosine(value.mean()).alias("corrected"),
+            cosine(value.mean()).alias(Alignment.corrected),
             cosine(value.min()).alias("low"),
             cosine(value.max()).alias("high"),
             pl.len().cast(pl.Int64).alias("n_seeds"),
             usable.fill_null(value=False).sum().cast(pl.Int64).alias("n_reliable"),
-            pl.col("reason").filter(pl.col("reason") != "").min().fill_null("").alias("reason"),
+            pl.col(Alignment.reason).filter(pl.col(Alignment.reason) != "").min().fill_null("").alias(Alignment.reason),
         )
         .sort(by)
     )
@@ -124,18 +134,18 @@ def usable_estimate(frame: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
 
     Tables of earlier versions have ``corrected`` alone, which was the same.
     """
-    estimate = pl.col("ratio") if "ratio" in frame.columns else pl.col("corrected")
+    estimate = pl.col(Alignment.ratio) if "ratio" in frame.columns else pl.col(Alignment.corrected)
     there = estimate.is_finite().fill_null(value=False)
-    return estimate, there if "ratio" in frame.columns else there & pl.col("reliable")
+    return estimate, there if "ratio" in frame.columns else there & pl.col(Alignment.reliable)
 
 
 def cosine(value: pl.Expr) -> pl.Expr:
     """Return a pair's mean estimate, or null beyond 1, where it is no cosine. The same-task check is kept as it is."""
-    same_task = pl.col("task_i").first() == pl.col("task_j").first()
+    same_task = pl.col(Alignment.task_i).first() == pl.col(Alignment.task_j).first()
     return pl.when(same_task | (value.abs() <= 1)).then(value)
 
 
-def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFrame | None:
+def left_out(tables: ReportTables, statistic: str = BETWEEN_ENVIRONMENTS) -> pl.DataFrame | None:
     """Count pairs, times seeds, that noise hides; diverged members are excluded.
 
     Args:
@@ -148,17 +158,19 @@ def left_out(tables: ReportTables, statistic: str = "environments") -> pl.DataFr
     frame = tables.table("alignment")
     if frame is None:
         return None
-    of_lm = (pl.col("task_i") == LM) | (pl.col("task_j") == LM)
-    pairs = (pl.col("task_i") != pl.col("task_j")) & (of_lm if statistic == LM else ~of_lm)
+    of_lm = (pl.col(Alignment.task_i) == LM) | (pl.col(Alignment.task_j) == LM)
+    pairs = (pl.col(Alignment.task_i) != pl.col(Alignment.task_j)) & (of_lm if statistic == LM else ~of_lm)
     _, usable = usable_estimate(frame)
-    counted = frame.filter(pairs & (pl.col("reason") != "diverged")).group_by("label", "group", "step")
+    counted = frame.filter(pairs & (pl.col(Alignment.reason) != DIVERGED)).group_by(
+        "label", Alignment.group, Alignment.step
+    )
     counted_pairs = counted.agg((~usable).sum().cast(pl.Int64).alias("n_unreliable"), pl.len().alias("n_total"))
-    return counted_pairs.sort("label", "group", "step")
+    return counted_pairs.sort("label", Alignment.group, Alignment.step)
 
 
 def first_setting(tables: ReportTables, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the rows with the first member's hyper-parameters."""
-    first = tables.members.sort("member").row(0, named=True)
+    first = tables.members.sort(Members.member).row(0, named=True)
     names = [name for name in HYPERPARAMETERS if name in frame.columns]
     return frame.filter(pl.all_horizontal(pl.lit(True), *(pl.col(name).eq_missing(first[name]) for name in names)))
 
@@ -179,14 +191,14 @@ def linked_pairs(tables: ReportTables) -> pl.DataFrame | None:
     rows, link = main_rows(tables, "link_pairs"), primary_link(tables)
     if rows is None:
         return None
-    group = parameter_groups(rows)[0] if link is None else link["group"]
-    outcome = "delta" if link is None else link["outcome"]
-    rows = rows.filter((pl.col("group") == group) & (pl.col("outcome") == outcome))
-    rows = rows.unique(["removed", "task"], keep="first", maintain_order=True)
-    return rows.sort("removed", "task") if len(rows) else None
+    group = parameter_groups(rows)[0] if link is None else link[Link.group]
+    outcome = DELTA if link is None else link[Link.outcome]
+    rows = rows.filter((pl.col(LinkPairs.group) == group) & (pl.col(LinkPairs.outcome) == outcome))
+    rows = rows.unique([LinkPairs.removed, LinkPairs.task], keep="first", maintain_order=True)
+    return rows.sort(LinkPairs.removed, LinkPairs.task) if len(rows) else None
 
 
-def transfer_matrix(tables: ReportTables, outcome: str = "delta") -> TransferMatrix | None:
+def transfer_matrix(tables: ReportTables, outcome: str = DELTA) -> TransferMatrix | None:
     """Return the effects on one outcome in the first suite that has any; None if no environment was removed.
 
     If every removal of an environment has a control, effects are relative to the controls. The effect of removing all
@@ -197,24 +209,26 @@ def transfer_matrix(tables: ReportTables, outcome: str = "delta") -> TransferMat
         return None
     frame = tables.without_empty(first_setting(tables, frame), "intervention")
     for cell in tables.main_cells():
-        rows = of_cell(frame, cell).filter((pl.col("outcome") == outcome) & (pl.col("removed") != ""))
-        rows = rows.filter(pl.col("task").is_in(tables.tasks(cell)))
-        single = rows.filter(pl.col("removed") != REMOVED_ALL)
+        rows = of_cell(frame, cell).filter((pl.col(Transfer.outcome) == outcome) & (pl.col(Transfer.removed) != ""))
+        rows = rows.filter(pl.col(Transfer.task).is_in(tables.tasks(cell)))
+        single = rows.filter(pl.col(Transfer.removed) != REMOVED_ALL)
         if not len(single):
             continue
-        controlled = single.filter(pl.col("control") != "")
-        against = "control" if set(controlled["removed"]) == set(single["removed"]) else "full"
-        kept = controlled if against == "control" else single.filter(pl.col("control") == "")
-        both = pl.concat([kept, rows.filter((pl.col("removed") == REMOVED_ALL) & (pl.col("control") == ""))])
-        both = both.unique(["removed", "task"], keep="first", maintain_order=True)
-        return TransferMatrix(cell, both, ordered(both["removed"]), ordered(both["task"]), against)
+        controlled = single.filter(pl.col(Transfer.control) != "")
+        against = "control" if set(controlled[Transfer.removed]) == set(single[Transfer.removed]) else "full"
+        kept = controlled if against == "control" else single.filter(pl.col(Transfer.control) == "")
+        both = pl.concat(
+            [kept, rows.filter((pl.col(Transfer.removed) == REMOVED_ALL) & (pl.col(Transfer.control) == ""))]
+        )
+        both = both.unique([Transfer.removed, Transfer.task], keep="first", maintain_order=True)
+        return TransferMatrix(cell, both, ordered(both[Transfer.removed]), ordered(both[Transfer.task]), against)
     return None
 
 
 def primary_link(tables: ReportTables) -> dict[str, object] | None:
     """Return the row of tables/link that was declared in advance; None without any."""
     frame = tables.table("link")
-    rows = frame.filter("primary").to_dicts() if frame is not None else []
+    rows = frame.filter(Link.primary).to_dicts() if frame is not None else []
     return rows[0] if rows else None
 
 
@@ -226,6 +240,8 @@ def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
     rows = corpus.to_dicts()
     base = rows[0]
     return {
-        row["variant"]: {name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2}
+        row[Corpus.variant]: {
+            name.removeprefix("npi_") for name in columns if base[name] and row[name] <= base[name] / 2
+        }
         for row in rows
     }

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy import special
 
 from npi_jax.analysis.bounds import above, within
-from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, MEAN_OVER_TASKS, task_curves
+from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, task_curves
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.analysis.transfer.empty import empty_variants, with_controls
 from npi_jax.analysis.transfer.outcomes import baseline_variant
@@ -21,12 +21,14 @@ from npi_jax.errors import UserError
 from npi_jax.report.data.odd_names import visible_frame, visible_values
 from npi_jax.report.format import pretty
 from npi_jax.results.directory import Run
+from npi_jax.results.names import CRITICAL, KINDS, MEAN_OVER_TASKS, OK, SENTENCE
+from npi_jax.results.tables_learning import Curves, FinalResults
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_training import Members
 
 FEW_SEEDS: Final = 3
-KINDS: Final = ("licensor", "npi", "scope", "other")
 
 
-REMOVED_ALL: Final = "all"
 # Tables that only some runs have. Each row belongs to a member, to a group of members, or ("") to neither.
 _MORE: Final[Mapping[str, str]] = {
     "alignment": "member",
@@ -122,25 +124,25 @@ class ReportTables:
 
     @property
     def _baseline(self) -> str:
-        return str(self.members.filter(pl.col("label") == self.labels[0])["variant"][0])
+        return str(self.members.filter(pl.col("label") == self.labels[0])[Members.variant][0])
 
     def _labels_of(self, variants: list[str]) -> tuple[str, ...]:
-        chosen = set(self.members.filter(pl.col("variant").is_in(variants))["label"])
+        chosen = set(self.members.filter(pl.col(Members.variant).is_in(variants))["label"])
         return tuple(label for label in self.labels if label in chosen)
 
     def scored(self, cell: Cell) -> str:
         """Name the scored part of the sentences of a cell."""
         suite, _, region = cell
-        if region == "critical":
+        if region == CRITICAL:
             # Pairs without a critical region may be scored as whole sentences.
             region = self.manifest.get("suites", {}).get(suite, {}).get("region", region)
-        names = {"critical": "the critical region", "sentence": "the whole sentence"}
+        names = {CRITICAL: "the critical region", SENTENCE: "the whole sentence"}
         return names.get(region, f"the region “{pretty(region)}”")
 
     @property
     def last_step(self) -> int:
         """The last scored step."""
-        return int(self.final["step"].max())  # type: ignore[arg-type]
+        return int(self.final[FinalResults.step].max())  # type: ignore[arg-type]
 
     @property
     def planned_steps(self) -> int:
@@ -163,12 +165,23 @@ class ReportTables:
 
         The suite whose gradients were compared comes first, and opens the report.
         """
-        found = self.final.group_by("suite", "kind").agg(pl.col("region").unique()).to_dicts()
+        found = (
+            self.final.group_by(FinalResults.suite, FinalResults.kind)
+            .agg(pl.col(FinalResults.region).unique())
+            .to_dicts()
+        )
         order = {kind: place for place, kind in enumerate(KINDS)}
         main = self.manifest.get("gradients", {}).get("suite")
-        place = {row["kind"]: (order.get(row["kind"], len(KINDS)), row["kind"]) for row in found}
-        found.sort(key=lambda row: (row["suite"] != main, row["suite"], *place[row["kind"]]))
-        return [(row["suite"], row["kind"], _main_region(row["region"])) for row in found]
+        place = {
+            row[FinalResults.kind]: (order.get(row[FinalResults.kind], len(KINDS)), row[FinalResults.kind])
+            for row in found
+        }
+        found.sort(
+            key=lambda row: (row[FinalResults.suite] != main, row[FinalResults.suite], *place[row[FinalResults.kind]])
+        )
+        return [
+            (row[FinalResults.suite], row[FinalResults.kind], _main_region(row[FinalResults.region])) for row in found
+        ]
 
     def main_cells(self) -> list[Cell]:
         """List the first cell of every suite: its licensor pairs if it has any."""
@@ -179,14 +192,18 @@ class ReportTables:
 
     def tasks(self, cell: Cell) -> list[str]:
         """List the cell's tasks without the mean: environments in their usual order, then others by name."""
-        present = set(of_cell(self.final, cell)["task"]) - {MEAN_OVER_TASKS}
+        present = set(of_cell(self.final, cell)[FinalResults.task]) - {MEAN_OVER_TASKS}
         return [name for name in ENVIRONMENTS if name in present] + sorted(present - set(ENVIRONMENTS))
 
 
 def of_cell(frame: pl.DataFrame, cell: Cell) -> pl.DataFrame:
     """Return the rows of one suite, kind and region."""
     suite, kind, region = cell
-    return frame.filter((pl.col("suite") == suite) & (pl.col("kind") == kind) & (pl.col("region") == region))
+    return frame.filter(
+        (pl.col(FinalResults.suite) == suite)
+        & (pl.col(FinalResults.kind) == kind)
+        & (pl.col(FinalResults.region) == region)
+    )
 
 
 def load_tables(run: ReportedRun) -> ReportTables:
@@ -204,11 +221,11 @@ def load_tables(run: ReportedRun) -> ReportTables:
         return frame.join(named, on=list(GROUP), how="left", nulls_equal=True, maintain_order="left")
 
     curves = _read(run, "curves")
-    by_member = members.select("member", "status", *HYPERPARAMETERS)
+    by_member = members.select(Members.member, Members.status, *HYPERPARAMETERS)
     metrics = (
         visible_frame(run.metrics())
         .join(by_member, on="member", maintain_order="left")
-        .filter(pl.col("status") == "ok")
+        .filter(pl.col(Members.status) == OK)
     )
     return ReportTables(
         path=Path(run.path),
@@ -222,7 +239,8 @@ def load_tables(run: ReportedRun) -> ReportTables:
         controls=_controls(labels, corpus),
         manifest=visible_values(run.manifest),
         config=visible_values(run.config),
-        more=_more(run, named, label(members).select("member", "label")) | {"ties": _ties(curves, label(members))},
+        more=_more(run, named, label(members).select(Members.member, "label"))
+        | {"ties": _ties(curves, label(members))},
     )
 
 
@@ -288,10 +306,10 @@ def _ties(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
     """Return the share of tied items at each suite's last step; empty for tables without that column."""
     if "ties" not in curves.columns:
         return pl.DataFrame()
-    last = curves.filter(pl.col("step") == pl.col("step").max().over("suite"))
-    share = (pl.col("ties") * pl.col("n_items")).sum() / pl.col("n_items").sum()
-    named = last.join(members.select("member", "label"), on="member", maintain_order="left")
-    return named.sort("member").group_by("label", "suite", maintain_order=True).agg(share.alias("ties"))
+    last = curves.filter(pl.col(Curves.step) == pl.col(Curves.step).max().over("suite"))
+    share = (pl.col(Curves.ties) * pl.col(Curves.n_items)).sum() / pl.col(Curves.n_items).sum()
+    named = last.join(members.select(Curves.member, "label"), on="member", maintain_order="left")
+    return named.sort(Curves.member).group_by("label", Curves.suite, maintain_order=True).agg(share.alias(Curves.ties))
 
 
 def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> dict[str, pl.DataFrame]:
@@ -310,7 +328,7 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
 
 
 def _main_region(regions: list[str]) -> str:
-    return "critical" if "critical" in regions else sorted(regions)[0]
+    return CRITICAL if CRITICAL in regions else sorted(regions)[0]
 
 
 def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
@@ -327,8 +345,10 @@ def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
 
 
 def _controls(labels: pl.DataFrame, corpus: pl.DataFrame) -> dict[str, str]:
-    by_place = {(row["variant"], row["suffix"]): row["label"] for row in labels.to_dicts()}
-    control_of = {row["variant"]: row["control_of"] for row in corpus.to_dicts() if row.get("control_of")}
+    by_place = {(row[Corpus.variant], row["suffix"]): row["label"] for row in labels.to_dicts()}
+    control_of = {
+        row[Corpus.variant]: row[Corpus.control_of] for row in corpus.to_dicts() if row.get(Corpus.control_of)
+    }
     return {
         label: by_place[control_of[variant], suffix]
         for (variant, suffix), label in by_place.items()

@@ -24,7 +24,8 @@ from npi_jax.report.figures.picture import (
 )
 from npi_jax.report.figures.style import MUTED, Stroke, cut, drawing, strokes
 from npi_jax.report.format import count, key_of, pretty, short
-from npi_jax.results.names import LM
+from npi_jax.results.names import ENVIRONMENTS, LM
+from npi_jax.results.tables_alignment import Alignment, AlignmentMean
 
 HEAT_MAPS: Final = "alignment_pairs"
 # The figure shows at most this many variants; the interactive heat map and the CSV file have all.
@@ -42,7 +43,7 @@ def alignment_pictures(tables: ReportTables) -> list[Picture]:
     """Draw the heat map of the last step and the trajectories; empty without gradients."""
     found = [
         heat_maps_picture(tables),
-        trajectories_picture(tables, "environments"),
+        trajectories_picture(tables, ENVIRONMENTS),
         trajectories_picture(tables, LM),
     ]
     return [picture for picture in found if picture is not None]
@@ -54,10 +55,10 @@ def heat_maps_picture(tables: ReportTables) -> Picture | None:
     if pairs is None:
         return None
     group = parameter_groups(pairs)[0]
-    last = int(pairs["step"].max())  # type: ignore[arg-type]
-    tasks = ordered([*pairs["task_i"], *pairs["task_j"]])
+    last = int(pairs[Alignment.step].max())  # type: ignore[arg-type]
+    tasks = ordered([*pairs[Alignment.task_i], *pairs[Alignment.task_j]])
     labels = [label for label in tables.labels if label in set(pairs["label"])][:_PANELS]
-    here = pairs.filter((pl.col("step") == last) & (pl.col("group") == group))
+    here = pairs.filter((pl.col(Alignment.step) == last) & (pl.col(Alignment.group) == group))
     here = here.with_columns(share=pl.col("n_reliable") / pl.col("n_seeds"))
     of_label = {label: here.filter(pl.col("label") == label) for label in labels}
     figure = _heat_maps(
@@ -97,7 +98,7 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
         f"Line charts of the median alignment by step, {count(len(tables.labels), 'line')} in each of "
         f"{len(parameter_groups(frame))} panels.",
         _trajectories(tables, table, name, naive=not of_lm),
-        table.drop("statistic"),
+        table.drop(AlignmentMean.statistic),
         "alignment",
     )
 
@@ -107,7 +108,7 @@ def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: st
     counted = left_out(tables, statistic)
     if counted is None:
         return frame.with_columns(share_left_out=pl.lit(0.0))
-    share = (pl.col("n_unreliable") / pl.col("n_total")).alias("share_left_out")
+    share = (pl.col(AlignmentMean.n_unreliable) / pl.col("n_total")).alias("share_left_out")
     by = ["label", "group", "step"]
     return frame.join(counted.select(*by, share), on=by, how="left", maintain_order="left")
 
@@ -121,7 +122,7 @@ def firm(frame: pl.DataFrame) -> pl.DataFrame:
 def matrix(rows: pl.DataFrame, tasks: list[str], column: str = "corrected") -> Float[np.ndarray, "tasks tasks"]:
     """Return a symmetric matrix from rows of pairs; NaN where there is no reliable value."""
     found = np.full((len(tasks), len(tasks)), math.nan)
-    for one, other, value in rows.select("task_i", "task_j", column).iter_rows():
+    for one, other, value in rows.select(Alignment.task_i, Alignment.task_j, column).iter_rows():
         if value is not None:
             i, j = tasks.index(one), tasks.index(other)
             found[i, j] = found[j, i] = value
@@ -160,11 +161,18 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         drawn: dict[str, Stroke] = {}
         for axis, group in zip(axes, groups, strict=False):
-            part = table.filter(pl.col("group") == group)
+            part = table.filter(pl.col(AlignmentMean.group) == group)
             axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
             if naive:
                 first = part.filter(pl.col("label") == tables.labels[0])
-                axis.plot(first["step"], first["naive"], color=MUTED, lw=0.9, ls=(0, (1, 1.5)), label="_naive")
+                axis.plot(
+                    first[AlignmentMean.step],
+                    first[AlignmentMean.naive],
+                    color=MUTED,
+                    lw=0.9,
+                    ls=(0, (1, 1.5)),
+                    label="_naive",
+                )
             for label, stroke in looks.items():
                 all_of_it = part.filter(pl.col("label") == label)
                 thin(axis, all_of_it, stroke.color)
@@ -174,8 +182,8 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
             axis.set_axis_off()
         for axis in axes[max(0, len(groups) - columns) : len(groups)]:
             axis.tick_params(labelbottom=True)
-        step_axis(axes[0], int(frame["step"].max()))  # type: ignore[arg-type]
-        axes[0].set_ylim(*limits(frame["corrected"]))
+        step_axis(axes[0], int(frame[AlignmentMean.step].max()))  # type: ignore[arg-type]
+        axes[0].set_ylim(*limits(frame[AlignmentMean.corrected]))
         figure.supxlabel("training step", fontsize="medium")
         figure.supylabel("median alignment", fontsize="medium")
         legend(figure, drawn, COMPACT)
@@ -185,7 +193,16 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
 
 def thin(axis: Axes, rows: pl.DataFrame, color: str) -> None:
     """Draw all points of a trajectory, including points that noise separates from the line."""
-    axis.plot(rows["step"], rows["corrected"], color=color, lw=0.5, marker=".", ms=2.5, mew=0, label="_thin")
+    axis.plot(
+        rows[AlignmentMean.step],
+        rows[AlignmentMean.corrected],
+        color=color,
+        lw=0.5,
+        marker=".",
+        ms=2.5,
+        mew=0,
+        label="_thin",
+    )
 
 
 def limits(values: pl.Series, *, least: tuple[float, float] = (-0.1, 0.5)) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.report.data.selection import TransferMatrix, mean_alignment, parameter_groups, transfer_matrix
 from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell
 from npi_jax.report.figures.alignment import THIN, firm, limits, thin, with_share_left_out
@@ -17,6 +16,9 @@ from npi_jax.report.figures.picture import COMPACT, Picture, legend, settle, ste
 from npi_jax.report.figures.style import DASHES, INK, MUTED, PALETTE, Stroke, cut, drawing
 from npi_jax.report.figures.transfer import matrix_figure
 from npi_jax.report.format import pretty
+from npi_jax.results.names import ENVIRONMENTS, MEAN_OVER_TASKS
+from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_learning import Curves
 
 # With more variants than colors, lines could not be distinguished.
 _MOST: Final = 1 + len(PALETTE)
@@ -30,7 +32,7 @@ def comparison_pictures(names: Names, tables: Both, cells: Sequence[Cell], label
     """Draw learning curves of every shared cell, then alignment and transfer if both runs have them."""
     main = [cell for cell in cells if cell in tables[0].main_cells()] or list(cells[:1])
     found = [curves_picture(names, tables, cell, number, labels) for number, cell in enumerate(main)]
-    aligned = [mean_alignment(part, "environments") for part in tables]
+    aligned = [mean_alignment(part, ENVIRONMENTS) for part in tables]
     if aligned[0] is not None and aligned[1] is not None:
         found.append(alignment_picture(names, tables, (aligned[0], aligned[1]), labels))
     matrices = [transfer_matrix(part) for part in tables]
@@ -44,7 +46,7 @@ def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: 
     name = f"compare_curves_{number + 1}"
     parts = []
     for side, (run, of_run) in enumerate(zip(names, tables, strict=True)):
-        frame = of_cell(of_run.curves, cell).filter(pl.col("task") == MEAN_OVER_TASKS)
+        frame = of_cell(of_run.curves, cell).filter(pl.col(Curves.task) == MEAN_OVER_TASKS)
         frame = frame.filter(pl.col("label").is_in([pair[side] for pair in labels]))
         parts.append(band(frame, "accuracy", bounds=(0.0, 1.0)).select(pl.lit(run).alias("run"), pl.all()))
     with drawing(name, size=8.0):
@@ -79,7 +81,7 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
     """Draw the median alignment between environments by step, one panel for each run."""
     groups = [parameter_groups(frame)[0] for frame in frames]
     parts = [
-        firm(with_share_left_out(of_run, frame.filter(pl.col("group") == group), "environments"))
+        firm(with_share_left_out(of_run, frame.filter(pl.col(AlignmentMean.group) == group), ENVIRONMENTS))
         for of_run, frame, group in zip(tables, frames, groups, strict=True)
     ]
     with drawing("compare_alignment", size=8.0):
@@ -96,7 +98,7 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
                 drawn[stroke.legend] = stroke
             step_axis(axis, tables[side].last_step)
             axis.set_title(cut(names[side], 26))
-        axes[0].set_ylim(*limits(pl.concat([part["corrected"] for part in parts])))
+        axes[0].set_ylim(*limits(pl.concat([part[AlignmentMean.corrected] for part in parts])))
         axes[0].set_ylabel("median alignment")
         figure.supxlabel("training step", fontsize="medium")
         legend(figure, drawn, COMPACT)

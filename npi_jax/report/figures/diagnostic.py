@@ -15,6 +15,8 @@ from npi_jax.report.figures.alignment import limits
 from npi_jax.report.figures.picture import COMPACT, Picture, settle, step_axis
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, cut, drawing
 from npi_jax.report.format import pretty
+from npi_jax.results.names import ENVIRONMENTS, SAME_TASK
+from npi_jax.results.tables_alignment import AlignmentMean, AlignmentNpi, Lookahead, Overlap
 
 _MARKS: Final = ("o", "s", "^", "D", "v", "P")
 _STRATA: Final = {
@@ -45,19 +47,21 @@ def checks_table(tables: ReportTables) -> pl.DataFrame | None:
     frame, counted = tables.table("alignment_mean"), left_out(tables)
     if frame is None or counted is None:
         return None
-    share = (pl.col("n_unreliable").sum() / pl.col("n_total").sum()).alias("unreliable")
+    share = (pl.col(AlignmentMean.n_unreliable).sum() / pl.col("n_total").sum()).alias("unreliable")
     shares = (
-        counted.group_by("group", "step", maintain_order=True).agg(share).with_columns(statistic=pl.lit("environments"))
+        counted.group_by(AlignmentMean.group, AlignmentMean.step, maintain_order=True)
+        .agg(share)
+        .with_columns(statistic=pl.lit(ENVIRONMENTS))
     )
     by = ["statistic", "group", "step"]
     means = (
-        frame.with_columns(pl.col("corrected", "sign_conflict").fill_nan(None))
+        frame.with_columns(pl.col(AlignmentMean.corrected, AlignmentMean.sign_conflict).fill_nan(None))
         .group_by(by, maintain_order=True)
-        .agg(pl.col("corrected").mean(), pl.col("sign_conflict").mean())
+        .agg(pl.col(AlignmentMean.corrected).mean(), pl.col(AlignmentMean.sign_conflict).mean())
     )
     return (
         means.join(shares, on=by, how="left", maintain_order="left")
-        .select(*by, "unreliable", "corrected", "sign_conflict")
+        .select(*by, "unreliable", AlignmentMean.corrected, AlignmentMean.sign_conflict)
         .sort(by)
     )
 
@@ -65,38 +69,38 @@ def checks_table(tables: ReportTables) -> pl.DataFrame | None:
 def checks_picture(tables: ReportTables) -> Picture | None:
     """Draw the share of unreliable pairs, same-task check, sign conflict and its reference by step and group."""
     found = checks_table(tables)
-    environments = mean_alignment(tables, "environments")
+    environments = mean_alignment(tables, ENVIRONMENTS)
     if found is None or environments is None:
         return None
     groups = parameter_groups(environments)
     colors = {name: (INK, *PALETTE)[place % 7] for place, name in enumerate(groups)}
     panels = (
-        ("environments", "unreliable", "pairs hidden by noise"),
-        ("same task", "corrected", "same task, should be 1"),
-        ("environments", "sign_conflict", "sign conflict"),
-        ("same task", "sign_conflict", "sign conflict, same task"),
+        (ENVIRONMENTS, "unreliable", "pairs hidden by noise"),
+        (SAME_TASK, "corrected", "same task, should be 1"),
+        (ENVIRONMENTS, "sign_conflict", "sign conflict"),
+        (SAME_TASK, "sign_conflict", "sign conflict, same task"),
     )
     with drawing("gradient_checks", size=8.0):
         figure = Figure(figsize=(COMPACT, 4.1), layout="constrained")
         axes = figure.subplots(2, 2, sharex=True).ravel()
         for axis, (statistic, value, title) in zip(axes, panels, strict=True):
-            part = found.filter(pl.col("statistic") == statistic)
+            part = found.filter(pl.col(AlignmentMean.statistic) == statistic)
             for place, group in enumerate(groups):
-                line = part.filter(pl.col("group") == group)
-                axis.plot(line["step"], line[value], color=colors[group], ls=DASHES[place % 3], lw=1.4)
+                line = part.filter(pl.col(AlignmentMean.group) == group)
+                axis.plot(line[AlignmentMean.step], line[value], color=colors[group], ls=DASHES[place % 3], lw=1.4)
             axis.set_title(title)
             axis.tick_params(labelbottom=True)
             if value != "corrected":
                 axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes[0].set_ylim(-0.02, 1.04)
-        same_task = found.filter(pl.col("statistic") == "same task")["corrected"]
+        same_task = found.filter(pl.col(AlignmentMean.statistic) == SAME_TASK)[AlignmentMean.corrected]
         axes[1].set_ylim(*limits(same_task, least=(0.5, 1.1)))
         axes[1].axhline(1.0, color=MUTED, linewidth=1, linestyle=":")
         low = [axis.get_ylim()[0] for axis in axes[2:]]
         high = [axis.get_ylim()[1] for axis in axes[2:]]
         for axis in axes[2:]:
             axis.set_ylim(min(low), max(high))
-        step_axis(axes[0], int(found["step"].max()))  # type: ignore[arg-type]
+        step_axis(axes[0], int(found[AlignmentMean.step].max()))  # type: ignore[arg-type]
         figure.supxlabel("training step", fontsize="medium")
         handles = [Line2D([], [], color=colors[name], ls=DASHES[i % 3], lw=1.8) for i, name in enumerate(groups)]
         figure.legend(handles, [pretty(name) for name in groups], loc="outside upper center", ncols=4, handlelength=2.2)
@@ -124,21 +128,23 @@ def strata_picture(tables: ReportTables) -> Picture | None:
     estimate, usable = usable_estimate(frame)
     median = estimate.filter(usable).median()
     data = (
-        frame.filter(pl.col("task_i") != pl.col("task_j"))
-        .group_by("label", "group", "npis", "seed", maintain_order=True)
+        frame.filter(pl.col(AlignmentNpi.task_i) != pl.col(AlignmentNpi.task_j))
+        .group_by("label", AlignmentNpi.group, AlignmentNpi.npis, AlignmentNpi.seed, maintain_order=True)
         .agg(
-            pl.when(median.abs() <= 1).then(median).alias("corrected"),
+            pl.when(median.abs() <= 1).then(median).alias(AlignmentNpi.corrected),
             pl.len().alias("n_pairs"),
             (~usable).sum().alias("n_unreliable"),
         )
-        .sort("label", "group", "npis", "seed")
+        .sort("label", AlignmentNpi.group, AlignmentNpi.npis, AlignmentNpi.seed)
     )
-    here = data.filter((pl.col("group") == group) & pl.col("npis").is_in(list(_STRATA)))
+    here = data.filter((pl.col(AlignmentNpi.group) == group) & pl.col(AlignmentNpi.npis).is_in(list(_STRATA)))
     looks = dict(zip(_STRATA, zip((INK, PALETTE[0], PALETTE[1]), _MARKS, strict=False), strict=True))
-    rows = [(row["label"], row["npis"], row["corrected"]) for row in here.to_dicts()]
-    counted = here.group_by("label", "npis", maintain_order=True).agg(pl.col("n_pairs", "n_unreliable").sum())
+    rows = [(row["label"], row[AlignmentNpi.npis], row[AlignmentNpi.corrected]) for row in here.to_dicts()]
+    counted = here.group_by("label", AlignmentNpi.npis, maintain_order=True).agg(
+        pl.col("n_pairs", "n_unreliable").sum()
+    )
     counts = {
-        (row["label"], row["npis"]): (row["n_pairs"] - row["n_unreliable"], row["n_pairs"])
+        (row["label"], row[AlignmentNpi.npis]): (row["n_pairs"] - row["n_unreliable"], row["n_pairs"])
         for row in counted.to_dicts()
     }
     return Picture(
@@ -163,11 +169,11 @@ def overlap_picture(tables: ReportTables) -> Picture | None:
     group = parameter_groups(frame)[0]
     by = ["label", "group", "k", "seed"]
     data = frame.group_by(by, maintain_order=True).agg(
-        pl.col("overlap", "ceiling").fill_nan(None).median(), pl.len().alias("n_pairs")
+        pl.col(Overlap.overlap, Overlap.ceiling).fill_nan(None).median(), pl.len().alias("n_pairs")
     )
     data = data.sort(by)
-    k = int(data["k"].max())  # type: ignore[arg-type]
-    here = data.filter((pl.col("group") == group) & (pl.col("k") == k)).to_dicts()
+    k = int(data[Overlap.k].max())  # type: ignore[arg-type]
+    here = data.filter((pl.col(Overlap.group) == group) & (pl.col(Overlap.k) == k)).to_dicts()
     names = {"overlap": "two environments", "ceiling": "ceiling: one environment's halves"}
     looks = {"overlap": (PALETTE[1], "o"), "ceiling": (INK, "|")}
     rows = [(row["label"], name, row[name]) for name in names for row in here]
@@ -189,16 +195,25 @@ def lookahead_picture(tables: ReportTables) -> Picture | None:
     frame = tables.table("lookahead")
     if frame is None:
         return None
-    points = frame.filter(pl.col("change").is_finite() & pl.col("first_order").is_finite())
+    points = frame.filter(pl.col(Lookahead.change).is_finite() & pl.col(Lookahead.first_order).is_finite())
     with drawing("lookahead", size=8.0):
         figure = Figure(figsize=(COMPACT, 3.7), layout="constrained")
         axis = figure.subplots()
-        same = pl.col("task_i") == pl.col("task_j")
+        same = pl.col(Lookahead.task_i) == pl.col(Lookahead.task_j)
         for part, color, mark, label in (
             (points.filter(~same), PALETTE[1], "o", "another task"),
             (points.filter(same), PALETTE[0], "^", "the same task"),
         ):
-            axis.plot(part["first_order"], part["change"], mark, ms=3, color=color, mec="none", alpha=0.5, label=label)
+            axis.plot(
+                part[Lookahead.first_order],
+                part[Lookahead.change],
+                mark,
+                ms=3,
+                color=color,
+                mec="none",
+                alpha=0.5,
+                label=label,
+            )
         axis.axline((0, 0), slope=1, color=MUTED, linewidth=1, linestyle=":")
         axis.set_xlabel("first order: step times dot product (nats)")
         axis.set_ylabel("change of the other task (nats)")

@@ -11,6 +11,7 @@ from npi_jax.report.data.selection import ordered, pair_alignment, parameter_gro
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.picture import DIVERGING, PALE
 from npi_jax.report.format import key_of, pretty, short
+from npi_jax.results.tables_alignment import Alignment
 
 # About two megabytes. Larger runs are shown at fewer steps.
 _MOST: Final = 400_000
@@ -31,14 +32,14 @@ def heat_data(tables: ReportTables) -> dict[str, Any] | None:
     frame = pair_alignment(tables)
     if frame is None:
         return None
-    tasks = ordered([*frame["task_i"], *frame["task_j"]])
+    tasks = ordered([*frame[Alignment.task_i], *frame[Alignment.task_j]])
     groups = parameter_groups(frame)
     labels = [label for label in tables.labels if label in set(frame["label"])]
     places = [(i, j) for i in range(len(tasks)) for j in range(i, len(tasks))]
-    steps = frame["step"].unique().sort().to_list()
+    steps = frame[Alignment.step].unique().sort().to_list()
     shown = thinned(steps, _MOST // max(1, len(labels) * len(groups) * len(places)))
-    reasons = [reason for reason in frame["reason"].unique().sort() if reason]
-    frame = frame.filter(pl.col("step").is_in(shown))
+    reasons = [reason for reason in frame[Alignment.reason].unique().sort() if reason]
+    frame = frame.filter(pl.col(Alignment.step).is_in(shown))
     packed = _packed(frame, labels, groups, shown, tasks, places, reasons)
     seeds = dict(frame.group_by("label").agg(pl.col("n_seeds").max()).iter_rows())
     return {

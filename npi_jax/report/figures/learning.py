@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell
 from npi_jax.report.figures.alignment import alignment_pictures
 from npi_jax.report.figures.diagnostic import diagnostic_pictures
@@ -31,6 +30,9 @@ from npi_jax.report.figures.picture import (
 from npi_jax.report.figures.style import FAINT, INK, MANY, MUTED, Stroke, cut, drawing, panel_name, strokes
 from npi_jax.report.figures.transfer import transfer_pictures
 from npi_jax.report.format import count, pretty
+from npi_jax.results.names import MEAN_OVER_TASKS
+from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults
+from npi_jax.results.tables_training import Metrics
 
 Value = Literal["accuracy", "delta"]
 
@@ -65,7 +67,7 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
     frame = of_cell(tables.curves, cell)
     bounds = (0.0, 1.0) if value == "accuracy" else None
     names = [*tables.tasks(cell), MEAN_OVER_TASKS]
-    parts = {task: band(frame.filter(pl.col("task") == task), value, bounds=bounds) for task in names}
+    parts = {task: band(frame.filter(pl.col(Curves.task) == task), value, bounds=bounds) for task in names}
     if acquired is not None:
         parts = {task: _with_acquired(part, acquired, task) for task, part in parts.items()}
 
@@ -73,7 +75,7 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
         return _grid(tables, parts, value, columns=columns, width=width, salt=salt)
 
     wide, narrow = draw(3, WIDE, name), draw(2, NARROW, f"{name}_narrow")
-    data = pl.concat([part.select(pl.lit(task).alias("task"), pl.all()) for task, part in parts.items()])
+    data = pl.concat([part.select(pl.lit(task).alias(Curves.task), pl.all()) for task, part in parts.items()])
     return Picture(
         name,
         f"{'Accuracy' if value == 'accuracy' else 'Delta'} while learning: {pretty(suite)}, {kind} pairs",
@@ -91,7 +93,7 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
     suite, kind, region = cell
     name = file_name("final", suite, kind, region)
     tasks = [*tables.tasks(cell), MEAN_OVER_TASKS]
-    table = of_cell(tables.final, cell).pivot("task", index="label", values="accuracy")
+    table = of_cell(tables.final, cell).pivot(FinalResults.task, index="label", values="accuracy")
     order = pl.DataFrame({"label": list(tables.labels)}).join(table, on="label", how="left", maintain_order="left")
     values = order.select(pl.col(tasks).cast(pl.Float64).fill_null(math.nan)).to_numpy()
     rows, columns = [cut(label, 30) for label in tables.labels], [panel_name(task) for task in tasks]
@@ -107,7 +109,15 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
         f"Heat map of final accuracy, {len(rows)} variants by {len(tasks) - 1} tasks and their mean; the "
         "same numbers with intervals are in the table of final results.",
         wide,
-        of_cell(tables.final, cell).select("label", "task", "accuracy", "low", "high", "n_seeds", "n_items"),
+        of_cell(tables.final, cell).select(
+            "label",
+            FinalResults.task,
+            FinalResults.accuracy,
+            FinalResults.low,
+            FinalResults.high,
+            FinalResults.n_seeds,
+            FinalResults.n_items,
+        ),
         narrow=narrow,
     )
 
@@ -116,7 +126,7 @@ def perplexity_picture(tables: ReportTables) -> Picture:
     """Draw validation perplexity by step, with the unigram model's if the manifest has it."""
     unigram = tables.manifest.get("perplexity", {}).get("unigram")
     table = band(
-        tables.metrics.with_columns(pl.col("valid_loss").exp().alias("perplexity")),
+        tables.metrics.with_columns(pl.col(Metrics.valid_loss).exp().alias("perplexity")),
         "perplexity",
         bounds=(1.0, math.inf),
     )
@@ -136,18 +146,18 @@ def perplexity_picture(tables: ReportTables) -> Picture:
 
 
 def _acquired(tables: ReportTables, cell: Cell) -> pl.DataFrame:
-    return of_cell(tables.acquisition, cell).select("label", "task", "acquired")
+    return of_cell(tables.acquisition, cell).select("label", Acquisition.task, Acquisition.acquired)
 
 
 def _with_acquired(part: pl.DataFrame, acquired: pl.DataFrame, task: str) -> pl.DataFrame:
     """Add a column ``acquired``: true at the step at which the label acquired the task."""
     # A task above the threshold before training was not acquired.
-    steps = acquired.filter((pl.col("task") == task) & (pl.col("acquired") > 0)).select(
-        "label", pl.col("acquired").alias("_step")
+    steps = acquired.filter((pl.col(Acquisition.task) == task) & (pl.col(Acquisition.acquired) > 0)).select(
+        "label", pl.col(Acquisition.acquired).alias("_step")
     )
     joined = part.join(steps, on="label", how="left", maintain_order="left")
     here = (pl.col("step") == pl.col("_step")).fill_null(value=False)
-    return joined.with_columns(here.alias("acquired")).drop("_step")
+    return joined.with_columns(here.alias(Acquisition.acquired)).drop("_step")
 
 
 def _grid(
@@ -239,7 +249,7 @@ def _plain(value: float, _: int | None) -> str:
 
 
 def _curves_alt(tables: ReportTables, cell: Cell, value: Value) -> str:
-    mean = of_cell(tables.final, cell).filter(pl.col("task") == MEAN_OVER_TASKS)
+    mean = of_cell(tables.final, cell).filter(pl.col(Curves.task) == MEAN_OVER_TASKS)
     number = "{:.0%}" if value == "accuracy" else "{:.2f}"
     shown = [f"{row['label']} {number.format(row[value])}" for row in mean.to_dicts() if row[value] is not None]
     return (

@@ -11,6 +11,7 @@ import matplotlib as mpl
 from npi_jax.report.data.selection import reduced
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.format import pretty
+from npi_jax.results.tables_training import Members
 
 INK: Final = "#1f2328"
 MUTED: Final = "#6e7781"
@@ -110,7 +111,7 @@ def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
     lost_by = reduced(tables.corpus)
     environments = {name for names in lost_by.values() for name in names}
     roles: dict[str, Stroke] = {}
-    variants = dict(tables.members.select("label", "variant").iter_rows())
+    variants = dict(tables.members.select("label", Members.variant).iter_rows())
     for label in tables.labels:
         lost = lost_by.get(variants[label], set())
         most = len(lost) > len(environments) / 2

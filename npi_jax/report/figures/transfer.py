@@ -12,11 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from npi_jax.report.data.selection import linked_pairs, main_rows, ordered, primary_link, transfer_matrix
-from npi_jax.report.data.tables import REMOVED_ALL, ReportTables
+from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.alignment import limits
 from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
 from npi_jax.report.format import key_of, pretty, short, short_number
+from npi_jax.results.names import REMOVED_ALL
+from npi_jax.results.tables_link import LinkPairs
+from npi_jax.results.tables_transfer import Amplification
 
 # The scatter plot names at most this many pairs; the CSV file and the table name all.
 _NAMED: Final = 6
@@ -85,14 +88,14 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
     frame = linked_pairs(tables)
     if frame is None:
         return None
-    points = frame.filter(pl.col("alignment").is_finite() & pl.col("effect").is_finite())
+    points = frame.filter(pl.col(LinkPairs.alignment).is_finite() & pl.col(LinkPairs.effect).is_finite())
     if not len(points):
         return None
     row = primary_link(tables)
     correlation = ""
     if row is not None and math.isfinite(float(row["statistic"] or math.nan)):  # type: ignore[arg-type]
         correlation = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
-    group = pretty(", ".join(points["group"].unique().sort()))
+    group = pretty(", ".join(points[LinkPairs.group].unique().sort()))
     return Picture(
         "alignment_against_transfer",
         "Does alignment predict transfer?",
@@ -107,8 +110,8 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
 
 
 def _scatter(points: pl.DataFrame) -> Figure:
-    x, y = points["alignment"].to_numpy(), points["effect"].to_numpy()
-    arms = np.stack([y - points["low"].to_numpy(), points["high"].to_numpy() - y])
+    x, y = points[LinkPairs.alignment].to_numpy(), points[LinkPairs.effect].to_numpy()
+    arms = np.stack([y - points[LinkPairs.low].to_numpy(), points[LinkPairs.high].to_numpy() - y])
     arms = np.where(np.isfinite(arms), np.maximum(arms, 0.0), 0.0)
     with drawing("alignment_against_transfer", size=8.0):
         figure = Figure(figsize=(COMPACT, 3.9), layout="constrained")
@@ -116,10 +119,10 @@ def _scatter(points: pl.DataFrame) -> Figure:
         axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
         axis.errorbar(x, y, yerr=arms, fmt="none", ecolor=FAINT, elinewidth=0.6, zorder=1)
         axis.plot(x, y, "o", ms=4, color=PALETTE[1], mec="none", zorder=2, label="_pairs")
-        axis.set_xlim(*limits(points["alignment"], least=(x.min(), x.max())))
+        axis.set_xlim(*limits(points[LinkPairs.alignment], least=(x.min(), x.max())))
         for place in _free(axis, x, y, _outermost(x, y)):
             row = points.row(int(place), named=True)
-            text = f"{short(row['removed'])}→{short(row['task'])}"
+            text = f"{short(row[LinkPairs.removed])}→{short(row[LinkPairs.task])}"
             left = _names_left(x, int(place))
             axis.annotate(
                 text, (x[place], y[place]), xytext=(-5 if left else 5, 0), textcoords="offset points", color=INK,
@@ -166,9 +169,9 @@ def amplification_picture(tables: ReportTables) -> Picture | None:
     """Draw accuracy by the kept share of one environment's data, with other environments' data kept or removed."""
     frame = main_rows(tables, "amplification")
     # A curve needs intermediate shares; the matrix of effects shows all against none.
-    if frame is None or not frame["share"].is_between(0, 1, closed="none").any():
+    if frame is None or not frame[Amplification.share].is_between(0, 1, closed="none").any():
         return None
-    names = ordered(frame["environment"])
+    names = ordered(frame[Amplification.environment])
     return Picture(
         "amplification",
         "Accuracy by the share of an environment's data",
@@ -191,9 +194,26 @@ def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axis, name in zip(axes, names, strict=False):
             for others, (color, dash) in looks.items():
-                part = frame.filter((pl.col("environment") == name) & (pl.col("others") == others)).sort("share")
-                axis.plot(part["share"], part["accuracy"], color=color, ls=dash, marker="o", ms=3, label=others)
-                axis.fill_between(part["share"], part["low"], part["high"], color=color, alpha=0.16, linewidth=0)
+                part = frame.filter(
+                    (pl.col(Amplification.environment) == name) & (pl.col(Amplification.others) == others)
+                ).sort(Amplification.share)
+                axis.plot(
+                    part[Amplification.share],
+                    part[Amplification.accuracy],
+                    color=color,
+                    ls=dash,
+                    marker="o",
+                    ms=3,
+                    label=others,
+                )
+                axis.fill_between(
+                    part[Amplification.share],
+                    part[Amplification.low],
+                    part[Amplification.high],
+                    color=color,
+                    alpha=0.16,
+                    linewidth=0,
+                )
             axis.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
             axis.set_title(panel_name(name))
         for axis in axes[len(names) :]:
@@ -202,7 +222,7 @@ def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
             axis.tick_params(labelbottom=True)
         axes[0].set_ylim(-0.02, 1.04)
         axes[0].yaxis.set_major_formatter(PercentFormatter(1))
-        shares = sorted(frame["share"].unique())
+        shares = sorted(frame[Amplification.share].unique())
         least = next(share for share in shares if share > 0)
         if least < 0.1:  # 1, 3, 10, 30 % would overlap
             axes[0].set_xscale("symlog", linthresh=least)

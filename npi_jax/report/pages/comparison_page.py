@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import polars as pl
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.errors import UserError
 from npi_jax.files.writing import check_output, write_text
 from npi_jax.report.data.selection import SIGNIFICANT, mean_alignment, transfer_matrix
@@ -21,6 +20,10 @@ from npi_jax.report.pages.run_page import inlined, page_part, page_templates
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.detail_tables import PlainTable
 from npi_jax.results.folder import refuse_own
+from npi_jax.results.names import ENVIRONMENTS, MEAN_OVER_TASKS
+from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_learning import FinalResults
+from npi_jax.results.tables_transfer import Transfer
 from npi_jax.terminal.visible import visible
 
 _NONE_IN_COMMON: Final = "no variant has the same name in both; the first variant of each is compared"
@@ -98,7 +101,8 @@ def comparable(a: ReportTables, b: ReportTables) -> Sides:
 def difference_tables(sides: Sides, cell: Cell) -> list[PlainTable]:
     """List final accuracies and their difference, for the mean over tasks and every shared task."""
     a, b = (
-        {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()} for tables in sides.tables
+        {(row["label"], row[FinalResults.task]): row for row in of_cell(tables.final, cell).to_dicts()}
+        for tables in sides.tables
     )
     shared = [task for task in sides.tables[0].tasks(cell) if task in sides.tables[1].tasks(cell)]
     heads = [*sides.names, "difference", "95% interval"]
@@ -150,9 +154,11 @@ def _beside(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
 
 
 def _percent(row: Mapping[str, Any]) -> str:
-    if row["accuracy"] is None or math.isnan(row["accuracy"]):
+    if row[FinalResults.accuracy] is None or math.isnan(row[FinalResults.accuracy]):
         return "–"
-    return f"{100 * row['accuracy']:.1f} ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
+    return (
+        f"{100 * row[FinalResults.accuracy]:.1f} ({100 * row[FinalResults.low]:.1f}–{100 * row[FinalResults.high]:.1f})"
+    )
 
 
 def _signed(value: float) -> str:
@@ -187,7 +193,9 @@ def _opening(sides: Sides) -> list[str]:
         texts.append(f"The runs {sides.names[0]} and {sides.names[1]}: {_NONE_IN_COMMON}.")
     cell = sides.cells[0]
     rows = [
-        of_cell(tables.final, cell).filter((pl.col("task") == MEAN_OVER_TASKS) & (pl.col("label") == label)).to_dicts()
+        of_cell(tables.final, cell)
+        .filter((pl.col(FinalResults.task) == MEAN_OVER_TASKS) & (pl.col("label") == label))
+        .to_dicts()
         for tables, label in zip(sides.tables, sides.labels[0], strict=True)
     ]
     if all(found and _percent(found[0]) != "–" for found in rows):
@@ -210,19 +218,19 @@ def _alignments(sides: Sides) -> list[str]:
     """State the median alignments at the last steps, and their difference."""
     found = []
     for tables, label in zip(sides.tables, sides.labels[0], strict=True):
-        frame = mean_alignment(tables, "environments")
+        frame = mean_alignment(tables, ENVIRONMENTS)
         if frame is None:
             return []
         group, rows = findings.last_rows(tables, frame)
-        found += [(group, row) for row in rows if row["label"] == label and known_number(row["corrected"])]
+        found += [(group, row) for row in rows if row["label"] == label and known_number(row[AlignmentMean.corrected])]
     if len(found) < 2:
         return []
     said = [
-        f"{findings.with_interval(row)} in {name} ({pretty(group)} weights, {tables.called(row['step'])})"
+        f"{findings.with_interval(row)} in {name} ({pretty(group)} weights, {tables.called(row[AlignmentMean.step])})"
         for name, tables, (group, row) in zip(sides.names, sides.tables, found, strict=True)
     ]
     text = f"Median noise-corrected alignment between environments: {said[0]}, {said[1]}"
-    if not all(known_number(row["low"]) for _, row in found):
+    if not all(known_number(row[AlignmentMean.low]) for _, row in found):
         return [f"{text}."]
     value, low, high = difference_interval(found[0][1], found[1][1], "corrected")
     verdict = "not significantly different from 0" if low <= 0 <= high else "significantly different from 0"
@@ -240,7 +248,7 @@ def _transfers(sides: Sides) -> list[str]:
         if found is None:
             return []
         between = found.between()
-        significant = between.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+        significant = between.filter(pl.col(Transfer.p_adjusted) < SIGNIFICANT).height
         parts.append(f"{significant} of {len(between)} in {name}")
     return [f"Significant effects of one environment on another: {parts[0]}, {parts[1]}."]
 

@@ -13,7 +13,6 @@ import polars as pl
 import pydantic
 from markupsafe import Markup
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import DRAWS, LEVEL
 from npi_jax.errors import UserError
 from npi_jax.files.writing import read_checked, write_json, write_text
@@ -27,6 +26,9 @@ from npi_jax.report.format import pretty
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.detail_tables import detail_tables
 from npi_jax.report.prose.verdict import verdict
+from npi_jax.results.names import MEAN_OVER_TASKS
+from npi_jax.results.tables_learning import Acquisition, FinalResults
+from npi_jax.results.tables_preparation import Corpus
 from npi_jax.terminal.visible import visible
 
 _SECTIONS: Final[tuple[tuple[Section, str, str, str], ...]] = (
@@ -175,14 +177,14 @@ def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
     """Return final accuracies in percent with intervals, variants in the order of the members."""
     suite, kind, _ = cell
     names = [MEAN_OVER_TASKS, *tables.tasks(cell)]
-    by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
+    by_place = {(row["label"], row[FinalResults.task]): row for row in of_cell(tables.final, cell).to_dicts()}
     rows = []
     for label in tables.labels:
         found = [by_place.get((label, name)) for name in names]
         known = [row for row in found if row is not None]
         if known:
             cells = [_result(row) for row in found]
-            rows.append((label, cells, known[0]["n_seeds"], known[0]["n_diverged"]))
+            rows.append((label, cells, known[0][FinalResults.n_seeds], known[0][FinalResults.n_diverged]))
     title = f"{pretty(suite)}, {kind} pairs, {tables.scored(cell)}"
     return ResultTable(title, names, rows)
 
@@ -193,10 +195,10 @@ def breakable(name: str) -> Markup:
 
 
 def _result(row: Mapping[str, Any] | None) -> ResultCell:
-    if row is None or row["accuracy"] is None or math.isnan(row["accuracy"]):
+    if row is None or row[FinalResults.accuracy] is None or math.isnan(row[FinalResults.accuracy]):
         return ResultCell("–", "", -1.0)
     value, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
-    ngram = row.get("ngram")
+    ngram = row.get(FinalResults.ngram)
     beside = "" if ngram is None or math.isnan(ngram) else f"{100 * ngram:.1f}"
     return ResultCell(f"{value:.1f}", f"{low:.1f}–{high:.1f}", value, beside)
 
@@ -222,13 +224,13 @@ def inlined(picture: Picture, figures: Path) -> dict[str, Any]:
 def _acquisition(tables: ReportTables, cell: Cell) -> dict[str, Any]:
     names = [MEAN_OVER_TASKS, *tables.tasks(cell)]
     frame = of_cell(tables.acquisition, cell)
-    by_place = {(row["label"], row["task"]): row["acquired"] for row in frame.to_dicts()}
+    by_place = {(row["label"], row[Acquisition.task]): row[Acquisition.acquired] for row in frame.to_dicts()}
     rows = [
         (label, [by_place[label, name] for name in names])
         for label in tables.labels
         if (label, MEAN_OVER_TASKS) in by_place
     ]
-    threshold = ", ".join(f"{value:.0%}" for value in frame["threshold"].unique())
+    threshold = ", ".join(f"{value:.0%}" for value in frame[Acquisition.threshold].unique())
     title = f"{pretty(cell[0])}, {cell[1]} pairs"
     return {"title": title, "tasks": names, "rows": rows, "threshold": threshold}
 
@@ -236,7 +238,9 @@ def _acquisition(tables: ReportTables, cell: Cell) -> dict[str, Any]:
 def _corpus(corpus: pl.DataFrame) -> dict[str, Any]:
     """Return heads and rows of the table of variants, NPI counts last."""
     heads = [name for name in corpus.columns if name != "variant"]
-    rows = [(row["variant"], [("" if row[name] is None else row[name]) for name in heads]) for row in corpus.to_dicts()]
+    rows = [
+        (row[Corpus.variant], [("" if row[name] is None else row[name]) for name in heads]) for row in corpus.to_dicts()
+    ]
     titles = [f"NPIs: {name[4:]}" if name.startswith("npi_") else name for name in heads]
     heads_and_kinds = [
         {"name": pretty(title), "text": corpus.schema[name] == pl.String}

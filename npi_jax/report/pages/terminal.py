@@ -7,7 +7,6 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.report.data.selection import mean_alignment
 from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
@@ -15,6 +14,9 @@ from npi_jax.report.format import SHORT, pretty
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.detail_tables import PlainTable, published
 from npi_jax.report.prose.verdict import verdict
+from npi_jax.results.names import ENVIRONMENTS, MEAN_OVER_TASKS
+from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_learning import FinalResults
 from npi_jax.terminal.folding import fold
 from npi_jax.terminal.tables import TextTable
 from npi_jax.terminal.visible import visible
@@ -54,7 +56,7 @@ def results_table(tables: ReportTables, cell: Cell) -> TextTable:
     heads = ["variant", f"mean [{LEVEL:.0%}]", *([SHORT[task] for task in tasks] if short else _ENDS)]
     title = f"{pretty(suite)}, {kind} pairs, {tables.scored(cell)}: accuracy (%) after {tables.last_step:,} steps"
     table = TextTable(title, heads, words={0} if short else {0, 2, 3})
-    by_place = {(row["label"], row["task"]): row for row in of_cell(tables.final, cell).to_dicts()}
+    by_place = {(row["label"], row[FinalResults.task]): row for row in of_cell(tables.final, cell).to_dicts()}
     for label in tables.labels:
         rows = [by_place.get((label, task)) for task in tasks]
         mean = by_place.get((label, MEAN_OVER_TASKS))
@@ -73,11 +75,11 @@ def plain_table(found: PlainTable) -> TextTable:
 
 def gradient_lines(tables: ReportTables) -> list[str]:
     """Return lines on median alignment by variant and on transfer; empty without either."""
-    frame = mean_alignment(tables, "environments")
+    frame = mean_alignment(tables, ENVIRONMENTS)
     lines = []
     if frame is not None:
         group, rows = findings.last_rows(tables, frame)
-        when = tables.called(max(row["step"] for row in rows))
+        when = tables.called(max(row[AlignmentMean.step] for row in rows))
         lines.append(f"Alignment between environments at {when}, {pretty(group)} weights:")
         lines += [f"  {row['label']}: {_alignment(row)}" for row in rows]
     if tables.table("transfer") is not None:
@@ -88,28 +90,28 @@ def gradient_lines(tables: ReportTables) -> list[str]:
 
 
 def _alignment(row: Mapping[str, Any]) -> str:
-    value = row["corrected"]
+    value = row[AlignmentMean.corrected]
     if value is None or math.isnan(value):
         return f"unknown: {findings.why_not(row)}"
     return findings.with_interval(row)
 
 
 def _percent(row: Mapping[str, Any] | None) -> str:
-    return f"{100 * row['accuracy']:.1f}" if row is not None and _known(row) else "–"
+    return f"{100 * row[FinalResults.accuracy]:.1f}" if row is not None and _known(row) else "–"
 
 
 def _mean(row: Mapping[str, Any]) -> str:
     if not _known(row):
         return "–"
-    return f"{_percent(row)} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{_percent(row)} [{100 * row[FinalResults.low]:.1f}, {100 * row[FinalResults.high]:.1f}]"
 
 
 def _ends(rows: Sequence[Mapping[str, Any] | None]) -> list[str]:
-    known = sorted((row for row in rows if row is not None and _known(row)), key=lambda row: row["accuracy"])
+    known = sorted((row for row in rows if row is not None and _known(row)), key=lambda row: row[FinalResults.accuracy])
     if not known:
         return ["–", "–"]
-    return [f"{_percent(row)} {pretty(row['task'])}" for row in (known[0], known[-1])]
+    return [f"{_percent(row)} {pretty(row[FinalResults.task])}" for row in (known[0], known[-1])]
 
 
 def _known(row: Mapping[str, Any]) -> bool:
-    return row["accuracy"] is not None and not math.isnan(row["accuracy"])
+    return row[FinalResults.accuracy] is not None and not math.isnan(row[FinalResults.accuracy])

@@ -17,10 +17,17 @@ from npi_jax.report.data.selection import (
     reduced,
     transfer_matrix,
 )
-from npi_jax.report.data.tables import REMOVED_ALL, ReportTables
+from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.picture import Section
 from npi_jax.report.format import p_value, pretty, short_number
 from npi_jax.report.prose.findings import PREDICTORS
+from npi_jax.results.names import DELTA, MEAN_OVER_TRAINING, OK, REMOVED_ALL
+from npi_jax.results.tables_alignment import Gradients
+from npi_jax.results.tables_learning import Published
+from npi_jax.results.tables_link import Link, LinkPairs, Prediction
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_training import Members
+from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer
 
 _MEASURES: Final = ("corrected", "naive", "adam")
 _INTERVAL: Final = f"{LEVEL:.0%} interval"
@@ -69,15 +76,15 @@ def effects(tables: ReportTables) -> PlainTable | None:
         return None
     rows = [
         [
-            _removed(row["removed"]),
-            pretty(row["task"]),
-            row["control"] or "full",
-            _number(row["effect"]),
+            _removed(row[Transfer.removed]),
+            pretty(row[Transfer.task]),
+            row[Transfer.control] or "full",
+            _number(row[Transfer.effect]),
             _ends(row),
-            _p(row["p"]),
-            _p(row["p_adjusted"]),
-            str(row["n_seeds"]),
-            row["reason"],
+            _p(row[Transfer.p]),
+            _p(row[Transfer.p_adjusted]),
+            str(row[Transfer.n_seeds]),
+            row[Transfer.reason],
         ]
         for row in found.rows.to_dicts()
     ]
@@ -93,34 +100,36 @@ def published(tables: ReportTables) -> PlainTable | None:
         return None
     rows = [
         [
-            pretty(row["task"]),
+            pretty(row[Published.task]),
             _share_with_ends(row, "full"),
             _share_with_ends(row, "held_out"),
             _share_with_ends(row, "effect"),
-            f"{row['published_full']:.3f}",
-            f"{row['published_held_out']:.3f}",
-            f"{row['published_effect']:+.3f}",
-            row["direction"],
-            f"{row['rank']:g}, {row['published_rank']:g}",
+            f"{row[Published.published_full]:.3f}",
+            f"{row[Published.published_held_out]:.3f}",
+            f"{row[Published.published_effect]:+.3f}",
+            row[Published.direction],
+            f"{row[Published.rank]:g}, {row[Published.published_rank]:g}",
         ]
         for row in frame.to_dicts()
     ]
     theirs = ("published: full", "published: without", "published: effect")
     heads = ["environment", "full", "without its NPIs", "effect", *theirs, "direction", "ranks"]
     return PlainTable(
-        f"Held-out environments beside {frame['source'][0]}: accuracy", heads, rows, _about_ranks(frame), {7, 8}
+        f"Held-out environments beside {frame[Published.source][0]}: accuracy", heads, rows, _about_ranks(frame), {7, 8}
     )
 
 
 def _about_ranks(frame: pl.DataFrame) -> str:
     row = frame.row(0, named=True)
     note = "Ours with 95% intervals, then as published. Models, text and items differ, so compare directions and ranks."
-    if row["rank_correlation"] is None:
+    if row[Published.rank_correlation] is None:
         return f"{note} Too few environments for a correlation of ranks."
-    interval = "" if row["rank_low"] is None else f" ({row['rank_low']:.2f} to {row['rank_high']:.2f})"
+    interval = (
+        "" if row[Published.rank_low] is None else f" ({row[Published.rank_low]:.2f} to {row[Published.rank_high]:.2f})"
+    )
     return (
         f"{note} “open”: the interval of the effect contains 0. Ranks of the accuracies without the environment's "
-        f"NPIs: Spearman {row['rank_correlation']:.2f}{interval}."
+        f"NPIs: Spearman {row[Published.rank_correlation]:.2f}{interval}."
     )
 
 
@@ -133,16 +142,16 @@ def asymmetry(tables: ReportTables) -> PlainTable | None:
     frame = main_rows(tables, "asymmetry")
     if frame is None:
         return None
-    chosen = frame.filter(pl.col("outcome") == "delta")
+    chosen = frame.filter(pl.col(Asymmetry.outcome) == DELTA)
     rows = [
         [
-            f"{pretty(row['removed_i'])}, {pretty(row['removed_j'])}",
-            _number(row["effect_ij"]),
-            _number(row["effect_ji"]),
-            _number(row["difference"]),
+            f"{pretty(row[Asymmetry.removed_i])}, {pretty(row[Asymmetry.removed_j])}",
+            _number(row[Asymmetry.effect_ij]),
+            _number(row[Asymmetry.effect_ji]),
+            _number(row[Asymmetry.difference]),
             _ends(row),
-            _p(row["p"]),
-            str(row["n_seeds"]),
+            _p(row[Asymmetry.p]),
+            str(row[Asymmetry.n_seeds]),
         ]
         for row in chosen.to_dicts()
     ]
@@ -156,22 +165,23 @@ def links(tables: ReportTables) -> PlainTable | None:
     if frame is None or link is None:
         return None
     # Surface predictors have no weights and no step. The report's opening is about the last step.
-    place = pl.col("group").is_in([link["group"], ""]) | pl.col("group").is_null()
-    last = (pl.col("step") == pl.col("step").max()) & (pl.col("predictor") == link["predictor"])
-    when = pl.col("step").eq_missing(link["step"]) | ~pl.col("predictor").is_in(_MEASURES) | last
-    beside = frame.filter(place & when & (pl.col("outcome") == link["outcome"]))
+    place = pl.col(Link.group).is_in([link[Link.group], ""]) | pl.col(Link.group).is_null()
+    last = (pl.col(Link.step) == pl.col(Link.step).max()) & (pl.col(Link.predictor) == link[Link.predictor])
+    when = pl.col(Link.step).eq_missing(link[Link.step]) | ~pl.col(Link.predictor).is_in(_MEASURES) | last
+    beside = frame.filter(place & when & (pl.col(Link.outcome) == link[Link.outcome]))
     rows = [
         [
-            PREDICTORS.get(row["predictor"], pretty(row["predictor"])) + (" (declared)" if row["primary"] else ""),
-            pretty(row["group"] or "–"),
-            _when(row) if row["predictor"] in _MEASURES else "–",
-            _number(row["statistic"]),
-            _p(row["p"]),
-            "–" if row["primary"] else _p(row["p_adjusted"]),
-            str(row["n_pairs"]),
-            row["reason"],
+            PREDICTORS.get(row[Link.predictor], pretty(row[Link.predictor]))
+            + (" (declared)" if row[Link.primary] else ""),
+            pretty(row[Link.group] or "–"),
+            _when(row) if row[Link.predictor] in _MEASURES else "–",
+            _number(row[Link.statistic]),
+            _p(row[Link.p]),
+            "–" if row[Link.primary] else _p(row[Link.p_adjusted]),
+            str(row[Link.n_pairs]),
+            row[Link.reason],
         ]
-        for row in beside.sort("primary", descending=True, maintain_order=True).to_dicts()
+        for row in beside.sort(Link.primary, descending=True, maintain_order=True).to_dicts()
     ]
     heads = ["predictor", "weights", "step", "Spearman", "p", "p adjusted", "pairs", "reason"]
     note = (
@@ -179,7 +189,7 @@ def links(tables: ReportTables) -> PlainTable | None:
         "Frequency is that of the removed environment: with few removals it takes few values, and the test has almost "
         "no power. Other weights, steps and outcomes are in tables/link.parquet."
     )
-    return PlainTable(f"What predicts the effects on {pretty(str(link['outcome']))}", heads, rows, note, {1, 2, 7})
+    return PlainTable(f"What predicts the effects on {pretty(str(link[Link.outcome]))}", heads, rows, note, {1, 2, 7})
 
 
 def predictions(tables: ReportTables) -> PlainTable | None:
@@ -188,17 +198,19 @@ def predictions(tables: ReportTables) -> PlainTable | None:
     if frame is None:
         return None
     link = primary_link(tables)
-    group, outcome = (frame["group"][0], "delta") if link is None else (link["group"], link["outcome"])
-    weights = pl.col("group").is_in([group, ""]) | pl.col("group").is_null()
+    group, outcome = (
+        (frame[Prediction.group][0], DELTA) if link is None else (link[Prediction.group], link[Prediction.outcome])
+    )
+    weights = pl.col(Prediction.group).is_in([group, ""]) | pl.col(Prediction.group).is_null()
     rows = [
         [
-            pretty(row["model"]),
-            _number(row["correlation"]),
-            _number(row["r2"]),
-            str(row["n_pairs"]),
-            row["reason"],
+            pretty(row[Prediction.model]),
+            _number(row[Prediction.correlation]),
+            _number(row[Prediction.r2]),
+            str(row[Prediction.n_pairs]),
+            row[Prediction.reason],
         ]
-        for row in frame.filter(weights & (pl.col("outcome") == outcome)).to_dicts()
+        for row in frame.filter(weights & (pl.col(Prediction.outcome) == outcome)).to_dicts()
     ]
     heads = ["model", "correlation", "R²", "pairs", "reason"]
     title = f"Effects on {pretty(str(outcome))} predicted with one environment held out at a time"
@@ -213,10 +225,10 @@ def pairs(tables: ReportTables) -> PlainTable | None:
         return None
     rows = [
         [
-            f"{pretty(row['removed'])} → {pretty(row['task'])}",
-            _number(row["alignment"]),
-            _number(row["naive"]),
-            _number(row["effect"]),
+            f"{pretty(row[LinkPairs.removed])} → {pretty(row[LinkPairs.task])}",
+            _number(row[LinkPairs.alignment]),
+            _number(row[LinkPairs.naive]),
+            _number(row[LinkPairs.effect]),
             _ends(row),
         ]
         for row in chosen.to_dicts()
@@ -232,17 +244,17 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
         return None
     rows = [
         [
-            pretty(row["task"]),
-            pretty(row["without"]),
-            row["control"] or tables.labels[0],
-            _number(row["steps_full"], 0),
-            _number(row["steps_without"], 0),
-            _number(row["lag_log2"]),
+            pretty(row[Eavesdropping.task]),
+            pretty(row[Eavesdropping.without]),
+            row[Eavesdropping.control] or tables.labels[0],
+            _number(row[Eavesdropping.steps_full], 0),
+            _number(row[Eavesdropping.steps_without], 0),
+            _number(row[Eavesdropping.lag_log2]),
             _ends(row),
-            _p(row["p"]),
-            _p(row["p_adjusted"]),
-            str(row["n_seeds"]),
-            str(row["n_censored"]),
+            _p(row[Eavesdropping.p]),
+            _p(row[Eavesdropping.p_adjusted]),
+            str(row[Eavesdropping.n_seeds]),
+            str(row[Eavesdropping.n_censored]),
         ]
         for row in frame.to_dicts()
     ]
@@ -271,11 +283,11 @@ def eavesdropping(tables: ReportTables) -> PlainTable | None:
 
 def divergence(tables: ReportTables) -> PlainTable | None:
     """Count diverged members and skipped updates by variant; None if there are none."""
-    bad = pl.col("status") != "ok"
+    bad = pl.col(Members.status) != OK
     counted = tables.members.group_by("label", maintain_order=True).agg(
-        bad.sum().alias("bad"), pl.len().alias("members"), pl.col("skipped_updates").sum()
+        bad.sum().alias("bad"), pl.len().alias("members"), pl.col(Members.skipped_updates).sum()
     )
-    if not counted["bad"].sum() and not counted["skipped_updates"].sum():
+    if not counted["bad"].sum() and not counted[Members.skipped_updates].sum():
         return None
     rows = [[str(value) for value in row] for row in counted.iter_rows()]
     return PlainTable("Members that diverged", ["variant", "diverged", "members", "updates skipped"], rows)
@@ -288,11 +300,11 @@ def residuals(tables: ReportTables) -> PlainTable | None:
     lost = reduced(tables.corpus)
     rows = []
     for row in tables.corpus.to_dicts():
-        left = {name: row[f"npi_{name}"] for name in lost[row["variant"]]}
+        left = {name: row[f"npi_{name}"] for name in lost[row[Corpus.variant]]}
         remaining = ", ".join(f"{pretty(name)} {number:,}" for name, number in sorted(left.items()) if number)
-        changed, sentences = row["slots_changed"], row["sentences"]
+        changed, sentences = row[Corpus.slots_changed], row[Corpus.sentences]
         share = f"{changed / sentences:.1%}" if sentences else "–"
-        rows.append([row["variant"], f"{changed:,}", share, (remaining or "none") if left else "–"])
+        rows.append([row[Corpus.variant], f"{changed:,}", share, (remaining or "none") if left else "–"])
     heads = ["variant", "slots changed", "of all", "NPIs left in reduced environments"]
     return PlainTable("Slots changed and NPIs left by the interventions", heads, rows, words={3})
 
@@ -315,17 +327,19 @@ def gradients(tables: ReportTables) -> PlainTable | None:
     if frame is None:
         return None
     group = parameter_groups(frame)[0]
-    last = frame.filter((pl.col("step") == pl.col("step").max()) & (pl.col("group") == group))
+    last = frame.filter((pl.col(Gradients.step) == pl.col(Gradients.step).max()) & (pl.col(Gradients.group) == group))
     here = last.filter(pl.col("label") == tables.labels[0])
-    value = pl.col("norm", "noise_scale", "reliability").fill_nan(None).mean()
-    counted = here.group_by("task", maintain_order=True).agg(value, pl.col("reliable").sum(), pl.len().alias("seeds"))
+    value = pl.col(Gradients.norm, Gradients.noise_scale, Gradients.reliability).fill_nan(None).mean()
+    counted = here.group_by(Gradients.task, maintain_order=True).agg(
+        value, pl.col(Gradients.reliable).sum(), pl.len().alias("seeds")
+    )
     rows = [
         [
-            pretty(row["task"]),
-            _number(row["norm"], 3),
-            _number(row["noise_scale"], 0),
-            _number(row["reliability"]),
-            f"{row['reliable']} of {row['seeds']}",
+            pretty(row[Gradients.task]),
+            _number(row[Gradients.norm], 3),
+            _number(row[Gradients.noise_scale], 0),
+            _number(row[Gradients.reliability]),
+            f"{row[Gradients.reliable]} of {row['seeds']}",
         ]
         for row in counted.to_dicts()
     ]
@@ -340,7 +354,13 @@ def _removed(name: str) -> str:
 
 
 def _when(row: dict[str, Any]) -> str:
-    return "mean over training" if row["step"] == -1 else "–" if row["step"] is None else f"{row['step']:,}"
+    return (
+        "mean over training"
+        if row[Link.step] == MEAN_OVER_TRAINING
+        else "–"
+        if row[Link.step] is None
+        else f"{row[Link.step]:,}"
+    )
 
 
 def _ends(row: dict[str, Any], names: Sequence[str] = ("low", "high")) -> str:

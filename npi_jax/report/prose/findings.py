@@ -17,9 +17,13 @@ from npi_jax.report.data.selection import (
     primary_link,
     transfer_matrix,
 )
-from npi_jax.report.data.tables import REMOVED_ALL, Cell, ReportTables, of_cell
+from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.format import count, known_number, p_value, pretty, short_number
 from npi_jax.report.prose.sentences import MOST_LISTED
+from npi_jax.results.names import ACCURACY, DELTA, ENVIRONMENTS, MEAN_OVER_TRAINING, REMOVED_ALL
+from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_link import Link
+from npi_jax.results.tables_transfer import Transfer
 
 # From this share of excluded pairs on, the report states how many were excluded.
 _MUCH: Final = 0.2
@@ -56,23 +60,26 @@ def what_gradients_say(tables: ReportTables) -> list[tuple[str, str]]:
 
 def alignment(tables: ReportTables) -> str:
     """State the median alignment between environments at the last step, by variant, with intervals."""
-    frame = mean_alignment(tables, "environments")
+    frame = mean_alignment(tables, ENVIRONMENTS)
     if frame is None:
         if tables.table("alignment_mean") is not None:
             return "The run has one task, so there is no pair of tasks whose alignment could be measured."
         return "This run recorded no gradients, so alignment between tasks is unknown."
     group, rows = last_rows(tables, frame)
-    step = max(row["step"] for row in rows)
+    step = max(row[AlignmentMean.step] for row in rows)
     when = tables.called(step)
     # With many variants, state the baseline, the lowest and the highest.
     if len(rows) > MOST_LISTED:
-        others = sorted((row for row in rows[1:] if known_number(row["corrected"])), key=lambda row: row["corrected"])
+        others = sorted(
+            (row for row in rows[1:] if known_number(row[AlignmentMean.corrected])),
+            key=lambda row: row[AlignmentMean.corrected],
+        )
         rows = [rows[0], *([others[0], others[-1]] if len(others) > 1 else others)]
-    known = [row for row in rows if known_number(row["corrected"])]
+    known = [row for row in rows if known_number(row[AlignmentMean.corrected])]
     parts = [f"{with_interval(row, brief=place > 0)} in {row['label']}" for place, row in enumerate(known)]
     unknown: dict[str, list[str]] = {}
     for row in rows:
-        if not known_number(row["corrected"]):
+        if not known_number(row[AlignmentMean.corrected]):
             unknown.setdefault(why_not(row), []).append(row["label"])
     texts = []
     if parts:
@@ -82,7 +89,7 @@ def alignment(tables: ReportTables) -> str:
         )
     texts += [f"It is unknown for {_listed(labels)}: {why}." for why, labels in unknown.items()]
     texts += _lost(tables, group, step, [row["label"] for row in known])
-    if all(row["n_seeds"] == 1 for row in rows):
+    if all(row[AlignmentMean.n_seeds] == 1 for row in rows):
         texts.append("With one seed, the intervals cover variation between sentences, not between seeds.")
     return " ".join(texts)
 
@@ -90,23 +97,28 @@ def alignment(tables: ReportTables) -> str:
 def last_rows(tables: ReportTables, frame: pl.DataFrame) -> tuple[str, list[Row]]:
     """Return the main group of weights and each label's last row in it, in the order of the labels."""
     group = parameter_groups(frame)[0]
-    here = tables.without_empty(frame.filter(pl.col("group") == group), "label")
-    last = {row["label"]: row for row in here.filter(pl.col("step") == pl.col("step").max()).to_dicts()}
+    here = tables.without_empty(frame.filter(pl.col(AlignmentMean.group) == group), "label")
+    last = {
+        row["label"]: row
+        for row in here.filter(pl.col(AlignmentMean.step) == pl.col(AlignmentMean.step).max()).to_dicts()
+    }
     return group, [last[label] for label in tables.labels if label in last]
 
 
 def with_interval(row: Row, *, brief: bool = False) -> str:
     """Format ``.41 (95% interval .35 to .47)``, briefly ``.41 (.35 to .47)``, or the reason for a missing interval."""
-    value = short_number(row["corrected"])
-    if not (known_number(row["low"]) and known_number(row["high"])):
-        return f"{value} (no interval{': ' if row.get('reason') else ''}{row.get('reason') or ''})"
-    ends = f"{short_number(row['low'])} to {short_number(row['high'])}"
+    value = short_number(row[AlignmentMean.corrected])
+    if not (known_number(row[AlignmentMean.low]) and known_number(row[AlignmentMean.high])):
+        return (
+            f"{value} (no interval{': ' if row.get(AlignmentMean.reason) else ''}{row.get(AlignmentMean.reason) or ''})"
+        )
+    ends = f"{short_number(row[AlignmentMean.low])} to {short_number(row[AlignmentMean.high])}"
     return f"{value} ({ends})" if brief else f"{value} ({LEVEL:.0%} interval {ends})"
 
 
 def why_not(row: Row) -> str:
     """Return the reason for a variant's missing alignment."""
-    reason = str(row.get("reason") or "")
+    reason = str(row.get(AlignmentMean.reason) or "")
     return reason if reason.startswith("the estimate") else "noise hides every pair of gradients"
 
 
@@ -119,20 +131,20 @@ def transfer(tables: ReportTables) -> list[str]:
         why = "no variant to compare with was trained" if absent else "no variant removes one environment's NPIs"
         return [f"Transfer between environments is unknown: {why}.", *_all_removed(tables, cell)]
     between = found.between()
-    known = between.filter(pl.col("effect").is_finite())
+    known = between.filter(pl.col(Transfer.effect).is_finite())
     if not len(known):
-        reasons = sorted({row["reason"] for row in between.to_dicts() if row["reason"]})
+        reasons = sorted({row[Transfer.reason] for row in between.to_dicts() if row[Transfer.reason]})
         why = f": {'; '.join(reasons)}" if reasons else ""
         return [f"Transfer between environments is unknown{why}.", *_all_removed(tables, cell)]
-    row = known.sort(pl.col("effect").abs(), descending=True).row(0, named=True)
+    row = known.sort(pl.col(Transfer.effect).abs(), descending=True).row(0, named=True)
     against = "removing the same amount of other text" if found.against == "control" else tables.labels[0]
     doubt = (
         ""
-        if known_number(row["p_adjusted"]) and row["p_adjusted"] < SIGNIFICANT
+        if known_number(row[Transfer.p_adjusted]) and row[Transfer.p_adjusted] < SIGNIFICANT
         else ", and not significantly different from 0"
     )
     texts = [
-        f"Removing the NPIs of “{pretty(row['removed'])}” changed delta in “{pretty(row['task'])}” by "
+        f"Removing the NPIs of “{pretty(row[Transfer.removed])}” changed delta in “{pretty(row[Transfer.task])}” by "
         f"{_effect(row)}, compared with {against}. This is the largest effect of one environment on another{doubt}.",
         _how_many(between, known),
     ]
@@ -144,29 +156,30 @@ def link(tables: ReportTables) -> str:
     row = primary_link(tables)
     if row is None:
         return ""
-    if not known_number(row["statistic"]) or not known_number(row["p"]):
-        return f"We cannot tell whether alignment predicts transfer: {row['reason'] or 'too few pairs'}."
-    what = PREDICTORS.get(str(row["predictor"]), pretty(str(row["predictor"])))
+    if not known_number(row[Link.statistic]) or not known_number(row[Link.p]):
+        return f"We cannot tell whether alignment predicts transfer: {row[Link.reason] or 'too few pairs'}."
+    what = PREDICTORS.get(str(row[Link.predictor]), pretty(str(row[Link.predictor])))
     cells = linked_pairs(tables)
-    when = "mean over training" if row["step"] == -1 else f"step {row['step']:,}"
-    if row["step"] == -1 and cells is not None and "n_cells" in cells.columns and len(cells):
+    when = "mean over training" if row[Link.step] == MEAN_OVER_TRAINING else f"step {row[Link.step]:,}"
+    if row[Link.step] == MEAN_OVER_TRAINING and cells is not None and "n_cells" in cells.columns and len(cells):
         counts = sorted(map(int, cells["n_cells"]))
         fewest, most = counts[0], counts[-1]
         ends = str(most) if fewest == most else f"{fewest} to {most}"
         when += f", from {ends} reliable measurements a pair"
-    verdict = "differs significantly" if float(str(row["p"])) < SIGNIFICANT else "does not differ significantly"
-    outcome = str(row["outcome"]) if row["outcome"] == "delta" else pretty(str(row["outcome"]))
+    verdict = "differs significantly" if float(str(row[Link.p])) < SIGNIFICANT else "does not differ significantly"
+    outcome = str(row[Link.outcome]) if row[Link.outcome] == DELTA else pretty(str(row[Link.outcome]))
     return (
-        f"Over {count(int(str(row['n_pairs'])), 'pair')} of {count(int(str(row['n_tasks'])), 'task')}, Spearman's "
-        f"correlation of {what} ({pretty(str(row['group']))} weights, {when}) with the effect on {outcome} was "
-        f"{short_number(float(str(row['statistic'])))} (matrix permutation test, {p_value(row['p'])}); it {verdict} "
-        "from 0. A negative correlation means that removing an environment harms those whose gradients align with its."
+        f"Over {count(int(str(row[Link.n_pairs])), 'pair')} of {count(int(str(row[Link.n_tasks])), 'task')}, "
+        f"Spearman's correlation of {what} ({pretty(str(row[Link.group]))} weights, {when}) with the effect on "
+        f"{outcome} was {short_number(float(str(row[Link.statistic])))} (matrix permutation test, "
+        f"{p_value(row[Link.p])}); it {verdict} from 0. A negative correlation means that removing an environment "
+        "harms those whose gradients align with its."
     )
 
 
 def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
-    significant = known.filter(pl.col("p_adjusted") < SIGNIFICANT)
-    harmful = significant.filter(pl.col("effect") < 0).height
+    significant = known.filter(pl.col(Transfer.p_adjusted) < SIGNIFICANT)
+    harmful = significant.filter(pl.col(Transfer.effect) < 0).height
     text = (
         f"Of {count(len(known), 'effect')} of one environment on another, {len(significant)} "
         f"{'differs' if len(significant) == 1 else 'differ'} significantly from 0 (adjusted for all cells of the table)"
@@ -177,10 +190,10 @@ def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
 
 
 def _on_itself(found: TransferMatrix) -> list[str]:
-    rows = found.on_itself().filter(pl.col("effect").is_finite())
+    rows = found.on_itself().filter(pl.col(Transfer.effect).is_finite())
     if not len(rows):
         return []
-    values = rows["effect"].sort()
+    values = rows[Transfer.effect].sort()
     return [
         f"Removing an environment's NPIs changed delta in that environment by {_nats(values.median())} in the median "
         f"({short_number(values[0])} to {short_number(values[-1])})."
@@ -192,17 +205,17 @@ def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
     frame = tables.table("transfer")
     if frame is None:
         return []
-    wanted = (pl.col("removed") == REMOVED_ALL) & (pl.col("control") == "")
+    wanted = (pl.col(Transfer.removed) == REMOVED_ALL) & (pl.col(Transfer.control) == "")
     rows = tables.without_empty(of_cell(first_setting(tables, frame), cell), "intervention").filter(
-        wanted & pl.col("effect").is_finite() & pl.col("task").is_in(tables.tasks(cell))
+        wanted & pl.col(Transfer.effect).is_finite() & pl.col(Transfer.task).is_in(tables.tasks(cell))
     )
     parts = []
-    for outcome, unit, scale, digits in (("delta", "nats", 1, 2), ("accuracy", "points", 100, 0)):
-        of_outcome = rows.filter(pl.col("outcome") == outcome)
+    for outcome, unit, scale, digits in ((DELTA, "nats", 1, 2), (ACCURACY, "points", 100, 0)):
+        of_outcome = rows.filter(pl.col(Transfer.outcome) == outcome)
         if len(of_outcome):
-            texts = [short_number(scale * value, digits) for value in of_outcome["effect"].sort()]
-            middle = short_number(scale * float(of_outcome["effect"].median()), digits)  # type: ignore[arg-type]
-            significant = of_outcome.filter(pl.col("p_adjusted") < SIGNIFICANT).height
+            texts = [short_number(scale * value, digits) for value in of_outcome[Transfer.effect].sort()]
+            middle = short_number(scale * float(of_outcome[Transfer.effect].median()), digits)  # type: ignore[arg-type]
+            significant = of_outcome.filter(pl.col(Transfer.p_adjusted) < SIGNIFICANT).height
             parts.append(
                 f"{outcome} by {middle} {unit} ({texts[0]} to {texts[-1]}; significant in {significant} of "
                 f"{count(len(texts), 'task')})"
@@ -227,10 +240,10 @@ def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> lis
 
 def _effect(row: Row) -> str:
     interval = ""
-    if known_number(row["low"]) and known_number(row["high"]):
-        interval = f"{LEVEL:.0%} interval {short_number(row['low'])} to {short_number(row['high'])}, "
-    adjusted = f"{p_value(row['p_adjusted'])} adjusted, " if known_number(row["p_adjusted"]) else ""
-    return f"{_nats(row['effect'])} ({interval}{adjusted}{count(row['n_seeds'], 'seed')})"
+    if known_number(row[Transfer.low]) and known_number(row[Transfer.high]):
+        interval = f"{LEVEL:.0%} interval {short_number(row[Transfer.low])} to {short_number(row[Transfer.high])}, "
+    adjusted = f"{p_value(row[Transfer.p_adjusted])} adjusted, " if known_number(row[Transfer.p_adjusted]) else ""
+    return f"{_nats(row[Transfer.effect])} ({interval}{adjusted}{count(row[Transfer.n_seeds], 'seed')})"
 
 
 def _nats(value: Any) -> str:

@@ -5,17 +5,17 @@ from typing import Any, Final
 
 import polars as pl
 
-from npi_jax.analysis.curves import ACQUIRED, GROUP, MEAN_OVER_TASKS
+from npi_jax.analysis.curves import ACQUIRED, GROUP
 from npi_jax.analysis.statistics import ITEMS, LEVEL
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.format import count, pretty
+from npi_jax.results.names import FULL, LICENSOR, MEAN_OVER_TASKS, NO_NPI, OK
+from npi_jax.results.tables_learning import Acquisition, FinalResults
 
 # With more variants than this, a sentence lists the baseline, the best and the worst; the table has all.
 MOST_LISTED: Final = 6
-FULL: Final = "full"
-NO_NPI: Final = "no_npi"
 _CHOSE: Final = {
-    "licensor": "chose the licensed sentence",
+    LICENSOR: "chose the licensed sentence",
     "scope": "preferred the NPI inside its licensor's scope",
 }
 
@@ -50,7 +50,7 @@ def warnings(tables: ReportTables) -> list[str]:
     for row in tables.members.to_dicts():
         who = f"Member {row['member']} (variant {row['variant']}, seed {row['seed']})"
         skipped = f"{count(int(row['skipped_updates']), 'update')} skipped for numbers that were not finite"
-        if row["status"] != "ok":
+        if row["status"] != OK:
             found.append(f"{who} {row['status']} ({skipped}). It is left out of every mean.")
         elif row["skipped_updates"]:
             found.append(f"{who}: {skipped}.")
@@ -125,8 +125,8 @@ def _unfinished(tables: ReportTables) -> list[str]:
     first = tables.members.sort("member").filter(pl.col("label") == tables.labels[0])["variant"][0]
     if first != FULL and tables.table("transfer") is not None:
         found.append(
-            f"There is no variant {FULL}: effects are differences from {first}, including what was changed in that "
-            "variant."
+            f"There is no variant {FULL}: effects are differences from {first}, including what was changed in "
+            "that variant."
         )
     return found
 
@@ -140,31 +140,39 @@ def duration(seconds: float) -> str:
 
 def with_interval(row: Mapping[str, Any]) -> str:
     """Format a final accuracy with interval and number of seeds; states when chance is inside the interval."""
-    chance = "; not significantly different from chance" if row["low"] <= 0.5 <= row["high"] else ""
-    over = f"interval over {ITEMS}" if row["interval_over"] == ITEMS else "interval"
+    chance = (
+        "; not significantly different from chance" if row[FinalResults.low] <= 0.5 <= row[FinalResults.high] else ""
+    )
+    over = f"interval over {ITEMS}" if row[FinalResults.interval_over] == ITEMS else "interval"
     return (
-        f"{100 * row['accuracy']:.1f}% ({LEVEL:.0%} {over} {100 * row['low']:.1f} to "
-        f"{100 * row['high']:.1f}, {count(row['n_seeds'], 'seed')}{chance})"
+        f"{100 * row[FinalResults.accuracy]:.1f}% ({LEVEL:.0%} {over} {100 * row[FinalResults.low]:.1f} to "
+        f"{100 * row[FinalResults.high]:.1f}, {count(row[FinalResults.n_seeds], 'seed')}{chance})"
     )
 
 
 def _results(tables: ReportTables, cell: Cell) -> list[str]:
     suite, kind, _ = cell
-    frame = tables.without_empty(of_cell(tables.final, cell), "variant").filter(pl.col("task") == MEAN_OVER_TASKS)
-    rows = {row["label"]: row for row in frame.to_dicts() if row["n_seeds"] and row["accuracy"] == row["accuracy"]}
+    frame = tables.without_empty(of_cell(tables.final, cell), "variant").filter(
+        pl.col(FinalResults.task) == MEAN_OVER_TASKS
+    )
+    rows = {
+        row["label"]: row
+        for row in frame.to_dicts()
+        if row[FinalResults.n_seeds] and row[FinalResults.accuracy] == row[FinalResults.accuracy]
+    }
     rows = {label: rows[label] for label in tables.labels if label in rows}
     if not rows:
         return [f"No member of the suite {pretty(suite)} has a result."]
     first, *others = rows.values()
     chose = _CHOSE.get(kind, "preferred the acceptable sentence")
     tasks = count(len(tables.tasks(cell)), "task")
-    pairs = f"{count(first['n_items'], 'pair')} in {tasks}, suite {pretty(suite)}"
+    pairs = f"{count(first[FinalResults.n_items], 'pair')} in {tasks}, suite {pretty(suite)}"
     texts = [
-        f"After {count(first['step'], 'step')}, members trained on the variant {first['label']} {chose} in "
+        f"After {count(first[FinalResults.step], 'step')}, members trained on the variant {first['label']} {chose} in "
         f"{with_interval(first)} of pairs ({pairs}); chance is 50%{_ngram(frame, first['label'])}."
     ]
     if len(others) > MOST_LISTED:
-        others.sort(key=lambda row: row["accuracy"])
+        others.sort(key=lambda row: row[FinalResults.accuracy])
         ends = [("lowest", others[0]), ("highest", others[-1])]
         parts = [f"the {name} was {row['label']} with {with_interval(row)}" for name, row in ends]
         texts.append(f"Of the {len(others)} other variants, {' and '.join(parts)}.")
@@ -178,11 +186,11 @@ def _ngram(frame: pl.DataFrame, label: str) -> str:
     """State the accuracy of the 5-gram model, which knows local statistics only."""
     if "ngram" not in frame.columns:
         return ""
-    known = frame.filter(pl.col("ngram").is_not_nan() & pl.col("ngram").is_not_null())
-    by_label = dict(known.select("label", "ngram").iter_rows())
+    known = frame.filter(pl.col(FinalResults.ngram).is_not_nan() & pl.col(FinalResults.ngram).is_not_null())
+    by_label = dict(known.select("label", FinalResults.ngram).iter_rows())
     if label not in by_label:
         return ""
-    without = known.filter((pl.col("variant") == NO_NPI) & (pl.col("label") != label))["ngram"]
+    without = known.filter((pl.col(FinalResults.variant) == NO_NPI) & (pl.col("label") != label))[FinalResults.ngram]
     beside = f" (without any NPI in it, in {100 * without[0]:.1f}%)" if len(without) else ""
     return f", and a 5-gram model trained on the same text chose it in {100 * by_label[label]:.1f}%{beside}"
 
@@ -190,22 +198,24 @@ def _ngram(frame: pl.DataFrame, label: str) -> str:
 def _learned(tables: ReportTables, cell: Cell) -> str:
     """State which tasks the baseline learned first, last and never."""
     label = tables.labels[0]
-    frame = of_cell(tables.acquisition, cell).filter((pl.col("label") == label) & (pl.col("task") != MEAN_OVER_TASKS))
+    frame = of_cell(tables.acquisition, cell).filter(
+        (pl.col("label") == label) & (pl.col(Acquisition.task) != MEAN_OVER_TASKS)
+    )
     if len(frame) < 2:
         return ""
-    done = frame.drop_nulls("acquired").sort("acquired", "task")
-    never = sorted(pretty(task) for task in set(frame["task"]) - set(done["task"]))
+    done = frame.drop_nulls("acquired").sort(Acquisition.acquired, Acquisition.task)
+    never = sorted(pretty(task) for task in set(frame[Acquisition.task]) - set(done[Acquisition.task]))
     # A task above the threshold at step 0 was not learned: its pairs favor the acceptable sentence from the start.
-    before = sorted(map(pretty, done.filter(pl.col("acquired") == 0)["task"]))
-    done = done.filter(pl.col("acquired") > 0)
+    before = sorted(map(pretty, done.filter(pl.col(Acquisition.acquired) == 0)[Acquisition.task]))
+    done = done.filter(pl.col(Acquisition.acquired) > 0)
     start = f"With the variant {label}, accuracy came to stay at {ACQUIRED:.0%} or more"
     given = f" In {', '.join(before)} it was that high before training, so nothing was learned there." if before else ""
     if not len(done):
         return f"{start} through training in none of the {len(frame)} tasks.{given}"
     first, last = done.row(0, named=True), done.row(-1, named=True)
-    text = f"{start} earliest in {pretty(first['task'])} (step {first['acquired']:,})"
-    if last["acquired"] > first["acquired"]:
-        text += f" and latest in {pretty(last['task'])} (step {last['acquired']:,})"
+    text = f"{start} earliest in {pretty(first[Acquisition.task])} (step {first[Acquisition.acquired]:,})"
+    if last[Acquisition.acquired] > first[Acquisition.acquired]:
+        text += f" and latest in {pretty(last[Acquisition.task])} (step {last[Acquisition.acquired]:,})"
     return f"{text}{', and never in ' + ', '.join(never) if never else ''}.{given}"
 
 

@@ -8,7 +8,9 @@ from npi_jax.report.data.selection import SIGNIFICANT, TransferMatrix, mean_alig
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.format import count, known_number, short_number
 from npi_jax.report.prose.findings import Row, last_rows
-from npi_jax.report.prose.sentences import NO_NPI
+from npi_jax.results.names import ENVIRONMENTS, NO_NPI
+from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_transfer import Transfer
 
 SLIGHT: Final = 0.1
 """Below this absolute cosine, alignment counts as negligible."""
@@ -19,7 +21,7 @@ _SAME_WAY: Final = "environments pull the weights the same way"
 
 def verdict(tables: ReportTables) -> str:
     """State in one sentence what alignment and transfer show and leave open; empty without gradients."""
-    frame = mean_alignment(tables, "environments")
+    frame = mean_alignment(tables, ENVIRONMENTS)
     if frame is None:
         return ""
     _, rows = last_rows(tables, frame)
@@ -30,25 +32,25 @@ def verdict(tables: ReportTables) -> str:
 def _shared(tables: ReportTables, rows: list[Row]) -> str:
     """Compare the first variant's alignment with 0 and with that of models that saw no NPI."""
     first = next((row for row in rows if row["label"] == tables.labels[0]), None)
-    if first is None or not known_number(first["low"]):
+    if first is None or not known_number(first[AlignmentMean.low]):
         return f"we cannot tell whether {_SAME_WAY}"
-    if first["n_seeds"] < 2:
+    if first[AlignmentMean.n_seeds] < 2:
         return f"one seed cannot tell whether {_SAME_WAY}"
-    if 2 * first["n_unreliable"] > first["n_pairs"] * first["n_seeds"]:
+    if 2 * first[AlignmentMean.n_unreliable] > first[AlignmentMean.n_pairs] * first[AlignmentMean.n_seeds]:
         return f"we cannot tell whether {_SAME_WAY}, because noise hides most pairs"
-    if first["low"] <= 0 <= first["high"]:
+    if first[AlignmentMean.low] <= 0 <= first[AlignmentMean.high]:
         return f"these seeds cannot tell whether {_SAME_WAY}"
-    without = next((row for row in rows if row["variant"] == NO_NPI), None)
+    without = next((row for row in rows if row[AlignmentMean.variant] == NO_NPI), None)
     return f"{_how(first)}{_than(first, without)}"
 
 
 def _how(row: Row) -> str:
     """Describe the size of an alignment whose interval excludes 0."""
-    if row["low"] > -SLIGHT and row["high"] < SLIGHT:
+    if row[AlignmentMean.low] > -SLIGHT and row[AlignmentMean.high] < SLIGHT:
         return "environments pull the weights in almost unrelated directions"
-    if row["high"] < 0:
+    if row[AlignmentMean.high] < 0:
         return "environments pull the weights in opposite directions"
-    how = "almost" if row["low"] > ALMOST else "partly"
+    how = "almost" if row[AlignmentMean.low] > ALMOST else "partly"
     return f"environments pull the weights {how} the same way"
 
 
@@ -56,11 +58,11 @@ def _than(first: Row, without: Row | None) -> str:
     """Compare with models that saw no NPI, whose gradients have little to agree on."""
     if without is None:
         return " (no model without NPIs to compare with)"
-    if not known_number(without["low"]) or without["n_seeds"] < 2:
+    if not known_number(without[AlignmentMean.low]) or without[AlignmentMean.n_seeds] < 2:
         return ", and we cannot tell whether more than in models without NPIs"
-    if first["low"] > without["high"]:
+    if first[AlignmentMean.low] > without[AlignmentMean.high]:
         return ", more than in models without NPIs"
-    if first["high"] < without["low"]:
+    if first[AlignmentMean.high] < without[AlignmentMean.low]:
         return ", but less than in models without NPIs"
     return ", with no significant difference from models without NPIs"
 
@@ -68,12 +70,12 @@ def _than(first: Row, without: Row | None) -> str:
 def _taught(tables: ReportTables) -> str:
     """State significant effects of one environment's data on another, or the effects that could go unnoticed."""
     found = transfer_matrix(tables)
-    between = None if found is None else found.between().filter(pl.col("effect").is_finite())
+    between = None if found is None else found.between().filter(pl.col(Transfer.effect).is_finite())
     if found is None or between is None or not len(between):
         return "whether one environment's data helps another was not tested"
-    if int(between["n_seeds"].max()) < 2:  # type: ignore[arg-type]
+    if int(between[Transfer.n_seeds].max()) < 2:  # type: ignore[arg-type]
         return "one seed cannot tell whether one environment's data helps another"
-    significant = between.filter(pl.col("p_adjusted") < SIGNIFICANT)["effect"]
+    significant = between.filter(pl.col(Transfer.p_adjusted) < SIGNIFICANT)[Transfer.effect]
     helps, hurts = int((significant < 0).sum()), int((significant > 0).sum())
     of_all = count(len(between), "case")
     if helps:
@@ -87,8 +89,12 @@ def _taught(tables: ReportTables) -> str:
 
 
 def _unseen(between: pl.DataFrame) -> str:
-    arms = between.filter(pl.col("low").is_finite()).select(((pl.col("high") - pl.col("low")) / 2).median()).item()
-    seeds = count(int(between["n_seeds"].max()), "seed")  # type: ignore[arg-type]
+    arms = (
+        between.filter(pl.col(Transfer.low).is_finite())
+        .select(((pl.col(Transfer.high) - pl.col(Transfer.low)) / 2).median())
+        .item()
+    )
+    seeds = count(int(between[Transfer.n_seeds].max()), "seed")  # type: ignore[arg-type]
     if not known_number(arms):
         return ""
     return f": with {seeds}, effects up to about {short_number(arms)} nats could go unnoticed"
