@@ -11,7 +11,7 @@ from synthetic import STEPS, VARIANTS, make_run
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report import write_comparison
 from npi_jax.report.data.selection import pair_alignment
-from npi_jax.report.figures.picture import short_number
+from npi_jax.report.format import short_number
 from npi_jax.report.pages.run_page import write_report
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

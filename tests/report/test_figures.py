@@ -13,8 +13,9 @@ from synthetic import VARIANTS, make_run
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report.data.tables import load_tables
 from npi_jax.report.figures.learning import curves_picture, heat_picture, perplexity_picture, pictures
-from npi_jax.report.figures.picture import NARROW, WIDE, save_figures, short_number
+from npi_jax.report.figures.picture import NARROW, WIDE, save_figures
 from npi_jax.report.figures.style import INK, PALETTE, strokes
+from npi_jax.report.format import short_number
 
 
 @pytest.fixture(scope="module")

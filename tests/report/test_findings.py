@@ -9,7 +9,7 @@ from synthetic import make_run
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report.data.selection import ordered, parameter_groups, primary_link, transfer_matrix
 from npi_jax.report.data.tables import load_tables
-from npi_jax.report.figures.picture import short_number
+from npi_jax.report.format import short_number
 from npi_jax.report.prose import findings
 from npi_jax.report.prose.verdict import verdict
 
@@ -73,8 +73,8 @@ def test_the_largest_effect_is_between_environments_and_against_the_control(tabl
     assert interval[1:] in first
     told = matrix.between().filter(pl.col("p_adjusted") < 0.05)
     assert sentence_with(many, "72 effects", str(len(told)))
-    assert "own NPIs" in own
-    assert "All NPIs" in every
+    assert "in that environment" in own
+    assert "all NPIs" in every
 
 
 def test_effects_are_against_the_first_variant_where_controls_are_missing(tables):
@@ -82,7 +82,7 @@ def test_effects_are_against_the_first_variant_where_controls_are_missing(tables
     found = transfer_matrix(replaced(tables, transfer=frame))
     assert found.against == "full"
     assert set(found.rows["control"]) == {""}
-    assert "against full:" in findings.transfer(replaced(tables, transfer=frame))[0]
+    assert "compared with full." in findings.transfer(replaced(tables, transfer=frame))[0]
 
 
 def test_transfer_that_cannot_be_said(tables):
@@ -90,7 +90,7 @@ def test_transfer_that_cannot_be_said(tables):
     every = frame.filter(pl.col("removed") == "all")
     said = findings.transfer(replaced(tables, transfer=every))
     assert denies(sentence_with(said[0], "no variant", "one environment"))
-    assert said[1].startswith("All NPIs taken away")
+    assert said[1].startswith("Removing all NPIs")
     unknown = frame.with_columns(effect=pl.lit(math.nan), reason=pl.lit("one seed"))
     assert findings.transfer(replaced(tables, transfer=unknown)) == [
         "Transfer between environments cannot be said: one seed."
@@ -116,7 +116,7 @@ def test_the_link_is_the_declared_row(tables):
     assert denies(findings.link(replaced(tables, link=weak)))
     none = tables.table("link").with_columns(statistic=pl.lit(math.nan), reason=pl.lit("5 tasks are too few"))
     assert findings.link(replaced(tables, link=none)) == (
-        "Whether alignment predicts transfer cannot be said: 5 tasks are too few."
+        "We cannot tell whether alignment predicts transfer: 5 tasks are too few."
     )
     assert findings.link(replaced(tables, link=None)) == ""
 
@@ -155,9 +155,9 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     near = with_row(tables, "no_npi", corrected=0.3, low=0.1, high=0.9)
     assert denies(verdict(replaced(tables, alignment_mean=near)).split(";")[0])
     slight = with_row(tables, "full", corrected=0.02, low=0.01, high=0.03)
-    assert "hardly" in verdict(replaced(tables, alignment_mean=slight))
+    assert "almost unrelated" in verdict(replaced(tables, alignment_mean=slight))
     slight = with_row(tables, "full", corrected=-0.02, low=-0.03, high=-0.01)
-    assert "hardly" in verdict(replaced(tables, alignment_mean=slight))
+    assert "almost unrelated" in verdict(replaced(tables, alignment_mean=slight))
     high = with_row(tables, "full", corrected=0.95, low=0.93, high=0.99)
     assert "almost" in verdict(replaced(tables, alignment_mean=high))
     above = with_row(tables, "no_npi", corrected=0.8, low=0.7, high=0.9)
@@ -190,7 +190,7 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
 
 def test_what_taking_all_away_did_is_told_in_nats_and_points(tables):
     said = " ".join(findings.transfer(tables))
-    assert sentence_with(said, "All NPIs", "median task")
+    assert sentence_with(said, "all NPIs", "median task")
     assert " nats (" in said
     assert " and accuracy by −" in said
     assert " points (" in said

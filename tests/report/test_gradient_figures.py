@@ -12,12 +12,12 @@ from synthetic import STEPS, VARIANTS, make_run
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report.data.selection import pair_alignment
-from npi_jax.report.data.tables import load_tables, short
+from npi_jax.report.data.tables import load_tables
 from npi_jax.report.figures.alignment import heat_maps_picture, limits, trajectories_picture
 from npi_jax.report.figures.heatmap import heat_data, thinned
 from npi_jax.report.figures.learning import pictures
-from npi_jax.report.figures.picture import short_number
 from npi_jax.report.figures.style import INK
+from npi_jax.report.format import short, short_number
 from npi_jax.report.prose.detail_tables import detail_tables
 
 TASKS = [*ENVIRONMENTS, "lm"]
@@ -203,7 +203,7 @@ def test_diverged_members_are_counted_and_their_pairs_are_dark(tmp_path):
 
 def test_tables_of_details_say_what_interventions_left(tables):
     found = {table.title: table for table in detail_tables(tables, "diagnostics")}
-    table = found["What the interventions changed and left"]
+    table = found["Slots changed and NPIs left by the interventions"]
     assert table.rows[1] == ["no_npi", "4,500", "11.2%", "none"]
     assert table.rows[0][-1] == "–"
     effects = next(table for table in detail_tables(tables, "transfer") if table.title.startswith("Effects"))

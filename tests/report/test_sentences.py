@@ -81,12 +81,12 @@ def test_pairs_whose_regions_are_not_what_they_seem_are_counted(tables):
     assert any("1,034 of 1,200 pairs" in text and "number of tokens" in text for text in said)
     assert any("7 of 1,200 pairs" in text and "within a token" in text for text in said)
     assert not any("other" in text for text in said)
-    assert any("Each token more makes a sum of log-probabilities lower" in text for text in said)
+    assert any("Each additional token lowers a sum of log-probabilities" in text for text in said)
     specs = {"mine": {"normalization": "matched"}}
     manifest = {**tables.manifest, "suites": suites, "score_specs": specs}
     said = sentences.warnings(dataclasses.replace(tables, manifest=manifest))
     assert any("They are compared by their means over tokens" in text for text in said)
-    assert not any("Each token more" in text for text in said)
+    assert not any("Each additional token" in text for text in said)
 
 
 def test_what_is_so_before_training_is_not_learned(tables):

@@ -7,7 +7,7 @@ from synthetic import VARIANTS, make_run
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.report.data.tables import load_tables
-from npi_jax.report.figures.picture import short_number
+from npi_jax.report.format import short_number
 from npi_jax.report.pages.terminal import print_report, results_table
 
 
