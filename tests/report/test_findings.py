@@ -93,7 +93,7 @@ def test_transfer_that_cannot_be_said(tables):
     assert said[1].startswith("Removing all NPIs")
     unknown = frame.with_columns(effect=pl.lit(math.nan), reason=pl.lit("one seed"))
     assert findings.transfer(replaced(tables, transfer=unknown)) == [
-        "Transfer between environments cannot be said: one seed."
+        "Transfer between environments is unknown: one seed."
     ]
     assert denies(findings.transfer(replaced(tables, transfer=None))[0])
 
@@ -167,8 +167,8 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     alone = tables.table("alignment_mean").with_columns(n_seeds=pl.lit(1))
     one = tables.table("transfer").with_columns(n_seeds=pl.lit(1))
     assert verdict(replaced(tables, alignment_mean=alone, transfer=one)) == (
-        "One seed cannot say whether environments pull the weights the same way; "
-        "nor whether one environment's data helps another."
+        "One seed cannot tell whether environments pull the weights the same way; "
+        "one seed cannot tell whether one environment's data helps another."
     )
     wide = with_row(tables, "full", low=-0.3, high=0.9)
     assert denies(verdict(replaced(tables, alignment_mean=wide)).split(";")[0])
