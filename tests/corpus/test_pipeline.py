@@ -1,5 +1,6 @@
 """The stages from text to rows, in one process or several, cached or not."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,12 +15,14 @@ from facts import facts
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
+from npi_jax.corpus import pipeline
+from npi_jax.corpus.annotation import phenomenon, wordclasses
 from npi_jax.corpus.annotation.stored_text import AnnotatedStore
 from npi_jax.corpus.grammar.generate import GrammarSpec, generate
-from npi_jax.corpus.pipeline import StoredVariants
 from npi_jax.corpus.storage.arrays import spread
 from npi_jax.corpus.storage.cache import _open
 from npi_jax.corpus.storage.columns import Columns
+from npi_jax.corpus.stored import StoredVariants
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.corpus.variants.row_files import RowRecords
 from npi_jax.corpus.variants.rows import pack
@@ -91,6 +94,36 @@ def test_stages_are_made_once_for_all_that_they_depend_on(text, tmp_path):
     text_copy.write_text(text.read_text() + "Nobody came.\n")
     prepared(text_copy, tmp_path)
     assert len(folders(tmp_path, "text")) == 2
+
+
+def test_a_new_version_renews_a_stage_and_all_later_ones(text, tmp_path, monkeypatch):
+    prepared(text, tmp_path)
+    kinds = ("text", "tokenizer", "corpus", "variants")
+    before = {kind: len(folders(tmp_path, kind)) for kind in kinds}
+    later = dataclasses.replace(pipeline.VARIANTS, version=pipeline.VARIANTS.version + 1)
+    monkeypatch.setattr(pipeline, "VARIANTS", later)
+    prepared(text, tmp_path)
+    counts = {kind: len(folders(tmp_path, kind)) for kind in kinds}
+    assert counts == before | {"variants": 2}
+    monkeypatch.setattr(pipeline, "TEXT", dataclasses.replace(pipeline.TEXT, version=pipeline.TEXT.version + 1))
+    prepared(text, tmp_path)
+    assert {kind: len(folders(tmp_path, kind)) for kind in kinds} == {
+        kind: count + before[kind] for kind, count in counts.items()
+    }
+
+
+def test_annotations_depend_on_the_table_and_the_word_classes(text, tmp_path, monkeypatch):
+    table = tmp_path / "table.toml"
+    built_in = Path(phenomenon.__file__).parent / "phenomena" / "npi_en.toml"
+    table.write_bytes(built_in.read_bytes())
+    own = {"phenomenon": str(table), "max_sentences": 200}
+    prepared(text, tmp_path / "cache", corpus=own)
+    table.write_text(built_in.read_text() + "\n# changed\n")
+    prepared(text, tmp_path / "cache", corpus=own)
+    assert len(folders(tmp_path / "cache", "text")) == 2
+    monkeypatch.setattr(wordclasses, "NOT_FINITE", frozenset({"having", "doing"}))
+    prepared(text, tmp_path / "cache", corpus=own)
+    assert len(folders(tmp_path / "cache", "text")) == 3
 
 
 def test_injections_follow_the_seeds(text, tmp_path):

@@ -1,9 +1,9 @@
 import dataclasses
 
 import pytest
+from corpora import build_corpus
 from facts import facts
 
-from npi_jax.corpus.encoded import build_corpus
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 
 

@@ -1,5 +1,6 @@
 """Text to token ids: vocabularies of words, and of byte-level BPE."""
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -126,14 +127,13 @@ class Tokenizer(ABC):
     def _write(self, directory: Path) -> dict[str, Any]:
         """Write the vocabulary's own file, and return what must be known besides it to read it again."""
 
-    def unknown_rate(self, texts: Iterable[str]) -> float:
-        """Share of the texts' tokens that are unknown words, from 0 to 1; NaN where there are no tokens."""
-        unknown = total = 0
-        for block in _blocks(texts):
-            ids = np.concatenate(self.encode_batch(block))
-            total += ids.size
-            unknown += 0 if self.unk is None else int((ids == self.unk).sum())
-        return unknown / total if total else float("nan")
+    def digest(self) -> str:
+        """Return a SHA-256 that differs between tokenizers of another kind or vocabulary."""
+        settings = f"{type(self).__name__} {getattr(self, 'lowercase', '')}"
+        sha = hashlib.sha256(settings.encode())
+        for index in range(self.vocab_size):
+            sha.update(self.token(index).encode() + b"\n")
+        return sha.hexdigest()
 
     def save(self, directory: Path) -> None:
         """Write the tokenizer as text files into a directory, which is made if need be."""
@@ -289,9 +289,9 @@ class LibraryTokenizer(Tokenizer):
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self._backend = backend
 
-    def serialized(self) -> str:
-        """The tokenizer as the library writes it, whole."""
-        return str(self._backend.to_str())
+    def digest(self) -> str:
+        # Not token by token: tokens that are parts of characters have equal strings.
+        return hashlib.sha256(str(self._backend.to_str()).encode()).hexdigest()
 
     @property
     def vocab_size(self) -> int:
