@@ -8,7 +8,8 @@ from npi_jax.corpus.annotation.annotator import annotate, annotator
 from npi_jax.corpus.annotation.npi_en import NPI_EN
 from npi_jax.corpus.encoded import Corpus
 from npi_jax.corpus.pipeline import order_rows
-from npi_jax.corpus.text.tokenizer import WordTokenizer, split_words
+from npi_jax.corpus.text.tokenizer import WordTokenizer
+from npi_jax.corpus.text.words import split_words
 from npi_jax.corpus.variants.builder import VariantBuilder, check_changes, variant_table
 from npi_jax.corpus.variants.edits import Editor
 from npi_jax.corpus.variants.interventions import parse_intervention

@@ -10,7 +10,8 @@ from npi_jax.corpus.annotation.annotator import Annotator
 from npi_jax.corpus.annotation.table import AnnotationTable
 from npi_jax.corpus.encoded import Corpus, annotations_after_cut
 from npi_jax.corpus.storage.arrays import generator
-from npi_jax.corpus.text.tokenizer import Tokenizer, split_spans
+from npi_jax.corpus.text.tokenizer import Tokenizer
+from npi_jax.corpus.text.words import split_spans
 
 
 @dataclass(frozen=True)
