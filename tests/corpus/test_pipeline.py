@@ -34,12 +34,20 @@ from npi_jax.preparation.prepare import prepare
 FEW = {"grammar": {"limit": 1}}
 
 
+def written(folder: Path, sentences: int) -> Path:
+    path = folder / "train.txt"
+    path.write_text("\n".join(" ".join(words) for words in generate(GrammarSpec(sentences, seed=1)).sentences) + "\n")
+    return path
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "train.txt"
-    sentences = generate(GrammarSpec(3000, seed=1)).sentences
-    path.write_text("\n".join(" ".join(words) for words in sentences) + "\n")
-    return path
+    return written(tmp_path_factory.mktemp("text"), 3000)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    return written(tmp_path_factory.mktemp("short"), 300)
 
 
 def prepared(text: Path, cache: Path, **changes):
@@ -96,33 +104,33 @@ def test_stages_are_made_once_for_all_that_they_depend_on(text, tmp_path):
     assert len(folders(tmp_path, "text")) == 2
 
 
-def test_a_new_version_renews_a_stage_and_all_later_ones(text, tmp_path, monkeypatch):
-    prepared(text, tmp_path)
+def test_a_new_version_renews_a_stage_and_all_later_ones(short, tmp_path, monkeypatch):
+    prepared(short, tmp_path)
     kinds = ("text", "tokenizer", "corpus", "variants")
     before = {kind: len(folders(tmp_path, kind)) for kind in kinds}
     later = dataclasses.replace(pipeline.VARIANTS, version=pipeline.VARIANTS.version + 1)
     monkeypatch.setattr(pipeline, "VARIANTS", later)
-    prepared(text, tmp_path)
+    prepared(short, tmp_path)
     counts = {kind: len(folders(tmp_path, kind)) for kind in kinds}
     assert counts == before | {"variants": 2}
     monkeypatch.setattr(pipeline, "TEXT", dataclasses.replace(pipeline.TEXT, version=pipeline.TEXT.version + 1))
-    prepared(text, tmp_path)
+    prepared(short, tmp_path)
     assert {kind: len(folders(tmp_path, kind)) for kind in kinds} == {
         kind: count + before[kind] for kind, count in counts.items()
     }
 
 
-def test_annotations_depend_on_the_table_and_the_word_classes(text, tmp_path, monkeypatch):
+def test_annotations_depend_on_the_table_and_the_word_classes(short, tmp_path, monkeypatch):
     table = tmp_path / "table.toml"
     built_in = Path(phenomenon.__file__).parent / "phenomena" / "npi_en.toml"
     table.write_bytes(built_in.read_bytes())
-    own = {"phenomenon": str(table), "max_sentences": 200}
-    prepared(text, tmp_path / "cache", corpus=own)
+    own = {"phenomenon": str(table)}
+    prepared(short, tmp_path / "cache", corpus=own)
     table.write_text(built_in.read_text() + "\n# changed\n")
-    prepared(text, tmp_path / "cache", corpus=own)
+    prepared(short, tmp_path / "cache", corpus=own)
     assert len(folders(tmp_path / "cache", "text")) == 2
     monkeypatch.setattr(wordclasses, "NOT_FINITE", frozenset({"having", "doing"}))
-    prepared(text, tmp_path / "cache", corpus=own)
+    prepared(short, tmp_path / "cache", corpus=own)
     assert len(folders(tmp_path / "cache", "text")) == 3
 
 
