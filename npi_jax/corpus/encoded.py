@@ -125,9 +125,13 @@ def encode_store(
     """
     text = store.text if chosen is None else Text(store.text.content, store.text.ends, chosen)
     table = store.annotations if chosen is None else _renumbered(store.annotations, chosen)
-    own = {"tokens": token_dtype(tokenizer.vocab_size), "lengths": np.dtype(np.uint32), "chosen": np.dtype(np.int64)}
+    columns = {
+        "tokens": token_dtype(tokenizer.vocab_size),
+        "lengths": np.dtype(np.uint32),
+        "chosen": np.dtype(np.int64),
+    }
     blocks = ordered_map(partial(_BlockEncoder, tokenizer, row_length), text.blocks(), processes=processes)
-    with ColumnWriter(folder, {**own, **DTYPES}) as writer:
+    with ColumnWriter(folder, {**columns, **DTYPES}) as writer:
         cut = _write_tokens(writer, track(blocks), text)
         writer.append(**annotations_after_cut(table, cut, phenomenon).columns())
         if chosen is not None:

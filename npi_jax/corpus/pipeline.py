@@ -43,9 +43,9 @@ from npi_jax.corpus.text.sources import Document
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
 from npi_jax.corpus.variants.builder import RowPool, Variant, VariantBuilder
 from npi_jax.corpus.variants.edits import Editor
-from npi_jax.corpus.variants.interventions import Intervention, parse_intervention
 from npi_jax.corpus.variants.row_files import RowRecords, check_grain, write_records
 from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.settings import VariantSettings
 from npi_jax.errors import UserError
 from npi_jax.files.writing import write_table
 
@@ -235,44 +235,6 @@ _MANY = 200_000
 
 # Version 1: slots are refilled with donor sentences of equal length; rows are packed by best fit.
 VARIANTS = Stage("variants", version=1, libraries=("numpy", "polars", "tokenizers"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantSettings:
-    """Settings of `build_variants`.
-
-    Attributes:
-        names: the interventions as text, one for each variant.
-        row_length: tokens of a row.
-        mode: ``"replace"`` or ``"delete"``, see `VariantBuilder`.
-        seed: seed of donors, random controls and replacements.
-        batch_size, seeds: those of training; they matter to interventions that inject sentences.
-    """
-
-    names: Sequence[str]
-    row_length: int
-    mode: str
-    seed: int
-    batch_size: int
-    seeds: Sequence[int]
-
-    @property
-    def interventions(self) -> list[Intervention]:
-        """The interventions, parsed."""
-        return [parse_intervention(name) for name in self.names]
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """All that the variants depend on besides the corpus."""
-        interventions = self.interventions
-        injects = any(step.kind == "inject" for one in interventions for step in (one.control_of or one).steps)
-        return {
-            "variants": list(map(str, interventions)),
-            "mode": self.mode,
-            "seed": self.seed,
-            "row_length": self.row_length,
-            "training": [self.batch_size, *self.seeds] if injects else None,
-        }
 
 
 def build_variants(

@@ -16,7 +16,6 @@ from npi_jax.corpus.encoded import Corpus
 from npi_jax.corpus.pipeline import (
     Pipeline,
     Track,
-    VariantSettings,
     annotate_documents,
     build_variants,
     encode,
@@ -36,6 +35,7 @@ from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.corpus.variants.builder import RowPool, Variant, check_changes
 from npi_jax.corpus.variants.row_files import RowRecords
 from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.settings import VariantSettings
 from npi_jax.models import CustomConfig
 from npi_jax.preparation.inputs import (
     Inputs,

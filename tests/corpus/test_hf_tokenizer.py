@@ -168,7 +168,7 @@ def test_what_is_not_used_of_a_tokenizers_file_is_noted(tmp_path, kind):
     case = hf_directories.Case("llama", form, {**special, "tokenizer_class": kind})
     hf_directories.write(tmp_path, case)
     expected = {
-        "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer makes its own",
+        "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer builds its own",
         "T5Tokenizer": "read as it is; transformers may change it for its class 'T5Tokenizer'",
     }
     notes = load_hf_tokenizer(tmp_path).notes

@@ -103,7 +103,7 @@ class ClauseWriter:
         required = marker is not None and self.environment == "sentential_negation"
         form = self.auxiliary(tense, plural, required=required)
         if marker and marker.style == "adverb":
-            self.place(marker)
+            self.write_marker(marker)
         elif marker and marker.licenses:
             self.active = True
         self.verb_phrase(form, tense, nested)
@@ -118,7 +118,7 @@ class ClauseWriter:
             return
         kind = next(self.draw.kind)
         self.words.append(next(self.draw.verbs[kind])[form])
-        self.object(kind)
+        self.object_phrase(kind)
         self.final(tense)
 
     def relative(self, kind: str, plural: bool, marker: Marker | None, licensed: bool = False) -> None:
@@ -166,7 +166,7 @@ class ClauseWriter:
             modify: whether the noun may have a relative clause or a prepositional phrase.
         """
         if marker and marker.style != "adverb":
-            self.place(marker)
+            self.write_marker(marker)
         if not marker or marker.style != "determiner":
             self.words.append(next(self.draw.determiner)[plural])
         if self.chance(ADJECTIVE_RATE):
@@ -194,11 +194,11 @@ class ClauseWriter:
             return 0
         return _FORM[tense]
 
-    def object(self, kind: str) -> None:
+    def object_phrase(self, kind: str) -> None:
         """Write an object pronoun, or a determiner and a noun."""
         if self.chance(PRONOUN_RATE):
-            place = "person" if kind == "person" else "thing"
-            self.fill(place, next(self.draw.fillers[place]))
+            position = "person" if kind == "person" else "thing"
+            self.fill(position, next(self.draw.fillers[position]))
             return
         plural = self.chance(0.5)
         self.fill("determiner", (next(self.draw.object_determiner)[plural],))
@@ -231,8 +231,8 @@ class ClauseWriter:
 
     def npi(self, position: str) -> tuple[str, tuple[str, ...]]:
         """Draw an NPI for a position in this environment; return its name and its words, by the sharing rule."""
-        name, shared, own = next(self.draw.npis[self.environment, position])
-        return name, shared if next(self.draw.sharing_unit) < self.sharing else own
+        name, shared, unshared = next(self.draw.npis[self.environment, position])
+        return name, shared if next(self.draw.sharing_unit) < self.sharing else unshared
 
     # -- licensors and scopes ------------------------------------------------------------------------
 
@@ -254,7 +254,7 @@ class ClauseWriter:
         else:
             self.words += other.split()
 
-    def place(self, marker: Marker) -> None:
+    def write_marker(self, marker: Marker) -> None:
         """Write a marker; an adverb opens its scope at once, a marker of the subject after the noun phrase."""
         if not marker.licenses:
             self.distractor = len(self.words)

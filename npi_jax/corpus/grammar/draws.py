@@ -30,12 +30,12 @@ def npis_in(position: str, environment: str) -> tuple[Item, ...]:
 
     ``"final perfect"`` is the final position after a perfect; NPIs that need the perfect can stand only there.
     """
-    place, _, perfect = position.partition(" ")
+    base, _, perfect = position.partition(" ")
     return tuple(
         npi
         for npi in NPIS.values()
         if (use := npi.grammar)
-        and use.position == place
+        and use.position == base
         and environment not in use.barred
         and (perfect or not use.perfect)
     )
@@ -53,8 +53,8 @@ def _phrases(rng: np.random.Generator, phrases: tuple[str, ...]) -> Iterator[tup
     return draws(rng, words, np.full(len(words), 1 / len(words)))
 
 
-def _counterparts(place: str) -> tuple[str, ...]:
-    items = (npi for npi in NPIS.values() if npi.grammar and npi.grammar.position == place)
+def _counterparts(position: str) -> tuple[str, ...]:
+    items = (npi for npi in NPIS.values() if npi.grammar and npi.grammar.position == position)
     return tuple(text for npi in items for text in npi.counterparts)
 
 
@@ -90,8 +90,8 @@ class Draws:
             for licensor, words in TABLE[name].contrasts.items()
             if words
         }
-        places = ("person", "thing", "adverb", "final")
-        self.fillers = {place: _phrases(fork(), _counterparts(place)) for place in places}
+        positions = ("person", "thing", "adverb", "final")
+        self.fillers = {position: _phrases(fork(), _counterparts(position)) for position in positions}
         self.npis = {
             (name, position): npi_stream(fork(), position, name) for name in ENVIRONMENTS for position in POSITIONS
         }

@@ -290,7 +290,7 @@ def check_whole_characters(text: str, where: str) -> str:
 
     Args:
         text: the text.
-        where: place of the text, for the message.
+        where: file, line and field of the text, for the message.
 
     Raises:
         SourceError: if the text has a lone surrogate.

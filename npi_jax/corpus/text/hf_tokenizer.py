@@ -104,15 +104,15 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     path = Path(path)
     config = read_settings(path / "config.json")
     settings = Settings.read(path, config)
-    found = open_backend(settings)
-    if found is None:
+    opened = open_backend(settings)
+    if opened is None:
         if (path / "tokenizer.model").exists():
             raise TokenizerError(
                 f"{path / 'tokenizer.model'}: SentencePiece models are not supported; write tokenizer.json with "
                 "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
         return None
-    backend, notes = found
+    backend, notes = opened
     start, end = (_special_id(backend, settings, config, name) for name in ("bos_token", "eos_token"))
     tokenizer = HFTokenizer(backend, start, end, *_ends(backend, path))
     tokenizer.notes = tuple(notes)
@@ -120,14 +120,14 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
 
 
 @contextmanager
-def _library_errors(place: str = "") -> Iterator[None]:
+def _library_errors(file: str = "") -> Iterator[None]:
     """Turn bare exceptions of the library into `TokenizerError`, as for an unknown word without an unknown token."""
     try:
         yield
     except Exception as error:
         if type(error) is not Exception:
             raise
-        raise TokenizerError(f"{place}the tokenizer cannot encode a text: {first_line(error)}") from error
+        raise TokenizerError(f"{file}the tokenizer cannot encode a text: {first_line(error)}") from error
 
 
 def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -138,7 +138,7 @@ def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], t
         text = next((text for text in texts if backend.encode(text, add_special_tokens=False).ids), "a")
         encoded = backend.encode(text, add_special_tokens=True)
     # The mask does not mark special tokens that the text itself contains.
-    inside = [place for place, added in enumerate(encoded.special_tokens_mask) if not added]
+    inside = [at for at, added in enumerate(encoded.special_tokens_mask) if not added]
     first, last = (inside[0], inside[-1] + 1) if inside else (len(encoded.ids), len(encoded.ids))
     return tuple(encoded.ids[:first]), tuple(encoded.ids[last:])
 
@@ -161,7 +161,7 @@ def hf_tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:
     """
     if not isinstance(tokenizer, LibraryTokenizer):
         raise TokenizerError(
-            f"a {tokenizer.kind} tokenizer cannot be written for transformers, which cannot split words in the same way; "
+            f"a {tokenizer.kind} tokenizer cannot be written for transformers, which splits words differently; "
             "train with tokenizer.kind = 'bpe', or export without it (--no-tokenizer) and pass token ids"
         )
     backend = tokenizers.Tokenizer.from_str(tokenizer._backend.to_str())
