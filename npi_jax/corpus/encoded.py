@@ -1,10 +1,11 @@
 """The corpus as integers: token ids, sentence lengths, and the annotations that remain where sentences are cut."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -19,7 +20,9 @@ from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.corpus.text.words import split_spans
 from npi_jax.errors import UserError
 
-_CHUNK = 1 << 22  # tokens
+_COLUMNS: Mapping[str, np.dtype[Any] | type] = {"lengths": np.uint32, "chosen": np.int64, **DTYPES}
+_CHUNK = 1 << 22
+"""Tokens that are processed at once."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
@@ -125,13 +128,8 @@ def encode_store(
     """
     text = store.text if chosen is None else Text(store.text.content, store.text.ends, chosen)
     table = store.annotations if chosen is None else _renumbered(store.annotations, chosen)
-    columns = {
-        "tokens": token_dtype(tokenizer.vocab_size),
-        "lengths": np.dtype(np.uint32),
-        "chosen": np.dtype(np.int64),
-    }
     blocks = ordered_map(partial(_BlockEncoder, tokenizer, row_length), text.blocks(), processes=processes)
-    with ColumnWriter(folder, {**columns, **DTYPES}) as writer:
+    with ColumnWriter(folder, {"tokens": token_dtype(tokenizer.vocab_size), **_COLUMNS}) as writer:
         cut = _write_tokens(writer, track(blocks), text)
         writer.append(**annotations_after_cut(table, cut, phenomenon).columns())
         if chosen is not None:
