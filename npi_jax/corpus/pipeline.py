@@ -1,8 +1,8 @@
 """The path of a sentence from text to training rows: one function for each stage, in order.
 
     1. annotate_documents   split documents into sentences, and annotate each   (`text.sources`, `annotation`)
-       write_grammar        or write the sentences of the built-in grammar      (`grammar`)
        import_annotated     or copy sentences that are annotated already        (`annotation.beam`)
+       write_grammar        or write the sentences of the built-in grammar      (`grammar`)
     2. sample               draw at most so many of the sentences
     3. train_tokenizer      learn a vocabulary from the training sentences      (`text.tokenizer`)
     4. encode               turn each sentence into token ids                   (`encoded`)
