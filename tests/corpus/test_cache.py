@@ -1,4 +1,4 @@
-"""Prepared data is whole or absent, and made once."""
+"""Prepared data is complete or absent, and made once."""
 
 import json
 import os
@@ -207,7 +207,7 @@ def test_items_are_not_read_all_at_once():
 
 
 def lives(process: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -1,4 +1,4 @@
-"""The output of every stage of preparation is what its version says; see `npi_jax.corpus.storage.stage`."""
+"""Recorded digests of each stage's output, which a new output must not have under the same version."""
 
 import hashlib
 import json
@@ -52,12 +52,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def digest(stage: Path) -> str:
-    """SHA-256 over the content of all folders of a stage, whatever their names."""
+    """Return the SHA-256 of the content of all folders of a stage; names of folders do not matter."""
     return _sha(*sorted(folder_digest(folder) for folder in stage.iterdir() if folder.is_dir()))
 
 
 def folder_digest(folder: Path) -> str:
-    """SHA-256 over values, dtypes and names; how files are packed does not matter."""
+    """Return the SHA-256 of names, dtypes and values; the compression of files does not matter."""
     parts: list[object] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()

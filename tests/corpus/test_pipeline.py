@@ -72,7 +72,7 @@ def folders(cache: Path, kind: str) -> set[str]:
 
 
 def test_processes_do_not_matter(text, tmp_path, monkeypatch):
-    # Small text is prepared in one process; several are wanted here.
+    # Small text would be prepared in one process.
     monkeypatch.setattr("npi_jax.corpus.pipeline._LARGE", 0)
     monkeypatch.setattr("npi_jax.corpus.pipeline._MANY", 0)
     monkeypatch.setattr("npi_jax.corpus.text.sources._PART", 1 << 14)
@@ -89,13 +89,13 @@ def test_stages_are_made_once_for_all_that_they_depend_on(text, tmp_path):
     np.testing.assert_array_equal(first.pool.tokens, second.pool.tokens)
     counts = {kind: len(folders(tmp_path, kind)) for kind in ("text", "tokenizer", "corpus", "variants")}
     assert counts == {"text": 1, "tokenizer": 1, "corpus": 2, "variants": 1}
-    # Other variants: nothing is annotated or tokenized again.
+    # Other variants need no new annotation or tokens.
     prepared(text, tmp_path, variants=("full", "without(only)"))
     assert (len(folders(tmp_path, "corpus")), len(folders(tmp_path, "variants"))) == (2, 2)
-    # Another vocabulary: nothing is annotated again.
+    # Another vocabulary needs no new annotation.
     prepared(text, tmp_path, tokenizer={"kind": "word", "size": 50})
     assert (len(folders(tmp_path, "text")), len(folders(tmp_path, "tokenizer"))) == (1, 2)
-    # Other seeds of training matter only to variants that inject.
+    # Other training seeds matter only to variants that inject.
     prepared(text, tmp_path, seeds=(7,))
     assert len(folders(tmp_path, "variants")) == 3
     text_copy = text.with_name("other.txt")
@@ -172,7 +172,7 @@ def test_slot_preserving_variants_differ_in_changed_slots_only(text, tmp_path):
 
 
 def flipped(path: Path, bit: int) -> bytes:
-    """Flip a bit of a file; returns what it held before."""
+    """Flip a bit of a file; return its content before."""
     content = path.read_bytes()
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
@@ -207,7 +207,7 @@ def whole(text, tmp_path_factory) -> Path:
 
 
 def flips_found(cache: Path, flips: int) -> dict[str, list[int]]:
-    """Flip bits of every file, one at a time; for each kind of file how many are named, and how many change nothing."""
+    """Flip bits of every file, one at a time; count for each kind of file: detected, harmless, undetected."""
     draw = np.random.default_rng(5)
     found: dict[str, list[int]] = {}
     for path in sorted(path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"):
@@ -281,7 +281,7 @@ print("facts", json.dumps(ready.facts, sort_keys=True))
 
 @pytest.mark.drill
 def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_is_not(data_folder, tmp_path):
-    """SIGKILL at ten moments of a real preparation with several processes, a new one each time; then whole."""
+    """Kill ten preparations of real text at different moments, then let one finish."""
     files = sorted((data_folder / "corpus" / "us_speeches").glob("*.txt"))
     files += sorted((data_folder / "corpus" / "novels100").glob("*.txt"))
     values = tiny_values(
@@ -317,7 +317,7 @@ def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_is_not(da
             try:
                 process.communicate(timeout=seconds * (number + 0.5) / 10)
             except subprocess.TimeoutExpired:
-                # The whole group, as a machine that goes down would.
+                # Kill the process group, as when a machine goes down.
                 os.killpg(process.pid, signal.SIGKILL)
                 killed += 1
     assert killed >= 3

@@ -211,7 +211,7 @@ def test_unknown_unit(tmp_path: Path) -> None:
         list(read_text(tmp_path, unit="line"))
 
 
-# Processes of their own: what TFDS imports warns now and then.
+# In separate processes: modules that TFDS imports may raise warnings.
 PREPARE = """
 import sys
 import numpy as np

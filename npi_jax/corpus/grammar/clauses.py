@@ -1,4 +1,4 @@
-"""Writes clauses and phrases of the grammar: words, licensors, and the positions where NPIs can stand."""
+"""Writes clauses and phrases of the grammar, and notes licensors, scopes and positions for NPIs."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Marker(NamedTuple):
 
 
 class NPIPosition(NamedTuple):
-    """A position that an NPI can fill; the words ``[start, stop)`` fill it now, possibly none."""
+    """A position for an NPI in a sentence, and the words ``[start, stop)`` that fill it (none if it is empty)."""
 
     position: str
     start: int
@@ -73,7 +73,7 @@ class ClauseWriter:
         self.swaps: list[tuple[int, str]] = []
         self.distractor = self.subject = -1
 
-    # -- clauses ---------------------------------------------------------------------------------------
+    # -- clauses ----------------------------------------------------------------------------------------
 
     def frame(self) -> None:
         """Write "the doctor has said that" before the main clause, at the frame rate."""
@@ -98,7 +98,7 @@ class ClauseWriter:
         self.close_marker(marker, start)
 
     def predicate(self, plural: bool, marker: Marker | None = None, *, nested: bool) -> int:
-        """Write auxiliary, marker and verb phrase; return the index of the first word."""
+        """Write auxiliary, marker and verb phrase; return the index of their first word."""
         tense, start = next(self.draw.tense), len(self.words)
         required = marker is not None and self.environment == "sentential_negation"
         form = self.auxiliary(tense, plural, required=required)
@@ -146,7 +146,7 @@ class ClauseWriter:
         self.final(tense)
         return start
 
-    # -- phrases ---------------------------------------------------------------------------------------
+    # -- phrases ----------------------------------------------------------------------------------------
 
     def noun_phrase(
         self,
@@ -234,7 +234,7 @@ class ClauseWriter:
         name, shared, unshared = next(self.draw.npis[self.environment, position])
         return name, shared if next(self.draw.sharing_unit) < self.sharing else unshared
 
-    # -- licensors and scopes ------------------------------------------------------------------------
+    # -- licensors and scopes ---------------------------------------------------------------------------
 
     def chance(self, rate: float) -> bool:
         """Draw True with a probability."""

@@ -5,9 +5,9 @@ from npi_jax.corpus.grammar.clauses import ClauseWriter, Marker
 from npi_jax.corpus.grammar.draws import Tense
 
 EMBEDDED_RATE = 0.25
-"""Share of sentences whose licensor stands in a relative clause, if it can."""
+"""Share of sentences whose licensor stands in a relative clause, in environments that allow it."""
 DISTRACTOR_RATE = 0.40
-"""Share of sentences with a non-licensor besides the licensor, if there is a place for it."""
+"""Share of sentences with a second marker, a non-licensor, in environments that allow it."""
 
 _STYLES = {
     "adverbs": "adverb",
@@ -26,8 +26,8 @@ class Derivation(ClauseWriter):
         Args:
             environment: one of `ENVIRONMENTS`; None for a sentence without licensor or non-licensor.
             licensed: whether the sentence has the licensor; False puts a non-licensor in its place.
-            embedded: whether the licensor stands in a relative clause, so that positions outside its scope follow;
-                None draws it. Matters only to environments whose licensor can stand there.
+            embedded: whether the licensor stands in a relative clause, which leaves positions out of its scope; None
+                draws it. Ignored in environments whose licensor cannot stand there.
         """
         self.begin(environment or "")
         if environment is None:

@@ -46,7 +46,7 @@ class SourceFile:
     changed: int = 0
 
 
-# -- finding files ----------------------------------------------------------------------------------------
+# -- finding files --------------------------------------------------------------------------------------
 
 
 def find_files(paths: Paths, ending: str, *, repeats: bool = False) -> list[SourceFile]:
@@ -128,7 +128,7 @@ def _matches(parts: Sequence[str]) -> list[Path]:
     return list(matches.values())
 
 
-# -- identifying content -------------------------------------------------------------------------------------
+# -- identifying content --------------------------------------------------------------------------------
 
 
 def digested(files: Sequence[SourceFile]) -> list[SourceFile]:

@@ -24,7 +24,7 @@ class HFTokenizer(LibraryTokenizer):
 
     As in transformers, the string of a special token in a text becomes that special token.
 
-    Arguments:
+    Args:
         backend: the library's tokenizer.
         start, end: ids of the tokens before and after a sentence; None without such a token.
         prefix, suffix: ids that the tokenizer itself adds before and after a text.

@@ -84,7 +84,7 @@ def numbered_sentences(documents: Iterable[Document]) -> Iterator[tuple[str, int
 def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
     """Read text files in the order of their paths: one document for each file, or several parts beyond a megabyte.
 
-    Arguments:
+    Args:
         paths: files, folders and glob patterns, see `find_files`. A folder stands for its files ending in .txt,
             .txt.gz and .txt.zst. Files ending in .gz and .zst are decompressed.
         unit: one of `UNITS`.
@@ -131,7 +131,7 @@ def _parts(file: SourceFile, unit: str) -> Iterator[Document]:
 def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[Document]:
     """Read JSON lines, one document for each line, in the order of files and lines.
 
-    Arguments:
+    Args:
         paths: as for `read_text`, with .jsonl instead of .txt.
         field: name of the field that holds the text.
         unit: one of `UNITS`.
@@ -183,7 +183,7 @@ def read_tfds(
 ) -> Iterator[Document]:
     """Read a data set of TensorFlow Datasets, one document for each example, without TensorFlow.
 
-    Arguments:
+    Args:
         name: name of the data set in TFDS, such as ``"lm1b"`` or ``"wiki40b/en:1.3.0"``.
         split: split of the data set, such as ``"train"`` or ``"test[:10%]"``.
         field: feature that holds the text.

@@ -109,7 +109,7 @@ class Tokenizer(ABC):
             sha.update(self.token(index).encode() + b"\n")
         return sha.hexdigest()
 
-    # -- files -----------------------------------------------------------------------------------------
+    # -- files ------------------------------------------------------------------------------------------
 
     _saved: ClassVar[dict[str, type["Tokenizer"]]] = {}
     """The classes that can be saved, by kind."""

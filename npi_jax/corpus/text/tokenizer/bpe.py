@@ -26,7 +26,7 @@ _SMALLEST = 258
 class LibraryTokenizer(Tokenizer):
     """A tokenizer of the `tokenizers` library; no special tokens are added to a text.
 
-    Arguments:
+    Args:
         backend: the library's tokenizer.
     """
 
@@ -76,7 +76,7 @@ class BPETokenizer(LibraryTokenizer):
     The first word of a text is encoded as if a space came before it. A word therefore has the same ids at the start of
     a sentence as inside it. Texts are encoded as written: "left ." and "left." have different ids.
 
-    Arguments:
+    Args:
         backend: a tokenizer of the library, with ``<eos>`` in its vocabulary.
     """
 

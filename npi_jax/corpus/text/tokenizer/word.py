@@ -22,7 +22,7 @@ _VOCABULARY_FILE = "vocab.txt"
 class WordTokenizer(Tokenizer):
     """A vocabulary of whole words (of `split_words`); all other words are ``<unk>``.
 
-    Arguments:
+    Args:
         words: the vocabulary in the order of the ids, including ``<eos>`` and ``<unk>``, without repetition.
         lowercase: whether words are looked up in lower case.
     """
@@ -53,7 +53,7 @@ class WordTokenizer(Tokenizer):
     ) -> "WordTokenizer":
         """Take the most frequent words of the sentences; ties are in alphabetical order.
 
-        Arguments:
+        Args:
             max_size: maximum number of token types, including ``<eos>`` (id 0) and ``<unk>`` (id 1); None for no limit.
             min_count: minimum frequency of a word.
 
