@@ -1,4 +1,4 @@
-"""Recorded digests of each stage's output, which a new output must not have under the same version."""
+"""A stage whose output changes needs a new version: outputs are compared with recorded digests."""
 
 import hashlib
 import json

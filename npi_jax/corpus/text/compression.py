@@ -29,7 +29,7 @@ class CompressionError(UserError):
 
 
 class Reader:
-    """Reads a file, and counts the bytes.
+    """Reads a file, and counts the bytes that were read.
 
     Args:
         file: the open file.

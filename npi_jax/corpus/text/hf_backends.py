@@ -157,7 +157,10 @@ def _class_note(file: Path, settings: Settings, manner: str) -> list[str]:
 
 
 def _check_merges(file: Path, state: Any) -> None:
-    """Refuse merges without the prefix of continuations, on which the library would panic and print a backtrace."""
+    """Refuse merges without the prefix of continuations.
+
+    The library would panic on them, and print a backtrace.
+    """
     model = state.get("model") if isinstance(state, dict) else None
     prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
     merges = model.get("merges") if isinstance(model, dict) else None
@@ -182,7 +185,10 @@ def _library(file: Path, make: Callable[[], Made]) -> Made:
 
 
 def _is_built(kind: str, model: Mapping[str, Any], text: str) -> bool:
-    """Return whether transformers builds normalizer and pre-tokenizer itself; LlamaTokenizer not for byte-level BPE."""
+    """Return whether transformers builds normalizer and pre-tokenizer itself.
+
+    LlamaTokenizer does not do so for byte-level BPE.
+    """
     if kind not in _BUILT or not isinstance(model.get("vocab"), dict) or "merges" not in model:
         return False
     return kind != "LlamaTokenizer" or '"ByteLevel"' not in text

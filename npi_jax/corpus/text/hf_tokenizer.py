@@ -121,7 +121,7 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
 
 @contextmanager
 def _library_errors(file: str = "") -> Iterator[None]:
-    """Turn bare exceptions of the library into `TokenizerError`, as for an unknown word without an unknown token."""
+    """Turn bare exceptions of the library into `TokenizerError`, such as one for a word outside the vocabulary."""
     try:
         yield
     except Exception as error:
