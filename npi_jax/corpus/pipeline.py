@@ -1,4 +1,4 @@
-"""The path of a sentence from text to training rows: one function for each stage, in order.
+"""The path of a sentence from text to the device: one function for each stage, in order.
 
     1. annotate_documents   split documents into sentences, and annotate each   (`text.sources`, `annotation`)
        import_annotated     or copy sentences that are annotated already        (`annotation.beam`)
@@ -7,15 +7,16 @@
     3. train_tokenizer      learn a vocabulary from the training sentences      (`text.tokenizer`)
     4. encode               turn each sentence into token ids                   (`encoded`)
     5. build_variants       change the corpus, and pack sentences into rows     (`variants`)
+       pack_rows            or pack sentences as they are, for validation
     6. write_row_files      write the rows to disk, for pools beyond memory     (`variants.row_files`)
     7. order_rows           decide which rows a seed reads at a step            (`variants.rows`)
 
-Validation text takes stages 1, 2, 4 and `pack_rows`. `npi_jax.preparation.prepare` calls the stages,
-`npi_jax.training.feed` places the rows on devices, and `npi_jax.training.member.step.read_rows` reads a batch there.
+`npi_jax.preparation.prepare` calls these functions. Then `npi_jax.training.feed` places the rows on the devices, and
+`npi_jax.training.member.step.read_rows` reads each batch there.
 
-The cache keeps the output of stages 1 and 3 to 6, see `npi_jax.corpus.storage.stage`. Another vocabulary therefore
-leaves the annotated text as it is, and other variants leave the token ids as they are. Each of these stages has a
-version number: raise it when the stage's output changes.
+The cache keeps the output of stages 1, 3, 4, 5 and 6 (not of `sample` and `pack_rows`, which take no time). Another
+vocabulary therefore needs no new annotations, and other variants need no new token ids. Each of these stages has a
+version number, see `npi_jax.corpus.storage.stage`: raise it when the stage's output changes.
 """
 
 import dataclasses

@@ -1,8 +1,10 @@
 """The stages from text to rows, in one process or several, cached or not."""
 
 import dataclasses
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +134,12 @@ def test_annotations_depend_on_the_table_and_the_word_classes(short, tmp_path, m
     monkeypatch.setattr(wordclasses, "NOT_FINITE", frozenset({"having", "doing"}))
     prepared(short, tmp_path / "cache", corpus=own)
     assert len(folders(tmp_path / "cache", "text")) == 3
+
+
+def test_the_pipeline_lists_its_stages_in_order():
+    listed = re.findall(r"^    (?:\d\. |   )(\w+)", pipeline.__doc__, re.MULTILINE)
+    own = [one for one in vars(pipeline).values() if inspect.isfunction(one) and one.__module__ == pipeline.__name__]
+    assert listed == [one.__name__ for one in own if not one.__name__.startswith("_")]
 
 
 def test_injections_follow_the_seeds(text, tmp_path):
