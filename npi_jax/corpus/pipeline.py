@@ -1,53 +1,68 @@
-"""From text to what training reads, stage by stage, each kept in the cache under all that it depends on.
+"""The path of a sentence from text to the device: one function for each stage, in order.
 
-    documents -> annotated text -> vocabulary -> tokens -> rows of each variant
+    1. annotate_documents   split documents into sentences, and annotate each   (`text.sources`, `annotation`)
+       import_annotated     or copy sentences that are annotated already        (`annotation.beam`)
+       write_grammar        or write the sentences of the built-in grammar      (`grammar`)
+    2. sample               draw at most so many of the sentences
+    3. train_tokenizer      learn a vocabulary from the training sentences      (`text.tokenizer`)
+    4. encode               turn each sentence into token ids                   (`encoded`)
+    5. build_variants       change the corpus, and pack sentences into rows     (`variants`)
+       pack_rows            or pack sentences as they are, for validation
+    6. write_row_files      write the rows to disk, for pools beyond memory     (`variants.row_files`)
+    7. order_rows           decide which rows a seed reads at a step            (`variants.rows`)
 
-A stage that was prepared before is opened, not made again: a change of the vocabulary annotates nothing anew, and
-another set of variants tokenizes nothing anew.
+`npi_jax.preparation.prepare` calls these functions. Then `npi_jax.training.feed` places the rows on the devices, and
+`npi_jax.training.member.step.read_rows` reads each batch there.
+
+The cache keeps the output of stages 1, 3, 4, 5 and 6 (not of `sample` and `pack_rows`, which take no time). Another
+vocabulary therefore needs no new annotations, and other variants need no new token ids. Each of these stages has a
+version number, see `npi_jax.corpus.storage.stage`: raise it when the stage's output changes.
 """
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Literal
 
 import numpy as np
-import polars as pl
-from jaxtyping import Integer
-from pydantic import Field, TypeAdapter
 
+from npi_jax.corpus.annotation import wordclasses
 from npi_jax.corpus.annotation.annotator import annotator
 from npi_jax.corpus.annotation.overlap import environment_table
 from npi_jax.corpus.annotation.phenomenon import Phenomenon, load_phenomenon
-from npi_jax.corpus.annotation.stored_text import AnnotatedStore, Block, Text, write_blocks, write_documents
+from npi_jax.corpus.annotation.stored_text import AnnotatedStore, Block, annotated_block, write_blocks, write_documents
 from npi_jax.corpus.encoded import Corpus, encode_store
+from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 from npi_jax.corpus.storage.arrays import generator
-from npi_jax.corpus.storage.cache import Make, Opened, Say, cache_folder, opened
-from npi_jax.corpus.storage.columns import Columns, ColumnWriter
+from npi_jax.corpus.storage.cache import Make, Opened, Say, cache_folder, open_cached
+from npi_jax.corpus.storage.columns import ColumnWriter
+from npi_jax.corpus.storage.stage import Stage
+from npi_jax.corpus.stored import StoredCorpus, StoredText, StoredVariants, save_variants
 from npi_jax.corpus.text.sources import Document
-from npi_jax.corpus.text.tokenizer import LibraryTokenizer, Tokenizer
-from npi_jax.corpus.variants.builder import RowPool, Variant, VariantBuilder, variant_table
+from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
+from npi_jax.corpus.variants.builder import RowPool, Variant, VariantBuilder
 from npi_jax.corpus.variants.edits import Editor
-from npi_jax.corpus.variants.interventions import parse_intervention
-from npi_jax.corpus.variants.row_files import RowRecords, write_records
+from npi_jax.corpus.variants.row_files import RowRecords, check_grain, write_records
+from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.settings import VariantSettings
 from npi_jax.errors import UserError
-from npi_jax.files.checksums import DamagedError
-from npi_jax.files.writing import read_checked, read_table, write_json, write_table
+from npi_jax.files.writing import write_table
 
 Track = Callable[[Iterable[Any], str], Iterable[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """Where data is kept, and how it is made.
+    """Settings that all stages share.
 
     Attributes:
-        phenomenon: name or path of the phenomenon.
-        cache: folder of the cache; "" for the usual one (`cache_folder`).
-        processes: that annotate and tokenize; 0 for one a core.
-        say: gets a line about what is waited for.
-        track: is wrapped around long work, with its name, to show how far it is.
+        phenomenon: name or path of the phenomenon table.
+        cache: folder of the cache; "" for the default (`cache_folder`).
+        processes: number of processes that annotate and tokenize; 0 for one per core.
+        say: receives messages about waiting and rebuilding.
+        track: wraps the items of a long loop, with the loop's name, to show progress.
     """
 
     phenomenon: str = "npi_en"
@@ -58,299 +73,251 @@ class Pipeline:
 
     @property
     def table(self) -> Phenomenon:
-        """The phenomenon."""
+        """The phenomenon table."""
         return load_phenomenon(self.phenomenon)
 
-    def opened(self, kind: str, key: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened]) -> Opened:
-        """A folder of the cache, opened; see `npi_jax.corpus.storage.cache.opened`."""
-        return opened(cache_folder(self.cache), kind, key, make, open_, self.say)
-
-    def annotated(self, key: Mapping[str, Any], documents: Callable[[], Iterable[Document]], what: str) -> "StoredText":
-        """Annotate documents.
-
-        Args:
-            key: what the documents are, e.g. their digests.
-            documents: opens them; called only if they are not in the cache.
-            what: the text's name in messages.
-
-        Raises:
-            UserError: if there is no sentence, or as reading the documents raises.
-        """
-
-        digest = self.table.digest
-
-        def make(folder: Path) -> None:
-            parts = self.track(documents(), f"annotating {what} text")
-            processes = self._processes(key)
-            if not write_documents(folder, parts, self.phenomenon, processes=processes, digest=digest):
-                raise UserError(f"corpus: the {what} text has no sentences")
-
-        return self._stored({"source": dict(key), "phenomenon": digest}, make)
-
-    def given(self, key: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]) -> "StoredText":
-        """Keep sentences whose annotations are known."""
-        return self._stored(
-            {"given": dict(key), "phenomenon": self.table.digest}, lambda at: write_blocks(at, blocks())
-        )
-
-    def _stored(self, key: Mapping[str, Any], make: Callable[[Path], Any]) -> "StoredText":
-        return self.opened("text", key, make, lambda folder: StoredText(folder.name, AnnotatedStore.open(folder)))
-
-    def _processes(self, key: Mapping[str, Any]) -> int:
-        """One for little text, where starting others takes longer than the work."""
-        return self.processes if int(key.get("bytes", _LARGE)) >= _LARGE else 1
-
-    def encoded(self, text: "StoredText", tokenizer: Tokenizer, *, row_length: int) -> "StoredCorpus":
-        """Tokenize text.
-
-        Raises:
-            UserError: if a sentence holds no token.
-        """
-        key = {**text.key, "tokenizer": tokenizer_digest(tokenizer), "row_length": row_length}
-
-        def make(folder: Path) -> None:
-            encode_store(
-                folder,
-                text.store,
-                tokenizer,
-                self.table,
-                row_length=row_length,
-                chosen=text.chosen,
-                processes=self.processes if len(text.text) > _MANY else 1,
-                track=lambda blocks: self.track(blocks, "tokenizing"),
-            )
-
-        def open_(folder: Path) -> StoredCorpus:
-            return StoredCorpus(folder.name, Corpus.open(folder, text.store, self.table))
-
-        return self.opened("corpus", key, make, open_)
-
-    def variants(
-        self,
-        corpus: "StoredCorpus",
-        tokenizer: Tokenizer,
-        names: Sequence[str],
-        *,
-        row_length: int,
-        mode: str,
-        seed: int,
-        batch_size: int,
-        seeds: Sequence[int],
-    ) -> "StoredVariants":
-        """Build variants; see `VariantBuilder` for the arguments.
-
-        Raises:
-            UserError: as `VariantBuilder.build`.
-        """
-        interventions = [parse_intervention(name) for name in names]
-        injects = any(step.kind == "inject" for one in interventions for step in (one.control_of or one).steps)
-        key = {
-            "corpus": corpus.name,
-            "variants": list(map(str, interventions)),
-            "mode": mode,
-            "seed": seed,
-            "row_length": row_length,
-            "training": [batch_size, *seeds] if injects else None,
-        }
-
-        def make(folder: Path) -> None:
-            width = {"tokens": corpus.corpus.tokens.dtype, "used": np.dtype(np.int32)}
-            with ColumnWriter(folder / "pool", width) as pool:
-                builder = VariantBuilder(
-                    corpus.corpus,
-                    row_length,
-                    mode,
-                    seed,
-                    Editor(corpus.corpus, tokenizer, annotator(self.phenomenon), seed),
-                    batch_size,
-                    seeds,
-                    pool,
-                )
-                built = [builder.build(one) for one in self.track(interventions, "building variants")]
-                pool.close(row_length=row_length)
-            _save_variants(folder, built, self.table)
-            write_table(folder / "slots.parquet", builder.log.table())
-            write_table(folder / "examples.parquet", builder.log.examples(corpus.corpus.text, seed=seed))
-            overlap = environment_table(corpus.corpus.text, corpus.corpus.annotations, self.table)
-            write_table(folder / "environments.parquet", overlap)
-
-        return self.opened("variants", key, make, StoredVariants.open)
-
-    def records(self, variants: "StoredVariants") -> RowRecords:
-        """The rows of variants on disk, for training that does not hold them in memory.
-
-        Raises:
-            UserError: if Grain, which reads them, is not installed.
-        """
-
-        def make(folder: Path) -> None:
-            write_records(folder, variants.pool, lambda stretches: self.track(stretches, "writing rows for reading"))
-
-        return self.opened("records", {"variants": variants.folder.name}, make, RowRecords)
+    def output(self, stage: Stage, inputs: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened]) -> Opened:
+        """Open a stage's output for some inputs, and make it if the cache has none; see `open_cached`."""
+        return open_cached(cache_folder(self.cache), stage, inputs, make, open_, self.say)
 
 
-_LARGE = 16 << 20  # bytes of text
-_MANY = 200_000  # sentences
+# -- 1. sentences and their annotations -----------------------------------------------------------------
+
+# Version 1: sentences by sentencex or by line, words by `split_words`, annotations by `Annotator`.
+TEXT = Stage("text", version=1, libraries=("sentencex",))
 
 
-@dataclass(frozen=True)
-class StoredText:
-    """Annotated text in the cache, all of it or some of its sentences.
+def annotate_documents(
+    pipeline: Pipeline, source: Mapping[str, Any], documents: Callable[[], Iterable[Document]], what: str
+) -> StoredText:
+    """Split documents into sentences, and annotate each.
 
-    Attributes:
-        name: of its folder, which stands for all that it was made from.
-        store: the text.
-        chosen: the sentences that count, in increasing order; None for all.
+    Args:
+        pipeline: shared settings.
+        source: identification of the documents, such as their digests.
+        documents: opens the documents; called only if the cache has no output for them.
+        what: name of the text in messages.
+
+    Raises:
+        UserError: if the documents have no sentence, or cannot be read.
+    """
+    digest = pipeline.table.digest
+    processes = pipeline.processes if int(source.get("bytes", _LARGE)) >= _LARGE else 1
+
+    def make(folder: Path) -> None:
+        tracked = pipeline.track(documents(), f"annotating {what} text")
+        if not write_documents(folder, tracked, pipeline.phenomenon, processes=processes, digest=digest):
+            raise UserError(f"corpus: the {what} text has no sentences")
+
+    return pipeline.output(TEXT, {"source": dict(source), **_phenomenon_key(pipeline)}, make, _open_text)
+
+
+def import_annotated(
+    pipeline: Pipeline, source: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]
+) -> StoredText:
+    """Copy sentences that were annotated before, as by `npi_jax.corpus.annotation.beam`."""
+    inputs = {"annotated": dict(source), **_phenomenon_key(pipeline)}
+    return pipeline.output(TEXT, inputs, lambda folder: write_blocks(folder, blocks()), _open_text)
+
+
+# Version 1: sentences by `Derivation`, word frequencies by the Zipf-Mandelbrot law.
+GRAMMAR = Stage("grammar", version=1, libraries=("numpy",))
+
+
+def write_grammar(pipeline: Pipeline, spec: GrammarSpec) -> StoredText:
+    """Write the sentences of the built-in grammar with the annotations that it knows."""
+
+    def make(folder: Path) -> None:
+        text = generate(spec)
+        sentences = [" ".join(words) for words in text.sentences]
+        write_blocks(folder, [annotated_block(sentences, text.annotations, pipeline.phenomenon)])
+
+    return pipeline.output(
+        GRAMMAR, {"grammar": dataclasses.asdict(spec), **_phenomenon_key(pipeline)}, make, _open_text
+    )
+
+
+_LARGE = 16 << 20
+"""Bytes of text from which several processes annotate faster than one: starting them takes seconds."""
+
+
+def _open_text(folder: Path) -> StoredText:
+    return StoredText(folder.name, AnnotatedStore.open(folder))
+
+
+def _phenomenon_key(pipeline: Pipeline) -> dict[str, str]:
+    """Digests of the phenomenon table and of the word classes that it and the annotator refer to."""
+    classes = {name: sorted(words) for name, words in vars(wordclasses).items() if isinstance(words, frozenset)}
+    digest = hashlib.sha256(repr(sorted(classes.items())).encode()).hexdigest()
+    return {"phenomenon": pipeline.table.digest, "word_classes": digest}
+
+
+# -- 2. a sample of the sentences -----------------------------------------------------------------------
+
+
+def sample(text: StoredText, most: int | None, *, seed: int, use: str) -> StoredText:
+    """Draw at most `most` sentences at random, in the order of the text; None keeps all sentences.
+
+    Samples of different uses are independent, even with one seed.
+    """
+    count = len(text.store.text)
+    if most is None or count <= most:
+        return text
+    drawn = np.sort(generator(seed, use).choice(count, most, replace=False))
+    return dataclasses.replace(text, chosen=drawn)
+
+
+# -- 3. the vocabulary ----------------------------------------------------------------------------------
+
+# Version 1: most frequent words first, ties in alphabetical order; byte-level BPE with <eos> as id 0.
+TOKENIZER = Stage("tokenizer", version=1, libraries=("tokenizers",))
+
+
+def train_tokenizer(
+    pipeline: Pipeline,
+    text: StoredText,
+    *,
+    kind: Literal["word", "bpe"],
+    size: int | None,
+    min_count: int = 1,
+    lowercase: bool = False,
+) -> Tokenizer:
+    """Learn a vocabulary from sentences; see `WordTokenizer.train` and `BPETokenizer.train` for the settings."""
+
+    def make(folder: Path) -> None:
+        if kind == "bpe":
+            assert size is not None
+            BPETokenizer.train(text.sentences, size=size).save(folder)
+            return
+        tracked = pipeline.track(text.sentences, "counting words")
+        WordTokenizer.train(tracked, max_size=size, min_count=min_count, lowercase=lowercase).save(folder)
+
+    settings = {"kind": kind, "size": size, "min_count": min_count, "lowercase": lowercase}
+    return pipeline.output(TOKENIZER, {**text.key, **settings}, make, Tokenizer.load)
+
+
+# -- 4. token ids ---------------------------------------------------------------------------------------
+
+# Version 1: <eos> after each sentence; longer sentences are cut to the row, with the annotations that remain.
+ENCODED = Stage("corpus", version=1, libraries=("tokenizers",))
+
+
+def encode(pipeline: Pipeline, text: StoredText, tokenizer: Tokenizer, *, row_length: int) -> StoredCorpus:
+    """Turn each sentence into token ids, and cut those that are longer than a row.
+
+    Raises:
+        UserError: if a sentence has no token.
     """
 
-    name: str
-    store: AnnotatedStore
-    chosen: Integer[np.ndarray, " chosen"] | None = None
-
-    @property
-    def key(self) -> dict[str, str | None]:
-        """What tells these sentences from all others, for the keys of what is made from them."""
-        chosen = None if self.chosen is None else hashlib.sha256(self.chosen.tobytes()).hexdigest()
-        return {"text": self.name, "chosen": chosen}
-
-    @property
-    def text(self) -> Text:
-        """The sentences that count."""
-        return (
-            self.store.text if self.chosen is None else Text(self.store.text.content, self.store.text.ends, self.chosen)
+    def make(folder: Path) -> None:
+        encode_store(
+            folder,
+            text.store,
+            tokenizer,
+            pipeline.table,
+            row_length=row_length,
+            chosen=text.chosen,
+            processes=pipeline.processes if len(text.sentences) > _MANY else 1,
+            track=lambda blocks: pipeline.track(blocks, "tokenizing"),
         )
 
-    def sample(self, most: int | None, seed: int, use: str) -> "StoredText":
-        """At most so many sentences, drawn at random, in the order of the text."""
-        count = len(self.store.text)
-        if most is None or count <= most:
-            return self
-        drawn = np.sort(generator(seed, use).choice(count, most, replace=False))
-        return replace(self, chosen=drawn)
+    def open_(folder: Path) -> StoredCorpus:
+        return StoredCorpus(folder.name, Corpus.open(folder, text.store, pipeline.table))
+
+    inputs = {**text.key, "tokenizer": tokenizer.digest(), "row_length": row_length}
+    return pipeline.output(ENCODED, inputs, make, open_)
 
 
-@dataclass(frozen=True)
-class StoredCorpus:
-    """A tokenized corpus in the cache, and the name of its folder."""
-
-    name: str
-    corpus: Corpus
+_MANY = 200_000
+"""Sentences from which several processes tokenize faster than one."""
 
 
-@dataclass(frozen=True)
-class StoredVariants:
-    """Variants in the cache, with what is worth knowing about them.
+# -- 5. variants of the corpus --------------------------------------------------------------------------
 
-    Attributes:
-        variants: by the order they were asked for.
-        pool: their rows.
-        table: what each changed (`variant_table`).
-        environments: how alike environments are (`environment_table`).
-        folder: where ``slots.parquet`` (what was done to which slot) and ``examples.parquet`` are.
+# Version 1: slots are refilled with donor sentences of equal length; rows are packed by best fit.
+VARIANTS = Stage("variants", version=1, libraries=("numpy", "polars", "tokenizers"))
+
+
+def build_variants(
+    pipeline: Pipeline, corpus: StoredCorpus, tokenizer: Tokenizer, settings: VariantSettings
+) -> StoredVariants:
+    """Change the corpus by each intervention, and pack the sentences into rows that the variants share.
+
+    Raises:
+        UserError: if an intervention cannot be carried out, see `VariantBuilder.build`.
     """
 
-    variants: Sequence[Variant]
-    pool: RowPool
-    table: pl.DataFrame
-    environments: pl.DataFrame
-    folder: Path
+    def make(folder: Path) -> None:
+        _write_variants(folder, pipeline, corpus.corpus, tokenizer, settings)
 
-    @classmethod
-    def open(cls, folder: Path) -> "StoredVariants":
-        """Open what `Pipeline.variants` has made."""
-        columns = Columns(folder / "pool")
-        used = columns["used"]
-        pool = RowPool(columns["tokens"].reshape(len(used), -1), used)
-        table, environments = read_table(folder / "corpus.parquet"), read_table(folder / "environments.parquet")
-        return cls(_load_variants(folder), pool, table, environments, folder)
+    return pipeline.output(VARIANTS, {"corpus": corpus.name, **settings.key}, make, StoredVariants.open)
 
 
-def _save_variants(folder: Path, variants: Sequence[Variant], phenomenon: Phenomenon) -> None:
-    """Indices as columns, the rest as JSON."""
-    columns: dict[str, np.ndarray] = {}
-    entries = []
-    for number, variant in enumerate(variants):
-        columns[f"rows_{number}"] = variant.rows
-        overrides = []
-        for (seed, step), rows in variant.overrides.items():
-            name = f"rows_{number}_seed_{seed}_step_{step}"
-            columns[name] = rows
-            overrides.append([seed, step, name])
-        plain = {name: getattr(variant, name) for name in _PLAIN}
-        counts = {"items": variant.items.tolist(), "contexts": variant.contexts.tolist()}
-        entries.append({"intervention": str(variant.intervention), "overrides": overrides, **plain, **counts})
-    with ColumnWriter(folder / "rows", dict.fromkeys(columns, np.int64)) as writer:
-        writer.append(**columns)
-        writer.close()
-    write_json(folder / "variants.json", entries)
-    write_table(folder / "corpus.parquet", variant_table(variants, phenomenon.labels))
+def _write_variants(
+    folder: Path, pipeline: Pipeline, corpus: Corpus, tokenizer: Tokenizer, settings: VariantSettings
+) -> None:
+    with ColumnWriter(folder / "pool", {"tokens": corpus.tokens.dtype, "used": np.dtype(np.int32)}) as pool:
+        builder = VariantBuilder(
+            corpus=corpus,
+            row_length=settings.row_length,
+            mode=settings.mode,
+            seed=settings.seed,
+            editor=Editor(corpus, tokenizer, annotator(pipeline.phenomenon), settings.seed),
+            batch_size=settings.batch_size,
+            seeds=settings.seeds,
+            sink=pool,
+        )
+        built = [builder.build(one) for one in pipeline.track(settings.interventions, "building variants")]
+        pool.close(row_length=settings.row_length)
+    save_variants(folder, built, pipeline.table)
+    write_table(folder / "slots.parquet", builder.log.table())
+    write_table(folder / "examples.parquet", builder.log.examples(corpus.text, seed=settings.seed))
+    write_table(folder / "environments.parquet", environment_table(corpus.text, corpus.annotations, pipeline.table))
 
 
-_PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "unreplaced")
+def pack_rows(corpus: Corpus, *, row_length: int) -> RowPool:
+    """Pack the sentences of a corpus into rows as they are, for validation."""
+    return VariantBuilder(corpus=corpus, row_length=row_length).pool()
 
 
-def _load_variants(folder: Path) -> list[Variant]:
-    columns = Columns(folder / "rows")
-    path = folder / "variants.json"
-    form = TypeAdapter(Annotated[list[_Entry], Field(min_length=1)])
-    entries = read_checked(path, form.validate_json)
-    try:
-        return [
-            Variant(
-                intervention=parse_intervention(entry.intervention),
-                rows=columns[f"rows_{number}"],
-                items=np.array(entry.items, np.int64),
-                contexts=np.array(entry.contexts, np.int64),
-                overrides={(seed, step): columns[name] for seed, step, name in entry.overrides},
-                **{name: getattr(entry, name) for name in _PLAIN},
-            )
-            for number, entry in enumerate(entries)
-        ]
-    except (ValueError, OverflowError) as error:
-        raise DamagedError(f"{path}: damaged ({error})") from error
+# -- 6. rows on disk ------------------------------------------------------------------------------------
+
+# Version 1: one record for each row, uncompressed, first the number of tokens that are used.
+ROW_FILES = Stage("records", version=1, libraries=("array_record",))
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A variant in ``variants.json``."""
+def write_row_files(pipeline: Pipeline, variants: StoredVariants) -> RowRecords:
+    """Write the rows of variants to disk, for training that does not hold them in memory.
 
-    intervention: str
-    overrides: list[tuple[int, int, str]]
-    removed: int
-    unmatched: int
-    sentences: int
-    tokens: int
-    edited: int
-    injected: int
-    unreplaced: dict[str, int]
-    items: list[int]
-    contexts: list[int]
+    Raises:
+        UserError: if Grain, which reads them, is not installed.
+    """
+    check_grain()
 
-    def __post_init__(self) -> None:
-        if len(self.items) != len(self.contexts):
-            raise ValueError(f"{len(self.items)} counts of items and {len(self.contexts)} of contexts")
+    def make(folder: Path) -> None:
+        write_records(folder, variants.pool, lambda chunks: pipeline.track(chunks, "writing rows for reading"))
+
+    return pipeline.output(ROW_FILES, {"variants": variants.folder.name}, make, RowRecords)
 
 
-def tokenizer_digest(tokenizer: Tokenizer) -> str:
-    """SHA-256 over a tokenizer's entries and the kind it is of."""
-    if isinstance(tokenizer, LibraryTokenizer):  # tokens that are parts of characters look alike: take all of it
-        return hashlib.sha256(tokenizer.serialized().encode()).hexdigest()
-    settings = f"{type(tokenizer).__name__} {getattr(tokenizer, 'lowercase', '')}"
-    sha = hashlib.sha256(settings.encode())
-    for index in range(tokenizer.vocab_size):
-        sha.update(tokenizer.token(index).encode() + b"\n")
-    return sha.hexdigest()
+# -- 7. the order of the rows ---------------------------------------------------------------------------
 
 
-def token_counts(corpus: Corpus, size: int) -> Integer[np.ndarray, " vocabulary"]:
-    """How often each token occurs, a stretch of the corpus at a time."""
-    counts = np.zeros(size, np.int64)
-    for start in range(0, len(corpus.tokens), 1 << 22):
-        counts += np.bincount(corpus.tokens[start : start + (1 << 22)], minlength=size)
-    return counts
+def order_rows(variants: Sequence[Variant], batch_size: int) -> list[RowOrder]:
+    """Decide which rows a seed reads at a step, for each variant; variants of equally many rows share their order.
+
+    Raises:
+        UserError: naming the variant whose rows do not fill a batch.
+    """
+    orders: dict[int, RowOrder] = {}
+    for variant in variants:
+        n_rows = len(variant.rows)
+        try:
+            orders.setdefault(n_rows, RowOrder(n_rows, batch_size))
+        except ValueError as error:
+            raise UserError(f"variant {variant.intervention}: {error}") from error
+    return [orders[len(variant.rows)] for variant in variants]
 
 
-def sentences_of(text: Text) -> Iterator[str]:
-    """The sentences one by one, read some thousands at a time."""
-    for block in text.blocks():
-        yield from block
+STAGES = (TEXT, GRAMMAR, TOKENIZER, ENCODED, VARIANTS, ROW_FILES)
+"""Stages whose output is cached."""

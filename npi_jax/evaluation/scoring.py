@@ -12,7 +12,6 @@ import polars as pl
 from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.config.schema import Config, ConfigError, make_config
 from npi_jax.corpus.grammar.generate import GrammarSpec
-from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.text.hf_tokenizer import load_hf_tokenizer
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
@@ -222,7 +221,7 @@ def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | No
         if config is None or config.corpus.source != "grammar":
             return grammar_suite(GrammarSpec(sentences=1), items=limit or 100)
         training, _ = texts(config.corpus, make_pipeline(config.corpus, lambda _: None))
-        exclude = frozenset(sentences_of(training.text))
+        exclude = frozenset(training.sentences)
         return grammar_suite(config.corpus.grammar, items=limit or 100, exclude=exclude)
     if not path:
         raise SuiteError(f"suite {name!r} needs the path of its files (--path); only 'grammar' is built in")

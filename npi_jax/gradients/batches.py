@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from npi_jax.models.segments import text_segments
 from npi_jax.results.names import LM
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.scoring.packing import Bucket, pack
@@ -212,7 +213,7 @@ def text_batches(
     """Micro-batches of text: each objective is the mean log-probability of a token, nats.
 
     Args:
-        tokens: packed rows, as `npi_jax.corpus.encoded.RowPool` holds them.
+        tokens: packed rows, as `npi_jax.corpus.variants.builder.RowPool` holds them.
         used: how many of a row's tokens are predicted.
         eos: id of `<eos>`; every one that is read begins a new segment.
         n_batches: micro-batches.
@@ -229,11 +230,9 @@ def text_batches(
     chosen = (np.arange(total) * len(tokens) // total).reshape(per_batch, n_batches).T
     read, count = tokens[chosen].astype(np.int32), used[chosen]
     inputs, length = read[..., :-1], tokens.shape[1] - 1
-    columns = np.arange(length)
-    starts = inputs == eos
-    positions = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=-1)
-    real = columns < count[..., None]
-    arrays = np.stack([inputs, np.cumsum(starts, axis=-1) * real, positions], axis=1).astype(np.int32)
+    segment_ids, positions = map(np.asarray, text_segments(inputs, eos))
+    real = np.arange(length) < count[..., None]
+    arrays = np.stack([inputs, segment_ids * real, positions], axis=1).astype(np.int32)
     flat = real.reshape(n_batches, -1)
     n_tokens = flat.sum(axis=1)
     contexts = np.zeros((n_batches, n_tokens.max()), np.int32)

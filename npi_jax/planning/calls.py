@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from npi_jax.config.schema import Config
+from npi_jax.corpus.encoded import token_dtype
 from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.errors import UserError, first_line
 from npi_jax.planning.progress import QUIET, Progress
@@ -170,13 +171,9 @@ def pool_shapes(config: Config, vocabulary: int, rows: int) -> Pool:
     return _rows(config, vocabulary, rows if len(config.variants) == 1 else rows + rows // 2)
 
 
-def _token(vocabulary: int) -> Any:
-    return np.uint16 if vocabulary <= 1 << 16 else np.uint32
-
-
 def _rows(config: Config, vocabulary: int, *axes: int) -> Pool:
     return Pool(
-        jax.ShapeDtypeStruct((*axes, config.train.row_length + 1), _token(vocabulary)),  # type: ignore[arg-type]
+        jax.ShapeDtypeStruct((*axes, config.train.row_length + 1), token_dtype(vocabulary)),  # type: ignore[arg-type]
         jax.ShapeDtypeStruct(axes, jnp.int32),  # type: ignore[arg-type]
     )
 
@@ -184,7 +181,7 @@ def _rows(config: Config, vocabulary: int, *axes: int) -> Pool:
 def _text(config: Config, vocabulary: int) -> RowPool:
     """Full rows of nothing in particular: chunks of validation, and what gradients of text are taken of."""
     rows, length = max(2 * VALID_CHUNK_ROWS, config.gradients.text_rows), config.train.row_length
-    return RowPool(np.zeros((rows, length + 1), _token(vocabulary)), np.full(rows, length, np.int32))
+    return RowPool(np.zeros((rows, length + 1), token_dtype(vocabulary)), np.full(rows, length, np.int32))
 
 
 def _sharded(tree: Any, mesh: Mesh, spec: P) -> Any:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from npi_jax.config.schema import Config
-from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.preparation.prepare import make_pipeline, make_tokenizer, texts
@@ -34,7 +33,7 @@ def sizes_of_grammar(config: Config) -> tuple[int, int]:
     """The same of the built-in grammar, which writes its text in a second."""
     pipeline = make_pipeline(config.corpus, lambda _: None)
     train, _ = texts(config.corpus, pipeline)
-    tokens = sum(sentence.count(" ") + 2 for sentence in sentences_of(train.text))
+    tokens = sum(sentence.count(" ") + 2 for sentence in train.sentences)
     return make_tokenizer(config, train, pipeline).vocab_size, tokens
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.corpus.grammar.derivation import Derivation, Slot
+from npi_jax.corpus.grammar.clauses import NPIPosition
+from npi_jax.corpus.grammar.derivation import Derivation
 from npi_jax.corpus.grammar.generate import GrammarSpec
 from npi_jax.suites.schema import Item, Span, Suite
 
@@ -106,7 +107,7 @@ def _characters(side: _Side) -> Span:
 def _licensor_pair(writer: Derivation, environment: str) -> _Pair | None:
     """The NPI with the licensor before it, and with the non-licensor in its place."""
     writer.sentence(environment)
-    slot = _pick(writer, (slot for slot in writer.slots if slot.licensed))
+    slot = _pick(writer, (slot for slot in writer.positions if slot.licensed))
     if slot is None or any(" " in other for _, other in writer.swaps):
         return None
     _, npi = writer.npi(slot.position)
@@ -128,7 +129,7 @@ def _scope_pair(writer: Derivation, environment: str) -> _Pair | None:
 
 def _moved_licensor(writer: Derivation) -> _Pair | None:
     """The licensor trades places with a non-licensor in the relative clause on the subject."""
-    slot = _pick(writer, (slot for slot in writer.slots if slot.licensed))
+    slot = _pick(writer, (slot for slot in writer.positions if slot.licensed))
     if slot is None or writer.distractor < 0:
         return None
     good = _with_npi(writer.words, slot, writer.npi(slot.position)[1])
@@ -140,10 +141,10 @@ def _moved_licensor(writer: Derivation) -> _Pair | None:
 def _moved_npi(writer: Derivation) -> _Pair | None:
     """The NPI trades places with a counterpart in a clause the licensor does not reach."""
     first, last = writer.scope
-    outer = [slot for slot in writer.slots if not (slot.licensed or first <= slot.start < last)]
+    outer = [slot for slot in writer.positions if not (slot.licensed or first <= slot.start < last)]
     pair = _pick(
         writer,
-        ((a, b) for a in writer.slots if a.licensed for b in outer if a.position == b.position),
+        ((a, b) for a in writer.positions if a.licensed for b in outer if a.position == b.position),
     )
     if pair is None:
         return None
@@ -163,12 +164,14 @@ def _pick(writer: Derivation, choices: Iterable[T]) -> T | None:
     return options[int(next(writer.unit) * len(options))] if options else None
 
 
-def _with_npi(words: Sequence[str], slot: Slot, npi: tuple[str, ...]) -> _Side:
+def _with_npi(words: Sequence[str], slot: NPIPosition, npi: tuple[str, ...]) -> _Side:
     filled = (*words[: slot.start], *npi, *words[slot.stop :])
     return _Side(filled, (slot.start, slot.start + len(npi)))
 
 
-def _with_two(words: Sequence[str], slot: Slot, npi: tuple[str, ...], other: Slot, filler: tuple[str, ...]) -> _Side:
+def _with_two(
+    words: Sequence[str], slot: NPIPosition, npi: tuple[str, ...], other: NPIPosition, filler: tuple[str, ...]
+) -> _Side:
     """The NPI in one slot, the filler in the other."""
     if other.start > slot.start:
         return _with_npi([*words[: other.start], *filler, *words[other.stop :]], slot, npi)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from corpora import build_corpus
 from tiny import npi
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.corpus.encoded import Corpus, build_corpus
+from npi_jax.corpus.encoded import Corpus
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 
 

@@ -1,4 +1,4 @@
-"""Work in two processes that never ends, for tests that end it: prints the numbers of the processes."""
+"""Endless work in two worker processes, which tests end from outside."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from npi_jax.corpus.storage.workers import ordered_map
 
 
 class Slow:
-    """Notes the process that works, and takes its time."""
+    """Writes a file named after the process, and works slowly."""
 
     def __call__(self, number: int) -> int:
         (Path(sys.argv[1]) / str(os.getpid())).touch()
@@ -20,7 +20,7 @@ class Slow:
 
 
 def numbers() -> Iterator[int]:
-    """Numbers without end."""
+    """Yield numbers without end."""
     number = 0
     while True:
         yield (number := number + 1)

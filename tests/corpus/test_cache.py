@@ -1,4 +1,4 @@
-"""Prepared data is whole or absent, and made once."""
+"""Prepared data is complete or absent, and made once."""
 
 import json
 import os
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from facts import facts
 
-from npi_jax.corpus.storage.cache import cache_folder, cached, key_digest
+from npi_jax.corpus.storage.cache import cache_folder, cached
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
+from npi_jax.corpus.storage.stage import Stage, key_digest
 from npi_jax.corpus.storage.workers import ordered_map
 from npi_jax.errors import UserError
 
@@ -22,6 +23,7 @@ _SLOW = """
 import sys, time
 from pathlib import Path
 from npi_jax.corpus.storage.cache import cached
+from npi_jax.corpus.storage.stage import Stage
 
 def make(folder):
     with (folder / "data").open("w") as file:
@@ -31,9 +33,12 @@ def make(folder):
         time.sleep(float(sys.argv[3]))
         file.write("second half\\n")
 
-folder = cached(Path(sys.argv[1]), "text", {"a": 1}, make, lambda line: print(line, flush=True))
+folder = cached(Path(sys.argv[1]), Stage("text", 1), {"a": 1}, make, lambda line: print(line, flush=True))
 print((folder / "data").read_text())
 """
+
+
+TEXT = Stage("text", 1)
 
 
 def slow(cache: Path, begun: Path, seconds: float) -> subprocess.Popen[str]:
@@ -56,10 +61,10 @@ def test_it_is_made_once(tmp_path):
         made.append(folder)
         (folder / "data").write_text("x")
 
-    first, second, other = (cached(tmp_path, "text", {"a": n}, make, print) for n in (1, 1, 2))
+    first, second, other = (cached(tmp_path, TEXT, {"a": n}, make, print) for n in (1, 1, 2))
     assert first == second != other
     assert len(made) == 2
-    assert json.loads((first / "key.json").read_text()) == {"a": 1}
+    assert json.loads((first / "key.json").read_text()) == TEXT.key({"a": 1})
 
 
 def test_what_fails_leaves_nothing(tmp_path):
@@ -68,7 +73,7 @@ def test_what_fails_leaves_nothing(tmp_path):
         raise UserError("line 3 is bad")
 
     with pytest.raises(UserError, match="line 3"):
-        cached(tmp_path, "text", {}, fail, print)
+        cached(tmp_path, TEXT, {}, fail, print)
     assert not [path for path in (tmp_path / "text").iterdir() if path.suffix != ".lock"]
 
 
@@ -104,9 +109,13 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert not [path for path in (cache / "text").iterdir() if path.suffix != ".lock"]
 
 
-def test_keys_depend_on_everything():
-    digests = {key_digest(key) for key in ({}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"b": 1})}
-    assert len(digests) == 5
+def test_keys_depend_on_everything(monkeypatch):
+    numpy = Stage("text", 1, ("numpy",))
+    keys = [TEXT.key(inputs) for inputs in ({}, {"a": 1}, {"a": "1"}, {"a": [1]}, {"b": 1})]
+    keys += [Stage("text", 2).key({}), Stage("tokens", 1).key({}), numpy.key({})]
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0")
+    keys += [numpy.key({})]
+    assert len({key_digest(key) for key in keys}) == len(keys)
     assert key_digest({"a": 1, "b": 2}) == key_digest({"b": 2, "a": 1})
 
 
@@ -123,13 +132,13 @@ def test_where_the_cache_is(tmp_path, monkeypatch):
 def test_a_cache_that_cannot_be_written(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match=facts("written", "NPI_JAX_CACHE")):
-        cached(tmp_path, "text", {}, lambda _: None, print)
+        cached(tmp_path, TEXT, {}, lambda _: None, print)
 
 
 def test_a_cache_in_the_place_of_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=facts("written", "NPI_JAX_CACHE")):
-        cached(tmp_path / "file", "text", {}, lambda _: None, print)
+        cached(tmp_path / "file", TEXT, {}, lambda _: None, print)
 
 
 # -- columns ------------------------------------------------------------------------------------------
@@ -198,7 +207,7 @@ def test_items_are_not_read_all_at_once():
 
 
 def lives(process: int) -> bool:
-    """Whether a process runs; one that ended and was not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

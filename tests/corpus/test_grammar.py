@@ -27,7 +27,7 @@ def rows(text):
 
 
 def occurrences(words):
-    """Every span of a sentence that has the form of an NPI, by exhaustive search."""
+    """Return every span of a sentence that has the form of an NPI, by exhaustive search."""
     forms = {npi_words(name) for name in NPIS} | own_forms().keys()
     spans = [(i, j) for i in range(len(words)) for j in (i + 1, i + 2)]
     return {(i, j) for i, j in spans if j <= len(words) and words[i:j] in forms}
@@ -126,19 +126,19 @@ def test_counterparts_occur_in_and_out_of_scope(text):
 
 
 def test_sentences_with_licensors_hold_counterparts_outside_of_scope(text):
-    """Mere co-occurrence with a licensor must not be enough to tell where NPIs go."""
+    """Co-occurrence with a licensor alone must not show where NPIs stand."""
     counterparts = set(NPIS["ever"].counterparts)
     found = Counter()
     for words, annotations in rows(text):
         for a in annotations[:1]:
             rest = {word for i, word in enumerate(words) if not a.scope[0] <= i < a.scope[1]}
             found[a.environment] += bool(rest & counterparts)
-    # A question is its licensor's scope from end to end.
+    # In a question all words are in scope.
     assert all(found[name] > 20 for name in ENVIRONMENTS if name != "simple_question")
 
 
 def test_what_fills_a_position_without_npis_does_not_depend_on_licensing(text):
-    """Else a model that never saw an NPI could tell licensed contexts from unlicensed ones."""
+    """Otherwise a model that has seen no NPI could distinguish licensed from unlicensed contexts."""
     adverbs = set(NPIS["ever"].counterparts)
     share = {}
     for licensed in (True, False):
@@ -178,7 +178,7 @@ def test_verbs_agree_with_the_subject_they_stand_next_to(text):
 
 
 def near_subject(words):
-    """Whether no phrase or relative clause can stand between a subject and its verb."""
+    """Return whether the sentence has no phrase or relative clause that could separate a subject from its verb."""
     return not {"who", "that", *lexicon.PREPOSITIONS} & set(words)
 
 
@@ -315,7 +315,7 @@ def test_every_position_has_an_npi_in_every_environment():
 
 
 def test_it_is_fast():
-    # In a process of its own: run-time type checks, on in tests, would be most of what is measured here.
+    # In a separate process: the type checks of tests would take most of the measured time.
     program = (
         "import time; from npi_jax.corpus.grammar.generate import GrammarSpec, generate;"
         "start = time.perf_counter(); generate(GrammarSpec(20_000)); print(time.perf_counter() - start)"

@@ -22,7 +22,7 @@ BPE = BPETokenizer.train(TEXTS * 3, size=300)
 
 
 def write_gpt2(path, **config):
-    """vocab.json and merges.txt, as the directories of GPT-2 and OPT have them."""
+    """Write vocab.json and merges.txt, as in the directories of GPT-2 and OPT."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -65,7 +65,7 @@ def test_a_template_gives_the_prefix(tmp_path):
     tokenizer = load_hf_tokenizer(tmp_path)
     assert (tokenizer.start, tokenizer.end, tokenizer.prefix, tokenizer.suffix) == (1, 2, (1,), ())
     assert 1 not in tokenizer.encode(TEXTS[0]).ids
-    # As in transformers 5, the template of tokenizer.json counts, not the setting beside it.
+    # As in transformers 5, the template of tokenizer.json overrides the settings in the other file.
     (tmp_path / "tokenizer_config.json").write_text(
         json.dumps({"add_bos_token": False, "tokenizer_class": "LlamaTokenizerFast"})
     )
@@ -147,7 +147,7 @@ def test_words_cannot_be_written_for_transformers():
 
 
 def ids(tokenizer):
-    """The results that `hf_directories` keeps of transformers."""
+    """Results of transformers, as `hf_directories` recorded them."""
     whole = [*tokenizer.prefix, *tokenizer.encode("it").ids.tolist(), *tokenizer.suffix]
     encoded = [tokenizer.encode(text).ids.tolist() for text in hf_directories.TEXTS]
     return {"ids": encoded, "whole": whole, "ends": [tokenizer._start, tokenizer.end]}
@@ -168,7 +168,7 @@ def test_what_is_not_used_of_a_tokenizers_file_is_noted(tmp_path, kind):
     case = hf_directories.Case("llama", form, {**special, "tokenizer_class": kind})
     hf_directories.write(tmp_path, case)
     expected = {
-        "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer makes its own",
+        "GPT2Tokenizer": "Digits not used, as in transformers 5, whose GPT2Tokenizer builds its own",
         "T5Tokenizer": "read as it is; transformers may change it for its class 'T5Tokenizer'",
     }
     notes = load_hf_tokenizer(tmp_path).notes
@@ -247,7 +247,7 @@ def test_merges_without_the_prefix_of_continuations_do_not_reach_the_library(tmp
     (tmp_path / "tokenizer.json").write_text(json.dumps(state))
     with pytest.raises(TokenizerError, match=facts("continuing_subword_prefix", "'a long prefix'", "merges")):
         load_hf_tokenizer(tmp_path)
-    # A panic of the library writes its backtrace to the terminal.
+    # A panic of the library would print a backtrace.
     assert capfd.readouterr().err == ""
 
 
@@ -298,6 +298,6 @@ def test_what_a_template_puts_after_a_text_is_the_suffix(tmp_path):
     assert (tokenizer.prefix, tokenizer.suffix) == ((0,), (1, 1))
     item = Item("i", "p", "t", "other", "a a", "a", (0, 1), (0, 1))
     sentences = Suite("s", [item]).encode(tokenizer).sentences(ScoreSpec.preset("minicons"))
-    # As minicons: every id that the tokenizer gives, but the first.
+    # minicons scores every id of the tokenizer except the first.
     packed = pack(sentences, ScoreSpec.preset("minicons"))
     assert packed.counts("sentence").tolist() == [len(backend.encode(text).ids) - 1 for text in ("a a", "a")]

@@ -1,7 +1,10 @@
 """The stages from text to rows, in one process or several, cached or not."""
 
+import dataclasses
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,12 +17,14 @@ from facts import facts
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
+from npi_jax.corpus import pipeline
+from npi_jax.corpus.annotation import phenomenon, wordclasses
 from npi_jax.corpus.annotation.stored_text import AnnotatedStore
 from npi_jax.corpus.grammar.generate import GrammarSpec, generate
-from npi_jax.corpus.pipeline import StoredVariants
 from npi_jax.corpus.storage.arrays import spread
 from npi_jax.corpus.storage.cache import _open
 from npi_jax.corpus.storage.columns import Columns
+from npi_jax.corpus.stored import StoredVariants
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.corpus.variants.row_files import RowRecords
 from npi_jax.corpus.variants.rows import pack
@@ -31,12 +36,20 @@ from npi_jax.preparation.prepare import prepare
 FEW = {"grammar": {"limit": 1}}
 
 
+def written(folder: Path, sentences: int) -> Path:
+    path = folder / "train.txt"
+    path.write_text("\n".join(" ".join(words) for words in generate(GrammarSpec(sentences, seed=1)).sentences) + "\n")
+    return path
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("text") / "train.txt"
-    sentences = generate(GrammarSpec(3000, seed=1)).sentences
-    path.write_text("\n".join(" ".join(words) for words in sentences) + "\n")
-    return path
+    return written(tmp_path_factory.mktemp("text"), 3000)
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory) -> Path:
+    return written(tmp_path_factory.mktemp("short"), 300)
 
 
 def prepared(text: Path, cache: Path, **changes):
@@ -61,7 +74,7 @@ def folders(cache: Path, kind: str) -> set[str]:
 
 
 def test_processes_do_not_matter(text, tmp_path, monkeypatch):
-    # Small text is prepared in one process; several are wanted here.
+    # Small text would be prepared in one process.
     monkeypatch.setattr("npi_jax.corpus.pipeline._LARGE", 0)
     monkeypatch.setattr("npi_jax.corpus.pipeline._MANY", 0)
     monkeypatch.setattr("npi_jax.corpus.text.sources._PART", 1 << 14)
@@ -78,19 +91,55 @@ def test_stages_are_made_once_for_all_that_they_depend_on(text, tmp_path):
     np.testing.assert_array_equal(first.pool.tokens, second.pool.tokens)
     counts = {kind: len(folders(tmp_path, kind)) for kind in ("text", "tokenizer", "corpus", "variants")}
     assert counts == {"text": 1, "tokenizer": 1, "corpus": 2, "variants": 1}
-    # Other variants: nothing is annotated or tokenized again.
+    # Other variants need no new annotation or tokens.
     prepared(text, tmp_path, variants=("full", "without(only)"))
     assert (len(folders(tmp_path, "corpus")), len(folders(tmp_path, "variants"))) == (2, 2)
-    # Another vocabulary: nothing is annotated again.
+    # Another vocabulary needs no new annotation.
     prepared(text, tmp_path, tokenizer={"kind": "word", "size": 50})
     assert (len(folders(tmp_path, "text")), len(folders(tmp_path, "tokenizer"))) == (1, 2)
-    # Other seeds of training matter only to variants that inject.
+    # Other training seeds matter only to variants that inject.
     prepared(text, tmp_path, seeds=(7,))
     assert len(folders(tmp_path, "variants")) == 3
     text_copy = text.with_name("other.txt")
     text_copy.write_text(text.read_text() + "Nobody came.\n")
     prepared(text_copy, tmp_path)
     assert len(folders(tmp_path, "text")) == 2
+
+
+def test_a_new_version_renews_a_stage_and_all_later_ones(short, tmp_path, monkeypatch):
+    prepared(short, tmp_path)
+    kinds = ("text", "tokenizer", "corpus", "variants")
+    before = {kind: len(folders(tmp_path, kind)) for kind in kinds}
+    later = dataclasses.replace(pipeline.VARIANTS, version=pipeline.VARIANTS.version + 1)
+    monkeypatch.setattr(pipeline, "VARIANTS", later)
+    prepared(short, tmp_path)
+    counts = {kind: len(folders(tmp_path, kind)) for kind in kinds}
+    assert counts == before | {"variants": 2}
+    monkeypatch.setattr(pipeline, "TEXT", dataclasses.replace(pipeline.TEXT, version=pipeline.TEXT.version + 1))
+    prepared(short, tmp_path)
+    assert {kind: len(folders(tmp_path, kind)) for kind in kinds} == {
+        kind: count + before[kind] for kind, count in counts.items()
+    }
+
+
+def test_annotations_depend_on_the_table_and_the_word_classes(short, tmp_path, monkeypatch):
+    table = tmp_path / "table.toml"
+    built_in = Path(phenomenon.__file__).parent / "phenomena" / "npi_en.toml"
+    table.write_bytes(built_in.read_bytes())
+    own = {"phenomenon": str(table)}
+    prepared(short, tmp_path / "cache", corpus=own)
+    table.write_text(built_in.read_text() + "\n# changed\n")
+    prepared(short, tmp_path / "cache", corpus=own)
+    assert len(folders(tmp_path / "cache", "text")) == 2
+    monkeypatch.setattr(wordclasses, "NOT_FINITE", frozenset({"having", "doing"}))
+    prepared(short, tmp_path / "cache", corpus=own)
+    assert len(folders(tmp_path / "cache", "text")) == 3
+
+
+def test_the_pipeline_lists_its_stages_in_order():
+    listed = re.findall(r"^    (?:\d\. |   )(\w+)", pipeline.__doc__, re.MULTILINE)
+    own = [one for one in vars(pipeline).values() if inspect.isfunction(one) and one.__module__ == pipeline.__name__]
+    assert listed == [one.__name__ for one in own if not one.__name__.startswith("_")]
 
 
 def test_injections_follow_the_seeds(text, tmp_path):
@@ -131,7 +180,7 @@ def test_slot_preserving_variants_differ_in_changed_slots_only(text, tmp_path):
 
 
 def flipped(path: Path, bit: int) -> bytes:
-    """Flip a bit of a file; returns what it held before."""
+    """Flip a bit of a file; return its content before."""
     content = path.read_bytes()
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
@@ -166,7 +215,7 @@ def whole(text, tmp_path_factory) -> Path:
 
 
 def flips_found(cache: Path, flips: int) -> dict[str, list[int]]:
-    """Flip bits of every file, one at a time; for each kind of file how many are named, and how many change nothing."""
+    """Flip bits of every file, one at a time; count for each kind of file: detected, harmless, undetected."""
     draw = np.random.default_rng(5)
     found: dict[str, list[int]] = {}
     for path in sorted(path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"):
@@ -240,7 +289,7 @@ print("facts", json.dumps(ready.facts, sort_keys=True))
 
 @pytest.mark.drill
 def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_is_not(data_folder, tmp_path):
-    """SIGKILL at ten moments of a real preparation with several processes, a new one each time; then whole."""
+    """Kill ten preparations of real text at different moments, then let one finish."""
     files = sorted((data_folder / "corpus" / "us_speeches").glob("*.txt"))
     files += sorted((data_folder / "corpus" / "novels100").glob("*.txt"))
     values = tiny_values(
@@ -276,7 +325,7 @@ def test_a_preparation_that_is_killed_again_and_again_ends_as_one_that_is_not(da
             try:
                 process.communicate(timeout=seconds * (number + 0.5) / 10)
             except subprocess.TimeoutExpired:
-                # The whole group, as a machine that goes down would.
+                # Kill the process group, as when a machine goes down.
                 os.killpg(process.pid, signal.SIGKILL)
                 killed += 1
     assert killed >= 3

@@ -11,7 +11,7 @@ def text_of(sentences, chosen=None) -> Text:
 
 
 TRAINING = [f"The sentence with the number {n} is in the training text, naïvely." for n in range(500)]
-# Alike at both ends and of one length, but not the same.
+# Equal length and equal ends, but different words.
 OTHER = [sentence.replace("number", "figure") for sentence in TRAINING]
 
 

@@ -174,7 +174,7 @@ def test_packed_files_cut_short(tmp_path: Path, ending: str, kept: float) -> Non
     path = write(tmp_path / f"a.txt{ending}", LONG)
     packed = path.read_bytes()
     path.write_bytes(packed[: int(kept * len(packed)) if kept > 0 else int(kept)])
-    with pytest.raises(SourceError, match=facts("a.txt", "cut short", "damaged")):
+    with pytest.raises(SourceError, match=facts("a.txt", "truncated", "damaged")):
         list(read_text(path))
 
 
@@ -182,7 +182,7 @@ def test_packed_files_cut_short(tmp_path: Path, ending: str, kept: float) -> Non
 def test_files_that_are_not_packed(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"a.txt{ending}"
     path.write_text("Kim left.", encoding="utf-8")
-    with pytest.raises(SourceError, match=facts("a.txt", "cut short", "damaged")):
+    with pytest.raises(SourceError, match=facts("a.txt", "truncated", "damaged")):
         list(read_text(path))
     path.write_bytes(b"")
     with pytest.raises(SourceError, match=r"a\.txt"):
@@ -211,7 +211,7 @@ def test_unknown_unit(tmp_path: Path) -> None:
         list(read_text(tmp_path, unit="line"))
 
 
-# Processes of their own: what TFDS imports warns now and then.
+# In separate processes: modules that TFDS imports may raise warnings.
 PREPARE = """
 import sys
 import numpy as np

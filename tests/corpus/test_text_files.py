@@ -1,4 +1,4 @@
-"""Which files paths name, and what is refused of them: repeats, loops, bombs, pipes, and what changes meanwhile."""
+"""Files that paths name, and those that are refused: repeats, cycles, bombs, pipes, files that change."""
 
 import gzip
 import os
@@ -46,7 +46,7 @@ def write(folder: Path, ending: str = ".txt") -> None:
     (folder / f"valid{ending}").write_bytes(pack("\n".join(lines[:3] + lines[50:55]).encode()))
 
 
-# -- what changes meanwhile -----------------------------------------------------------------------------
+# -- files that change while they are read -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("source", "ending"), [("text", ".txt"), ("jsonl", ".jsonl"), ("text", ".txt.gz")])
@@ -82,7 +82,7 @@ def test_a_file_that_grows_or_appears_meanwhile(tmp_path):
         prepare(config, print, None, inputs)
 
 
-# -- what is there twice --------------------------------------------------------------------------------
+# -- repeated text --------------------------------------------------------------------------------
 
 
 def test_loops_of_links_end_and_text_is_read_once(tmp_path):
@@ -153,7 +153,7 @@ def test_texts_of_one_size_are_compared_by_what_they_hold(tmp_path):
         check_distinct(files[:1], digested(files[1:]))
 
 
-# -- what has no end ------------------------------------------------------------------------------------
+# -- input without end ------------------------------------------------------------------------------------
 
 
 def zst_of_newlines(size: int) -> bytes:

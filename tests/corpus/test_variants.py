@@ -1,13 +1,16 @@
 import numpy as np
 import pytest
+from corpora import build_corpus
 from facts import facts
 from tiny import npi
 
 from npi_jax.corpus.annotation.annotator import annotate, annotator
 from npi_jax.corpus.annotation.npi_en import NPI_EN
-from npi_jax.corpus.encoded import Corpus, build_corpus
-from npi_jax.corpus.text.tokenizer import WordTokenizer, split_words
-from npi_jax.corpus.variants.builder import VariantBuilder, check_changes, row_orders, variant_table
+from npi_jax.corpus.encoded import Corpus
+from npi_jax.corpus.pipeline import order_rows
+from npi_jax.corpus.text.tokenizer import WordTokenizer
+from npi_jax.corpus.text.words import split_words
+from npi_jax.corpus.variants.builder import VariantBuilder, check_changes, variant_table
 from npi_jax.corpus.variants.edits import Editor
 from npi_jax.corpus.variants.interventions import parse_intervention
 from npi_jax.corpus.variants.rows import RowOrder
@@ -145,7 +148,7 @@ def test_orders_name_the_variant_that_is_too_small(corpus):
     builder = VariantBuilder(corpus, ROW, mode="delete")
     variants = [builder.build(parse_intervention(text)) for text in ("full", "no_npi")]
     with pytest.raises(ValueError, match=facts("no_npi", "fills")):
-        row_orders(variants, len(variants[0].rows))
+        order_rows(variants, len(variants[0].rows))
 
 
 TEXT = [
@@ -239,7 +242,7 @@ def test_injecting_changes_only_the_batches_of_its_steps(english):
     without, variant, control = (builder.build(parse_intervention(t)) for t in ("no_npi", text, f"random({text})"))
     pool = builder.pool()
     order = RowOrder(len(variant.rows), 4)
-    items = {tuple(corpus.sentence(i)[:-1].tolist()) for i in range(5)}
+    items = set(originals(corpus)[:5])
     for seed in (0, 1):
         for step in range(5):
             plain, put = (pool.tokens[v.batch(order, seed, step)] for v in (without, variant))
@@ -320,7 +323,7 @@ def test_a_cut_that_takes_the_licensor_leaves_the_item():
     annotations = [annotate(split_words(text), contexts=True) for text in sentences]
     assert annotations[0][0].environment == "simple_question"
     corpus = build_corpus(sentences, annotations, WordTokenizer.train(sentences), row_length=ROW)
-    assert corpus.item_counts()[NPI_EN.labels.index("ambiguous")] == 1
+    assert item_counts(corpus)[:, NPI_EN.labels.index("ambiguous")].sum() == 1
     assert VariantBuilder(corpus, ROW).build(parse_intervention("no_npi")).removed == 1
 
 

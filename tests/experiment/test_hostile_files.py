@@ -35,8 +35,8 @@ from npi_jax.cli.audit import load_sample, load_verdicts
 from npi_jax.cli.main import main
 from npi_jax.config.schema import make_config
 from npi_jax.corpus.annotation.phenomenon import load_phenomenon
-from npi_jax.corpus.pipeline import StoredVariants
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
+from npi_jax.corpus.stored import StoredVariants
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.sources import read_jsonl, read_text
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer

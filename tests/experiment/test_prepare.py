@@ -3,11 +3,11 @@ import json
 
 import numpy as np
 import pytest
+from corpora import build_corpus
 from facts import facts
 from tiny import tiny_values
 
 from npi_jax.config.schema import make_config
-from npi_jax.corpus.encoded import build_corpus
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.preparation.prepare import prepare, unigram_perplexity
 from npi_jax.scoring import ScoreSpec

@@ -114,7 +114,7 @@ def test_faulty_paths(tmp_path: Path) -> None:
         load_suite("blimp", write(tmp_path / "y.jsonl", ONE, ONE))
     path = write(tmp_path / "z.jsonl.gz", ONE)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(SuiteError, match=facts("z.jsonl.gz", "cut short")):
+    with pytest.raises(SuiteError, match=facts("z.jsonl.gz", "truncated")):
         load_suite("blimp", path)
 
 

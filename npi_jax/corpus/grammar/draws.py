@@ -1,4 +1,4 @@
-"""Every random choice of the grammar, as endless streams drawn in blocks."""
+"""Random choices of the grammar: one endless stream for each kind of choice."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -13,7 +13,7 @@ from npi_jax.corpus.grammar.lexicon import Noun, draws, uniforms
 
 Tense = Literal["perfect", "modal", "past", "present"]
 Form = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""An NPI's name, its shared words and the words of one environment's own."""
+"""Name of an NPI, the words of its shared form, and the words of the form of one environment only."""
 
 POSITIONS = ("determiner", "person", "thing", "adverb", "final", "final perfect")
 _KINDS = {
@@ -26,23 +26,23 @@ _OBJECT_DETERMINERS = {Noun("the", "the"): 0.5, Noun("some", "some"): 0.3, Noun(
 
 
 def npis_in(position: str, environment: str) -> tuple[Item, ...]:
-    """The NPIs that can stand in a position in an environment.
+    """Return the NPIs that can fill a position in an environment.
 
-    The position ``"final perfect"`` takes those of ``"final"`` and those that need the perfect as well.
+    ``"final perfect"`` is the final position after a perfect; NPIs that need the perfect can stand only there.
     """
-    place, _, perfect = position.partition(" ")
+    base, _, perfect = position.partition(" ")
     return tuple(
         npi
         for npi in NPIS.values()
-        if (how := npi.grammar)
-        and how.position == place
-        and environment not in how.barred
-        and (perfect or not how.perfect)
+        if (use := npi.grammar)
+        and use.position == base
+        and environment not in use.barred
+        and (perfect or not use.perfect)
     )
 
 
 def npi_stream(rng: np.random.Generator, position: str, environment: str) -> Iterator[Form]:
-    """Endless draws, all alike probable, of the NPIs for a position in an environment."""
+    """Draw NPIs for a position in an environment without end, all with equal probability."""
     names = [npi.name for npi in npis_in(position, environment)]
     forms = [(name, npi_words(name), npi_words(name, environment)) for name in names]
     return draws(rng, forms, np.full(len(forms), 1 / len(forms)))
@@ -53,21 +53,21 @@ def _phrases(rng: np.random.Generator, phrases: tuple[str, ...]) -> Iterator[tup
     return draws(rng, words, np.full(len(words), 1 / len(words)))
 
 
-def _counterparts(place: str) -> tuple[str, ...]:
-    items = (npi for npi in NPIS.values() if npi.grammar and npi.grammar.position == place)
+def _counterparts(position: str) -> tuple[str, ...]:
+    items = (npi for npi in NPIS.values() if npi.grammar and npi.grammar.position == position)
     return tuple(text for npi in items for text in npi.counterparts)
 
 
 class Draws:
-    """The streams, each with a generator of its own spawned from one, so that none shifts another."""
+    """The streams of choices; each has its own generator, so that a draw from one leaves the others as they are."""
 
     def __init__(self, rng: np.random.Generator) -> None:
-        """Streams seeded by ``rng``."""
+        """Create the streams, with generators spawned from ``rng``."""
 
         def fork() -> np.random.Generator:
             return rng.spawn(1)[0]
 
-        # Apart from the rest, so that texts that differ in a rate are otherwise the same.
+        # Streams of their own: texts with different rates differ only in the NPIs.
         self.npi_unit, self.sharing_unit = uniforms(fork()), uniforms(fork())
         self.unit = uniforms(fork())
         self.tense: Iterator[Tense] = draws(fork(), list(_TENSES), np.array(list(_TENSES.values())))
@@ -90,8 +90,8 @@ class Draws:
             for licensor, words in TABLE[name].contrasts.items()
             if words
         }
-        places = ("person", "thing", "adverb", "final")
-        self.fillers = {place: _phrases(fork(), _counterparts(place)) for place in places}
+        positions = ("person", "thing", "adverb", "final")
+        self.fillers = {position: _phrases(fork(), _counterparts(position)) for position in positions}
         self.npis = {
             (name, position): npi_stream(fork(), position, name) for name in ENVIRONMENTS for position in POSITIONS
         }

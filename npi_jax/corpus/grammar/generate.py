@@ -1,4 +1,4 @@
-"""The built-in grammar: an English fragment with all nine environments and gold annotations."""
+"""Text of the built-in grammar: an English fragment with all nine environments and gold annotations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,25 +10,26 @@ from npi_jax.corpus.grammar.derivation import Derivation
 from npi_jax.errors import did_you_mean
 
 CONTRAST_SHARE = 0.5
-"""Share of the sentences without an environment that hold a non-licensor in a licensor's place."""
+"""Share of the sentences without a licensor that have a non-licensor in its place."""
 MOST_SENTENCES = 100_000_000
+"""Maximum number of sentences."""
 
 
 @dataclass(frozen=True)
 class GrammarSpec:
-    """What the grammar writes; the text is a function of this alone.
+    """Settings of the grammar; equal settings give equal text.
 
     Attributes:
         sentences: number of sentences.
-        seed: of every choice.
-        environment_rate: share of sentences that hold a licensor, split evenly over the nine environments; or
-            each environment's own share, those not named being absent. Half of the other sentences hold a
-            non-licensor in the same frames (a share for each environment alike), half hold neither.
-        npi_rate: chance that a position for an NPI in a licensor's scope holds one. A clause has two or three
-            positions (before the verb, the object, the end). Outside of scopes no NPI is ever written.
-        sharing: chance that an NPI takes the form all environments share, such as "ever"; otherwise it takes
-            a form of its environment's own, such as "ever_only". At 0 no two environments have a form in
-            common; at 1 all have the same ones (but for "yet", which adverbs lack).
+        seed: seed of all choices.
+        environment_rate: share of sentences with a licensor, split evenly over the nine environments; or the share of
+            each environment by name, where environments without a name get none. Half of the other sentences have a
+            non-licensor in the same frames, equally often for each environment; the rest have neither.
+        npi_rate: probability that a position for an NPI in a licensor's scope holds an NPI. A clause has two or three
+            positions (before the verb, the object, the end). Positions out of scope never hold one.
+        sharing: probability that an NPI has the form that all environments share, such as "ever". Otherwise it has a
+            form of its environment only, such as "ever_only". At 0 no two environments have a form in common; at 1
+            all have the same forms (except "yet", which the environment adverbs lacks).
     """
 
     sentences: int
@@ -56,7 +57,7 @@ class GrammarSpec:
             raise ValueError(f"GrammarSpec.environment_rate sums to {total:g}; the shares must sum to at most 1")
 
     def shares(self) -> dict[str, float]:
-        """The share of sentences that hold each environment, for all nine."""
+        """Return the share of sentences of each of the nine environments."""
         if isinstance(self.environment_rate, Mapping):
             return {name: float(self.environment_rate.get(name, 0.0)) for name in ENVIRONMENTS}
         return dict.fromkeys(ENVIRONMENTS, self.environment_rate / len(ENVIRONMENTS))
@@ -75,8 +76,8 @@ def _check_share(field: str, value: object) -> None:
 def generate(spec: GrammarSpec) -> AnnotatedText:
     """Write the sentences of a spec, with gold annotations.
 
-    Every sentence is lower case and ends in "." or "?" as a word of its own. A sentence holds at most one
-    licensor. Its annotations are one for each NPI, or one with ``npi=None`` where its scope holds none.
+    Sentences are in lower case and end with the word "." or "?". A sentence has at most one licensor. It has one
+    annotation for each NPI in the licensor's scope, or one with ``npi=None`` if the scope has no NPI.
     """
     text, plan = np.random.default_rng([spec.seed, 0]).spawn(2)
     writer = Derivation(text, npi_rate=spec.npi_rate, sharing=spec.sharing)
@@ -89,7 +90,7 @@ def generate(spec: GrammarSpec) -> AnnotatedText:
 
 
 def _plan(spec: GrammarSpec, rng: np.random.Generator) -> list[tuple[str | None, bool]]:
-    """For each sentence its environment, and whether a licensor or a non-licensor stands there."""
+    """Draw each sentence's environment, and whether it gets the licensor or a non-licensor."""
     shares = np.array(list(spec.shares().values()))
     rest = max(0.0, 1.0 - shares.sum())
     n = len(ENVIRONMENTS)

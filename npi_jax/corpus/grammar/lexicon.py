@@ -1,22 +1,23 @@
-"""The words of the grammar, and endless streams of them with the frequencies of natural text."""
+"""Words of the grammar, and endless streams of words with the frequencies of natural text."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import Float
 
 T = TypeVar("T")
 
 
 class Noun(NamedTuple):
-    """A noun's two numbers."""
+    """Singular and plural of a noun."""
 
     singular: str
     plural: str
 
 
 class Verb(NamedTuple):
-    """A verb's forms."""
+    """Forms of a verb."""
 
     base: str
     third: str
@@ -25,13 +26,13 @@ class Verb(NamedTuple):
 
 
 def _nouns(text: str) -> tuple[Noun, ...]:
-    """Nouns from a list of singulars; ``singular/plural`` where the plural is not the singular and "s"."""
+    """Parse a list of nouns: ``singular``, or ``singular/plural`` if the plural is irregular."""
     pairs = (entry.partition("/") for entry in text.split())
     return tuple(Noun(singular, plural or singular + "s") for singular, _, plural in pairs)
 
 
 def _verbs(text: str) -> tuple[Verb, ...]:
-    """Verbs from ``base/past`` or ``base/past/participle``."""
+    """Parse a list of verbs: ``base/past``, or ``base/past/participle`` if these two differ."""
     rows = (entry.split("/") for entry in text.split())
     return tuple(Verb(row[0], _third(row[0]), row[1], row[-1]) for row in rows)
 
@@ -86,22 +87,25 @@ PREPOSITIONS = ("from", "near", "behind", "outside")
 MODALS = ("will", "could", "would", "should")
 
 
-def zipf_weights(n: int, shift: float = 2.7) -> np.ndarray:
-    """Probabilities of ranks 1..n by the Zipf-Mandelbrot law, p(r) proportional to 1 / (r + shift).
+def zipf_weights(n: int, shift: float = 2.7) -> Float[np.ndarray, " n"]:
+    """Return the probabilities of ranks 1 to n by the Zipf-Mandelbrot law: p(r) proportional to 1 / (r + shift).
 
-    Returns float64 of shape ``[n]`` that sums to one. The shift is the one Mandelbrot's law is commonly
-    fitted with for English; without it a class's first word would be a quarter of all its tokens.
+    The default shift is the value commonly fitted to English. Without a shift the first word of a class would be a
+    quarter of all its tokens.
     """
     weights = 1.0 / (np.arange(1, n + 1) + shift)
     return weights / weights.sum()
 
 
 def draws(
-    rng: np.random.Generator, entries: Sequence[T], weights: np.ndarray | None = None, block: int = 4096
+    rng: np.random.Generator,
+    entries: Sequence[T],
+    weights: Float[np.ndarray, " entries"] | None = None,
+    block: int = 4096,
 ) -> Iterator[T]:
-    """Endless draws from ``entries`` with replacement, by Zipf-Mandelbrot weights unless others are given.
+    """Draw from ``entries`` with replacement without end, by Zipf-Mandelbrot weights if none are given.
 
-    Drawn ``block`` at a time, so that one draw costs no call to NumPy.
+    NumPy is called once for each ``block`` of draws.
     """
     p = zipf_weights(len(entries)) if weights is None else weights
     while True:
@@ -110,6 +114,6 @@ def draws(
 
 
 def uniforms(rng: np.random.Generator, block: int = 4096) -> Iterator[float]:
-    """Endless floats from [0, 1), drawn ``block`` at a time."""
+    """Draw floats from [0, 1) without end; NumPy is called once for each ``block`` of draws."""
     while True:
         yield from rng.random(block).tolist()

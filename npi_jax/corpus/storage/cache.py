@@ -1,12 +1,11 @@
-"""Prepared data under a hash of all that it was made from, whole or absent, made by one process at a time.
+"""Folders of prepared data, each named by a digest of all that it depends on.
 
-Every file has a checksum: arrays in their ``columns.json``, all others in ``checksums.json``. What is damaged is found
-when it is opened, and rebuilt.
+A folder is complete or absent, and only one process at a time makes it. Every file has a checksum: arrays in
+``columns.json``, all other files in ``checksums.json``. Damage is detected when a folder is opened, which is then
+rebuilt.
 """
 
 import errno
-import hashlib
-import importlib.metadata
 import json
 import os
 import shutil
@@ -18,16 +17,17 @@ from typing import Any, TypeVar
 
 import filelock
 
+from npi_jax.corpus.storage.stage import Stage, key_digest
 from npi_jax.errors import UserError
 from npi_jax.files.checksums import SUMS, DamagedError, damaged, note
 
 Say = Callable[[str], None]
-Make = Callable[[Path], None]
+Make = Callable[[Path], object]
 Opened = TypeVar("Opened")
 
 
 def cache_folder(given: str = "") -> Path:
-    """Where prepared data is kept: what is given, else ``$NPI_JAX_CACHE``, else the user's cache folder."""
+    """Return the cache folder: the argument, else ``$NPI_JAX_CACHE``, else the user's default."""
     if given or (given := os.environ.get("NPI_JAX_CACHE", "")):
         try:
             return Path(given).expanduser()
@@ -38,24 +38,25 @@ def cache_folder(given: str = "") -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "npi_jax"
 
 
-def cached(root: Path, kind: str, key: Mapping[str, Any], make: Make, say: Say) -> Path:
-    """The folder that `make` has made for a key: one that is there, or a new one.
+def cached(root: Path, stage: Stage, inputs: Mapping[str, Any], make: Make, say: Say) -> Path:
+    """Return the folder with a stage's output for some inputs, and make it if it is missing.
 
-    It is made under a temporary name and renamed when it is whole, so that what a killed process leaves is never taken
-    for whole; the next process that makes the same folder removes it. A second process that asks for a folder that is
-    being made waits for the first.
+    It is made under a temporary name and renamed when it is complete. A process that is killed therefore leaves no
+    incomplete folder under the final name; the next process that makes the folder removes the remains. A second
+    process that needs the folder waits until the first has made it.
 
     Args:
-        root: of the cache, see `cache_folder`.
-        kind: of data, a folder of the cache.
-        key: all that the content depends on, as plain values; the version of this package's code is added.
-        make: writes the content to the folder that it is given.
-        say: gets a line where this process has to wait.
+        root: the cache, see `cache_folder`.
+        stage: the stage whose output it is.
+        inputs: all that the output depends on besides the stage, as plain values.
+        make: writes the output to the folder that it receives.
+        say: receives a message if this process has to wait.
 
     Raises:
         UserError: if the cache cannot be written.
     """
-    folder = root / kind / key_digest(key)[:24]
+    key = stage.key(inputs)
+    folder = root / stage.name / key_digest(key)[:24]
     if not folder.is_dir():
         with _locked(root, folder, say):
             if not folder.is_dir():
@@ -63,30 +64,30 @@ def cached(root: Path, kind: str, key: Mapping[str, Any], make: Make, say: Say) 
     return folder
 
 
-def opened(
-    root: Path, kind: str, key: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened], say: Say
+def open_cached(
+    root: Path, stage: Stage, inputs: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened], say: Say
 ) -> Opened:
-    """Open the folder of a key; where a file of it is damaged, it is rebuilt, and `say` gets a line about it.
+    """Open a stage's output for some inputs; make it if it is missing, and rebuild it if a file is damaged.
 
     Args:
-        root, kind, key, make, say: as for `cached`.
-        open_: opens a folder; raises `DamagedError` where an array in it is not what was written.
+        root, stage, inputs, make, say: as for `cached`; `say` also receives a message if the folder is rebuilt.
+        open_: opens a folder; raises `DamagedError` if an array in it has other content than was written.
 
     Raises:
         UserError: if the cache cannot be written.
     """
-    folder = cached(root, kind, key, make, say)
+    folder = cached(root, stage, inputs, make, say)
     try:
         return _open(folder, open_)
     except DamagedError as error:
         say(f"{error}; {folder} is rebuilt")
     with _locked(root, folder, say):
         try:
-            # Another process may have seen it too.
+            # Another process may have rebuilt the folder while this one waited for the lock.
             return _open(folder, open_)
         except DamagedError:
             _discard(root, folder)
-            _make(root, folder, key, make)
+            _make(root, folder, stage.key(inputs), make)
         return _open(folder, open_)
 
 
@@ -104,7 +105,7 @@ def _open(folder: Path, open_: Callable[[Path], Opened]) -> Opened:
 
 @contextmanager
 def _locked(root: Path, folder: Path, say: Say) -> Iterator[None]:
-    """Hold the lock of a folder, and say so where that takes waiting."""
+    """Hold the lock of a folder; `say` receives a message if another process holds it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
@@ -128,11 +129,11 @@ def _make(root: Path, folder: Path, key: Mapping[str, Any], make: Make) -> None:
         temporary.mkdir()
         make(temporary)
         (temporary / "key.json").write_text(json.dumps(key, indent=1, sort_keys=True), encoding="utf-8")
-        # The digests of arrays were taken while they were written.
+        # `ColumnWriter` computed the digests of arrays (.bin) while it wrote them.
         note(temporary, [file for file in temporary.rglob("*") if file.is_file() and file.suffix != ".bin"])
         temporary.rename(folder)
     except OSError as error:
-        # Others are about the text that is read.
+        # Only these are about the cache; other errors are about the text that is read.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise _unwritable(root, error) from error
         raise
@@ -141,7 +142,7 @@ def _make(root: Path, folder: Path, key: Mapping[str, Any], make: Make) -> None:
 
 
 def _discard(root: Path, folder: Path) -> None:
-    """Remove a folder; a process that has its arrays mapped keeps them."""
+    """Remove a folder; a process that has mapped its arrays into memory keeps them."""
     aside = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -155,23 +156,6 @@ def _discard(root: Path, folder: Path) -> None:
 
 def _unwritable(root: Path, error: OSError) -> UserError:
     return UserError(
-        f"the cache {root} cannot be written ({error.strerror or error}); make room, or set NPI_JAX_CACHE or "
-        "corpus.cache to a folder that can"
+        f"the cache {root} cannot be written ({error.strerror or error}); free some space, or set NPI_JAX_CACHE or "
+        "corpus.cache to a folder that can be written"
     )
-
-
-def key_digest(key: Mapping[str, Any]) -> str:
-    """SHA-256 of a key and of the code that makes what it stands for."""
-    content = json.dumps({"key": key, "code": code_digest()}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def code_digest() -> str:
-    """SHA-256 of the source of `npi_jax.corpus` and of the versions of the libraries that it leaves work to."""
-    sha = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*")):
-        if path.suffix in (".py", ".toml"):
-            sha.update(path.name.encode() + path.read_bytes())
-    for library in ("sentencex", "tokenizers", "numpy"):
-        sha.update(importlib.metadata.version(library).encode())
-    return sha.hexdigest()

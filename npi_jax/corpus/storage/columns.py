@@ -1,4 +1,4 @@
-"""Arrays on disk that are appended to while they are written, and mapped into memory when they are read."""
+"""Arrays on disk: written piece by piece, and mapped into memory for reading."""
 
 import hashlib
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import numpy as np
+from jaxtyping import Shaped
 from pydantic import Field, TypeAdapter
 
 from npi_jax.files.checksums import DamagedError
@@ -16,13 +17,13 @@ _INDEX = "columns.json"
 
 
 class ColumnWriter:
-    """Writes arrays of one dimension to a folder, piece by piece.
+    """Writes one-dimensional arrays to a folder, piece by piece.
 
-    What it leaves is whole only after `close`; the folder should be a temporary one that is renamed then.
+    The arrays can be read only after `close`. The folder should have a temporary name until then.
 
     Args:
-        folder: where to, created if need be.
-        columns: the arrays' names and dtypes.
+        folder: where to write; created if it is missing.
+        columns: names and dtypes of the arrays.
     """
 
     def __init__(self, folder: Path, columns: Mapping[str, np.dtype[Any] | type]) -> None:
@@ -33,8 +34,8 @@ class ColumnWriter:
         self._lengths = dict.fromkeys(columns, 0)
         self._digests = {name: hashlib.sha256() for name in columns}
 
-    def append(self, **arrays: np.ndarray) -> None:
-        """Append a piece to some of the columns."""
+    def append(self, **arrays: Shaped[np.ndarray, "..."]) -> None:
+        """Append a piece to some of the arrays; a piece of several dimensions is flattened."""
         for name, array in arrays.items():
             content = np.ascontiguousarray(array, self._dtypes[name]).tobytes()
             self._files[name].write(content)
@@ -42,7 +43,7 @@ class ColumnWriter:
             self._lengths[name] += array.size
 
     def close(self, **facts: Any) -> None:
-        """Finish the files and note what they hold, with facts of the caller's."""
+        """Finish the files, and write their lengths, dtypes and digests with the caller's facts."""
         for file in self._files.values():
             file.close()
         columns = {
@@ -56,7 +57,7 @@ class ColumnWriter:
         write_json(self.folder / _INDEX, {"columns": columns, "facts": facts})
 
     def abandon(self) -> None:
-        """Close the files without finishing."""
+        """Close the files without finishing them."""
         for file in self._files.values():
             file.close()
 
@@ -80,15 +81,14 @@ class _Index:
     facts: dict[str, Any]
 
 
-class Columns(Mapping[str, np.ndarray]):
-    """The arrays of a folder, mapped into memory for reading.
+class Columns(Mapping[str, Shaped[np.ndarray, " _"]]):
+    """The arrays of a folder, mapped into memory for reading; opening reads all of them once to check their digests.
 
     Args:
-        folder: as a `ColumnWriter` left it.
+        folder: a folder that a `ColumnWriter` wrote.
 
     Raises:
-        UserError: naming the file that is missing, or has not the length or content that was noted (`DamagedError`);
-            all are read once.
+        UserError: naming the file that is missing, or whose length or digest is wrong (`DamagedError`).
     """
 
     def __init__(self, folder: Path) -> None:
@@ -101,9 +101,9 @@ class Columns(Mapping[str, np.ndarray]):
         self._arrays = {name: _map(folder / f"{name}.bin", entry) for name, entry in index.columns.items()}
         self._verify()
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Shaped[np.ndarray, " _"]:
         if name not in self._arrays:
-            raise DamagedError(f"{self.folder / _INDEX}: names no array {name!r}")
+            raise DamagedError(f"{self.folder / _INDEX}: has no array {name!r}")
         return self._arrays[name]
 
     def __contains__(self, name: object) -> bool:
@@ -123,13 +123,13 @@ class Columns(Mapping[str, np.ndarray]):
                     raise DamagedError(f"{path}: its content has changed")
 
 
-def _map(path: Path, entry: _Column) -> np.ndarray:
+def _map(path: Path, entry: _Column) -> Shaped[np.ndarray, " _"]:
     length = entry.length
     try:
         dtype = np.dtype(entry.dtype)
     except (TypeError, ValueError, SyntaxError) as error:
         raise DamagedError(f"{path}: no dtype is called {entry.dtype!r}") from error
     if dtype.hasobject or not path.is_file() or path.stat().st_size != length * dtype.itemsize:
-        raise DamagedError(f"{path}: missing, or not of its length")
-    # What is empty cannot be mapped.
+        raise DamagedError(f"{path}: missing, or of the wrong length")
+    # An empty file cannot be mapped.
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)

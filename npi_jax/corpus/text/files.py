@@ -1,4 +1,4 @@
-"""Files of text: which ones paths name, what they hold, and that they hold it still when they are read."""
+"""Text files: find them, identify their content by digests, and read their lines."""
 
 import glob
 import gzip
@@ -14,29 +14,29 @@ from typing import Any
 
 import zstandard
 
-from npi_jax.corpus.text.unpacking import PACKINGS, Reader, is_packed, stated_size, unpacked
+from npi_jax.corpus.text.compression import ENDINGS, Reader, decompressed, is_compressed, stated_size
 from npi_jax.errors import UserError
 
 LONGEST_LINE = 16 << 20
-"""Most bytes of a line: a longer one is no text, or its line ends are lost."""
+"""Maximum size of a line, bytes; in a file with longer lines, line ends are probably missing."""
 
 Paths = str | Path | Iterable[str | Path]
 
 
 class SourceError(UserError):
-    """Text that is missing, empty, damaged or not of the stated form."""
+    """Text that is missing, empty, damaged or in another format than stated."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that paths name.
+    """A text file.
 
     Attributes:
-        name: its path below the folder that all of them share.
-        path: its absolute path.
-        sha256: digest of its content when it was looked at; "" if it was not.
-        size: its bytes then.
-        changed: its time stamp then, in nanoseconds.
+        name: path below the folder that all given files share.
+        path: absolute path.
+        sha256: digest of the content at the time of `digested`; "" before.
+        size: size at that time, bytes.
+        changed: time stamp at that time, nanoseconds.
     """
 
     name: str
@@ -46,42 +46,43 @@ class SourceFile:
     changed: int = 0
 
 
-# -- which files ----------------------------------------------------------------------------------------
+# -- finding files --------------------------------------------------------------------------------------
 
 
 def find_files(paths: Paths, ending: str, *, repeats: bool = False) -> list[SourceFile]:
     """Return the files that paths name, sorted by path.
 
     Args:
-        paths: files, folders and glob patterns (``**`` goes down folders). Of a folder, and of those below it, the
-            files with the ending (and .gz or .zst) are taken, hidden ones excepted; a file that is named itself may
-            end in anything. Links are followed; every folder is visited once, so that loops of links end.
-        ending: such as ``".txt"``.
+        paths: files, folders and glob patterns (``**`` matches folders at any depth). A folder stands for the files
+            in it and below it that have the ending (optionally followed by .gz or .zst) and are not hidden. A file
+            that is named itself may have any ending. Links are followed, and every folder is visited once, so that
+            cycles of links end.
+        ending: ending of file names, such as ``".txt"``.
         repeats: whether a file may be named twice, by its own name or by links.
 
     Raises:
-        SourceError: nothing is there, a path is empty, or a file is named twice.
+        SourceError: if no file is found, a path is empty, or a file is named twice.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if "" in given:
         raise SourceError("a path is empty; name a file, a folder ('.' for this one) or a glob pattern")
-    found = sorted(file.absolute() for path in given for file in _expand(Path(path), ending))
-    if not found:
+    files = sorted(file.absolute() for path in given for file in _expand(Path(path), ending))
+    if not files:
         raise SourceError("no path is given; name a file, a folder or a glob pattern")
     real: dict[str, Path] = {}
-    for path in () if repeats else found:
+    for path in () if repeats else files:
         if (other := real.setdefault(os.path.realpath(path), path)) is not path:
             link = "" if other == path else f", the other time as {other}"
-            raise SourceError(f"{path}: the file is named twice{link}; its text would be in the corpus twice")
-    root = Path(os.path.commonpath([path.parent for path in found]))
-    return [SourceFile(path.relative_to(root).as_posix(), path) for path in found]
+            raise SourceError(f"{path}: the file is named twice{link}, so that its text would be in the corpus twice")
+    root = Path(os.path.commonpath([path.parent for path in files]))
+    return [SourceFile(path.relative_to(root).as_posix(), path) for path in files]
 
 
 def _expand(path: Path, ending: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        endings = tuple(ending + packing for packing in PACKINGS)
+        endings = tuple(ending + compression for compression in ENDINGS)
         files = [file for folder in _folders(path) for file in _visible(folder) if file.name.endswith(endings)]
         if not files:
             raise SourceError(f"{path}: the folder has no file ending in {', '.join(endings)}")
@@ -96,23 +97,23 @@ def _expand(path: Path, ending: str) -> list[Path]:
 
 
 def _folders(top: Path) -> Iterator[Path]:
-    """Yield a folder and those below it, hidden ones excepted, each once, by whatever links they are reached."""
+    """Yield a folder and all folders below it that are not hidden, each once even if several links lead to it."""
     seen = set()
-    for place, inside, _ in os.walk(top, followlinks=True):
-        real = os.path.realpath(place)
+    for folder, inside, _ in os.walk(top, followlinks=True):
+        real = os.path.realpath(folder)
         inside[:] = () if real in seen else sorted(name for name in inside if not name.startswith("."))
         if real not in seen:
             seen.add(real)
-            yield Path(place)
+            yield Path(folder)
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The plain files of a folder that are not hidden."""
+    """Return the plain files of a folder that are not hidden."""
     return [file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file()]
 
 
 def _matches(parts: Sequence[str]) -> list[Path]:
-    """Expand a pattern; what follows ``**`` is looked for in each folder once, where `glob` would go round in loops."""
+    """Expand a glob pattern; visit each folder below ``**`` once, since `glob` itself follows cycles of links."""
     if "**" not in parts:
         return [Path(match) for match in glob.glob(os.path.join(*parts))]
     at = parts.index("**")
@@ -120,23 +121,23 @@ def _matches(parts: Sequence[str]) -> list[Path]:
     folders = {os.path.realpath(folder): folder for top in tops if os.path.isdir(top) for folder in _folders(Path(top))}
     if not parts[at + 1 :]:
         return [file for folder in folders.values() for file in _visible(folder)]
-    found: dict[str, Path] = {}
+    matches: dict[str, Path] = {}
     for folder in folders.values():
         for match in _matches((*map(glob.escape, folder.parts), *parts[at + 1 :])):
-            found.setdefault(os.path.join(os.path.realpath(match.parent), match.name), match)
-    return list(found.values())
+            matches.setdefault(os.path.join(os.path.realpath(match.parent), match.name), match)
+    return list(matches.values())
 
 
-# -- what they hold -------------------------------------------------------------------------------------
+# -- identifying content --------------------------------------------------------------------------------
 
 
 def digested(files: Sequence[SourceFile]) -> list[SourceFile]:
-    """Return the files with the digests of what they hold now.
+    """Return the files with digest, size and time stamp of their present content.
 
     Raises:
-        SourceError: if one cannot be read.
+        SourceError: naming a file that cannot be read.
     """
-    found = []
+    results = []
     for file in files:
         try:
             with file.path.open("rb") as content:
@@ -144,17 +145,17 @@ def digested(files: Sequence[SourceFile]) -> list[SourceFile]:
                 sha = hashlib.file_digest(content, "sha256").hexdigest()
         except OSError as error:
             raise SourceError(f"{file.path}: the file cannot be read: {error.strerror or error}") from error
-        found.append(replace(file, sha256=sha, size=about.st_size, changed=about.st_mtime_ns))
-    return found
+        results.append(replace(file, sha256=sha, size=about.st_size, changed=about.st_mtime_ns))
+    return results
 
 
 def files_key(files: Sequence[SourceFile]) -> dict[str, Any]:
-    """What files hold, for the key of what is made of them: pairs of name and digest, and their bytes in all."""
+    """Return the key of files for the cache: names with digests, and the total size in bytes."""
     return {"files": [[file.name, file.sha256] for file in files], "bytes": sum(file.size for file in files)}
 
 
 def check_unchanged(files: Sequence[SourceFile]) -> None:
-    """Refuse files that were written to since they were looked at, by their sizes and time stamps.
+    """Refuse files whose size or time stamp has changed since `digested`.
 
     Raises:
         SourceError: naming the file.
@@ -166,50 +167,51 @@ def check_unchanged(files: Sequence[SourceFile]) -> None:
 
 
 def _changed(path: Path) -> SourceError:
-    return SourceError(f"{path}: changed while it was read; run again when nothing writes to it")
+    return SourceError(f"{path}: changed while it was read; run again when no other program writes to it")
 
 
 def check_distinct(training: Sequence[SourceFile], validation: Sequence[SourceFile]) -> None:
-    """Refuse text that would be there twice: by a link or a copy, packed or not.
+    """Refuse files with the same text: links and copies, compressed or not.
 
     Args:
-        training, validation: the files of each, with digests.
+        training: files of the training text, with digests.
+        validation: files of the validation text, with digests.
 
     Raises:
         SourceError: naming both files.
     """
     contents = _contents([*training, *validation])
-    for files, of in ((training, "training text"), (validation, "validation text")):
+    for files, use in ((training, "training text"), (validation, "validation text")):
         seen: dict[str, SourceFile] = {}
         for file in files:
             if (other := seen.setdefault(contents[file.path], file)) is not file:
-                raise SourceError(_twice(other, file, f"both are {of}"))
+                raise SourceError(_twice(other, file, f"both are {use}"))
     held_out = {contents[file.path]: file for file in validation}
     for file in training:
         if contents[file.path] in held_out:
-            use = "the first is training text, the second validation text"
-            raise SourceError(_twice(file, held_out[contents[file.path]], use))
+            uses = "the first is training text, the second validation text"
+            raise SourceError(_twice(file, held_out[contents[file.path]], uses))
 
 
-def _twice(one: SourceFile, other: SourceFile, use: str) -> str:
+def _twice(one: SourceFile, other: SourceFile, uses: str) -> str:
     if one.path == other.path:
         return f"{one.path}: the same file is training text and validation text{_ALLOW}"
     same = os.path.realpath(one.path) == os.path.realpath(other.path)
-    how = "are one file, by a link" if same else "hold the same text"
-    return f"{one.path} and {other.path} {how}, and {use}{_ALLOW}"
+    relation = "are one file, by a link" if same else "hold the same text"
+    return f"{one.path} and {other.path} {relation}, and {uses}{_ALLOW}"
 
 
 _ALLOW = "; name it once, or set corpus.allow_repeats=True if that is what you want"
 
 
 def _contents(files: Sequence[SourceFile]) -> dict[Path, str]:
-    """The digest of each file's text: unpacked where another file states the same size, otherwise as it is."""
-    alike: dict[int | None, set[Path]] = defaultdict(set)
+    """Return a digest of each file's text; a compressed file is decompressed only if another text has the same size."""
+    by_size: dict[int | None, set[Path]] = defaultdict(set)
     sizes = {file.path: stated_size(file.path) for file in files}
     for path, size in sizes.items():
-        alike[size].add(path)
+        by_size[size].add(path)
     return {
-        path: _text_digest(path) if size is not None and len(alike[size]) > 1 and is_packed(path) else sha256
+        path: _text_digest(path) if size is not None and len(by_size[size]) > 1 and is_compressed(path) else sha256
         for path, size, sha256 in ((file.path, sizes[file.path], file.sha256) for file in files)
     }
 
@@ -225,16 +227,16 @@ def _text_digest(path: Path) -> str:
 
 
 def read_lines(path: Path, sha256: str = "") -> Iterator[tuple[int, str]]:
-    """Read the lines of a UTF-8 file, numbered from 1, without their ends; .gz and .zst are unpacked.
+    """Read the lines of a UTF-8 file, numbered from 1, without line ends; .gz and .zst are decompressed.
 
-    Only ``\\n`` and ``\\r\\n`` end a line. A byte order mark is taken off.
+    Only ``\\n`` and ``\\r\\n`` end a line. A byte order mark is removed.
 
     Args:
         path: the file.
-        sha256: digest that the file must have; it is taken of the bytes that are read. "" for any.
+        sha256: expected digest of the bytes that are read; "" for any.
 
     Raises:
-        SourceError: the file is not there, not UTF-8 or damaged, has another digest, or a line beyond `LONGEST_LINE`.
+        SourceError: if the file is missing, damaged or not UTF-8, has another digest, or a line beyond `LONGEST_LINE`.
     """
     number, size = 0, 0
     pieces: list[bytes] = []
@@ -250,7 +252,7 @@ def read_lines(path: Path, sha256: str = "") -> Iterator[tuple[int, str]]:
         size += len(tail)
         if size > LONGEST_LINE:
             most = LONGEST_LINE >> 20
-            raise SourceError(f"{path}, line {number + 1}: longer than {most} MiB; text has line ends, put some in")
+            raise SourceError(f"{path}, line {number + 1}: longer than {most} MiB; split the text into lines")
     if tail := b"".join(pieces):
         yield number + 1, _decode(tail, path, number + 1)
 
@@ -259,14 +261,15 @@ Fields = Callable[[list[tuple[str, Any]]], dict[str, Any]]
 
 
 def read_json_lines(path: Path, sha256: str = "", fields: Fields | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Read the objects of a file of JSON lines, with the numbers of their lines; blank lines mean nothing.
+    """Read the objects of a file of JSON lines, with their line numbers; blank lines are skipped.
 
     Args:
         path, sha256: as for `read_lines`.
-        fields: makes an object of its fields and values, or raises ValueError; None takes the last of equal fields.
+        fields: builds an object from its fields and values, or raises ValueError; None builds a dictionary, in which
+            the last of several equal fields counts.
 
     Raises:
-        SourceError: as for `read_lines`, or a line is not a JSON object.
+        SourceError: as for `read_lines`; or if a line is not a JSON object.
     """
     for number, line in read_lines(path, sha256):
         if not line.strip():
@@ -283,10 +286,14 @@ def read_json_lines(path: Path, sha256: str = "", fields: Fields | None = None) 
 
 
 def check_whole_characters(text: str, where: str) -> str:
-    """Return text, or refuse it where it cannot be written: JSON may hold half a character.
+    """Return text without lone surrogates, which JSON can hold but UTF-8 cannot.
+
+    Args:
+        text: the text.
+        where: file, line and field of the text, for the message.
 
     Raises:
-        SourceError: its message begins with `where`.
+        SourceError: if the text has a lone surrogate.
     """
     try:
         text.encode()
@@ -308,16 +315,16 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 
 
 def _chunks(path: Path, sha256: str) -> Iterator[bytes]:
-    # What is no plain file may never end, or never begin.
+    # Not a pipe or a device: reading one may never end.
     if path.exists() and not path.is_file():
         raise SourceError(f"{path}: not a plain file")
     try:
         with path.open("rb") as file:
             reader = Reader(file, digest=bool(sha256))
-            yield from unpacked(reader, path)
+            yield from decompressed(reader, path)
             if reader.finish() != sha256:
                 raise _changed(path)
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise SourceError(f"{path}: the packed file is cut short or damaged: {error}") from error
+        raise SourceError(f"{path}: the compressed file is truncated or damaged: {error}") from error
     except OSError as error:
         raise SourceError(f"{path}: the file cannot be read: {error.strerror or error}") from error

@@ -1,9 +1,9 @@
-"""Tokenizers of the `tokenizers` library as transformers 5 builds them from the files of a directory.
+"""Builds tokenizers of the `tokenizers` library from the files of a directory, as transformers 5 does.
 
 The reference is `transformers.AutoTokenizer` of version 5.24. Its classes LlamaTokenizer, GPT2Tokenizer and
-GPTNeoXTokenizer take vocabulary, merges and template from ``tokenizer.json`` and make normalizer and pre-tokenizer
-themselves; for every other class the file counts as it is. Version 4 kept normalizer and pre-tokenizer of the file and
-changed them for some settings only, so that its ids can differ.
+GPTNeoXTokenizer read vocabulary, merges and template from ``tokenizer.json``, but build normalizer and pre-tokenizer
+themselves. For every other class ``tokenizer.json`` is used unchanged. Version 4 also used the file's normalizer and
+pre-tokenizer, and changed them for some settings only, so that its ids can differ.
 """
 
 import json
@@ -22,7 +22,7 @@ from npi_jax.files.plain import read_json_object, read_text_plain
 TOKENIZER_FILE = "tokenizer.json"
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 VOCABULARY_LIMIT = 512 << 20
-"""Most bytes of a vocabulary's file; those of models with 256,000 tokens have 33 MB."""
+"""Maximum size of a vocabulary file, bytes; with 256,000 tokens such files have 33 MB."""
 
 _CLASS_OF_MODEL = {"gpt2": "GPT2Tokenizer", "opt": "GPT2Tokenizer", "gpt_neox": "GPTNeoXTokenizer"}
 _BUILT: dict[str, dict[str, str]] = {
@@ -33,13 +33,13 @@ _BUILT: dict[str, dict[str, str]] = {
         "pad_token": "<|padding|>",
     },
 }
-"""Classes that build their own, with the special tokens that they take where none are named."""
+"""Classes that build normalizer and pre-tokenizer themselves, with their default special tokens."""
 _MADE_BY = {
     "LlamaTokenizer": {"Prepend", "Replace", "Metaspace"},
     "GPT2Tokenizer": {"ByteLevel"},
     "GPTNeoXTokenizer": {"ByteLevel", "NFC"},
 }
-"""Normalizers and pre-tokenizers that a class replaces by one of its own to the same end."""
+"""Normalizers and pre-tokenizers that a class replaces by an equivalent one."""
 _AS_IT_IS = {"TokenizersBackend", "PreTrainedTokenizer"}
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -48,11 +48,11 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Settings:
-    """What stands beside a vocabulary.
+    """Settings of a tokenizer besides its vocabulary.
 
     Attributes:
-        kind: the class of transformers, without ``Fast``; empty where none is named.
-        values: of ``tokenizer_config.json``, with the special tokens of ``special_tokens_map.json``.
+        kind: class name in transformers, without ``Fast``; empty if the files name none.
+        values: content of ``tokenizer_config.json``, with the special tokens of ``special_tokens_map.json``.
         files: the directory.
     """
 
@@ -62,42 +62,42 @@ class Settings:
 
     @classmethod
     def read(cls, path: Path, config: Mapping[str, Any]) -> "Settings":
-        """Read those of a directory, whose ``config.json`` may name the class too."""
+        """Read the settings of a directory, given the content of its ``config.json``, which may name the class."""
         values = read_settings(path / "tokenizer_config.json")
         kind = values.get("tokenizer_class") or config.get("tokenizer_class")
         if not isinstance(kind, str):
             kind = _CLASS_OF_MODEL.get(str(config.get("model_type")), "")
-        # Where the newer list of added tokens is there, transformers does not open the older file.
+        # transformers ignores the older file if the newer list of added tokens exists.
         if "added_tokens_decoder" not in values:
             values = {**values, **read_settings(path / "special_tokens_map.json")}
         return cls(kind.removesuffix("Fast"), values, path)
 
     def flag(self, name: str, default: bool) -> bool:
-        """Return a setting that is true or false; null counts as not given."""
+        """Return a Boolean setting; null counts as missing."""
         value = self.values.get(name)
         return default if value is None else bool(value)
 
     def token(self, name: str) -> str | None:
-        """Return the string of a special token that is named, which may be written as an object."""
+        """Return the string of a special token; the file may hold a string or an object."""
         return content(self.values.get(name))
 
     def default(self, name: str) -> str | None:
-        """Return the special token that the class takes where the files have no such setting, not even null."""
+        """Return the class's default for a special token; None if the files have the setting, even as null."""
         return None if name in self.values else _BUILT.get(self.kind, {}).get(name)
 
 
 def content(value: Any) -> str | None:
-    """Return the string of a token, which may be written as an object."""
+    """Return the string of a token, which the file may hold as a string or an object."""
     if isinstance(value, Mapping):
         value = value.get("content")
     return value if isinstance(value, str) else None
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the object of a JSON file; empty where there is no such file.
+    """Return the object of a JSON file; an empty one if there is no such file.
 
     Raises:
-        TokenizerError: it is not a plain JSON file with an object.
+        TokenizerError: if the path is not a plain JSON file with an object.
     """
     try:
         return read_json_object(path)
@@ -108,16 +108,16 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def open_backend(settings: Settings) -> tuple[tokenizers.Tokenizer, list[str]] | None:
-    """Return the library's tokenizer of a directory with notes on what its files say in vain; None without files.
+    """Return the library's tokenizer of a directory, with notes on settings without effect; None without files.
 
     Raises:
-        TokenizerError: a file is damaged or too large.
+        TokenizerError: if a file is damaged or too large.
     """
     path = settings.files
     if (path / TOKENIZER_FILE).exists():
         backend, notes = _from_tokenizer_file(path / TOKENIZER_FILE, settings)
     elif (path / VOCABULARY_FILE).exists() and (path / MERGES_FILE).exists():
-        backend, notes = _from_vocabulary(settings), _unlike(path / VOCABULARY_FILE, settings, "as GPT-2's")
+        backend, notes = _from_vocabulary(settings), _class_note(path / VOCABULARY_FILE, settings, "as GPT-2's")
     else:
         return None
     backend.no_padding()
@@ -134,11 +134,11 @@ def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tok
     _check_merges(file, state)
     backend = _library(file, lambda: tokenizers.Tokenizer.from_str(text))
     model = state["model"]
-    notes = _unlike(file, settings, "as it is")
+    notes = _class_note(file, settings, "as it is")
     if _is_built(settings.kind, model, text):
-        if lost := sorted(set(_types(state)) - _MADE_BY[settings.kind]):
+        if unused := sorted(set(_types(state)) - _MADE_BY[settings.kind]):
             notes.append(
-                f"{file}: {', '.join(lost)} not used, as in transformers 5, whose {settings.kind} makes its own"
+                f"{file}: {', '.join(unused)} not used, as in transformers 5, whose {settings.kind} builds its own"
             )
         template = backend.post_processor
         pairs = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
@@ -149,15 +149,18 @@ def _from_tokenizer_file(file: Path, settings: Settings) -> tuple[tokenizers.Tok
     return backend, notes
 
 
-def _unlike(file: Path, settings: Settings, how: str) -> list[str]:
-    """A note where transformers has a class of its own that is not imitated here."""
+def _class_note(file: Path, settings: Settings, manner: str) -> list[str]:
+    """Return a note if transformers has a special class for this tokenizer that this package does not imitate."""
     if settings.kind in _AS_IT_IS | _BUILT.keys() | {""}:
         return []
-    return [f"{file}: read {how}; transformers may change it for its class {settings.kind[:80]!r}"]
+    return [f"{file}: read {manner}; transformers may change it for its class {settings.kind[:80]!r}"]
 
 
 def _check_merges(file: Path, state: Any) -> None:
-    """Refuse merges without the prefix of continuations: the library would end in a panic and its backtrace."""
+    """Refuse merges without the prefix of continuations.
+
+    The library would panic on them, and print a backtrace.
+    """
     model = state.get("model") if isinstance(state, dict) else None
     prefix = model.get("continuing_subword_prefix") if isinstance(model, dict) else None
     merges = model.get("merges") if isinstance(model, dict) else None
@@ -182,7 +185,10 @@ def _library(file: Path, make: Callable[[], Made]) -> Made:
 
 
 def _is_built(kind: str, model: Mapping[str, Any], text: str) -> bool:
-    """Whether transformers makes its own of a ``tokenizer.json``; of byte-level ones LlamaTokenizer does not."""
+    """Return whether transformers builds normalizer and pre-tokenizer itself.
+
+    LlamaTokenizer does not do so for byte-level BPE.
+    """
     if kind not in _BUILT or not isinstance(model.get("vocab"), dict) or "merges" not in model:
         return False
     return kind != "LlamaTokenizer" or '"ByteLevel"' not in text
@@ -217,7 +223,7 @@ def _build(settings: Settings, vocabulary: Any, merges: Any) -> tokenizers.Token
 
 
 def _from_vocabulary(settings: Settings) -> tokenizers.Tokenizer:
-    """Byte-level BPE as of GPT-2 and OPT, whose directories may lack ``tokenizer.json``."""
+    """Build the byte-level BPE of GPT-2 or OPT, whose directories may lack ``tokenizer.json``."""
     file, merges = settings.files / VOCABULARY_FILE, settings.files / MERGES_FILE
     try:
         vocabulary = read_json_object(file, VOCABULARY_LIMIT)
@@ -242,7 +248,7 @@ def _from_vocabulary(settings: Settings) -> tokenizers.Tokenizer:
 
 
 def _add_tokens(backend: tokenizers.Tokenizer, settings: Settings, listed: list[Any]) -> None:
-    """Add the tokens that are listed, and those named special that the vocabulary has."""
+    """Add the tokens of the list, and the special tokens of the settings that the vocabulary has."""
     decoder = settings.values.get("added_tokens_decoder")
     if isinstance(decoder, Mapping):
         listed = [
@@ -255,7 +261,7 @@ def _add_tokens(backend: tokenizers.Tokenizer, settings: Settings, listed: list[
     extra = settings.values.get("extra_special_tokens") or settings.values.get("additional_special_tokens") or []
     extra = extra.values() if isinstance(extra, Mapping) else extra if isinstance(extra, list) else []
     names = [*(settings.token(name) or settings.default(name) for name in _NAMED), *map(content, extra)]
-    # An id beyond the vocabulary would be one that the model has no row for.
+    # Only tokens of the vocabulary: the embedding has no row for other ids.
     new = [
         name for name in dict.fromkeys(names) if name and name not in known and backend.token_to_id(name) is not None
     ]

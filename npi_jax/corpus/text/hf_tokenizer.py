@@ -1,4 +1,4 @@
-"""Tokenizers of Hugging Face directories, through the `tokenizers` library; nothing in them is executed."""
+"""Tokenizers of Hugging Face directories, read with the `tokenizers` library; no code of theirs is run."""
 
 import hashlib
 import json
@@ -22,17 +22,17 @@ CONFIG_FILE = "tokenizer_config.json"
 class HFTokenizer(LibraryTokenizer):
     """The tokenizer of a Hugging Face directory.
 
-    As with transformers, special tokens that are written out in a text are taken for special tokens.
+    As in transformers, the string of a special token in a text becomes that special token.
 
-    Arguments:
+    Args:
         backend: the library's tokenizer.
-        start, end: ids of the tokens that begin and end a sentence, None where there are none.
-        prefix, suffix: ids that it puts before and after a text of its own accord.
+        start, end: ids of the tokens before and after a sentence; None without such a token.
+        prefix, suffix: ids that the tokenizer itself adds before and after a text.
     """
 
     kind = "hf"
     notes: tuple[str, ...] = ()
-    """What its files say in vain, in sentences."""
+    """Settings in its files that have no effect here, one sentence each."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class HFTokenizer(LibraryTokenizer):
 
     @property
     def start(self) -> int | None:
-        """Id of the beginning-of-sentence token, or if there is none of the end-of-sentence token."""
+        """Id of the beginning-of-sentence token; without one that of the end-of-sentence token."""
         return self._end if self._start is None else self._start
 
     @property
@@ -58,46 +58,48 @@ class HFTokenizer(LibraryTokenizer):
 
     @property
     def fingerprint(self) -> str:
-        """Equal for two tokenizers that give the same ids."""
+        """Digest that is equal for tokenizers that give the same ids."""
         state = [self._backend.to_str(), self.start, self.end, self.prefix, self.suffix]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
     def encode(self, text: str) -> Encoding:  # noqa: D102
-        with _said():
+        with _library_errors():
             return super().encode(text)
 
     def encode_many(self, texts: Sequence[str]) -> list[Encoding]:  # noqa: D102
-        with _said():
+        with _library_errors():
             return super().encode_many(texts)
 
     def encode_batch(self, texts: Sequence[str]) -> list[Int32[np.ndarray, " _"]]:  # noqa: D102
-        with _said():
+        with _library_errors():
             return super().encode_batch(texts)
 
     def token(self, token_id: int) -> str:
-        """The text that a token stands for, with the space before it if it has one.
+        """Return the text of a token, including a space before it.
 
         Raises:
-            TokenizerError: there is no such id.
+            TokenizerError: if there is no such id.
         """
         if self._backend.id_to_token(token_id) is None:
             raise TokenizerError(f"there is no token with id {token_id}")
         return self._backend.decode([token_id], skip_special_tokens=False)
 
     def _write(self, directory: Path) -> dict[str, Any]:
-        raise TokenizerError(f"{directory}: the tokenizer of a Hugging Face directory is kept there, and not written")
+        raise TokenizerError(
+            f"{directory}: the tokenizer of a Hugging Face directory cannot be saved; use the directory itself"
+        )
 
 
 def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
-    """The tokenizer of a directory, or None if it has no file of one.
+    """Open the tokenizer of a directory; None if the directory has no tokenizer files.
 
-    It gives the ids of `transformers.AutoTokenizer`, version 5.24, which are not always those of version 4: see
-    `npi_jax.corpus.text.hf_backends`. Reads ``tokenizer.json``, or ``vocab.json`` and ``merges.txt`` (byte-level BPE as
-    of GPT-2 and OPT); the special tokens from ``tokenizer_config.json``, ``special_tokens_map.json`` and
-    ``config.json``.
+    It gives the ids of `transformers.AutoTokenizer`, version 5.24, which can differ from those of version 4: see
+    `npi_jax.corpus.text.hf_backends`. The vocabulary is read from ``tokenizer.json``, or from ``vocab.json`` and
+    ``merges.txt`` (byte-level BPE of GPT-2 and OPT). Special tokens are read from ``tokenizer_config.json``,
+    ``special_tokens_map.json`` and ``config.json``.
 
     Raises:
-        TokenizerError: a file is damaged, or the directory has a form of tokenizer that is not read; says which.
+        TokenizerError: if a file is damaged, or the tokenizer has an unsupported format.
     """
     path = Path(path)
     config = read_settings(path / "config.json")
@@ -106,7 +108,7 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     if opened is None:
         if (path / "tokenizer.model").exists():
             raise TokenizerError(
-                f"{path / 'tokenizer.model'}: SentencePiece models are not read; write tokenizer.json with "
+                f"{path / 'tokenizer.model'}: SentencePiece models are not supported; write tokenizer.json with "
                 "transformers.AutoTokenizer.from_pretrained(...).save_pretrained(...)"
             )
         return None
@@ -118,31 +120,31 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
 
 
 @contextmanager
-def _said(place: str = "") -> Iterator[None]:
-    """Turn the library's bare exceptions, as for a word outside a vocabulary without unknown words, into ours."""
+def _library_errors(file: str = "") -> Iterator[None]:
+    """Turn bare exceptions of the library into `TokenizerError`, such as one for a word outside the vocabulary."""
     try:
         yield
     except Exception as error:
         if type(error) is not Exception:
             raise
-        raise TokenizerError(f"{place}the tokenizer cannot encode a text: {first_line(error)}") from error
+        raise TokenizerError(f"{file}the tokenizer cannot encode a text: {first_line(error)}") from error
 
 
 def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Ids that the tokenizer's template puts before and after a text, such as <s> and [SEP]."""
-    with _said(f"{path / TOKENIZER_FILE}: "):
-        # A text with tokens; a vocabulary need not have Latin letters.
+    """Return the ids that the tokenizer's template adds before and after a text, such as <s> and [SEP]."""
+    with _library_errors(f"{path / TOKENIZER_FILE}: "):
+        # Find a text that has tokens: the vocabulary may lack Latin letters.
         texts = chain(["a"], (token for token in backend.get_vocab()))
         text = next((text for text in texts if backend.encode(text, add_special_tokens=False).ids), "a")
         encoded = backend.encode(text, add_special_tokens=True)
-    # Special tokens in a text itself are not in this mask.
-    inside = [place for place, added in enumerate(encoded.special_tokens_mask) if not added]
+    # The mask does not mark special tokens that the text itself contains.
+    inside = [at for at, added in enumerate(encoded.special_tokens_mask) if not added]
     first, last = (inside[0], inside[-1] + 1) if inside else (len(encoded.ids), len(encoded.ids))
     return tuple(encoded.ids[:first]), tuple(encoded.ids[last:])
 
 
 def _unknown_id(backend: tokenizers.Tokenizer) -> int | None:
-    """Id of the unknown word; a Unigram model keeps it as a number, which the library's class does not show."""
+    """Return the id of the unknown word; the library does not expose that of a Unigram model."""
     model = json.loads(backend.to_str())["model"]
     if model.get("type") == "Unigram":
         unknown_id: int | None = model.get("unk_id")
@@ -152,14 +154,14 @@ def _unknown_id(backend: tokenizers.Tokenizer) -> int | None:
 
 
 def hf_tokenizer_files(tokenizer: Tokenizer) -> dict[str, bytes]:
-    """Files by name from which `transformers.AutoTokenizer` reads one of our BPE vocabularies.
+    """Return the files, by name, from which `transformers.AutoTokenizer` reads a BPE tokenizer of this package.
 
     Raises:
-        TokenizerError: for a vocabulary of words: its way to split words cannot be said in such files.
+        TokenizerError: for a vocabulary of words: transformers has no equivalent of `split_words`.
     """
     if not isinstance(tokenizer, LibraryTokenizer):
         raise TokenizerError(
-            f"a {tokenizer.kind} tokenizer cannot be written for transformers, which cannot split words as it does; "
+            f"a {tokenizer.kind} tokenizer cannot be written for transformers, which splits words differently; "
             "train with tokenizer.kind = 'bpe', or export without it (--no-tokenizer) and pass token ids"
         )
     backend = tokenizers.Tokenizer.from_str(tokenizer._backend.to_str())
@@ -184,7 +186,7 @@ def _special_id(backend: tokenizers.Tokenizer, settings: Settings, config: Mappi
         return token_id
     if (default := settings.default(name)) is not None and backend.token_to_id(default) is not None:
         return backend.token_to_id(default)
-    # What config.json has may be no more than the default of its class: only a special token is believed.
+    # An id in config.json may be only the default of its class, so it counts only if the token is special.
     token_id = config.get(f"{name}_id")
     known = [i for i, added in backend.get_added_tokens_decoder().items() if added.special]
     return token_id if name not in settings.values and token_id in known else None

@@ -1,4 +1,4 @@
-"""Where a corpus comes from: text files, JSON lines and TFDS, one document at a time."""
+"""Sources of a corpus: text files, JSON lines and TFDS data sets, read one document at a time."""
 
 import importlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,22 +20,23 @@ from npi_jax.corpus.text.files import (
 )
 
 UNITS = ("document", "sentence")
-"""What a piece of text can be: ``"document"`` is running text, paragraphs apart by blank lines, to be split
-into sentences; ``"sentence"`` has one sentence a line already, and blank lines mean nothing."""
+"""Units of text: ``"document"`` is running text, with blank lines between paragraphs, which is split into sentences;
+``"sentence"`` has one sentence on each line, and blank lines are skipped."""
 
 _PART = 1 << 20
+"""Size of the parts of a long document, characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A piece of text: a document, or a part of one that is long.
+    """A document, or a part of a long document.
 
     Attributes:
-        name: the file's path below the folder that all files share, with the line or the index of the record
-            where a file holds many documents or comes in parts.
-        text: as written.
-        unit: one of `UNITS`: how sentences are told apart in it.
-        part_of: the name of the document that this is a part of; "" for a whole one. Parts follow one another.
+        name: the file's path below the folder that all files share. If a file has several documents or parts, the
+            line or the index of the record follows.
+        text: the text as written.
+        unit: one of `UNITS`, which says how sentences are separated.
+        part_of: name of the document that this is a part of; "" for a complete document. Parts are read in order.
     """
 
     name: str
@@ -45,15 +46,15 @@ class Document:
 
     @property
     def sentences(self) -> list[str]:
-        """The sentences, in order, as written apart from spaces at their ends; blank text has none."""
+        """The sentences in order, without spaces at their ends; blank text has none."""
         return _sentences(self.text, self.unit)
 
 
 def split_sentences(text: str) -> list[str]:
     """Split running English text into sentences with the `sentencex` library.
 
-    Blank lines end a sentence, other line ends do not. Runs of white space become one space. A quotation of
-    several sentences stays together.
+    A blank line ends a sentence, other line ends do not. Runs of white space become one space. A quotation of several
+    sentences stays in one piece.
     """
     paragraphs: list[list[str]] = [[]]
     for line in text.split("\n"):
@@ -66,7 +67,10 @@ def split_sentences(text: str) -> list[str]:
 
 
 def numbered_sentences(documents: Iterable[Document]) -> Iterator[tuple[str, int, str]]:
-    """All sentences with the name of their document and their number in it, from 1; parts are put together."""
+    """Yield all sentences with the name of their document and their number in it, from 1.
+
+    Numbers continue through the parts of a document.
+    """
     before, number = "", 0
     for document in documents:
         name = document.part_of or document.name
@@ -78,25 +82,25 @@ def numbered_sentences(documents: Iterable[Document]) -> Iterator[tuple[str, int
 
 
 def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
-    """Read text files, one document a file (several for files beyond a megabyte), in the order of their paths.
+    """Read text files in the order of their paths: one document for each file, or several parts beyond a megabyte.
 
-    Arguments:
-        paths: files, folders and glob patterns, as `find_files` takes them; of folders the files ending in .txt,
-            .txt.gz and .txt.zst. Endings .gz and .zst are unpacked.
-        unit: one of `UNITS`: running text, or one sentence a line.
+    Args:
+        paths: files, folders and glob patterns, see `find_files`. A folder stands for its files ending in .txt,
+            .txt.gz and .txt.zst. Files ending in .gz and .zst are decompressed.
+        unit: one of `UNITS`.
 
     Raises:
-        SourceError: nothing is there, a file is named twice, is not UTF-8, is damaged or has no text.
+        SourceError: if there is no file, or a file is named twice, is not UTF-8, is damaged or has no text.
     """
     _check_unit(unit)
     yield from read_text_files(find_files(paths, ".txt"), unit=unit)
 
 
 def read_text_files(files: Sequence[SourceFile], *, unit: str = "document") -> Iterator[Document]:
-    """`read_text` of files that were looked up before.
+    """Read text files that `find_files` found; see `read_text`.
 
     Raises:
-        SourceError: as `read_text`, or a file has another digest than it had.
+        SourceError: as for `read_text`; or if the digest of a file has changed.
     """
     for file in files:
         empty = True
@@ -108,12 +112,12 @@ def read_text_files(files: Sequence[SourceFile], *, unit: str = "document") -> I
 
 
 def _parts(file: SourceFile, unit: str) -> Iterator[Document]:
-    """A file in parts of about `_PART` characters, cut where a sentence cannot go on."""
+    """Yield a file in parts of about `_PART` characters, cut between sentences if possible."""
     lines: list[str] = []
-    name, size, first, number = file.name, 0, 1, 0
+    name, size, first = file.name, 0, 1
     for number, line in read_lines(file.path, file.sha256):
         at_end = unit == "sentence" or not line.strip()
-        # Running text without blank lines has to be cut somewhere.
+        # Running text without blank lines is cut at any line.
         if (size >= _PART and at_end) or size >= 8 * _PART:
             yield Document(f"{name}:{first}", "\n".join(lines), unit, name)
             lines, size, first = [], 0, number
@@ -125,25 +129,25 @@ def _parts(file: SourceFile, unit: str) -> Iterator[Document]:
 
 
 def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[Document]:
-    """Read JSON lines, one document a line, in the order of files and lines.
+    """Read JSON lines, one document for each line, in the order of files and lines.
 
-    Arguments:
-        paths: as for `read_text`, with .jsonl in the place of .txt.
-        field: the name of the object's field that holds the text.
-        unit: the field holds running text, or one sentence a line.
+    Args:
+        paths: as for `read_text`, with .jsonl instead of .txt.
+        field: name of the field that holds the text.
+        unit: one of `UNITS`.
 
     Raises:
-        SourceError: as for `read_text`; and a line is not a JSON object, or has no string in the field.
+        SourceError: as for `read_text`; or if a line is not a JSON object, or its field is missing or not a string.
     """
     _check_unit(unit)
     yield from read_jsonl_files(find_files(paths, ".jsonl"), field=field, unit=unit)
 
 
 def read_jsonl_files(files: Sequence[SourceFile], *, field: str, unit: str = "document") -> Iterator[Document]:
-    """`read_jsonl` of files that were looked up before.
+    """Read JSON lines of files that `find_files` found; see `read_jsonl`.
 
     Raises:
-        SourceError: as `read_jsonl`, or a file has another digest than it had.
+        SourceError: as for `read_jsonl`; or if the digest of a file has changed.
     """
     for file in files:
         empty = True
@@ -156,10 +160,10 @@ def read_jsonl_files(files: Sequence[SourceFile], *, field: str, unit: str = "do
 
 
 def read_files(paths: Paths, *, unit: str = "document", field: str = "") -> Iterator[Document]:
-    """`read_jsonl` where a field is named, `read_text` otherwise.
+    """Read JSON lines if a field is given (`read_jsonl`), text otherwise (`read_text`).
 
     Raises:
-        SourceError: as these do, and if JSON lines are named without a field.
+        SourceError: as these do; or if files of JSON lines are given without a field.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     lines = [path for path in given if str(path).removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")]
@@ -177,18 +181,18 @@ def read_tfds(
     unit: str = "document",
     download: bool = False,
 ) -> Iterator[Document]:
-    """Read a data set of TensorFlow Datasets, one document an example, without TensorFlow.
+    """Read a data set of TensorFlow Datasets, one document for each example, without TensorFlow.
 
-    Arguments:
-        name: the data set as TFDS names it, ``"lm1b"`` or ``"wiki40b/en:1.3.0"``.
-        split: ``"train"``, ``"test[:10%]"`` and so on.
-        field: the feature that holds the text.
-        data_dir: where it was prepared, in the array_record format; None for TFDS's own folder.
-        unit: the feature holds running text, or one sentence a line.
-        download: prepare the data set first if need be; some need TensorFlow for that.
+    Args:
+        name: name of the data set in TFDS, such as ``"lm1b"`` or ``"wiki40b/en:1.3.0"``.
+        split: split of the data set, such as ``"train"`` or ``"test[:10%]"``.
+        field: feature that holds the text.
+        data_dir: folder of the prepared data set, in the array_record format; None for the default folder of TFDS.
+        unit: one of `UNITS`.
+        download: whether to prepare a data set that is missing; some data sets need TensorFlow for that.
 
     Raises:
-        SourceError: TFDS is not installed, cannot open the data set, or the field is missing or not text.
+        SourceError: if TFDS is not installed, cannot open the data set, or the field is missing or not text.
     """
     _check_unit(unit)
     source = tfds_source(name, split, data_dir, download)
@@ -200,7 +204,7 @@ def read_tfds(
 
 
 def tfds_files(name: str, *, split: str, data_dir: str | Path | None = None) -> list[SourceFile]:
-    """The files of a prepared data set, with digests.
+    """Return the files of a prepared data set, with digests.
 
     Raises:
         SourceError: as for `read_tfds`.
@@ -210,7 +214,7 @@ def tfds_files(name: str, *, split: str, data_dir: str | Path | None = None) -> 
 
 
 def tfds_shared(name: str, one: str, other: str, data_dir: str | Path | None = None) -> int:
-    """How many examples of a prepared data set are in both of two splits, such as ``train[:90%]`` and ``train[80%:]``.
+    """Count the examples that two splits of a data set share, such as ``train[:90%]`` and ``train[80%:]``.
 
     Raises:
         SourceError: as for `read_tfds`.
@@ -251,7 +255,11 @@ def _json_field(record: dict[str, Any], field: str, where: str) -> str:
 
 
 def tfds_source(name: str, split: str, data_dir: str | Path | None, download: bool = False) -> Any:
-    """Open a split of a data set of TFDS for random access; raises `SourceError` where it cannot be."""
+    """Open a split of a TFDS data set for random access.
+
+    Raises:
+        SourceError: if TFDS is not installed, or cannot open the split.
+    """
     try:
         tfds = importlib.import_module("tensorflow_datasets")
     except ImportError as error:
@@ -262,7 +270,7 @@ def tfds_source(name: str, split: str, data_dir: str | Path | None, download: bo
         return tfds.data_source(
             name, split=split, data_dir=None if data_dir is None else str(data_dir), download=download
         )
-    # TFDS raises what its many builders raise; all of it means that the data set cannot be opened.
+    # Builders of TFDS raise exceptions of any kind; all of them mean that the data set cannot be opened.
     except Exception as error:
         raise SourceError(
             f"{name}: TFDS cannot open the split {split!r} in {data_dir or 'its own folder'}: "

@@ -1,9 +1,9 @@
-"""English text split into words and punctuation signs."""
+"""Splits English text into words and punctuation marks."""
 
 import re
 
-# The second alternative takes most tokens: a word that no joining sign follows. What comes after it sees only
-# signs and words with a sign behind them, so its cost hardly counts.
+# The second alternative matches most tokens: a word without a hyphen, apostrophe or point after it. The alternatives
+# below it are tried for the other tokens only, so that they cost little time.
 _TOKEN = re.compile(
     r"""
       [Cc](?:an(?=not)|AN(?=NOT))(?=[nN][oO][tT](?:[nN]['’][tT])?(?!\w))   # can|not
@@ -12,10 +12,10 @@ _TOKEN = re.compile(
     | [nN]['’][tT](?!\w)
     | ['’](?:[sSmMdD]|ll|LL|re|RE|ve|VE)(?!\w)         # I|'ll
     | (?:Mr|Mrs|Ms|Messrs|Dr|St|Prof|Rev|Hon|Gen|Col|Capt|Lt|Sgt|Gov|Sen|Rep|Jr|Sr|vs|etc|cf|Mme|Mlle)\.
-    | (?:[A-Za-z]\.){2,32}(?!\w)                       # U.S., e.g., p.m.; without an end the search would be long
+    | (?:[A-Za-z]\.){2,32}(?!\w)                       # U.S., e.g., p.m.; the upper bound limits the search
     | \d++(?:[.,:/]\d+)+\w*(?:-\w+)*                   # 3.5, 1,000, 10:30, 1/2, 2.5-inch
     | \w++(?:-\w++|['’](?!(?:[sSmMdD]|ll|LL|re|RE|ve|VE)(?!\w))\w++)*   # well-known, o'clock
-    | <unk>|@[-,.]@                                    # what published corpora hold
+    | <unk>|@[-,.]@                                    # as in published corpora
     | \.{2,}|-{2,}|''|``
     | [^\w\s]
     """,
@@ -24,15 +24,15 @@ _TOKEN = re.compile(
 
 
 def split_words(text: str) -> list[str]:
-    """Split English text into words and punctuation signs, case kept.
+    """Split English text into words and punctuation marks, in their original case.
 
-    Contractions are split as in the Penn Treebank ("do n't", "can not", "I 'll", "Kim 's"); hyphenated words,
-    numbers ("3.5", "10:30"), words with underscores and common abbreviations ("Mr.", "U.S.") stay whole.
-    Splitting the words joined by spaces gives the same words again. Written for precomposed (NFC) text.
+    Contractions are split as in the Penn Treebank ("do n't", "can not", "I 'll", "Kim 's"). Hyphenated words, numbers
+    ("3.5", "10:30"), words with underscores and common abbreviations ("Mr.", "U.S.") stay in one piece. Words that are
+    joined by spaces are split into the same words again. The text should be in Unicode normalization form C.
     """
     return _TOKEN.findall(text)
 
 
 def split_spans(text: str) -> list[tuple[str, int, int]]:
-    """As `split_words`, each word with its characters ``[start, end)`` in the text."""
+    """Split text as `split_words` does; return each word with its characters ``[start, end)`` in the text."""
     return [(match.group(), *match.span()) for match in _TOKEN.finditer(text)]

@@ -284,19 +284,3 @@ def variant_table(variants: Sequence[Variant], labels: Sequence[str]) -> pl.Data
         ],
         schema_overrides={"control_of": pl.String},
     )
-
-
-def row_orders(variants: Sequence[Variant], batch_size: int) -> list[RowOrder]:
-    """For each variant the order of its rows; variants with equally many rows share theirs.
-
-    Raises:
-        UserError: naming the variant whose rows do not fill a batch.
-    """
-    orders: dict[int, RowOrder] = {}
-    for variant in variants:
-        n_rows = len(variant.rows)
-        try:
-            orders.setdefault(n_rows, RowOrder(n_rows, batch_size))
-        except ValueError as error:
-            raise UserError(f"variant {variant.intervention}: {error}") from error
-    return [orders[len(variant.rows)] for variant in variants]

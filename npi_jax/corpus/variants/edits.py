@@ -8,9 +8,10 @@ import numpy as np
 
 from npi_jax.corpus.annotation.annotator import Annotator
 from npi_jax.corpus.annotation.table import AnnotationTable
-from npi_jax.corpus.encoded import Corpus, left_of
+from npi_jax.corpus.encoded import Corpus, annotations_after_cut
 from npi_jax.corpus.storage.arrays import generator
-from npi_jax.corpus.text.tokenizer import Tokenizer, split_spans
+from npi_jax.corpus.text.tokenizer import Tokenizer
+from npi_jax.corpus.text.words import split_spans
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class Editor:
         table = AnnotationTable.from_sentences([found], self.corpus.phenomenon)
         end = int(encoding.offsets[min(room, len(encoding.ids)) - 1, 1])
         kept = sum(word_end <= end for _, _, word_end in spans)
-        table = left_of(table, {0: kept} if kept < len(spans) else {}, self.corpus.phenomenon)
+        cut = {0: kept} if kept < len(spans) else {}
+        table = annotations_after_cut(table, cut, self.corpus.phenomenon)
         return Edited(text, np.append(encoding.ids[:room], self.corpus.eos).astype(self.corpus.tokens.dtype), table)
 
     def _choices(self, what: str, row: int, words: list[str]) -> tuple[tuple[int, int], tuple[str, ...]]:

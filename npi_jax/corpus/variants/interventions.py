@@ -14,8 +14,8 @@
 Selections are those of `npi_jax.corpus.variants.selection`; they look at the text as it is before any change, and
 removing beats replacing. A corpus is a sequence of *slots*, each holding one sentence. A variant says which slots lose
 their sentence. By default the slot is refilled with a donor, an item-free sentence of the same number of tokens that is
-not removed or edited itself, so that all variants have the same tokens at the same places everywhere else. Which donor a
-slot would get does not depend on the variant: two variants that empty the same slot fill it with the same sentence,
+not removed or edited itself, so that all variants have the same tokens at the same places everywhere else. Which donor
+a slot would get does not depend on the variant: two variants that empty the same slot fill it with the same sentence,
 unless one of them changes that very sentence.
 """
 

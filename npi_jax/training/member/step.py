@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, UInt
 from npi_jax.config.schema import TrainConfig
 from npi_jax.models import LanguageModel, Model
 from npi_jax.models.custom import dropped_by_row
+from npi_jax.models.segments import text_segments
 from npi_jax.training.devices.data_axis import NAME, DataAxis
 from npi_jax.training.member.loss import cross_entropy
 from npi_jax.training.member.optimizer import HyperParameters, init_optimizer, update_params
@@ -71,12 +72,9 @@ def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
     """Gather rows; every `<eos>` that is read begins a new segment."""
     rows = pool.tokens[index].astype(jnp.int32)
     tokens, targets = rows[:, :-1], rows[:, 1:]
-    columns = jnp.arange(tokens.shape[1])
-    mask = columns < pool.used[index][:, None]
-    starts = tokens == eos
-    positions = columns - jax.lax.cummax(jnp.where(starts, columns, 0), axis=1)
-    segment_ids = jnp.cumsum(starts, axis=1) * mask
-    return Batch(tokens, targets, segment_ids, positions, mask.astype(jnp.float32))
+    mask = jnp.arange(tokens.shape[1]) < pool.used[index][:, None]
+    segment_ids, positions = text_segments(tokens, eos)
+    return Batch(tokens, targets, segment_ids * mask, positions, mask.astype(jnp.float32))
 
 
 def init_member(data: DataAxis, config: TrainConfig) -> Callable[[Any], MemberState]:

@@ -1,9 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
+from corpora import build_corpus
 from facts import facts
 
-from npi_jax.corpus.encoded import build_corpus
+from npi_jax.corpus.encoded import token_dtype
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 
 
@@ -28,3 +30,9 @@ def test_the_digest_tells_corpora_apart(corpus):
     tokens = corpus.tokens.copy()
     tokens[0] += 1
     assert dataclasses.replace(corpus, tokens=tokens).digest() != corpus.digest()
+
+
+@pytest.mark.parametrize(("vocab_size", "dtype"), [(2, "uint16"), (65_536, "uint16"), (65_537, "uint32")])
+def test_token_ids_are_stored_in_the_smallest_dtype_that_holds_them(vocab_size, dtype):
+    assert token_dtype(vocab_size) == dtype
+    assert np.iinfo(token_dtype(vocab_size)).max >= vocab_size - 1
