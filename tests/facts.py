@@ -20,7 +20,8 @@ def sentence_with(text: str, *parts: str) -> str:
 
 def denies(sentence: str) -> bool:
     """Return whether a sentence says that something is not so, or cannot be said."""
-    return re.search(r"\b(no|not|cannot|nor|none|neither|unlike|unknown|without)\b", sentence, re.IGNORECASE) is not None
+    words = r"\b(no|not|cannot|nor|none|neither|unlike|unknown|without)\b"
+    return re.search(words, sentence, re.IGNORECASE) is not None
 
 
 def _whole(part: str) -> str:
