@@ -5,12 +5,12 @@ import os
 from pathlib import Path
 
 import npi_jax
-from npi_jax.cli import parser
+from npi_jax.cli.main import parser
 
 INTRODUCTION = """# Commands
 
-`npi-jax COMMAND --help` prints what is here. `python -m npi_jax` is the same as `npi-jax`. `python -m npi_jax.lm_eval` runs the
-lm-evaluation-harness with members of a run ([Export](../how-to/export.md)).
+`npi-jax COMMAND --help` prints what is here. `python -m npi_jax` is the same as `npi-jax`. `python -m npi_jax.lm_eval`
+runs the lm-evaluation-harness with members of a run ([Export](../how-to/export.md)).
 """
 WIDTH = "100"
 

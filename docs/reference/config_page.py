@@ -3,24 +3,22 @@
 import dataclasses
 import inspect
 import re
-import types
 import typing
 from collections.abc import Iterator
 from typing import Any
 
-import pydantic
+from type_words import type_text
 
-from npi_jax.config import MODELS, Config, SuiteConfig, SweepMember
+from npi_jax.config.schema import MODELS, Config, SuiteConfig, SweepMember
 from npi_jax.scoring import ScoreSpec
 
 INTRODUCTION = """# Configuration
 
-A config file is Python: its function `get_config` returns an `ml_collections.ConfigDict` with the fields that differ from their
-defaults. On the command line, every field can be overridden: `--config.train.steps=2000`, `--config.seeds=0,1,2`,
-`--config.model.kind=transformer`, `--config.score.suites.blimp.path=blimp/data`. A value that is not valid is refused, and the
-message names the field, the value and what would be valid.
+A config file is Python: its function `get_config` returns an `ml_collections.ConfigDict` with the fields that differ
+from their defaults. On the command line, every field can be overridden: `--config.train.steps=2000`,
+`--config.seeds=0,1,2`, `--config.model.kind=transformer`, `--config.score.suites.blimp.path=blimp/data`. A value that is
+not valid is refused, and the message names the field, the value and what would be valid.
 """
-BOUNDS = {"Ge": "at least", "Gt": "above", "Le": "at most", "Lt": "below"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +69,13 @@ def page() -> str:
     parts = [INTRODUCTION]
     for title, entries in sections().items():
         parts.append(f"## {title}\n\n| field | type | default | meaning |\n|---|---|---|---|")
-        parts += [f'| <a id="{_anchor(title, one)}"></a>`{one.name}` | {one.type} | {one.default} | {one.text} |' for one in entries]
+        parts += [_row(_anchor(title, entry), entry) for entry in entries]
         parts.append("")
     return "\n".join(parts) + "\n"
+
+
+def _row(anchor: str, entry: Entry) -> str:
+    return f'| <a id="{anchor}"></a>`{entry.name}` | {entry.type} | {entry.default} | {entry.text} |'
 
 
 def _anchor(title: str, entry: Entry) -> str:
@@ -121,42 +123,12 @@ def _first_sentence(value: Any) -> str:
     return (inspect.getdoc(type(value)) or "").partition("\n")[0] if dataclasses.is_dataclass(value) else ""
 
 
-def type_text(hint: Any) -> str:
-    """A type in words: ``int | None`` is "integer or None"."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return type_text(arguments[0]) + "".join(_bounds(arguments[1:]))
-    if origin is typing.Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
-    if origin in (typing.Union, types.UnionType):
-        groups = [part for part in arguments if dataclasses.is_dataclass(part)]
-        return "fields below" if groups else " or ".join(map(type_text, arguments))
-    if origin is tuple:
-        return f"list of {type_text(arguments[0])}"
-    if isinstance(origin, type) and issubclass(origin, typing.Mapping):
-        return f"{type_text(arguments[1])}, by name"
-    if dataclasses.is_dataclass(hint):
-        return "fields below"
-    names = {int: "integer", float: "number", str: "string", bool: "True or False", type(None): "None", Any: "anything"}
-    return names.get(hint) or f"`{getattr(hint, '__name__', hint)}`"
-
-
-def _bounds(metadata: tuple[Any, ...]) -> Iterator[str]:
-    for item in metadata:
-        for bound in item.metadata if isinstance(item, pydantic.fields.FieldInfo) else ():
-            if word := BOUNDS.get(type(bound).__name__):
-                number = getattr(bound, type(bound).__name__.lower())
-                yield f", {word} {number:,}"
-
-
 def _default_text(value: Any) -> str:
     if value is dataclasses.MISSING:
         return "required"
     if dataclasses.is_dataclass(value) or (isinstance(value, dict) and value):
         return ""
-    if value == "" or value == () or value == {}:
-        return "empty"
-    return f"`{value}`"
+    return f"`{value}`" if value not in ("", (), {}) else "empty"
 
 
 def _cell(text: str) -> str:

@@ -2,9 +2,9 @@
 
 import inspect
 
-from npi_jax import run
+from npi_jax.results import directory
 
 
 def page() -> str:
     """The page, as Markdown."""
-    return f"# Tables\n\n{inspect.getdoc(run)}\n"
+    return f"# Tables\n\n{inspect.getdoc(directory)}\n"

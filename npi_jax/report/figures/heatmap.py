@@ -23,9 +23,9 @@ def heat_data(tables: ReportTables) -> dict[str, Any] | None:
     Returns:
         tasks (name, short), key (what the short names stand for), variants, groups, steps, all_steps (how many the run
         has), scale, pale (how far values of fewer than half of the seeds are drawn towards 0), colors (stops from -1 to
-        1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment times
-        scale, null where no seed's is reliable), few[variant][group][step] (pair -> reliable seeds, where not all are)
-        and why[variant][group][step] (pair -> place in reasons, where there are seeds left out).
+        1), reasons, pairs ([i, j] of tasks), seeds (by variant), ``values[variant][group][step][pair]`` (alignment
+        times scale, null where no seed's is reliable), ``few[variant][group][step]`` (pair -> reliable seeds, where not
+        all are) and ``why[variant][group][step]`` (pair -> place in reasons, where there are seeds left out).
     """
     frame = pair_alignment(tables)
     if frame is None:
