@@ -16,8 +16,8 @@ INTRODUCTION = """# Configuration
 
 A config file is Python: its function `get_config` returns an `ml_collections.ConfigDict` with the fields that differ
 from their defaults. On the command line, every field can be overridden: `--config.train.steps=2000`,
-`--config.seeds=0,1,2`, `--config.model.kind=transformer`, `--config.score.suites.blimp.path=blimp/data`. A value that is
-not valid is refused, and the message names the field, the value and what would be valid.
+`--config.seeds=0,1,2`, `--config.model.kind=transformer`, `--config.score.suites.blimp.path=blimp/data`. A value that
+is not valid is refused, and the message names the field, the value and what would be valid.
 """
 
 
@@ -98,7 +98,9 @@ def _entries(cls: type, value: Any, prefix: str) -> Iterator[Entry]:
             default = field.default_factory()
         if prefix == "" and field.name == "name":
             default = dataclasses.MISSING
-        text = texts.get(field.name) or _first_sentence(default)
+        text = texts.get(field.name) or (
+            "The model, of one of the kinds below." if prefix + field.name == "model" else _first_sentence(default)
+        )
         yield Entry(prefix + field.name, type_text(hints[field.name]), _default_text(default), _cell(text))
 
 

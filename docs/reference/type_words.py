@@ -23,7 +23,7 @@ def type_text(hint: Any) -> str:
         text = ", ".join(f"`{value}`" for value in arguments)
     elif origin in (typing.Union, types.UnionType):
         groups = any(dataclasses.is_dataclass(part) for part in arguments)
-        text = BELOW if groups else " or ".join(map(type_text, arguments))
+        text = BELOW if groups else _either([type_text(part) for part in arguments])
     elif origin is tuple:
         text = "list of " + _several(type_text(arguments[0]))
     elif isinstance(origin, type) and issubclass(origin, Mapping):
@@ -31,6 +31,10 @@ def type_text(hint: Any) -> str:
     else:
         text = BELOW if dataclasses.is_dataclass(hint) else WORDS.get(hint, f"`{getattr(hint, '__name__', hint)}`")
     return text
+
+
+def _either(texts: list[str]) -> str:
+    return ("; or " if "," in texts[0] else " or ").join(texts)
 
 
 def _several(text: str) -> str:
