@@ -51,5 +51,18 @@ def links(page: Path) -> list[str]:
     return [link.partition("#")[0] for link in found if "://" not in link and not link.startswith("#")]
 
 
+def assert_is_shown(shown: str) -> None:
+    """The README's excerpt of what the quickstart prints has lines that it printed, whatever the numbers in them."""
+    (excerpt,) = (block.text for block in blocks(README) if block.language == "text")
+    printed = {_without_numbers(line) for line in shown.splitlines()}
+    for line in excerpt.splitlines():
+        assert line == "..." or _without_numbers(line) in printed, line
+
+
+def _without_numbers(line: str) -> str:
+    """A line without its numbers, rules and spaces."""
+    return re.sub(r"[−-]?\d*\.?\d+|[─\s]+", "", line)
+
+
 def _text(page: Path) -> str:
     return page.read_text(encoding="utf-8")

@@ -98,9 +98,7 @@ def _entries(cls: type, value: Any, prefix: str) -> Iterator[Entry]:
             default = field.default_factory()
         if prefix == "" and field.name == "name":
             default = dataclasses.MISSING
-        text = texts.get(field.name) or (
-            "The model, of one of the kinds below." if prefix + field.name == "model" else _first_sentence(default)
-        )
+        text = texts.get(field.name) or _first_sentence(default, prefix + field.name)
         yield Entry(prefix + field.name, type_text(hints[field.name]), _default_text(default), _cell(text))
 
 
@@ -120,8 +118,10 @@ def attribute_texts(cls: type) -> dict[str, str]:
     return texts
 
 
-def _first_sentence(value: Any) -> str:
+def _first_sentence(value: Any, name: str) -> str:
     """The first sentence on the class of a group of fields."""
+    if name == "model":
+        return "The model, of one of the kinds below."
     return (inspect.getdoc(type(value)) or "").partition("\n")[0] if dataclasses.is_dataclass(value) else ""
 
 
