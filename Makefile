@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 # Real corpora and suites, for the tests and drills that use them; those skip where the folder is absent.
 export NPI_JAX_DATA ?= $(abspath $(wildcard ../shared/data))
 
-.PHONY: help quickstart report test drills parity lint bench clean
+.PHONY: help quickstart report test drills parity lint docs bench clean
 
 help:
 	@echo "make quickstart  train the built-in experiment, print the results, write runs/quickstart/report/index.html"
 	@echo "make report      tables and report of a run anew: make report RUN=runs/quickstart"
 	@echo "make test        unit tests: does this installation work (a few minutes)"
 	@echo "make lint        style and types of the project's own files, for developers"
+	@echo "make docs        documentation as a site that needs no network: site/index.html"
 	@echo "make drills      slow checks: real processes and disks, real text, Slurm where it is installed, programs for TPUs"
 	@echo "make parity      scores and checkpoints against minicons, lm-eval and transformers (installs them)"
 	@echo "make bench       training, scoring and gradients against PyTorch, minicons and plain backward passes"
@@ -49,6 +50,15 @@ PYTEST := $(BIN)/python -P -m pytest
 test: $(VENV)/test.done
 	$(PYTEST) -n 2 --dist loadfile
 
+$(VENV)/docs.done: $(VENV)/run.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+# mkdocs.yml is strict: a warning is an error. The variable silences a notice of the theme's authors about other products.
+docs: $(VENV)/docs.done
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "site/index.html"
+
 # The compiler for TPUs, which is large.
 $(VENV)/drills.done: $(VENV)/test.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,topology]'
@@ -72,4 +82,4 @@ bench: $(VENV)/parity.done
 	$(BIN)/python benchmarks/gradient_cost.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist site *.egg-info

@@ -323,7 +323,15 @@ class Member:
 
 @dataclass(frozen=True, config=_STRICT)
 class SweepMember:
-    """A member that is written out; what is None is the first value of `TrainConfig`."""
+    """A member that is written out; what is None is the first value of `TrainConfig`.
+
+    Attributes:
+        variant: the member's intervention.
+        seed: seed of initial weights, dropout and data order.
+        learning_rate: peak learning rate.
+        weight_decay: decoupled weight decay (adamw).
+        dropout: share of units dropped.
+    """
 
     variant: str
     seed: Seed

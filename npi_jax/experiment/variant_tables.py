@@ -12,7 +12,7 @@ from npi_jax.terminal.tables import TextTable
 _ALWAYS = ("removed", "unmatched")
 _UNMATCHED = (
     "unmatched: changes that could not be made exactly (no donor of that length, no counterpart of as many tokens, no "
-    "slot of that length); see docs/corpus.md"
+    "slot of that length); see docs/concepts/variants.md"
 )
 
 

@@ -24,7 +24,7 @@ RUN/
   environments.parquet   task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j, in the full corpus
   gradients/STEP.npz     groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
                          ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
-                         item_name, lookahead, parameter_norm (docs/alignment.md)
+                         item_name, lookahead, parameter_norm (docs/concepts/alignment.md)
   {metrics,scores,gradients,tables}/checksums.json  sha256 of each of these files, verified when it is read
   checkpoints/STEP/      Orbax: parameters and optimizer state of all members
   tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
@@ -40,7 +40,8 @@ RUN/
   tables/alignment_npi.parquet, overlap.parquet, lookahead.parquet  after the last step: by NPI, subspaces, steps tried
   tables/transfer.parquet     intervention, removed, control, suite, kind, region, task, outcome, effect, low, high, p,
                               p_adjusted, n_seeds, n_items, n_censored, interval_over, reason, baseline: what an
-                              intervention does to a task, less what the control or baseline does (docs/transfer.md)
+                              intervention does to a task, less what the control or baseline does
+                              (docs/concepts/transfer.md)
   tables/asymmetry.parquet    removed_i, removed_j, outcome, effect_ij (of removing i on j), effect_ji, difference, ...
   tables/amplification.parquet  environment, others (kept, removed), share, npis, accuracy, delta, with intervals
   tables/eavesdropping.parquet  task, without, steps_full (of the control where there is one), steps_without, lag_log2,

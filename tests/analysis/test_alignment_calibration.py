@@ -1,4 +1,4 @@
-"""Simulated gradients of which the truth is known; the table of docs/alignment.md.
+"""Simulated gradients of which the truth is known; the table of docs/concepts/alignment.md.
 
     python tests/analysis/test_alignment_calibration.py
 

@@ -1,6 +1,6 @@
 """How often intervals of accuracies and of their differences hold the truth, beside intervals that are cut.
 
-python tests/analysis/test_bounds_calibration.py prints the table of docs/transfer.md.
+python tests/analysis/test_bounds_calibration.py prints the table of docs/concepts/transfer.md.
 """
 
 import numpy as np

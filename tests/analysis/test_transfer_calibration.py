@@ -1,4 +1,4 @@
-"""How often the tests of transfer and of the link reject what is true. Prints the tables of docs/transfer.md:
+"""How often the tests of transfer and of the link reject what is true. Prints the tables of docs/concepts/transfer.md:
 
 python -m pytest tests/analysis/test_transfer_calibration.py -s
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from documents import assert_is_shown
 
 from npi_jax.results.directory import open_run
 
@@ -30,7 +31,8 @@ def run(path, config: str, *overrides: str, **environment: str) -> str:
 def test_the_quickstart_keeps_its_promises(tmp_path):
     """TEST_QUICKSTART names a run directory of it, which the same command then only goes on with."""
     path = Path(os.environ.get("TEST_QUICKSTART") or tmp_path / "run")
-    shown = run(path, "quickstart")
+    shown = run(path, "quickstart", COLUMNS="110")
+    assert_is_shown(shown.replace(str(path), "runs/quickstart"))
     assert str(path / "report" / "index.html") in shown
     opened = open_run(path)
     assert opened.members().height == 12

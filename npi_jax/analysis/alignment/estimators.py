@@ -3,8 +3,8 @@
 Everything here is computed from dot products (Gram matrices) of the gradients of micro-batches, micro-batch k of task t
 in row ``t * K + k``; leading axes, such as members and parameter groups, are mapped over. Micro-batches of different
 numbers share no sentence, so the product of two of them has no common noise, and the mean of such *cross products*,
-C_ij = mean over k != l of <g_ik, g_jl>, estimates the product of the true gradients without bias. docs/alignment.md
-says in words what each number means.
+C_ij = mean over k != l of <g_ik, g_jl>, estimates the product of the true gradients without bias.
+docs/concepts/alignment.md says in words what each number means.
 """
 
 from collections.abc import Sequence

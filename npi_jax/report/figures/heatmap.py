@@ -25,9 +25,9 @@ def heat_data(tables: ReportTables) -> dict[str, Any] | None:
     Returns:
         tasks (name, short), key (explanation of the short names), variants, groups, steps, all_steps (number of steps
         in the run), scale, pale (factor by which values from fewer than half of the seeds fade), colors (stops from -1
-        to 1), reasons, pairs ([i, j] of tasks), seeds (by variant), values[variant][group][step][pair] (alignment times
-        scale, null if no seed is reliable), few[variant][group][step] (pair -> reliable seeds, if not all are)
-        and why[variant][group][step] (pair -> index into reasons, if seeds were excluded).
+        to 1), reasons, pairs ([i, j] of tasks), seeds (by variant), ``values[variant][group][step][pair]`` (alignment
+        times scale, null if no seed is reliable), ``few[variant][group][step]`` (pair -> reliable seeds, if not all
+        are) and ``why[variant][group][step]`` (pair -> index into reasons, if seeds were excluded).
     """
     frame = pair_alignment(tables)
     if frame is None:
