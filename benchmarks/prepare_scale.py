@@ -21,7 +21,7 @@ _CHILD = """
 import json, sys, threading, time
 from pathlib import Path
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.preparation.prepare import prepare
 
 def memory():

@@ -16,7 +16,7 @@ import jax
 
 from npi_jax.config.load import load_config
 from npi_jax.config.schema import Config
-from npi_jax.experiment.run import set_up_jax
+from npi_jax.experiment.jax_setup import set_up_jax
 from npi_jax.models import make_model
 from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.training.arrangement import arrange

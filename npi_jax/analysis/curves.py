@@ -11,11 +11,10 @@ from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
 from npi_jax.analysis.bounds import FREE, SHARE
+from npi_jax.config.members import HYPERPARAMETERS
 from npi_jax.results.names import MEAN_OVER_TASKS
 
 ACQUIRED: Final = 0.75
-
-HYPERPARAMETERS: Final = ("learning_rate", "weight_decay", "dropout")
 GROUP: Final = ("variant", *HYPERPARAMETERS)
 """What the members of one row share; they differ in their seed only."""
 

@@ -256,11 +256,13 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
     if arguments.command in ("run", "train"):
         return _train(arguments, config, console, stop)
     environ.import_jax()
-    from npi_jax.experiment import run as experiment  # noqa: PLC0415
+    from npi_jax.experiment import jax_setup  # noqa: PLC0415
 
-    experiment.set_up_jax()
+    jax_setup.set_up_jax()
     match arguments.command:
         case "prepare":
+            from npi_jax.experiment import run as experiment  # noqa: PLC0415
+
             experiment.prepare_experiment(config, console)
         case "bench":
             from npi_jax.cli.bench import bench  # noqa: PLC0415
@@ -279,13 +281,14 @@ def _dispatch(arguments: argparse.Namespace, overrides: Sequence[str], console: 
 def _train(arguments: argparse.Namespace, config: Any, console: Console, stop: StopRequest) -> int:
     """Train in this process, or together with those that were started beside it."""
     environ.import_jax()
+    from npi_jax.experiment import jax_setup  # noqa: PLC0415
     from npi_jax.experiment import run as experiment  # noqa: PLC0415
     from npi_jax.planning import capacity  # noqa: PLC0415
     from npi_jax.training.devices.processes import is_first_process  # noqa: PLC0415
     from npi_jax.training.devices.startup import detect_this_launch, join_processes  # noqa: PLC0415
 
     launch = detect_this_launch()
-    experiment.set_up_jax(launch.on_this_host)
+    jax_setup.set_up_jax(launch.on_this_host)
     join_processes(launch, complain)
     environ.start_devices()
     capacity.check_capacity(config)
@@ -321,20 +324,20 @@ def _without_config(arguments: argparse.Namespace, console: Console) -> None:
         case "score" | "export":
             environ.import_jax()
             from npi_jax.cli import score as score_command  # noqa: PLC0415
-            from npi_jax.experiment import run as experiment  # noqa: PLC0415
+            from npi_jax.experiment import jax_setup  # noqa: PLC0415
 
-            experiment.set_up_jax()
+            jax_setup.set_up_jax()
             environ.start_devices()
             (score_command.score if arguments.command == "score" else score_command.export)(arguments, console)
 
 
 def _report(arguments: argparse.Namespace, console: Console) -> None:
     environ.import_jax()
-    from npi_jax.experiment import run as experiment  # noqa: PLC0415
+    from npi_jax.experiment import reporting  # noqa: PLC0415
     from npi_jax.results.directory import open_run  # noqa: PLC0415
 
     if arguments.other is None:
-        experiment.report_run(open_run(arguments.run), console)
+        reporting.report_run(open_run(arguments.run), console)
     else:
         out = None if arguments.out is None else Path(arguments.out)
-        experiment.compare_runs(open_run(arguments.run), open_run(arguments.other), out, console)
+        reporting.compare_runs(open_run(arguments.run), open_run(arguments.other), out, console)

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in a line for each field."""
+"""Errors of a configuration, one line for each field at fault."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pydantic
 from npi_jax.errors import UserError, did_you_mean
 
 DEEPEST = 20
-"""Values within values; no field has half as many."""
+"""Most levels of values within values; no field has half as many."""
 _WIDEST = 120
 
 
@@ -17,35 +17,41 @@ class ConfigError(UserError):
     """A configuration that cannot be run; the message names each field at fault."""
 
 
-def explain(error: pydantic.ValidationError, root: type, prefix: str = "") -> str:
-    """The faults of values that a dataclass `root` was to be made of, each with its field, its value and the reason."""
+def explain(error: pydantic.ValidationError, root: type, inside: str = "") -> str:
+    """Return one line for each fault: the field, its value and the reason.
+
+    Args:
+        error: the faults.
+        root: the dataclass that the values were checked against.
+        inside: the field that holds a `root`, with which all locations then begin; "" if they begin within `root`.
+    """
     lines = []
     for fault in error.errors():
-        field = prefix + ".".join(map(str, fault["loc"])) if fault["loc"] else prefix.removesuffix(".")
+        field = ".".join(map(str, fault["loc"]))
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "unexpected_keyword_argument":
-            valid = _fields_beside(fault["loc"], root)
+            valid = _fields_beside(fault["loc"][1:] if inside else fault["loc"], root)
             hint = did_you_mean(str(fault["loc"][-1]), valid)
             message = f"there is no such field{hint}; valid are {', '.join(valid)}"
         if fault["type"] == "string_pattern_mismatch":
-            message = "it begins with a letter or digit and has letters, digits, '_', '.' and '-' alone"
+            message = "it begins with a letter or digit and contains only letters, digits, '_', '.' and '-'"
         given = "" if isinstance(fault["input"], Mapping) else f" = {shown(fault['input'])}"
         lines.append(f"{field}{given}: {message}" if field else message)
     return "\n".join(lines)
 
 
 def shown(value: Any) -> str:
-    """A value as messages have it; the beginning of a long one."""
+    """Return a value as messages show it; only the beginning of a long one."""
     try:
         text = repr(value)
     except ValueError:
-        # Python writes no integer of more than 4,300 digits.
+        # Python does not write integers of more than 4,300 digits.
         text = f"a number of {value.bit_length():,} bits" if isinstance(value, int) else type(value).__name__
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}..."
 
 
 def check_plain(value: Any, name: str = "", depth: int = 0) -> None:
-    """Refuse text that can be in no file name, no JSON and no table, wherever it is in the values of a config.
+    """Refuse text that no file name, JSON or table can hold, anywhere in the values of a config.
 
     Raises:
         ConfigError: naming the field.
@@ -75,10 +81,11 @@ def _check_text(text: str, name: str) -> None:
 
 
 def _fields_beside(location: tuple[int | str, ...], root: type) -> list[str]:
+    """Return the names of the fields that are valid at a location."""
     cls: Any = root
     for part in location[:-1]:
-        found = next((f.type for f in dataclasses.fields(cls) if f.name == part), None)
-        if not dataclasses.is_dataclass(found):
+        inner = next((f.type for f in dataclasses.fields(cls) if f.name == part), None)
+        if not dataclasses.is_dataclass(inner):
             break
-        cls = found
+        cls = inner
     return [field.name for field in dataclasses.fields(cls)]

@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.config.overrides import with_overrides
-from npi_jax.config.schema import Config, ConfigError, make_config
+from npi_jax.config.schema import Config
 from npi_jax.errors import did_you_mean
 from npi_jax.files.user_code import load_python, users_code
 

@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from npi_jax.analysis.curves import HYPERPARAMETERS
-from npi_jax.config.schema import Config, ConfigError, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
+from npi_jax.config.schema import Config
 from npi_jax.corpus.grammar.generate import GrammarSpec
 from npi_jax.corpus.text.hf_tokenizer import load_hf_tokenizer
 from npi_jax.corpus.text.tokenizer import Tokenizer

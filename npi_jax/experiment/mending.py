@@ -7,7 +7,7 @@ import filelock
 import polars as pl
 
 from npi_jax.analysis.alignment.grams import load_grams
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.files import checksums

@@ -8,7 +8,7 @@ from rich.console import Console
 from tiny import tiny_values
 
 from npi_jax.cli.bench import bench
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.errors import UserError
 from npi_jax.training.arrangement import Arrangement, arrange, choice_file
 

@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tiny import tiny_values
 
+from npi_jax.config.build import make_config
 from npi_jax.config.overrides import all_fields
-from npi_jax.config.schema import Config, make_config
+from npi_jax.config.schema import Config
 
 # Loaded before any draw, whose time is limited.
 for command in ("annotate", "audit", "bench", "plan", "power", "score"):

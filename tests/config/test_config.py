@@ -4,7 +4,8 @@ import pytest
 from facts import facts
 from tiny import tiny_values
 
-from npi_jax.config.schema import ConfigError, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.models import TransformerConfig
 
 

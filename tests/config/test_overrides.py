@@ -7,8 +7,10 @@ import pytest
 from facts import facts
 from tiny import tiny_values
 
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.config.overrides import all_fields, with_overrides
-from npi_jax.config.schema import Config, ConfigError, make_config
+from npi_jax.config.schema import Config
 from npi_jax.models import CustomConfig, LSTMConfig, TransformerConfig
 
 TEXT = ("corpus.source=text", "corpus.paths=a.txt", "corpus.valid_paths=b.txt")

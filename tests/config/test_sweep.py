@@ -1,8 +1,9 @@
 import pytest
 from tiny import tiny_values
 
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.config.load import load_config
-from npi_jax.config.schema import ConfigError, make_config
 from npi_jax.config.sweep import chain, param, prod, zipped
 from npi_jax.errors import UserError
 

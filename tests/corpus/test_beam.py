@@ -9,7 +9,7 @@ import pytest
 from facts import facts, sentence_with
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.annotation.table import DTYPES
 from npi_jax.preparation.prepare import prepare
 

@@ -16,7 +16,7 @@ import pytest
 from facts import facts
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus import pipeline
 from npi_jax.corpus.annotation import phenomenon, wordclasses
 from npi_jax.corpus.annotation.stored_text import AnnotatedStore
@@ -278,7 +278,7 @@ def test_text_without_sentences(tmp_path):
 _PREPARE = """
 import json, sys
 from npi_jax.files.checksums import DamagedError
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.storage.cache import _open
 from npi_jax.corpus.storage.columns import Columns
 from npi_jax.preparation.prepare import prepare

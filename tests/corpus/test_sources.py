@@ -281,7 +281,7 @@ def test_tfds_faults(prepared: str, name: str, split: str, field: str, message: 
 
 SHARED = """
 import sys
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.text.sources import tfds_shared
 from npi_jax.errors import UserError
 from npi_jax.preparation.inputs import text_sources

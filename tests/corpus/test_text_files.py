@@ -12,7 +12,7 @@ from calls import at_most
 from facts import facts
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.annotation.phenomenon import load_phenomenon
 from npi_jax.corpus.text.files import SourceError, check_distinct, digested, find_files
 from npi_jax.corpus.text.sources import numbered_sentences, read_jsonl, read_text

@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 
-from npi_jax.config.schema import Config, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.schema import Config
 from npi_jax.models import make_model
 from npi_jax.training.checkpoints.checkpoints import Checkpoints
 from npi_jax.training.devices.mesh import make_mesh

@@ -20,7 +20,7 @@ from run_processes import assert_same_run, finish, write_config
 from tiny import tiny_values
 
 from npi_jax.cli import main as cli
-from npi_jax.experiment import run as experiment
+from npi_jax.experiment import jax_setup
 from npi_jax.files import writing as files
 from npi_jax.results.directory import open_run
 from npi_jax.training.monitor.display import Display
@@ -153,7 +153,7 @@ def test_stopped_at_every_stage_it_goes_on_and_ends_the_same(tmp_path, monkeypat
     monkeypatch.setenv("NPI_JAX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(cli, "GRACE", 600.0)
     # Devices and compile cache of the tests: what was compiled once is read.
-    monkeypatch.setattr(experiment, "set_up_jax", lambda processes_here: None)
+    monkeypatch.setattr(jax_setup, "set_up_jax", lambda processes_here: None)
     config_file = str(write_config(tmp_path, SHORT))
 
     def run(name: str) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from tiny import tiny_values
 from npi_jax.analysis.curves import MEAN_OVER_TASKS, curves_table, task_curves
 from npi_jax.analysis.summary import compare_scores
 from npi_jax.cli.main import main
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer
 from npi_jax.errors import UserError

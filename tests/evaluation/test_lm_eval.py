@@ -12,7 +12,7 @@ import tokenizers
 from facts import facts, sentence_with
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.tokenizer import BPETokenizer
 from npi_jax.evaluation.scoring import EvaluateError, open_models

@@ -33,7 +33,7 @@ from tokenizers import models, pre_tokenizers, processors, trainers
 from npi_jax.analysis.alignment.grams import load_grams
 from npi_jax.cli.audit import load_sample, load_verdicts
 from npi_jax.cli.main import main
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.annotation.phenomenon import load_phenomenon
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
 from npi_jax.corpus.stored import StoredVariants

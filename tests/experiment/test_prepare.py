@@ -7,7 +7,7 @@ from corpora import build_corpus
 from facts import facts
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.preparation.prepare import prepare, unigram_perplexity
 from npi_jax.scoring import ScoreSpec

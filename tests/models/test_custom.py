@@ -72,7 +72,7 @@ def test_a_model_from_a_file(factory):
 def test_a_model_from_a_file_trains(factory, tmp_path):
     from tiny import tiny_values  # noqa: PLC0415
 
-    from npi_jax.config.schema import make_config  # noqa: PLC0415
+    from npi_jax.config.build import make_config  # noqa: PLC0415
     from npi_jax.preparation.prepare import prepare  # noqa: PLC0415
     from npi_jax.training.devices.mesh import make_mesh  # noqa: PLC0415
     from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
@@ -104,7 +104,7 @@ def test_dropout_of_a_model_from_a_file_depends_on_the_rows_key_alone(factory):
 def test_parameters_of_another_precision_are_refused(factory):
     from tiny import tiny_values  # noqa: PLC0415
 
-    from npi_jax.config.schema import make_config  # noqa: PLC0415
+    from npi_jax.config.build import make_config  # noqa: PLC0415
     from npi_jax.training.devices.mesh import make_mesh  # noqa: PLC0415
     from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
 

@@ -3,7 +3,8 @@ import pytest
 from facts import facts, sentence_with
 from tiny import tiny_values
 
-from npi_jax.config.schema import ConfigError, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.planning import capacity
 from npi_jax.planning.capacity import check_capacity
 

@@ -9,7 +9,8 @@ from facts import facts, sentence_with
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax.config.schema import ConfigError, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.errors import UserError
 from npi_jax.experiment.run import prepare_experiment
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model

@@ -6,10 +6,10 @@ import pytest
 from facts import facts, sentence_with
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.errors import UserError
 from npi_jax.experiment.claim import claim_run
-from npi_jax.experiment.run import _check_spec
+from npi_jax.experiment.description import check_same_spec
 from npi_jax.files.temporary import temporary_name
 from npi_jax.files.writing import write_table
 from npi_jax.results.directory import RunError, open_run
@@ -87,9 +87,9 @@ def test_what_a_normalization_left_open_stands_for_is_compared_once_it_is_known(
         (tmp_path / "scores" / "0.parquet").write_text("")
         run.update_manifest(score_specs={"grammar": spec.to_dict()})
     with claim_run(tmp_path, config) as run:
-        _check_spec(run, "grammar", spec)
+        check_same_spec(run, "grammar", spec)
         with pytest.raises(RunError, match=facts("suites.grammar.spec: normalization: 'sum'", "'matched'")):
-            _check_spec(run, "grammar", ScoreSpec(normalization="matched"))
+            check_same_spec(run, "grammar", ScoreSpec(normalization="matched"))
 
 
 def of_the_killed(name: str) -> str:

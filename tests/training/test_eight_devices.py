@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.models import make_model
 from npi_jax.planning import make_plan
 from npi_jax.preparation.prepare import prepare

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config.schema import CheckpointConfig, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.schema import CheckpointConfig
 from npi_jax.models import make_model
 from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.scoring import ScoreSpec, encode_pairs, make_scorer

@@ -7,7 +7,7 @@ from facts import facts, sentence_with
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.experiment.claim import claim_run
 from npi_jax.files.writing import write_table
 from npi_jax.preparation.prepare import Prepared, prepare

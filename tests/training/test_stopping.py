@@ -11,8 +11,10 @@ from facts import sentence_with
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.schema import Config
 from npi_jax.experiment import run as experiment
+from npi_jax.preparation.inputs import Inputs
 from npi_jax.training.monitor.stopping import EXIT_CODE, LOST_OUTPUT, Interrupted, StopRequest
 
 SIGNALS = [(signal.SIGTERM, EXIT_CODE), (signal.SIGINT, EXIT_CODE), (signal.SIGHUP, LOST_OUTPUT)]
@@ -81,8 +83,13 @@ def test_polars_does_not_take_ctrl_c_for_itself():
 
 def test_a_run_listens_again_when_libraries_are_loaded(monkeypatch, tmp_path):
     heard = []
-    monkeypatch.setattr(experiment, "check_inputs", lambda config: heard.append(signal.getsignal(signal.SIGINT)))
-    monkeypatch.setattr(experiment, "claim_together", lambda *arguments: pytest.fail(str(heard)))
+
+    def check_inputs(config: Config) -> Inputs:
+        heard.append(signal.getsignal(signal.SIGINT))
+        return Inputs()
+
+    monkeypatch.setattr(experiment, "check_inputs", check_inputs)
+    monkeypatch.setattr(experiment, "claim_for_all", lambda *arguments: pytest.fail(str(heard)))
     with StopRequest() as stop:
         ours = signal.getsignal(signal.SIGINT)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,7 +11,8 @@ from rich.console import Console
 from tiny import tiny_values
 
 from npi_jax.analysis.tables import write_tables
-from npi_jax.config.schema import ConfigError, make_config
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.experiment.claim import claim_run

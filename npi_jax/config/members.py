@@ -1,0 +1,36 @@
+"""Members of an ensemble: a variant, a seed and hyper-parameters each."""
+
+import dataclasses
+from typing import Final
+
+from pydantic.dataclasses import dataclass
+
+from npi_jax.config.sections import STRICT, NonNegative, Rate, Seed, Share
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the ensemble."""
+
+    variant: str
+    seed: int
+    learning_rate: float
+    weight_decay: float
+    dropout: float
+
+
+HYPERPARAMETERS: Final = tuple(
+    field.name for field in dataclasses.fields(Member) if field.name not in ("variant", "seed")
+)
+"""Fields of `TrainConfig` that may differ between members."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class SweepMember:
+    """A member that a config lists itself; a hyper-parameter that is None takes the first value of `TrainConfig`."""
+
+    variant: str
+    seed: Seed
+    learning_rate: Rate | None = None
+    weight_decay: NonNegative | None = None
+    dropout: Share | None = None

@@ -1,0 +1,147 @@
+"""The manifest's description of a run, and the checks of a resumed run against it."""
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from npi_jax.config.schema import Config, model_kind
+from npi_jax.preparation.prepare import Prepared
+from npi_jax.results.directory import Run
+from npi_jax.results.folder import RunError
+from npi_jax.scoring import ScoreSpec
+from npi_jax.training.devices.processes import differing_processes, is_first_process
+from npi_jax.training.loop import Trainer
+
+PACKAGES: Final = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "polars", "tokenizers")
+"""Packages whose versions the manifest records."""
+
+
+def describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
+    """Return what the manifest records of a run when its training begins."""
+    params = jax.eval_shape(trainer.ensemble.model.init, jax.random.key(0))
+    return {
+        "name": config.name,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(sys.argv),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "devices": _describe_devices(config, trainer),
+        "model": {
+            "kind": model_kind(config.model),
+            "parameters": int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))),
+            "members": trainer.ensemble.size,
+        },
+        "rows": "stream" if trainer.ensemble.streamed else "device",
+        "data": prepared.facts,
+        "perplexity": {"unigram": prepared.facts["unigram_perplexity"]},
+        **({} if trainer.gradients is None else {"gradients": trainer.gradients.description()}),
+        "score_specs": {name: scorer.spec.to_dict() for name, scorer in trainer.scorers.items()},
+        "suites": _describe_suites(prepared, trainer),
+    }
+
+
+def _describe_devices(config: Config, trainer: Trainer) -> dict[str, Any]:
+    mesh = trainer.ensemble.mesh
+    device = mesh.devices.flat[0]
+    gpu = device.platform in ("gpu", "cuda", "rocm")
+    return {
+        "platform": device.platform,
+        "kind": device.device_kind,
+        "count": mesh.size,
+        "ens": mesh.shape["ens"],
+        "data": mesh.shape["data"],
+        "processes": jax.process_count(),
+        "fsdp": config.mesh.fsdp,
+        "mapping": config.mesh.mapping,
+        # Only GPUs have sums whose order can vary.
+        **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
+        "accumulate": config.train.accumulate,
+        "remat": config.train.remat,
+        "members_per_device": trainer.ensemble.padded_size // mesh.shape["ens"],
+    }
+
+
+def _describe_suites(prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
+    return {
+        name: {
+            "items": len(encoded.suite),
+            "unknown_items": encoded.unknown_items,
+            "unknown_critical": encoded.unknown_critical,
+            "split_regions": encoded.split_regions,
+            "region": trainer.scorers[name].covered,
+            "unequal_regions": trainer.scorers[name].unequal_regions,
+            "utilization": trainer.scorers[name].packed.utilization,
+        }
+        for name, encoded in prepared.suites.items()
+    }
+
+
+def warn_of_changes(run: Run, description: Mapping[str, Any], console: Console) -> None:
+    """Print and record a warning if a run continues with other devices or versions than it began with."""
+    for field in ("devices", "versions"):
+        before = run.manifest.get(field, description[field])
+        changes = [
+            f"{name} {before.get(name)} -> {value}"
+            for name, value in description[field].items()
+            if before.get(name) != value
+        ]
+        if changes:
+            note = f"continued with other {field} ({', '.join(changes)}): equal to the start only numerically"
+            run.update_manifest(notes=[*run.manifest.get("notes", []), note])
+            console.print(f"warning: {note}", highlight=False, markup=False)
+
+
+def check_same_in_all_processes(prepared: Prepared) -> None:
+    """Refuse to train if processes have read different text, pairs or vocabularies.
+
+    Raises:
+        RunError: naming the digest that differs, and a process.
+    """
+    for name, value in prepared.facts.items():
+        if name.endswith("sha256") and (others := differing_processes(str(value))):
+            raise RunError(f"{name} of process {others[0]} differs from that of process 0: give all the same files")
+
+
+def check_same_data(run: Run, prepared: Prepared) -> None:
+    """Refuse to continue with other text, pairs or vocabulary than the run began with.
+
+    Raises:
+        RunError: naming the digest that differs.
+    """
+    before = run.manifest.get("data", {})
+    for name in (name for name in prepared.facts if name.endswith("sha256")):
+        if name in before and before[name] != prepared.facts[name]:
+            raise RunError(
+                f"{run.path} began with other data: {name} was {before[name][:12]}..., "
+                f"is {str(prepared.facts[name])[:12]}...; restore the files or choose another run_dir"
+            )
+
+
+def check_same_spec(run: Run, suite: str, spec: ScoreSpec) -> None:
+    """Refuse to continue with other scoring conventions than the run began with.
+
+    Raises:
+        RunError: naming the suite and the conventions that differ.
+    """
+    stored = run.manifest.get("score_specs", {}).get(suite)
+    if stored is not None and (differ := ScoreSpec.from_dict(stored).differences(spec, "there", "now")):
+        raise RunError(
+            f"{run.path} began with other scoring conventions: score.suites.{suite}.spec: {'; '.join(differ)}. Run "
+            "with the old values to continue it, or choose another run_dir"
+        )
+
+
+def add_seconds(run: Run, seconds: Mapping[str, float]) -> None:
+    """Add to the seconds in the manifest, which sum over all times that the run was continued."""
+    if not is_first_process():
+        return
+    before = run.manifest.get("seconds", {})
+    run.update_manifest(seconds=before | {name: before.get(name, 0.0) + value for name, value in seconds.items()})

@@ -1,0 +1,107 @@
+"""Comparison of a run's stored configuration with the one given now."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from npi_jax.config.build import make_config
+from npi_jax.config.errors import ConfigError
+from npi_jax.config.schema import may_change
+from npi_jax.errors import UserError
+from npi_jax.files import checksums
+from npi_jax.files.writing import file_digest, json_text, read_json, write_json
+from npi_jax.results import manifest
+from npi_jax.results.folder import CONFIG, TABLES, TOKENIZER, RunError, has_trained
+
+Difference = tuple[str, Any, Any]
+"""The dotted name of a field, its stored value and the one given now."""
+
+
+def check_config(path: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> None:
+    """Write the configuration of a new run, or compare it with the one that the run has.
+
+    A run that has not trained takes a changed configuration: prepared files are removed. A damaged or lost
+    configuration is rewritten if the one given is the same.
+
+    Raises:
+        RunError: if a trained run has another configuration, with the fields that differ.
+    """
+    file = path / CONFIG
+    # Through JSON, so that tuples and lists do not differ.
+    given = json.loads(json.dumps({**config, "run_dir": ""}))
+    stored, checksum = _stored(file), _checksums(path).get(CONFIG)
+    intact = stored is not None and checksum in (None, file_digest(file))
+    differences = None if stored is None else [one for one in _differences(stored, given) if _matters(*one)]
+    if intact and not differences:
+        return
+    if not intact and (differences == [] or checksum == hashlib.sha256(json_text(given).encode()).hexdigest()):
+        say(f"{file} was damaged or lost, and is rewritten")
+    elif has_trained(path):
+        _refuse(path, differences if intact else None)
+    else:
+        _forget_prepared(path)
+    write_json(file, given)
+    checksums.note(path, [file])
+
+
+def _forget_prepared(path: Path) -> None:
+    """Remove the prepared files, which another configuration made."""
+    for name in (checksums.SUMS, *TABLES, *TOKENIZER):
+        (path / name).unlink(missing_ok=True)
+    manifest.write_manifest(path, {})
+
+
+def _refuse(path: Path, differences: list[Difference] | None) -> None:
+    if differences is None:
+        raise RunError(
+            f"{path / CONFIG} is damaged or lost, and the configuration given now is another one. Run with the "
+            "configuration that the run was started with to rewrite the file, or restore it from a copy"
+        )
+    raise RunError(
+        f"{path} was started with another configuration:\n"
+        + "\n".join(f"  {field}: {old!r} there, {new!r} now" for field, old, new in differences)
+        + "\nRun with the old values to continue it, or choose another run_dir."
+    )
+
+
+def _matters(field: str, stored: Any, given: Any) -> bool:
+    """Return whether a difference makes another run."""
+    # What "auto" stands for is known, and compared, only after the pairs are encoded.
+    resolved_later = field.endswith(".spec.normalization") and given == "auto" and stored is not None
+    return not may_change(field) and not resolved_later
+
+
+def _stored(file: Path) -> dict[str, Any] | None:
+    """Read the stored configuration; None if it is missing or unreadable."""
+    try:
+        content = read_json(file)
+    except (FileNotFoundError, UserError):
+        return None
+    return _completed(content) if isinstance(content, dict) else None
+
+
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """Fill in the defaults of fields that are newer than the run."""
+    try:
+        completed: dict[str, Any] = json.loads(json.dumps(make_config(stored).to_dict()))
+    except ConfigError:
+        # The run has fields that this version does not know; the comparison names them.
+        return stored
+    return completed
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    try:
+        return checksums.noted(path)
+    except UserError:
+        return {}
+
+
+def _differences(old: Any, new: Any, prefix: str = "") -> Iterator[Difference]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{prefix}.{key}" if prefix else key)
+    elif old != new:
+        yield prefix, old, new
