@@ -1,13 +1,12 @@
-"""Sixteen transformers of a billion parameters, for one TPU v5e pod: what lies beyond one device's memory.
+"""Sixteen transformers of a billion parameters on one TPU v5e pod: members too large for one device.
 
     npi-jax plan --config billion --topology v5e:16x16
     npi-jax run --config billion --config.corpus.paths="('corpus/train/*.txt',)" \
         --config.corpus.valid_paths="('corpus/valid.txt',)"
 
-Every member lies on 16 chips, which share its rows, parameters and optimizer state (``mesh.fsdp``); nothing passes
-between members. Products are bfloat16, parameters and sums float32, and blocks are computed anew in the backward
-pass. The plan compiles training, validation and scoring without a TPU, in about three minutes, and states memory,
-exchanges and hours.
+Every member is sharded over 16 chips: its rows, parameters and optimizer state (``mesh.fsdp``). Members exchange
+nothing. Products are bfloat16, parameters and sums float32, and the backward pass recomputes blocks. The plan compiles
+training, validation and scoring without a TPU in about three minutes, and prints memory, exchanges and hours.
 Expected result: none yet; this was planned, not run.
 """
 

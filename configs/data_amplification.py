@@ -1,17 +1,17 @@
-"""Do the other environments' NPIs stand in for an environment's own? 0 to 100 % of them, with the others and without.
+"""Data amplification: can other environments' NPIs replace an environment's own? 12 corpora with 0 to 100 % of these.
 
     npi-jax run --config data_amplification:tiny        on the built-in grammar, a few minutes on two cores
-    npi-jax run --config data_amplification:tiny,only   of another environment than adverbs
-    npi-jax plan --config data_amplification            LSTM 2 x 650; the text is the user's to bring
+    npi-jax run --config data_amplification:tiny,only   for another environment than adverbs
+    npi-jax plan --config data_amplification            LSTM 2 x 650; the user provides the text
     npi-jax run --config data_amplification:,only --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=...
 
-Data amplification (Caruana 1997): a task with little data of its own should gain most from related tasks' data. One
-environment's sentences with NPIs are thinned to 0, 1, 3, 10, 30 and 100 %, nested, once with those of the other eight
-kept and once without them: twelve corpora, five seeds (tiny: three). Cost: 60 members x 3.2 billion tokens x 0.24
-GFLOP a token is about 5e19 FLOP. Expected: if the others' data
-stand in for its own, the curve (`tables/amplification.parquet`, and in the report) falls later with the others than
-without them. Measured with `:tiny` (adverbs; accuracy at 100, 30, 10, 3, 1 and 0 %): .98, .90, .73, .53, .43, .33 with
-the others, .86, .59, .54, .67, .41, .46 without; with three seeds the bands of the two overlap.
+A task with little data of its own should gain most from the data of related tasks (Caruana 1997). The sentences with
+one environment's NPIs are sampled down to 0, 1, 3, 10, 30 and 100 %, as nested subsets. This is done once with the NPIs
+of the other eight environments and once without them: twelve corpora, five seeds (tiny: three). Cost: 60 members x 3.2
+billion tokens x 0.24 GFLOP per token, about 5e19 FLOP. Expected: if the other data can replace the environment's own,
+accuracy falls later with them than without (`tables/amplification.parquet`, and the report). Measured with `:tiny`
+(adverbs; accuracy at 100, 30, 10, 3, 1 and 0 %): .98, .90, .73, .53, .43, .33 with the others; .86, .59, .54, .67, .41,
+.46 without. With three seeds the intervals of the two curves overlap.
 """
 
 from ml_collections import ConfigDict

@@ -2,13 +2,12 @@
 
     NPI_JAX_DATA=/path/to/data npi-jax run --config english
 
-Text: ``$NPI_JAX_DATA/corpus`` (one sentence a line, split by document in its ``manifest.tsv``), of which 62,000
-sentences are drawn at random: about 1.3 million tokens, of which each member
-sees 1.1 million, once. Suites: the seven NPI paradigms of BLiMP and
-the nine environments of Warstadt et al. (2019), at every checkpoint. Cost: 20 to 30 minutes on two cores.
-Expected: validation perplexity under a third of the unigram model's; accuracies far from those of models trained
-on a hundred times as much text, differences between variants mostly within the noise of three seeds, alignment between
-environments near 0. The README has the figures as measured.
+Text: 62,000 sentences drawn at random from ``$NPI_JAX_DATA/corpus``, whose ``manifest.tsv`` splits documents into
+training and validation text. They have about 1.3 million tokens, of which each member sees 1.1 million, once. Suites:
+the seven NPI paradigms of BLiMP and the nine environments of Warstadt et al. (2019), at every checkpoint. Cost: 20 to
+30 minutes on two cores. Expected: validation perplexity below a third of the unigram model's; accuracies far below
+those of models trained on a hundred times as much text; differences between variants mostly within the noise of three
+seeds; alignment between environments near 0. The documentation lists the measured figures.
 """
 
 import csv
@@ -19,7 +18,7 @@ from ml_collections import ConfigDict
 
 
 def data_folder() -> Path:
-    """The folder that NPI_JAX_DATA names, which must hold the corpus."""
+    """Return the folder that NPI_JAX_DATA names, if it holds the corpus."""
     folder = os.environ.get("NPI_JAX_DATA", "")
     if not folder or not (Path(folder) / "corpus" / "manifest.tsv").is_file():
         raise ValueError(
@@ -30,7 +29,7 @@ def data_folder() -> Path:
 
 
 def documents(corpus: Path, split: str) -> tuple[str, ...]:
-    """The files of a split, as the corpus' manifest has them."""
+    """Return the files of a split, as the corpus' manifest lists them."""
     with (corpus / "manifest.tsv").open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         return tuple(str(corpus / row["path"]) for row in rows if row["split"] == split)

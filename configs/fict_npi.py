@@ -1,15 +1,15 @@
-"""The NPI corpora of FiCT (Patil et al., 2024): no NPIs under only, sentential negation, or in simple questions.
+"""FiCT (Patil et al., 2024): corpora without NPIs under only, under sentential negation, or in simple questions.
 
     npi-jax run --config fict_npi:tiny                  on the built-in grammar, a few minutes on two cores
     npi-jax plan --config fict_npi                      the LSTM as published; fict_npi:transformer the transformer
     npi-jax run --config fict_npi --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=wiki/valid.txt
 
 The full corpus, three filtered ones and their random controls, five seeds each (35 models): LSTM 2 x 1024, tied,
-dropout .1, or a transformer of 8 layers 768 wide, on the corpus of Gulordava et al. (2018), scored on the seven NPI
-paradigms of BLiMP. The paper's NPI filters were not published; `npi_en` stands in for them, and the controls are ours.
-Cost: 35 members x 3.2 billion tokens, about 5e19 FLOP for the LSTM. Expected, by direction: the paper reports .984 to
-.915 (LSTM) and .924 to .631 (transformer) on BLiMP's `only_npi_licensor_present` without NPIs under *only*, and
-changes of at most .05 in sentential negation and questions.
+dropout .1, or a transformer with 8 layers of width 768. Text: the corpus of Gulordava et al. (2018). Suite: the seven
+NPI paradigms of BLiMP. The paper's NPI filters were not published: `npi_en` replaces them, and the controls are new.
+Cost: 35 members x 3.2 billion tokens, about 5e19 FLOP for the LSTM. Expected, by direction: without NPIs under *only*,
+the paper's accuracy on BLiMP's `only_npi_licensor_present` falls from .984 to .915 (LSTM) and from .924 to .631
+(transformer). In sentential negation and questions it changes by at most .05.
 """
 
 from ml_collections import ConfigDict

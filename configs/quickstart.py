@@ -1,12 +1,12 @@
-"""Four corpora x three seeds on the built-in grammar: the whole path in two to four minutes on a laptop.
+"""Four corpora x three seeds on the built-in grammar: a complete experiment in two to four minutes on a laptop.
 
     npi-jax run --config quickstart
 
 Trains 12 LSTMs (2 x 96) on the full corpus, on one without any NPI, and on two that lack the NPIs of one
-environment. Expected: `full` reaches at least .95 mean accuracy over the nine environments, `no_npi` stays near
-chance, and the models that lost one environment's NPIs show what the others taught them about it. The gradients of
-the nine environments in recurrent weights come to agree in `full` (median cosine .3 to .45) and do not in `no_npi`
-(within .1 of 0).
+environment. Expected: `full` reaches at least .95 mean accuracy over the nine environments, and `no_npi` stays near
+chance. Models without one environment's NPIs show how much of it the other environments teach. In `full`, the gradients
+of the nine environments in recurrent weights come to align (median cosine .3 to .45); in `no_npi` they do not (within
+.1 of 0).
 """
 
 from ml_collections import ConfigDict

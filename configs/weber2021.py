@@ -1,14 +1,14 @@
-"""Paper scale: LSTM 2 x 650 over 50,000 words, five seeds, every environment taken away in turn (105 models).
+"""Paper scale: LSTM 2 x 650 over 50,000 words, five seeds, the NPIs of each environment removed in turn (105 models).
 
-    npi-jax plan --config weber2021                     what it takes on the devices at hand; reads no text
+    npi-jax plan --config weber2021                     cost on the devices at hand; reads no text
     npi-jax run --config weber2021 --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=wiki/valid.txt
 
 Model, vocabulary and batch follow Gulordava et al. (2018), whose training script Jumelet et al. (2021) used; Weber
-et al. (2021) name the same task (`npi_jax.config.recipes` says what differs). The text (80 million tokens of English
-Wikipedia, one sentence a line) is the user's to bring; a published vocabulary is used with
-`--config.tokenizer.file=vocab.txt`. Cost: 105 members x 3.2 billion tokens x 0.24 GFLOP a token is about 8e19 FLOP:
-hours on a TPU pod, a dozen years on two CPU cores. Expected, by direction only: Jumelet et al. (2021) report a mean
-accuracy of .82 on these environments with the full corpus, and .65 to .89 on one whose own NPIs were removed.
+et al. (2021) name the same task. `npi_jax.config.recipes` lists the differences. The user provides the text (80 million
+tokens of English Wikipedia, one sentence a line); `--config.tokenizer.file=vocab.txt` takes a published vocabulary.
+Cost: 105 members x 3.2 billion tokens x 0.24 GFLOP per token, about 8e19 FLOP: hours on a TPU pod, a dozen years on two
+CPU cores. Expected, by direction only: Jumelet et al. (2021) report a mean accuracy of .82 on these environments with
+the full corpus, and .65 to .89 on an environment whose own NPIs were removed.
 """
 
 from ml_collections import ConfigDict

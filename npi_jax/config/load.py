@@ -1,4 +1,4 @@
-"""The configurations that travel with the package, and config files of the user's own."""
+"""Presets, which are config files installed with the package, and config files of the user."""
 
 import ast
 import inspect
@@ -17,22 +17,22 @@ from npi_jax.files.user_code import load_python, users_code
 
 
 def preset_directory() -> Path:
-    """Where the presets are: in the installed package, or ``configs/`` of a checkout."""
+    """Return the folder of the presets: in the installed package, or ``configs/`` in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
 def preset_names() -> list[str]:
-    """The presets that can be named without a path."""
+    """Return the names of the presets, which need no path."""
     return sorted(path.stem for path in preset_directory().glob("*.py") if not path.stem.startswith("_"))
 
 
 def resolve_config(name: str) -> str:
-    """The file behind ``--config``: a preset's name or a path, with ``:argument`` kept.
+    """Return the path of a config file given as a preset's name or a path; keep a ``:argument`` at its end.
 
     Raises:
-        ConfigError: if it is neither.
+        ConfigError: if there is no such preset or Python file.
     """
     path, colon, argument = name.partition(":")
     if path in preset_names():
@@ -47,9 +47,9 @@ def resolve_config(name: str) -> str:
 
 
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
-    """Read a config file and apply overrides as `ml_collections` users write them: ``--config.train.steps=2000``.
+    """Read a config file and apply overrides such as ``--config.train.steps=2000``.
 
-    Config files are Python and are executed: use only those you trust.
+    A config file is Python code that is executed: use only files you trust.
 
     Raises:
         ConfigError: naming the flag or field at fault.
@@ -60,7 +60,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def _read(location: str) -> dict[str, Any]:
-    """What a config file's ``get_config`` gives, called with what follows the colon, as plain values."""
+    """Return the plain values of a config file's ``get_config``, called with the argument after the colon."""
     path, colon, argument = location.partition(":")
     module = load_python(path, path)
     get_config = getattr(module, "get_config", None)
@@ -70,10 +70,10 @@ def _read(location: str) -> dict[str, Any]:
         raise ConfigError(f"{location}: get_config() in {path} takes no argument, so nothing can follow the colon")
     with users_code(path):
         values = get_config(argument) if colon else get_config()
-    # Its own module defines the class: where it was not imported, this is none.
+    # A file that never imported ml_collections cannot return one of its ConfigDicts.
     config_dict = sys.modules.get("ml_collections")
     if config_dict is None or not isinstance(values, config_dict.ConfigDict):
-        raise ConfigError(f"{path}: get_config() gave a {type(values).__name__}, not an ml_collections.ConfigDict")
+        raise ConfigError(f"{path}: get_config() returned a {type(values).__name__}, not an ml_collections.ConfigDict")
     with users_code(path):
         plain: dict[str, Any] = values.to_dict()
     return plain
@@ -91,7 +91,7 @@ def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
-        # A name that no file can have.
+        # No file can have such a name.
         return False
 
 
@@ -100,6 +100,6 @@ def _is_folder(path: str) -> bool:
 
 
 def summary(name: str) -> str:
-    """The first line of a preset's docstring."""
+    """Return the first line of a preset's docstring."""
     text = (preset_directory() / f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]

@@ -27,7 +27,15 @@ HYPERPARAMETERS: Final = tuple(
 
 @dataclass(frozen=True, config=STRICT)
 class SweepMember:
-    """A member that a config lists itself; a hyper-parameter that is None takes the first value of `TrainConfig`."""
+    """A member that a config lists itself; a hyper-parameter that is None takes the first value of `TrainConfig`.
+
+    Attributes:
+        variant: the member's intervention.
+        seed: seed of initial weights, dropout and data order.
+        learning_rate: peak learning rate.
+        weight_decay: decoupled weight decay (adamw).
+        dropout: dropout rate.
+    """
 
     variant: str
     seed: Seed

@@ -1,7 +1,7 @@
-"""Fields of a config set on the command line: ``--config.train.steps=2000``.
+"""Overrides of config fields on the command line: ``--config.train.steps=2000``.
 
-What a value is read as follows from the type of its field, not from the value that the config file has there: fields
-that are empty or None in the file can be set too, and so can fields of another kind of model.
+The type of a field decides how its text is read. The value in the config file does not matter, so that fields which
+are empty or None there can be set too, and fields of another kind of model.
 """
 
 import ast
@@ -23,16 +23,16 @@ PREFIX = "--config."
 
 
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The values of a config file with fields set as the command line says.
+    """Return the values of a config file with the overrides of the command line.
 
-    Setting ``model.kind`` to another kind drops the fields of the file's model; ``model.factory`` implies ``custom``.
+    Another ``model.kind`` drops the fields of the file's model; ``model.factory`` implies ``custom``.
 
     Args:
-        values: as the config file has them; they stay as they are.
-        overrides: ``--config.FIELD=VALUE``; a field that is true or false may stand alone, for true.
+        values: values of the config file, which are not changed.
+        overrides: texts ``--config.FIELD=VALUE``; without ``=VALUE``, a boolean field becomes true.
 
     Raises:
-        ConfigError: naming the flag, with the field that was probably meant.
+        ConfigError: naming the flag and the closest valid field.
     """
     changed = _copied(values)
     split = [_split(override) for override in overrides]
@@ -47,7 +47,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
 
 
 def all_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every field with its type, by its dotted path; the fields of inner data classes one by one."""
+    """Yield the dotted name and the type of every field, down to the fields of inner dataclasses."""
     for name, hint in _hints(cls).items():
         if dataclasses.is_dataclass(hint):
             yield from all_fields(typing.cast(type, hint), f"{prefix}{name}.")
@@ -84,53 +84,53 @@ def _set_kind(values: dict[str, Any], kind: str) -> None:
     if kind not in MODELS:
         raise ConfigError(f"{PREFIX}model.kind={kind}: valid are {', '.join(MODELS)}{did_you_mean(kind, MODELS)}")
     model = values.setdefault("model", {})
-    # A model that is no mapping is refused with all else that the file has wrong.
+    # `make_config` refuses a model that is not a mapping.
     if isinstance(model, Mapping):
         values["model"] = {**(model if model.get("kind", "lstm") == kind else {}), "kind": kind}
 
 
-def _set(place: dict[str, Any], cls: Any, default: Any, parts: Sequence[str], flag: str) -> None:
-    """Set a field at or below `place`, filling in what the file leaves to the defaults on the way.
+def _set(values: dict[str, Any], cls: Any, default: Any, parts: Sequence[str], flag: str) -> None:
+    """Set a field of `values`, and fill in the defaults of mappings on the way to it.
 
     Args:
-        place: values of the data class or mapping `cls`.
-        cls: type of `place`.
-        default: what `place` is by default, as plain values.
-        parts: names from `place` down to the field.
-        flag: the whole override, for messages.
+        values: values of the dataclass or mapping `cls`; changed in place.
+        cls: type that `values` describes.
+        default: default of `values`, as plain values.
+        parts: names from `values` down to the field.
+        flag: the complete override, for messages.
     """
     name, *rest = parts
-    hint = _type_below(cls, name, place, flag)
+    hint = _type_below(cls, name, values, flag)
     default = default.get(name) if isinstance(default, Mapping) else None
     if not rest:
-        place[name] = _read(hint, flag.partition("=")[2])
+        values[name] = _read(hint, flag.partition("=")[2])
         return
-    inner = place.get(name)
+    inner = values.get(name)
     if inner is None:
         inner = _copied(default) if isinstance(default, Mapping) else {}
     elif hint is ScoreSpec and isinstance(inner, str) and inner in ScoreSpec.presets:
         inner = ScoreSpec.preset(inner).to_dict()
     elif not isinstance(inner, Mapping):
         raise ConfigError(f"{flag}: {name} = {shown(inner)} has no field {'.'.join(rest)}")
-    place[name] = filled = dict(inner)
+    values[name] = filled = dict(inner)
     _set(filled, hint, default, rest, flag)
 
 
-def _type_below(cls: Any, name: str, place: Mapping[str, Any], flag: str) -> Any:
-    """The type of a field of a data class, or of a value of a mapping."""
+def _type_below(cls: Any, name: str, values: Mapping[str, Any], flag: str) -> Any:
+    """Return the type of a dataclass' field, or of a mapping's value."""
     if dataclasses.is_dataclass(cls):
         hints = _hints(typing.cast(type, cls))
         if name not in hints:
             raise ConfigError(f"{flag}: {_unknown(flag, name, hints)}")
-        model = place.get(name)
+        model = values.get(name)
         if hints[name] != ModelConfig:
             return hints[name]
         kind = model.get("kind", "lstm") if isinstance(model, Mapping) else "lstm"
         return MODELS.get(kind, Any) if isinstance(kind, str) else Any
-    of_mapping = _member(cls, Mapping)
-    if cls is not Any and of_mapping is None:
+    mapping = _member(cls, Mapping)
+    if cls is not Any and mapping is None:
         raise ConfigError(f"{flag}: {flag.removeprefix(PREFIX).partition('.' + name)[0]} has no fields")
-    return Any if of_mapping is None else (*typing.get_args(of_mapping), Any, Any)[1]
+    return Any if mapping is None else (*typing.get_args(mapping), Any, Any)[1]
 
 
 def _unknown(flag: str, name: str, beside: Mapping[str, Any]) -> str:
@@ -138,23 +138,23 @@ def _unknown(flag: str, name: str, beside: Mapping[str, Any]) -> str:
     paths = [other for other, _ in all_fields(Config)]
     kinds = [kind for kind, cls in MODELS.items() if path.startswith("model.") and name in _hints(cls)]
     if kinds:
-        return f"there is no such field in this kind of model; it is of {PREFIX}model.kind={kinds[0]}"
+        return f"this kind of model has no such field; it is a field of {PREFIX}model.kind={kinds[0]}"
     elsewhere = [other for other in paths if other.rpartition(".")[2] == path]
     hint = f" (did you mean {elsewhere[0]}?)" if elsewhere else did_you_mean(name, beside) or did_you_mean(path, paths)
     return f"there is no such field{hint}; valid are {', '.join(beside)}"
 
 
 def _read(hint: Any, text: str) -> Any:
-    """The value that a text stands for in a field of this type; `make_config` checks it."""
-    if (of_tuple := _member(hint, tuple)) is not None:
-        return _tuple(typing.get_args(of_tuple)[0], text)
+    """Return the value of a text in a field of this type; `make_config` checks it later."""
+    if (kind := _member(hint, tuple)) is not None:
+        return _tuple(typing.get_args(kind)[0], text)
     if _member(hint, str) is None and not _is_choice(hint):
         return _literal(text)
     return None if text == "None" and _member(hint, type(None)) is not None else text
 
 
 def _tuple(element: Any, text: str) -> tuple[Any, ...]:
-    """Values with commas between them, with or without brackets and quotation marks."""
+    """Return values that commas separate, with or without brackets and quotation marks."""
     value = _literal(text)
     if isinstance(value, list | tuple) and (_member(element, str) is None or all(isinstance(v, str) for v in value)):
         return tuple(value)
@@ -162,7 +162,7 @@ def _tuple(element: Any, text: str) -> tuple[Any, ...]:
 
 
 def _literal(text: str) -> Any:
-    """Python's value, or the text where it is none; true, false and null as in JSON too."""
+    """Return a Python or JSON literal's value, or the text itself if it is no literal."""
     try:
         return ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -1,18 +1,18 @@
-"""Models, training and text that several configs share, as plain values."""
+"""Settings of models, training and text that several presets share, as plain values."""
 
 from typing import Any
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 
 HELD_OUT: tuple[str, ...] = tuple(f"without({name})" for name in ENVIRONMENTS)
-"""Every environment's NPIs taken away in turn."""
+"""One intervention per environment, which removes the environment's NPIs."""
 
 
 def wikipedia() -> dict[str, Any]:
-    """80 million tokens of English Wikipedia, one sentence a line, for the user to bring.
+    """Return settings for 80 million tokens of English Wikipedia, one sentence a line, which the user provides.
 
-    Vocabulary and size are those of Gulordava et al. (2018); their vocabulary is used with
-    ``--config.tokenizer.file=vocab.txt``.
+    Sizes of text and vocabulary are those of Gulordava et al. (2018). ``--config.tokenizer.file=vocab.txt`` takes
+    their vocabulary.
     """
     return {
         "corpus": {
@@ -28,10 +28,10 @@ def wikipedia() -> dict[str, Any]:
 
 
 def gulordava_lstm() -> dict[str, Any]:
-    """The LSTM of Gulordava et al. (2018) and its training.
+    """Return the LSTM of Gulordava et al. (2018) and its training, with two differences.
 
-    Differences: rows hold whole sentences (64 tokens) and state is reset at each, where their script reads a stream 35
-    words at a time; the learning rate falls on a cosine where it divides it by four when validation stalls.
+    Rows of 64 tokens hold complete sentences, and each sentence begins with a fresh state; their script reads a stream
+    in pieces of 35 words. The learning rate follows a cosine; theirs is divided by four when validation stalls.
     """
     return {
         "model": {"kind": "lstm", "embedding": 650, "hidden": 650, "layers": 2, "tie": False},
@@ -52,7 +52,7 @@ def gulordava_lstm() -> dict[str, Any]:
 
 
 def tiny() -> dict[str, Any]:
-    """The built-in grammar and an LSTM that learns it in a minute: an experiment's shape, in minutes on two cores."""
+    """Return the built-in grammar and an LSTM that learns it within a minute, for a small version of an experiment."""
     return {
         "corpus": {
             "source": "grammar",

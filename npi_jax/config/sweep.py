@@ -1,13 +1,13 @@
-"""Members as sweeps: small tables of settings that are combined, for the field `sweep` of a config.
+"""Sweeps: lists of members for the field `sweep` of a config, combined from small parts.
 
     chain(
         prod(param("variant", ["full", "no_npi"]), param("seed", range(5))),
         prod(param("variant", held_out), param("seed", range(3))),
     )
 
-Every sweep is a tuple of dictionaries, one a member, each with a `variant`, a `seed` and, where members differ in
-them, a `learning_rate`, `weight_decay` or `dropout`. A sweep becomes the members of one ensemble; to run jobs apart,
-loop over it instead.
+A sweep is a tuple of dictionaries, one per member. Each has a `variant` and a `seed`, and may have hyper-parameters
+(`npi_jax.config.members.HYPERPARAMETERS`). A sweep becomes the members of one ensemble; for separate jobs, loop over
+it instead.
 """
 
 import itertools
@@ -18,12 +18,12 @@ Sweep = tuple[dict[str, Any], ...]
 
 
 def param(name: str, values: Iterable[Any]) -> Sweep:
-    """One setting with each of the values."""
+    """Return one setting with each of the values."""
     return tuple({name: value} for value in values)
 
 
 def prod(*sweeps: Sweep) -> Sweep:
-    """Every combination, the last sweep varying fastest.
+    """Return every combination, the last sweep varying fastest.
 
     Raises:
         ValueError: if two sweeps set the same name.
@@ -32,15 +32,15 @@ def prod(*sweeps: Sweep) -> Sweep:
 
 
 def chain(*sweeps: Sweep) -> Sweep:
-    """One after the other."""
+    """Return the sweeps one after the other."""
     return tuple(itertools.chain(*sweeps))
 
 
 def zipped(*sweeps: Sweep) -> Sweep:
-    """The first of each together, then the second of each, and so on.
+    """Merge the first entries of all sweeps, then the second entries, and so on.
 
     Raises:
-        ValueError: if they are not of the same length, or set the same name.
+        ValueError: if the sweeps differ in length, or two set the same name.
     """
     return tuple(_merged(parts) for parts in zip(*sweeps, strict=True))
 

@@ -1,1 +1,1 @@
-"""The stages of `npi-jax run`, in a claimed run directory."""
+"""Stages of `npi-jax run`, and the run directory in which they work."""

@@ -1,4 +1,4 @@
-"""The environment of the process, looked at before work begins: variables, JAX and its devices, open files."""
+"""Checks of the process before work begins: environment variables, JAX and its devices, limit of open files."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from npi_jax.errors import UserError, first_line
 
 LEAST_FILES = 128
-"""Files that may be open at once. To prepare text fails with 40 and works with 64; training opens more."""
+"""Least limit of open files. Preparing text fails with 40 and works with 64; training opens more files."""
 
 _OF_JAX = ("JAX_", "CUDA_VISIBLE_DEVICES")
 _WHOLE = {"JAX_NUM_CPU_DEVICES": (1, 4096), "NPI_START_TIMEOUT": (1, 1_000_000)}
@@ -14,7 +14,7 @@ _SECONDS = ("NPI_SHARED_TIMEOUT",)
 
 
 def check_environ(environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse variables that cannot be read, and a limit of open files under which nothing works.
+    """Refuse environment variables with invalid values, and too low a limit of open files.
 
     Raises:
         UserError: naming the variable or the limit.
@@ -29,7 +29,7 @@ def check_environ(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def forget_odd_sizes() -> None:
-    """Take sizes of a terminal that cannot be out of the environment: how wide tables are stops no command."""
+    """Remove invalid terminal sizes from the environment: no command should fail because of a table's width."""
     for name in ("COLUMNS", "LINES"):
         text = os.environ.get(name, "")
         if not (text.isdecimal() and len(text) < 5 and int(text)):
@@ -37,10 +37,10 @@ def forget_odd_sizes() -> None:
 
 
 def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
-    """A time from the environment.
+    """Return a time from an environment variable.
 
     Raises:
-        UserError: naming the variable, if it is no number of 0 or more.
+        UserError: naming the variable, if it is not a number from 0.
     """
     text = environ.get(name, "")
     try:
@@ -53,30 +53,30 @@ def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
 
 
 def import_jax() -> None:
-    """Import JAX, which reads its variables then.
+    """Import JAX, which reads its environment variables at import.
 
     Raises:
-        UserError: with what JAX says, and the variables that are set.
+        UserError: with the message of JAX and the variables that are set.
     """
     try:
         import jax  # noqa: F401, PLC0415
     except Exception as error:
-        # JAX raises whatever comes of a value that it cannot read.
+        # An invalid value can raise any kind of error in JAX.
         raise UserError(f"JAX cannot be imported: {first_line(error)}{_given()}") from error
 
 
 def start_devices() -> None:
-    """Start the devices; after `npi_jax.training.devices.startup.join_processes` where processes train together.
+    """Start the devices; several processes must call `npi_jax.training.devices.startup.join_processes` first.
 
     Raises:
-        UserError: with what JAX says, and the variables that are set.
+        UserError: with the message of JAX and the variables that are set.
     """
     import jax  # noqa: PLC0415
 
     try:
         jax.devices()
     except Exception as error:
-        # A platform that is not there is an AssertionError without a word.
+        # JAX raises an AssertionError without a message for a missing platform.
         reason = first_line(error) if str(error) else "there are none of that kind"
         raise UserError(f"JAX finds no devices to use: {reason}{_given()}") from error
 

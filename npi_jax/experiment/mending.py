@@ -1,4 +1,4 @@
-"""What of a run directory is damaged or lost and can be made from what is there."""
+"""Rebuilding of damaged or lost files of a run from its other files."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ Say = Callable[[str], None]
 
 
 def mend(run: Run, say: Say) -> None:
-    """Make anew what can be: lists of checksums, and ``members.parquet``; nobody else may be writing to the run.
+    """Rebuild lists of checksums and ``members.parquet``; no other process may be writing to the run.
 
-    What is made from the configured text comes back when that is prepared, and tables of steps when training comes by.
+    Preparing the text rebuilds the files made from it, and resumed training rebuilds the tables of its steps.
 
     Args:
         run: the run.
-        say: gets a line about each file that was rebuilt.
+        say: receives a line about each file that was rebuilt.
     """
     members = run.path / "members.parquet"
     files = [run.path / name for name in (CONFIG, members.name, *TABLES, *TOKENIZER)]
@@ -39,7 +39,7 @@ def mend(run: Run, say: Say) -> None:
 
 
 def mend_if_free(run: Run, say: Say) -> None:
-    """`mend` unless another process writes to the run now, or nobody can; what is damaged is then refused when read."""
+    """Call `mend` unless another process holds the run or its folder is read-only; then readers refuse damaged files."""
     lock = filelock.FileLock(run.path / LOCK, timeout=0)
     try:
         lock.acquire()
@@ -52,9 +52,9 @@ def mend_if_free(run: Run, say: Say) -> None:
 
 
 def _mend_sums(folder: Path, files: Sequence[Path], say: Say, *, single: bool = False) -> None:
-    """Take checksums from the files where their list is gone, or (`single`) where one is not in it.
+    """Record the checksums of files whose list is lost; with `single`, also of files that are missing from the list.
 
-    A process that is killed between a file and its checksum leaves one without.
+    A process that is killed between writing a file and its checksum leaves a file without one.
     """
     try:
         known = checksums.noted(folder)
@@ -62,14 +62,12 @@ def _mend_sums(folder: Path, files: Sequence[Path], say: Say, *, single: bool = 
         (folder / checksums.SUMS).unlink()
         known = {}
     unknown = [file for file in files if file.relative_to(folder).as_posix() not in known]
-    whole = [file for file in unknown if file.is_file() and _is_readable(file)]
-    if not whole or (known and not single):
+    readable = [file for file in unknown if file.is_file() and _is_readable(file)]
+    if not readable or (known and not single):
         return
-    checksums.note(folder, whole)
+    checksums.note(folder, readable)
     if not known:
-        say(
-            f"{folder / checksums.SUMS} was damaged or is not there: checksums are taken from the files as they are now"
-        )
+        say(f"{folder / checksums.SUMS} was damaged or lost: checksums are taken from the files as they are now")
 
 
 def _is_readable(file: Path) -> bool:
@@ -82,7 +80,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def _mend_members(run: Run, file: Path, say: Say) -> None:
-    """Make the table of members from the configuration and the latest metrics, as training does."""
+    """Rebuild the table of members from the configuration and the latest metrics, as training makes it."""
     try:
         members = make_config(run.config).members
         steps = run.steps("metrics")[-2:]

@@ -1,4 +1,4 @@
-"""What can be refused before an experiment prepares anything is refused then."""
+"""Checks of an experiment before anything is prepared, so that a fault costs no waiting."""
 
 from npi_jax.config.schema import Config
 from npi_jax.corpus.variants.row_files import check_grain
@@ -11,15 +11,15 @@ from npi_jax.suites import Suite
 from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.task_gradients import gradient_items
 
-_EASY = 8
-"""With so many items for each micro-batch the built-in suite is never too small, and need not be written to know."""
+_MANY = 8
+"""Items per micro-batch from which the built-in suite is never too small and need not be generated for the check."""
 
 
 def check_inputs(config: Config) -> Inputs:
-    """Open all that an experiment reads, and check what does not depend on its text.
+    """Open all inputs of an experiment, and check what does not depend on its text.
 
     Raises:
-        UserError: naming file, line and field of whatever is missing or wrong.
+        UserError: naming file, line and field of a missing or faulty input.
     """
     if config.mesh.rows == "stream":
         check_grain()
@@ -33,7 +33,7 @@ def check_inputs(config: Config) -> Inputs:
 
 
 def check_devices(config: Config) -> None:
-    """Refuse a mesh that the devices do not make.
+    """Refuse a mesh that does not fit the devices.
 
     Raises:
         UserError: as `make_mesh`.
@@ -42,7 +42,7 @@ def check_devices(config: Config) -> None:
 
 
 def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
-    """Refuse a spec that scores a region that no item of the suite has."""
+    """Refuse a spec that scores a region which no item of the suite has."""
     named = dict.fromkeys(region for item in suite or () for region in item.regions)
     known = ("sentence", "difference", "critical", "critical_last", *named)
     if missing := [region for region in spec.regions if region not in known]:
@@ -52,10 +52,10 @@ def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
 
 
 def _check_gradient_items(config: Config, inputs: Inputs) -> None:
-    """Refuse a gradient suite with too few items, as far as that does not depend on the vocabulary."""
+    """Refuse a gradient suite with too few items, whatever the vocabulary will be."""
     wanted = config.gradients
     if not wanted.enabled or (
-        is_built_in(config, config.gradient_suite) and wanted.limit >= _EASY * wanted.micro_batches
+        is_built_in(config, config.gradient_suite) and wanted.limit >= _MANY * wanted.micro_batches
     ):
         return
     suite = inputs.gradient_suite or open_gradient_suite(config)

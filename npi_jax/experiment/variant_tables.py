@@ -1,4 +1,4 @@
-"""What the variants of a corpus changed, and what they have left, as tables for the terminal."""
+"""Terminal tables of what each variant changes in the corpus, and of the items that it keeps."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,15 @@ _UNMATCHED = (
 
 
 def print_variants(prepared: Prepared, console: Console) -> None:
-    """Print what each variant changed, and what it has left."""
+    """Print the changes of each variant, and the items that it keeps."""
     _print_changes(prepared, console)
-    _print_left(prepared, console)
+    _print_kept(prepared, console)
 
 
 def _print_changes(prepared: Prepared, console: Console) -> None:
     variants = prepared.variants
     names = ("sentences", "tokens", "removed", "edited", "injected", "unmatched")
-    # What no variant does needs no column.
+    # A change that no variant makes needs no column.
     shown = [name for name in names if name in _ALWAYS or any(getattr(variant, name) for variant in variants)]
     changes = [[getattr(variant, name) for name in shown] for variant in variants]
     console.print(_counts("what each variant changes", shown, _names(prepared), changes))
@@ -33,19 +33,19 @@ def _print_changes(prepared: Prepared, console: Console) -> None:
     for variant in variants:
         if variant.unreplaced:
             words = ", ".join(f"{word} {count:,}" for word, count in list(variant.unreplaced.items())[:8])
-            said = f"{variant.intervention}: removed, since the table has nothing to replace them by: {words}"
-            console.print(said, highlight=False, markup=False)
+            line = f"{variant.intervention}: removed, since the table has no replacement for them: {words}"
+            console.print(line, highlight=False, markup=False)
         if variant.intervention.steps and not (variant.removed or variant.edited or variant.injected):
             console.print(f"{variant.intervention}: changes nothing", style="bold", highlight=False, markup=False)
 
 
-def _print_left(prepared: Prepared, console: Console) -> None:
+def _print_kept(prepared: Prepared, console: Console) -> None:
     variants, phenomenon = prepared.variants, prepared.corpus.phenomenon
     short = {**SHORT, "ambiguous": "ambig.", "unlicensed": "none"}
     labels = [label.replace("_", " ") for label in phenomenon.labels]
     heads = [short.get(label, name) for label, name in zip(phenomenon.labels, labels, strict=True)]
-    left = [variant.items.tolist() for variant in variants]
-    console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, _names(prepared), left))
+    kept = [variant.items.tolist() for variant in variants]
+    console.print(_counts(f"{phenomenon.item}s left, by what licenses them", heads, _names(prepared), kept))
     legend = "; ".join(f"{head}: {name}" for head, name in zip(heads, labels, strict=True) if head.lower() != name)
     if legend:
         console.print(legend, highlight=False, markup=False)
@@ -57,7 +57,7 @@ def _print_left(prepared: Prepared, console: Console) -> None:
 
 
 def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> None:
-    """Print some of the sentences that each variant changed, before and after."""
+    """Print a few changed sentences of each variant, before and after the change."""
     examples = read_table(prepared.folder / "examples.parquet")
     table = TextTable("some of what was changed", ["variant", "", "before", "after"], words=range(4))
     for _, rows in examples.group_by("variant", "action", maintain_order=True):

@@ -1,1 +1,1 @@
-"""Files on disk: written whole or not at all, checksummed, read with limits."""
+"""Files on disk: atomic writing, checksums, and reading with size limits."""

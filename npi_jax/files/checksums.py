@@ -1,4 +1,4 @@
-"""Checksums of files, kept beside them in ``checksums.json``, so that damage is found before a file is used."""
+"""Checksums of files in ``checksums.json`` beside them, so that a damaged file is never used."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,59 +9,59 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import file_digest, read_checked, write_json
 
 SUMS = "checksums.json"
-"""Name of the file that holds the SHA-256 of other files of its folder, by their path within it."""
+"""Name of the file that lists the SHA-256 of other files in its folder, by path within the folder."""
 
 _FORM = pydantic.TypeAdapter(dict[str, str]).validate_json
 
 
 class DamagedError(UserError):
-    """A file whose content is not what was written."""
+    """A file whose content has changed since it was written."""
 
 
 def noted(folder: Path) -> dict[str, str]:
-    """Return the checksums of a folder's files, by path within it; empty where none were kept.
+    """Return the checksums of a folder's files, by path within it; empty if there are none.
 
     Raises:
-        UserError: if the checksums themselves are damaged.
+        UserError: if ``checksums.json`` itself is damaged.
     """
     path = folder / SUMS
     return read_checked(path, _FORM) if path.exists() else {}
 
 
 def note(folder: Path, files: Iterable[Path]) -> None:
-    """Keep the checksums of files inside `folder`, beside those that are kept already.
+    """Add the checksums of files to a folder's ``checksums.json``.
 
     Args:
-        folder: the folder that gets ``checksums.json``.
-        files: existing files in it, or in folders below it.
+        folder: the folder with ``checksums.json``.
+        files: existing files in the folder or below it.
     """
     new = {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
     write_json(folder / SUMS, {**noted(folder), **new})
 
 
 def damaged(folder: Path) -> list[Path]:
-    """Return the files of a folder that are missing or differ from what was written, sorted.
+    """Return the files of a folder that are missing or have changed since they were written, sorted.
 
     Raises:
-        UserError: if the checksums themselves are damaged.
+        UserError: if ``checksums.json`` itself is damaged.
     """
     return sorted(folder / name for name, wanted in noted(folder).items() if not _is_whole(folder / name, wanted))
 
 
 def check(folder: Path, file: Path, advice: str = "") -> None:
-    """Refuse a file that differs from what was written; a file without a checksum passes.
+    """Refuse a file that has changed since it was written; accept a file without a checksum.
 
     Args:
-        folder: the folder whose ``checksums.json`` counts.
-        file: a file in it, or in a folder below it.
-        advice: what to do, for the end of the message.
+        folder: the folder with ``checksums.json``.
+        file: a file in the folder or below it.
+        advice: end of the message: what to do.
 
     Raises:
         DamagedError: naming the file.
     """
     wanted = noted(folder).get(file.relative_to(folder).as_posix())
     if wanted is not None and not _is_whole(file, wanted):
-        raise DamagedError(f"{file} is damaged: its content is not what was written ({folder / SUMS}){advice}")
+        raise DamagedError(f"{file} is damaged: its content does not match its checksum in {folder / SUMS}{advice}")
 
 
 def _is_whole(file: Path, wanted: str) -> bool:

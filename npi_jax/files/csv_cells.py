@@ -1,4 +1,4 @@
-"""Tables as CSV that a spreadsheet shows and does not execute."""
+"""Tables as CSV whose cells a spreadsheet shows but does not execute."""
 
 import re
 from pathlib import Path
@@ -8,27 +8,27 @@ import polars as pl
 
 from npi_jax.files.writing import atomic_path
 
-# A cell that begins so is taken for a formula (full-width forms too, by some), or slips into the next cell.
-_RUNS: Final = r"^[=+\-@\t\r\n＝＋－＠]"
+# Spreadsheets take such a cell for a formula (some also with full-width signs) or move it into the next cell.
+_EXECUTED: Final = r"^[=+\-@\t\r\n＝＋－＠]"
 _NUMBER: Final = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$"
 
 
 def write_csv(path: Path, frame: pl.DataFrame) -> None:
-    """Write a table as CSV atomically, with `inert` texts."""
-    # By a handle: a path would be read as a pattern.
+    """Write a table as CSV atomically, with texts made `inert`."""
+    # Polars would expand a path that looks like a pattern, so it gets an open file.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         inert(frame).write_csv(file)
 
 
 def inert(frame: pl.DataFrame) -> pl.DataFrame:
-    """The table with an apostrophe before every text, and every column's name, that a spreadsheet would execute.
+    """Return a table with an apostrophe before every text and column name that a spreadsheet would execute.
 
-    Columns of numbers, and texts that are numbers, stay as they are.
+    Numbers stay unchanged, also those in columns of text.
     """
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
-    runs = {name: pl.col(name).str.contains(_RUNS) & ~pl.col(name).str.contains(_NUMBER) for name in texts}
+    executed = {name: pl.col(name).str.contains(_EXECUTED) & ~pl.col(name).str.contains(_NUMBER) for name in texts}
     marked = [
         pl.when(starts).then(pl.concat_str(pl.lit("'"), pl.col(name))).otherwise(pl.col(name)).alias(name)
-        for name, starts in runs.items()
+        for name, starts in executed.items()
     ]
-    return frame.with_columns(marked).rename({name: f"'{name}" for name in frame.columns if re.match(_RUNS, name)})
+    return frame.with_columns(marked).rename({name: f"'{name}" for name in frame.columns if re.match(_EXECUTED, name)})

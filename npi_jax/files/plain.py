@@ -1,4 +1,4 @@
-"""Reading files that somebody else wrote: plain files of a stated size only, so that nothing hangs or fills memory."""
+"""Reading of files from others: only plain files up to a size limit, so that reading cannot hang or fill memory."""
 
 import json
 import os
@@ -10,27 +10,27 @@ from typing import Any
 from npi_jax.errors import UserError
 
 JSON_LIMIT = 64 << 20
-"""Most bytes of a JSON file that describes something (a config, an index); real ones have kilobytes."""
+"""Most bytes of a JSON file with settings or an index; real ones have kilobytes."""
 
 LARGEST = 256 << 20
-"""Most bytes of a file that is read as a whole, where its reader states no other limit."""
+"""Most bytes of a file that is read as a whole, unless its reader states another limit."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class PlainFileError(OSError):
-    """Not a plain file, larger than it may be, or not the JSON it should be; names no file."""
+    """A file that is not plain, too large, or not valid JSON; the message does not name the file."""
 
 
 def read_plain(path: Path, limit: int) -> bytes:
     """Return the content of a plain file of at most `limit` bytes.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        PlainFileError: a pipe, device or folder, which could block or never end; or a file beyond the limit.
-        OSError: it cannot be read.
+        FileNotFoundError: if there is no such file.
+        PlainFileError: if it is a pipe, device or folder, which could block or never end, or exceeds the limit.
+        OSError: if it cannot be read.
     """
-    # A pipe without a writer must not block the opening itself.
+    # Without O_NONBLOCK, opening a pipe that has no writer would block.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
@@ -45,10 +45,10 @@ def read_plain(path: Path, limit: int) -> bytes:
 
 
 def read_named(path: Path, *, most: int = LARGEST) -> bytes:
-    """Return what `read_plain` does, with an error for the user.
+    """Return the content of a plain file, with an error that names the file.
 
     Raises:
-        UserError: naming the file, if it is no plain file or larger than `most` bytes.
+        UserError: if it is not a plain file or is larger than `most` bytes.
         OSError: if it cannot be read.
     """
     try:
@@ -58,7 +58,7 @@ def read_named(path: Path, *, most: int = LARGEST) -> bytes:
 
 
 def read_text_plain(path: Path, limit: int) -> str:
-    """Return the text of a plain UTF-8 file; raises as `read_plain`, and `PlainFileError` where it is not UTF-8."""
+    """Return the text of a plain file; raise as `read_plain`, and `PlainFileError` if it is not UTF-8."""
     try:
         return read_plain(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -66,7 +66,7 @@ def read_text_plain(path: Path, limit: int) -> str:
 
 
 def read_json_object(path: Path, limit: int = JSON_LIMIT) -> dict[str, Any]:
-    """Return the object of a plain JSON file; raises as `read_plain`, and `PlainFileError` where it holds none."""
+    """Return the object in a plain JSON file; raise as `read_plain`, and `PlainFileError` if it holds none."""
     text = read_text_plain(path, limit)
     try:
         value = json.loads(text)

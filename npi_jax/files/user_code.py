@@ -1,7 +1,7 @@
-"""Python files of the user's own: config files, and the factories of custom models.
+"""Python files of the user: config files, and the factories of custom models.
 
-Whatever such code raises is the user's to fix, and is said in a line that names the file, the line and the error.
-A traceback would show our functions, which are not at fault.
+An error in such a file is the user's to fix. The message names the file, the line and the error; a traceback would
+show functions of this package, which are not at fault.
 """
 
 import linecache
@@ -18,15 +18,15 @@ from npi_jax.errors import UserError
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _LOADED: set[str] = set()
-"""Files that were loaded here, as tracebacks name them."""
+"""Files loaded by `load_python` or named by `note_module`, as tracebacks name them."""
 
 
 def load_python(path: str, what: str) -> types.ModuleType:
     """Run a Python file and return it as a module; nothing is written beside it.
 
     Args:
-        path: of the file.
-        what: the user asked for, such as ``--config my.py``; begins the message.
+        path: path of the file.
+        what: the user's request, such as ``--config my.py``, with which messages begin.
 
     Raises:
         UserError: naming the file and the line at which it fails.
@@ -39,7 +39,7 @@ def load_python(path: str, what: str) -> types.ModuleType:
         source = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{what}: cannot read {path!r} ({error.strerror or error})") from error
-    # Data classes and pickles look their module up by its name.
+    # Dataclasses and pickles look up their module by its name.
     sys.modules[name] = module
     with users_code(what):
         exec(compile(source, path, "exec", dont_inherit=True), vars(module))
@@ -47,31 +47,31 @@ def load_python(path: str, what: str) -> types.ModuleType:
 
 
 def note_module(module: types.ModuleType) -> None:
-    """Take what a module's file raises for the user's to fix."""
+    """Count a module's file as the user's."""
     if file := getattr(module, "__file__", None):
         _LOADED.add(file)
 
 
 @contextmanager
 def users_code(what: str) -> Iterator[None]:
-    """Run code of the user's; what it raises becomes a `UserError`.
+    """Run code of the user in the body; its errors become a `UserError`.
 
     Args:
-        what: the user asked for; begins the message.
+        what: the user's request, with which the message begins.
     """
     try:
         yield
     except SyntaxError as error:
-        # Of the file itself, or of one that it imports.
+        # The file has the error, or one that it imports.
         raise UserError(_of_syntax(what, error)) from error
     except (Exception, SystemExit) as error:
         raise UserError(f"{what}: {_said(error)}{_place(error)}") from error
 
 
 def blamed(error: BaseException) -> str | None:
-    """The message for an error that files of the user's raised while we called them; None if it was not theirs.
+    """Return the message for an error in the user's code; None for an error in this package.
 
-    Theirs is an error whose last frame, the libraries apart, is in a file that was loaded here.
+    The user's code is at fault if the last frame outside libraries is in one of the user's files.
     """
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     if not frames or frames[-1].filename not in _LOADED:
@@ -86,7 +86,7 @@ def _of_syntax(what: str, error: SyntaxError) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """Type and message; a ValueError without its type, since config files raise it to say what they need."""
+    """Return type and message of an error, or the message alone of a ValueError, which configs raise themselves."""
     if isinstance(error, SystemExit):
         return f"it ends the program (exit status {error.code})"
     name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -101,7 +101,7 @@ def _one_line(text: str) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """The user's own lines, the last one first; nothing where the error came before any."""
+    """Return the lines of the user's code in a traceback, the last one first; "" if there are none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     if not frames:
         return ""
@@ -112,7 +112,7 @@ def _place(error: BaseException) -> str:
 
 
 def _is_library(filename: str) -> bool:
-    # This package may be installed among the libraries.
+    # This package is installed among the libraries.
     if filename in _LOADED or Path(filename).is_relative_to(_PACKAGE):
         return False
     return filename.startswith((*_LIBRARIES, "<")) or any(

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: everything the project writes goes through here."""
+"""Atomic writing of all the project's files, so that each is complete or absent; and reading with clear errors."""
 
 import hashlib
 import io
@@ -13,6 +13,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import polars as pl
 import pydantic
+from jaxtyping import Shaped
 
 from npi_jax.errors import UserError, first_line
 from npi_jax.files.temporary import temporary_name
@@ -20,12 +21,12 @@ from npi_jax.files.temporary import temporary_name
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success flush it to disk and rename it to `path`.
+    """Yield a temporary name beside `path`; on success, flush the file to disk and rename it to `path`.
 
-    Where the body raises, the temporary file is removed and `path` stays as it was.
+    If the body raises, the temporary file is removed and `path` stays unchanged.
 
     Raises:
-        UserError: naming `path`, where it cannot be written, as on a full disk, or is no plain file (`check_output`).
+        UserError: if `path` cannot be written, as on a full disk, or is not a plain file (`check_output`).
     """
     _check_plain(path)
     try:
@@ -45,18 +46,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> None:
-    """Refuse a file (or folder) that a command cannot write, before it works.
+    """Refuse an output file (or folder) that a command cannot write, before the command computes anything.
 
-    What stands there already is replaced only if it is a plain file: renaming onto a device, a pipe or a link would
-    put a file in its place.
+    Only a plain file is ever replaced: an atomic rename would destroy a device, a pipe or a link.
 
     Args:
         path: the file or folder to write.
-        inputs: what the command reads, which it may not write over.
-        folder: a folder is to be written.
+        inputs: files that the command reads and must not overwrite.
+        folder: the output is a folder.
 
     Raises:
-        UserError: naming the path, and what is in the way.
+        UserError: naming the path and the obstacle.
     """
     (_check_folder if folder else _check_plain)(path)
     for given in inputs:
@@ -82,7 +82,7 @@ def _check_folder(path: Path) -> None:
 
 
 def _kind(path: Path) -> str:
-    """What stands at a path; empty where nothing does."""
+    """Return the kind of file at a path; "" if there is none."""
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -105,12 +105,12 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def json_text(value: Any) -> str:
-    """The content of a file of JSON, sorted by key."""
+    """Return a value as the text of a JSON file, sorted by key."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; a `UserError` names the file where it is not JSON."""
+    """Read a JSON file; raise a `UserError` that names the file and line if it is not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -118,25 +118,25 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8, which JSON is written in") from error
     except (ValueError, RecursionError) as error:
-        # Numbers of thousands of digits, and lists in lists in lists.
+        # Numbers of thousands of digits, or very deep nesting.
         raise UserError(f"{path}: not valid JSON ({first_line(error)})") from error
 
 
 Checked = TypeVar("Checked")
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
-"""The name of a file that another file gives: it does not lead out of the folder."""
+"""A file name read from another file; it cannot lead out of the folder."""
 
 
 def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
-    """Read JSON of a form, strictly.
+    """Read a JSON file of a given form, strictly.
 
     Args:
         path: the file.
-        validate: ``TypeAdapter(FORM).validate_json``.
+        validate: ``TypeAdapter(FORM).validate_json``, where FORM is the type of the content.
 
     Raises:
-        UserError: naming the file, and the field that is of another form.
+        UserError: naming the file, and the field that has another form.
     """
     try:
         return validate(path.read_bytes(), strict=True)
@@ -147,28 +147,28 @@ def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Read a Parquet table; a `UserError` names the file where it is not one, or is cut off."""
-    # Given a path, Polars would expand what looks like a pattern, and read other files.
+    """Read a Parquet table; raise a `UserError` that names the file if it is no table, or only the start of one."""
+    # Polars would expand a path that looks like a pattern, and read other files.
     content = io.BytesIO(path.read_bytes())
     try:
         return pl.read_parquet(content)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise UserError(f"{path}: not a whole Parquet file ({first_line(error)})") from error
+        raise UserError(f"{path}: not a complete Parquet file ({first_line(error)})") from error
 
 
 def write_table(path: Path, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a Parquet table atomically, with texts by name in its footer."""
+    """Write a Parquet table atomically, with `metadata` in its footer."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         frame.write_parquet(file, compression="zstd", metadata=dict(metadata or {}))
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file's content, hexadecimal."""
+    """Return the SHA-256 of a file's content, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
     """Write a compressed NumPy archive atomically; equal arrays give equal files."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)

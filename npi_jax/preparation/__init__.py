@@ -1,1 +1,1 @@
-"""From a configuration to everything training needs."""
+"""Preparation of an experiment's data: inputs are checked, then text, suites and variants are made."""

@@ -1,4 +1,4 @@
-"""All that an experiment reads, opened and found to be of the right form before anything is prepared."""
+"""Inputs of an experiment, opened and checked before anything is prepared: text files, vocabulary, suites."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,12 +26,12 @@ from npi_jax.suites.grammar import grammar_suite
 
 @dataclass(frozen=True)
 class TextSource:
-    """Training or validation text that was found, and not read yet.
+    """Training or validation text that exists and has not been read yet.
 
     Attributes:
-        key: what it is made from, as digests.
-        documents: opens it; reading raises `SourceError` where it is not what it was when it was found.
-        name, split: of a TFDS data set.
+        key: identity of the text: digests of its files, and how they are read.
+        documents: opens the text; reading raises `SourceError` if a file has changed since its digest was taken.
+        name, split: name and split of a TFDS data set.
     """
 
     key: dict[str, Any]
@@ -42,12 +42,12 @@ class TextSource:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an experiment reads.
+    """Opened inputs of an experiment.
 
     Attributes:
-        training, validation: text; None where the grammar writes it.
-        vocabulary: of the vocabulary file, if one is given.
-        suites: minimal pairs by name; the built-in suite is absent, since it depends on the training text.
+        training, validation: text; None if the built-in grammar generates it.
+        vocabulary: vocabulary of the configured file; None without a file.
+        suites: minimal pairs by name, without the built-in suite, which depends on the training text.
         gradient_suite: the pairs whose gradients are compared; None if none are, or for the built-in suite.
     """
 
@@ -59,10 +59,10 @@ class Inputs:
 
 
 def open_inputs(config: Config) -> Inputs:
-    """Find and open all that an experiment reads; only of text no more than digests are taken.
+    """Open all inputs of an experiment; text is not read beyond its digests.
 
     Raises:
-        UserError: naming file, line and field of whatever is missing or wrong.
+        UserError: naming file, line and field of a missing or faulty input.
     """
     config.check_phenomenon()
     suites = {name: open_suite(config, name) for name in config.score.suites if not is_built_in(config, name)}
@@ -73,13 +73,13 @@ def open_inputs(config: Config) -> Inputs:
 
 
 def open_vocabulary(wanted: TokenizerConfig) -> WordTokenizer:
-    """The vocabulary of the file that a configuration names.
+    """Read the vocabulary file that a configuration names.
 
     Raises:
-        UserError: if it cannot be read, or is of another size than the configuration says.
+        UserError: if it cannot be read, or has another size than the configuration.
     """
     if not wanted.file:
-        raise UserError("tokenizer.file is empty; name a vocabulary file, or leave it out to make a vocabulary")
+        raise UserError("tokenizer.file is empty; name a vocabulary file, or omit the field to make a vocabulary")
     given = WordTokenizer.from_file(Path(wanted.file), lowercase=wanted.lowercase)
     if wanted.size not in (None, given.vocab_size):
         raise UserError(f"{wanted.file} has {given.vocab_size:,} words, but tokenizer.size is {wanted.size:,}")
@@ -90,10 +90,10 @@ def open_vocabulary(wanted: TokenizerConfig) -> WordTokenizer:
 
 
 def text_sources(config: CorpusConfig) -> tuple[TextSource | None, TextSource | None]:
-    """Training and validation text; None for both where the grammar writes it.
+    """Return training and validation text; None for both if the built-in grammar generates them.
 
     Raises:
-        SourceError: if there is none, a file cannot be read, or the same text is there twice.
+        SourceError: if there is no text, a file cannot be read, or the same text occurs twice.
     """
     match config.source:
         case "grammar":
@@ -101,12 +101,12 @@ def text_sources(config: CorpusConfig) -> tuple[TextSource | None, TextSource | 
         case "tfds":
             if not config.allow_repeats:
                 _check_splits(config)
-            return _of_tfds(config, config.tfds_split), _of_tfds(config, config.tfds_valid_split)
-    training = _found(config, "paths", config.paths)
-    validation = _found(config, "valid_paths", config.valid_paths)
+            return _tfds_text(config, config.tfds_split), _tfds_text(config, config.tfds_valid_split)
+    training = _digested_files(config, "paths", config.paths)
+    validation = _digested_files(config, "valid_paths", config.valid_paths)
     if not config.allow_repeats:
         check_distinct(training, validation)
-    return _of_files(config, training), _of_files(config, validation)
+    return _file_text(config, training), _file_text(config, validation)
 
 
 def _check_splits(config: CorpusConfig) -> None:
@@ -114,11 +114,11 @@ def _check_splits(config: CorpusConfig) -> None:
     if shared := sources.tfds_shared(config.tfds_name, one, other, config.tfds_dir):
         raise SourceError(
             f"{config.tfds_name}: {shared:,} examples are in corpus.tfds_split ({one}) and in corpus.tfds_valid_split "
-            f"({other}); name splits that share none, or set corpus.allow_repeats=True if that is what you want"
+            f"({other}); name splits without common examples, or set corpus.allow_repeats=True if that is what you want"
         )
 
 
-def _found(config: CorpusConfig, name: str, paths: Sequence[str]) -> list[SourceFile]:
+def _digested_files(config: CorpusConfig, name: str, paths: Sequence[str]) -> list[SourceFile]:
     try:
         ending = ".jsonl" if config.source == "jsonl" else ".txt"
         return digested(find_files(paths, ending, repeats=config.allow_repeats))
@@ -126,7 +126,7 @@ def _found(config: CorpusConfig, name: str, paths: Sequence[str]) -> list[Source
         raise SourceError(f"corpus.{name}: {error}") from error
 
 
-def _of_files(config: CorpusConfig, files: Sequence[SourceFile]) -> TextSource:
+def _file_text(config: CorpusConfig, files: Sequence[SourceFile]) -> TextSource:
     unit, field = config.unit, config.field
     if config.source == "jsonl":
         key = {**files_key(files), "unit": unit, "field": field}
@@ -134,7 +134,7 @@ def _of_files(config: CorpusConfig, files: Sequence[SourceFile]) -> TextSource:
     return TextSource({**files_key(files), "unit": unit}, lambda: sources.read_text_files(files, unit=unit))
 
 
-def _of_tfds(config: CorpusConfig, split: str) -> TextSource:
+def _tfds_text(config: CorpusConfig, split: str) -> TextSource:
     name, folder, field, unit = config.tfds_name, config.tfds_dir, config.field, config.unit
     files = sources.tfds_files(name, split=split, data_dir=folder)
     key = {**files_key(files), "name": name, "split": split, "field": field, "unit": unit}
@@ -150,17 +150,17 @@ def _of_tfds(config: CorpusConfig, split: str) -> TextSource:
 
 
 def is_built_in(config: Config, name: str) -> bool:
-    """Whether a suite is that of the grammar."""
+    """Return whether a suite is the built-in one, which the grammar generates."""
     return (config.score.suites[name].loader or name) == "grammar"
 
 
 def open_suite(config: Config, name: str, known: frozenset[str] = frozenset()) -> Suite:
-    """The minimal pairs of ``score.suites.NAME``.
+    """Read or generate the minimal pairs of ``score.suites.NAME``.
 
     Args:
         config: the experiment.
-        name: of the suite.
-        known: sentences that are not to be among the grammar's; files are taken as they are.
+        name: name of the suite.
+        known: training sentences, which the built-in suite leaves out; suites in files are not filtered.
 
     Raises:
         UserError: if the suite cannot be read, or has no minimal pairs.
@@ -169,7 +169,7 @@ def open_suite(config: Config, name: str, known: frozenset[str] = frozenset()) -
 
 
 def open_gradient_suite(config: Config, known: frozenset[str] = frozenset()) -> Suite:
-    """The same for the suite that gradients are taken of, with a limit of its own."""
+    """Read or generate the suite whose gradients are compared, with the limit of `gradients`."""
     name = config.gradient_suite
     wanted = dataclasses.replace(config.score.suites[name], limit=config.gradients.limit)
     return _open_suite(name, wanted, config, known)
@@ -193,6 +193,7 @@ def _open_suite(name: str, wanted: SuiteConfig, config: Config, known: frozenset
 
 
 def stand_in(suites: Iterable[Suite], *, size: int | None = None, lowercase: bool = False) -> WordTokenizer:
-    """A vocabulary of the suites' own words, to encode them before text is read; of one word if there is no suite."""
+    """Return a vocabulary of the suites' own words, with which they are encoded before text is read."""
     texts = [text for suite in suites for text in layout(suite).texts]
+    # A vocabulary needs a word even without suites.
     return WordTokenizer.train([*texts, "word"], max_size=size, lowercase=lowercase)

@@ -1,4 +1,4 @@
-"""``manifest.json``: what ran, and the marker by which a folder is known as a run directory."""
+"""``manifest.json``: description of a run, and the marker that makes its folder a run directory."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from npi_jax.files.plain import read_json_object
 from npi_jax.files.writing import read_checked, write_json
 
 FORMAT = 1
-"""Version of the run directory's layout. Runs of before there was a marker have none, and are taken for 0."""
+"""Version of the run directory's layout. The oldest runs have no marker and count as version 0."""
 
 MARKER = "npi_jax"
-"""The manifest's entry that marks a run directory: ``{"format": 1, "sha256": ...}``, the digest of all the rest."""
+"""Entry of the manifest that marks a run directory: ``{"format": 1, "sha256": ...}``, a digest of all other entries."""
 
 FILE = "manifest.json"
 
 _CONFIG_FIELDS = {"variants", "seeds", "corpus", "model", "train"}
-"""What the configuration of a run without a marker has, and that of no Hugging Face model."""
+"""Fields by which the configuration of a run without a marker differs from that of a Hugging Face model."""
 
 
 class ManifestError(UserError):
-    """A manifest that is damaged, or of a version that this one does not read."""
+    """A manifest that is damaged, or of a newer version."""
 
 
 @pydantic.dataclasses.dataclass
@@ -58,18 +58,18 @@ _FIELDS: dict[str, pydantic.TypeAdapter[Any]] = {
         "arrangement": _Arrangement,
     }.items()
 }
-"""What is read again, not only printed; more may be there."""
+"""Types of the entries that the program reads again; other entries are only printed."""
 
 _ANY = pydantic.TypeAdapter(dict[str, Any]).validate_json
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run directory: it has our marker, or the configuration of a run of before it."""
+    """Return whether a folder is a run directory: it has the marker, or the configuration of a run without one."""
     return has_marker(folder) or _is_configured(folder / "config.json")
 
 
 def has_marker(folder: Path) -> bool:
-    """Return whether a folder's manifest has our marker, even where the rest of it is damaged."""
+    """Return whether a folder's manifest has the marker, even if the rest of it is damaged."""
     path = folder / FILE
     try:
         return path.is_file() and f'"{MARKER}": {{'.encode() in path.read_bytes()
@@ -78,34 +78,34 @@ def has_marker(folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read a run's manifest, without the marker; empty where there is none.
+    """Read a run's manifest without the marker; return an empty one if there is none.
 
     Raises:
-        ManifestError: if it is not what was written, or of a newer format.
+        ManifestError: if it is damaged, or of a newer format.
     """
     path = folder / FILE
     if not path.exists():
         return {}
     try:
-        found = read_checked(path, _ANY)
+        values = read_checked(path, _ANY)
     except UserError as error:
         raise ManifestError(f"{error}{_advice(path)}") from error
-    marker = found.pop(MARKER, None)
+    marker = values.pop(MARKER, None)
     if marker is not None:
-        _check_marker(path, marker, found)
-    _check_fields(path, found)
-    return found
+        _check_marker(path, marker, values)
+    _check_fields(path, values)
+    return values
 
 
 def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
-    """Write a manifest with the marker; its digest is in the same file, so that both are always of one time."""
+    """Write a manifest with the marker, whose digest is in the same file so that the two always agree."""
     write_json(folder / FILE, {**values, MARKER: {"format": FORMAT, "sha256": _digest(values)}})
 
 
 def _check_fields(path: Path, values: Mapping[str, Any]) -> None:
     for name, form in _FIELDS.items():
         try:
-            # As JSON again: strictly, but for what JSON has no type for.
+            # Strict checks of Python values would refuse what JSON has no type for, such as tuples.
             if name in values:
                 form.validate_json(json.dumps(values[name]), strict=True)
         except pydantic.ValidationError as error:
@@ -117,25 +117,25 @@ def _check_fields(path: Path, values: Mapping[str, Any]) -> None:
 def _check_marker(path: Path, marker: Any, values: Mapping[str, Any]) -> None:
     version = marker.get("format") if isinstance(marker, dict) else None
     if not isinstance(version, int):
-        raise ManifestError(f"{path}: {MARKER}: no format's number{_advice(path)}")
+        raise ManifestError(f"{path}: {MARKER}: the number of the format is missing{_advice(path)}")
     if version > FORMAT:
         raise ManifestError(
             f"{path.parent} was written by a newer npi-jax (run format {version}; this one reads up to {FORMAT}): "
             "update npi-jax to open it"
         )
     if marker.get("sha256") != _digest(values):
-        raise ManifestError(f"{path} is damaged: its content is not what was written{_advice(path)}")
+        raise ManifestError(f"{path} is damaged: its content does not match its checksum{_advice(path)}")
 
 
 def _advice(path: Path) -> str:
     return (
-        f". Bring it back from a copy, or rename it: the run goes on, and {path.name} is rewritten; what is lost is "
-        "when the run began, with what versions and on what data"
+        f". Restore it from a copy, or rename it: npi-jax run then continues and writes a new {path.name}, without the "
+        "time, versions and data with which the run began"
     )
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    # As they are read again: JSON has no tuples, and its keys are texts.
+    # Through JSON, which turns tuples into lists and keys into text, as they will be read again.
     plain = json.loads(json.dumps(values))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 

@@ -190,7 +190,7 @@ def test_a_field_that_is_true_or_false_may_stand_alone():
         ("steps=2", "--config.steps=2: there is no such field (did you mean train.steps?)"),
         ("tran.steps=2", "(did you mean train?)"),
         ("trian=2", "(did you mean train?)"),
-        ("model.width=2", "it is of --config.model.kind=transformer"),
+        ("model.width=2", "--config.model.kind=transformer"),
         ("model.kind=transfomer", "valid are lstm, transformer, custom (did you mean transformer?)"),
         ("train.steps.x=2", "steps = 10 has no field x"),
         ("train.clip.x=2", "train.clip has no fields"),
