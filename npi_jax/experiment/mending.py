@@ -10,13 +10,12 @@ from npi_jax.analysis.alignment.grams import load_grams
 from npi_jax.config.build import make_config
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
+from npi_jax.experiment.claim import Say
 from npi_jax.files import checksums
 from npi_jax.files.writing import file_digest, read_table, write_table
 from npi_jax.results.directory import Run
 from npi_jax.results.folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, step_files
 from npi_jax.training.tables import has_diverged, members_table
-
-Say = Callable[[str], None]
 
 
 def mend(run: Run, say: Say) -> None:
@@ -39,7 +38,10 @@ def mend(run: Run, say: Say) -> None:
 
 
 def mend_if_free(run: Run, say: Say) -> None:
-    """Call `mend` unless another process holds the run or its folder is read-only; then readers refuse damaged files."""
+    """Call `mend` unless another process holds the run or its folder is read-only.
+
+    In these cases, damaged files stay, and are refused when they are read.
+    """
     lock = filelock.FileLock(run.path / LOCK, timeout=0)
     try:
         lock.acquire()

@@ -23,7 +23,7 @@ from npi_jax.analysis.alignment.tables import alignment_tables
 from npi_jax.analysis.tables import write_tables
 from npi_jax.errors import UserError
 from npi_jax.evaluation.scoring import open_models
-from npi_jax.experiment import reporting
+from npi_jax.experiment import reporting, run
 from npi_jax.experiment.claim import claim_run
 from npi_jax.experiment.mending import mend
 from npi_jax.files.checksums import damaged
@@ -77,7 +77,8 @@ def whole(config_file, tmp_path_factory) -> Path:
 @pytest.fixture
 def undrawn(monkeypatch):
     """Reports make tables and draw nothing, which takes most of their time."""
-    monkeypatch.setattr(reporting, "write_and_print_report", lambda *arguments: None)
+    for module in (reporting, run):
+        monkeypatch.setattr(module, "write_and_print_report", lambda *arguments: None)
 
 
 @pytest.fixture
