@@ -71,7 +71,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _remove_new(path: Path, created: list[Path], ours: set[str]) -> None:
-    """Remove our files from a run directory that holds nothing else, and the folders that were created for it."""
+    """Remove a run directory's files if it holds no others, and then the folders that were created for it."""
     if {entry.name for entry in path.iterdir()} - ours:
         return
     for name in ours:
@@ -86,10 +86,10 @@ def _remove_new(path: Path, created: list[Path], ours: set[str]) -> None:
 
 
 def _write_marker(path: Path, say: Say) -> None:
-    """Mark the folder as a run directory before it gets other files; an older run gets the marker now."""
+    """Mark the folder as a run directory before it gets other files; also mark a run that is older than the marker."""
     values = manifest.read_manifest(path)
     if not manifest.has_marker(path) and (path / CONFIG).exists():
-        # The run is older than checksums of all files, so that missing checksums are no sign of damage.
+        # Runs without a marker are older than checksums: a missing checksum is no sign of damage there.
         checksums.note(path, [path / CONFIG])
     if not (path / manifest.FILE).exists() and has_trained(path):
         say(

@@ -25,7 +25,7 @@ PACKAGES: Final = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoin
 
 
 def describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
-    """Return what the manifest records of a run when its training begins."""
+    """Return the manifest's description of a run whose training is set up."""
     params = jax.eval_shape(trainer.ensemble.model.init, jax.random.key(0))
     return {
         "name": config.name,
@@ -61,7 +61,7 @@ def _describe_devices(config: Config, trainer: Trainer) -> dict[str, Any]:
         "processes": jax.process_count(),
         "fsdp": config.mesh.fsdp,
         "mapping": config.mesh.mapping,
-        # Only GPUs have sums whose order can vary.
+        # Only GPUs sum in an order that can vary.
         **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
         "accumulate": config.train.accumulate,
         "remat": config.train.remat,
@@ -85,7 +85,7 @@ def _describe_suites(prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
 
 
 def warn_of_changes(run: Run, description: Mapping[str, Any], console: Console) -> None:
-    """Print and record a warning if a run continues with other devices or versions than it began with."""
+    """Print and record a warning if a resumed run has other devices or versions than at its start."""
     for field in ("devices", "versions"):
         before = run.manifest.get(field, description[field])
         changes = [
@@ -140,7 +140,7 @@ def check_same_spec(run: Run, suite: str, spec: ScoreSpec) -> None:
 
 
 def add_seconds(run: Run, seconds: Mapping[str, float]) -> None:
-    """Add to the seconds in the manifest, which sum over all times that the run was continued."""
+    """Add to the seconds in the manifest, which are sums over the first start and all later ones."""
     if not is_first_process():
         return
     before = run.manifest.get("seconds", {})

@@ -52,7 +52,7 @@ def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
 
 
 def _check_gradient_items(config: Config, inputs: Inputs) -> None:
-    """Refuse a gradient suite with too few items, whatever the vocabulary will be."""
+    """Refuse a gradient suite that has too few items with any vocabulary."""
     wanted = config.gradients
     if not wanted.enabled or (
         is_built_in(config, config.gradient_suite) and wanted.limit >= _MANY * wanted.micro_batches

@@ -1,4 +1,13 @@
-"""The stages of ``npi-jax run``: `run_experiment` calls them in order, and each is a function of this file."""
+"""The stages of ``npi-jax run``, each a function of this file, in the order in which `run_experiment` calls them.
+
+check_and_open_inputs   open text, vocabulary and suites; refuse faulty ones
+open_session            claim the run directory
+prepare_data            annotate and tokenize text, build variants, encode suites
+count_ngrams            score 5-gram models, the baseline
+set_up_training         place rows and models on the devices
+train                   train, score and save checkpoints
+analyze_and_report      make tables, then the report
+"""
 
 import dataclasses
 import time
@@ -86,13 +95,7 @@ def run_experiment(
     with ExitStack() as entered:
         stop = listen_to_signals(stop, entered)
         inputs = check_and_open_inputs(config, stop)
-        run = entered.enter_context(claim_for_all(run_directory(config), config, line_printer(console)))
-        console.print(
-            f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False, soft_wrap=True
-        )
-        variants = [member.variant for member in config.members]
-        display = entered.enter_context(Display(console, config.train.steps, variants))
-        session = Session(run, config, console, display, stop)
+        session = open_session(config, console, stop, entered)
         try:
             trained = prepare_and_train(session, inputs, profile)
             if analyze:
@@ -102,8 +105,8 @@ def run_experiment(
                 raise _record_stop(session, error) from error
             raise
         finally:
-            add_seconds(run, {"total": time.monotonic() - started})
-        return run
+            add_seconds(session.run, {"total": time.monotonic() - started})
+        return session.run
 
 
 def prepare_and_train(session: Session, inputs: Inputs, profile: range) -> bool:
@@ -112,6 +115,7 @@ def prepare_and_train(session: Session, inputs: Inputs, profile: range) -> bool:
     count_ngrams(session, prepared)
     trainer = set_up_training(session, prepared, profile)
     train(session, trainer)
+    # A run that has reached its last step trains no tokens.
     return trainer.tokens_per_second > 0
 
 
@@ -140,6 +144,17 @@ def check_and_open_inputs(config: Config, stop: StopRequest) -> Inputs:
         inputs = check_inputs(config)
         check_devices(config)
     return inputs
+
+
+def open_session(config: Config, console: Console, stop: StopRequest, entered: ExitStack) -> Session:
+    """Claim the run directory until `entered` is left, and show progress from now on."""
+    run = entered.enter_context(claim_for_all(run_directory(config), config, line_printer(console)))
+    console.print(
+        f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False, soft_wrap=True
+    )
+    variants = [member.variant for member in config.members]
+    display = entered.enter_context(Display(console, config.train.steps, variants))
+    return Session(run, config, console, display, stop)
 
 
 def prepare_data(session: Session, inputs: Inputs) -> Prepared:
