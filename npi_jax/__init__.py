@@ -1,4 +1,4 @@
-"""Train many small language models at once, score minimal pairs while they learn, compare their tasks."""
+"""Train many small language models at once, score minimal pairs during training, and compare tasks."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,9 @@ __all__ = ["Run", "__version__", "open_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: those who want the scorer alone should not pay for tables.
+    # Imported on first use: users of the scorer alone should not wait for libraries of tables.
     if name in ("Run", "open_run"):
-        from npi_jax.results import directory as run  # noqa: PLC0415
+        from npi_jax.results import directory  # noqa: PLC0415
 
-        return getattr(run, name)
+        return getattr(directory, name)
     raise AttributeError(f"module 'npi_jax' has no attribute {name!r}")

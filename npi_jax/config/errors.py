@@ -9,7 +9,7 @@ import pydantic
 from npi_jax.errors import UserError, did_you_mean
 
 DEEPEST = 20
-"""Most levels of values within values; no field has half as many."""
+"""Most levels of nested values; no field has half as many."""
 _WIDEST = 120
 
 
@@ -57,7 +57,7 @@ def check_plain(value: Any, name: str = "", depth: int = 0) -> None:
         ConfigError: naming the field.
     """
     if depth > DEEPEST:
-        raise ConfigError(f"{name.split('.', maxsplit=1)[0]}: values within values, more than {DEEPEST} deep")
+        raise ConfigError(f"{name.split('.', maxsplit=1)[0]}: values nested more than {DEEPEST} levels deep")
     if isinstance(value, str):
         _check_text(value, name)
     elif isinstance(value, Mapping):
@@ -75,9 +75,11 @@ def _check_text(text: str, name: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{name} = {shown(text)}: text that is no Unicode (a lone surrogate)") from None
+        raise ConfigError(
+            f"{name} = {shown(text)}: this text is not valid Unicode (it has half of a surrogate pair)"
+        ) from None
     if "\0" in text:
-        raise ConfigError(f"{name} = {shown(text)}: text with a zero byte")
+        raise ConfigError(f"{name} = {shown(text)}: this text contains a zero byte")
 
 
 def _fields_beside(location: tuple[int | str, ...], root: type) -> list[str]:

@@ -93,10 +93,10 @@ class Config:
         self._check_lists()
         self._check_size()
         if repeated := _repeated(self.members):
-            raise ValueError(f"sweep: {repeated[0]} is there more than once")
+            raise ValueError(f"sweep: {repeated[0]} occurs more than once")
         if self.checkpoints.every % self.score.every:
             raise ValueError(
-                f"checkpoints.every={self.checkpoints.every} is no multiple of score.every={self.score.every}; "
+                f"checkpoints.every={self.checkpoints.every} is not a multiple of score.every={self.score.every}; "
                 "states are saved where members are scored"
             )
         self._check_model()
@@ -122,7 +122,7 @@ class Config:
         texts = [str(intervention) for intervention in self.interventions]
         for field, names in (("variants", texts), ("seeds", [str(seed) for seed in self.seeds])):
             if repeated := _repeated(names):
-                raise ValueError(f"{field}: {', '.join(sorted(repeated))} is there more than once")
+                raise ValueError(f"{field}: {', '.join(sorted(repeated))} occurs more than once")
 
     def _check_size(self) -> None:
         """Refuse more members and checkpoints than any run could finish, before they are listed."""
@@ -210,5 +210,5 @@ def may_change(field: str, section: Any = Config) -> bool:
 
 
 def _repeated(values: Sequence[Any]) -> list[Any]:
-    """Return each value that occurs more than once, one time."""
+    """Return the values that occur more than once."""
     return [value for value, count in Counter(values).items() if count > 1]

@@ -89,7 +89,7 @@ def _write_marker(path: Path, say: Say) -> None:
     """Mark the folder as a run directory before it gets other files; also mark a run that is older than the marker."""
     values = manifest.read_manifest(path)
     if not manifest.has_marker(path) and (path / CONFIG).exists():
-        # Runs without a marker are older than checksums: a missing checksum is no sign of damage there.
+        # Runs without a marker are older than checksums, so that a missing checksum does not mean damage.
         checksums.note(path, [path / CONFIG])
     if not (path / manifest.FILE).exists() and has_trained(path):
         say(

@@ -45,7 +45,7 @@ def damaged(folder: Path) -> list[Path]:
     Raises:
         UserError: if ``checksums.json`` itself is damaged.
     """
-    return sorted(folder / name for name, wanted in noted(folder).items() if not _is_whole(folder / name, wanted))
+    return sorted(folder / name for name, wanted in noted(folder).items() if not _is_intact(folder / name, wanted))
 
 
 def check(folder: Path, file: Path, advice: str = "") -> None:
@@ -60,9 +60,9 @@ def check(folder: Path, file: Path, advice: str = "") -> None:
         DamagedError: naming the file.
     """
     wanted = noted(folder).get(file.relative_to(folder).as_posix())
-    if wanted is not None and not _is_whole(file, wanted):
+    if wanted is not None and not _is_intact(file, wanted):
         raise DamagedError(f"{file} is damaged: its content does not match its checksum in {folder / SUMS}{advice}")
 
 
-def _is_whole(file: Path, wanted: str) -> bool:
+def _is_intact(file: Path, wanted: str) -> bool:
     return file.is_file() and file_digest(file) == wanted

@@ -1,4 +1,4 @@
-"""Reading of files from others: only plain files up to a size limit, so that reading cannot hang or fill memory."""
+"""Reading of files that others may have written: plain files up to a size limit, which cannot hang or fill memory."""
 
 import json
 import os

@@ -63,9 +63,9 @@ def users_code(what: str) -> Iterator[None]:
         yield
     except SyntaxError as error:
         # The file has the error, or one that it imports.
-        raise UserError(_of_syntax(what, error)) from error
+        raise UserError(_syntax_message(what, error)) from error
     except (Exception, SystemExit) as error:
-        raise UserError(f"{what}: {_said(error)}{_place(error)}") from error
+        raise UserError(f"{what}: {_described(error)}{_location(error)}") from error
 
 
 def blamed(error: BaseException) -> str | None:
@@ -76,16 +76,16 @@ def blamed(error: BaseException) -> str | None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     if not frames or frames[-1].filename not in _LOADED:
         return None
-    return f"{frames[-1].filename}: {_said(error)}{_place(error)}"
+    return f"{frames[-1].filename}: {_described(error)}{_location(error)}"
 
 
-def _of_syntax(what: str, error: SyntaxError) -> str:
+def _syntax_message(what: str, error: SyntaxError) -> str:
     where = f", line {error.lineno}" if error.lineno else ""
     text = f": {error.text.strip()[:120]}" if error.text and error.text.strip() else ""
     return f"{what}: {_one_line(error.msg)} ({error.filename or 'the file'}{where}{text})"
 
 
-def _said(error: BaseException) -> str:
+def _described(error: BaseException) -> str:
     """Return type and message of an error, or the message alone of a ValueError, which configs raise themselves."""
     if isinstance(error, SystemExit):
         return f"it ends the program (exit status {error.code})"
@@ -100,7 +100,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     """Return the lines of the user's code in a traceback, the last one first; "" if there are none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     if not frames:

@@ -1,4 +1,4 @@
-"""Fields on the command line: every one can be set, whatever the file says, and a word that is no field is named."""
+"""Overrides on the command line: every field can be set, and an unknown field is named in the message."""
 
 import functools
 from typing import Any
