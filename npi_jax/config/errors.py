@@ -76,7 +76,7 @@ def _check_text(text: str, name: str) -> None:
         text.encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            f"{name} = {shown(text)}: this text is not valid Unicode (it has half of a surrogate pair)"
+            f"{name} = {shown(text)}: this text is not Unicode (half of a surrogate pair)"
         ) from None
     if "\0" in text:
         raise ConfigError(f"{name} = {shown(text)}: this text contains a zero byte")

@@ -6,7 +6,11 @@ from tiny import tiny_values
 
 from npi_jax.config.build import make_config
 from npi_jax.config.errors import ConfigError
-from npi_jax.models import TransformerConfig
+from npi_jax.config.members import HYPERPARAMETERS, SweepMember
+from npi_jax.config.schema import TrainConfig, may_change
+from npi_jax.corpus.grammar.generate import GrammarSpec
+from npi_jax.models import CustomConfig, LSTMConfig, TransformerConfig
+from npi_jax.scoring.spec import ScoreSpec
 
 
 def test_members_are_the_product_with_seeds_inside_variants():
@@ -42,6 +46,8 @@ def test_variants_may_be_written_in_one_string():
     [
         ({"train__steps": 0}, "train.steps = 0: Input should be greater than or equal to 1"),
         ({"train__stepz": 5}, "train.stepz = 5: there is no such field (did you mean steps?); valid are steps"),
+        ({"model__hiden": 5}, "model.hiden = 5: there is no such field (did you mean hidden?); valid are embedding"),
+        ({"corpus__grammar__sentencez": 5}, "corpus.grammar.sentencez = 5: there is no such field"),
         ({"nam": "x"}, "nam = 'x': there is no such field (did you mean name?); valid are name, run_dir"),
         ({"model__hidden": 0}, "LSTMConfig.hidden is 0"),
         ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer, custom"),
@@ -113,3 +119,27 @@ def test_words_of_variants_are_those_of_the_phenomenon():
         config.check_phenomenon()
     other = {"source": "text", "paths": ("a",), "valid_paths": ("b",), "phenomenon": "filler_gap_en"}
     make_config(tiny_values(variants=("without(wh_question)",), corpus=other)).check_phenomenon()
+
+
+def test_a_field_says_itself_whether_a_run_can_be_resumed_with_another_value():
+    assert may_change("corpus.cache")
+    assert may_change("mesh.data")
+    assert may_change("train.remat")
+    assert may_change("monitor")
+    assert may_change("monitor.sinks")
+    assert not may_change("corpus")
+    assert not may_change("corpus.removal")
+    assert not may_change("train.steps")
+    assert not may_change("score.suites.grammar.limit")
+    assert not may_change("a field of another version")
+
+
+def test_hyper_parameters_can_be_set_for_all_members_and_for_one_of_a_sweep():
+    assert HYPERPARAMETERS == ("learning_rate", "weight_decay", "dropout")
+    for section in (TrainConfig, SweepMember):
+        assert set(HYPERPARAMETERS) <= {field.name for field in dataclasses.fields(section)}
+
+
+@pytest.mark.parametrize("cls", [GrammarSpec, LSTMConfig, TransformerConfig, CustomConfig, ScoreSpec])
+def test_classes_of_other_packages_are_as_their_packages_define_them(cls):
+    assert not [name for name in vars(cls) if "pydantic" in name]

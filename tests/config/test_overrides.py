@@ -17,7 +17,7 @@ TEXT = ("corpus.source=text", "corpus.paths=a.txt", "corpus.valid_paths=b.txt")
 TRANSFORMER = ("model.kind=transformer",)
 SWEEP = "[{'variant': 'full', 'seed': 4}]"
 
-# Every field with a text, the value that it stands for, and what else has to be set for it to be valid.
+# Each field with a text, the value of that text, and other fields without which it is not valid.
 FIELDS: list[tuple[str, str, Any, tuple[str, ...]]] = [
     ("name", "other", "other", ()),
     ("run_dir", "a,b/c", "a,b/c", ()),
@@ -125,7 +125,7 @@ FIELDS: list[tuple[str, str, Any, tuple[str, ...]]] = [
 
 
 def set_fields(*fields: str, **changes: Any) -> Config:
-    """The tiny config, with changes of the file, and with fields of the command line."""
+    """Return the tiny config with changes in the file and with overrides on the command line."""
     return make_config(with_overrides(tiny_values(**changes), [f"--config.{field}" for field in fields]))
 
 
@@ -163,7 +163,7 @@ def test_fields_of_suites_options_and_shares_can_be_set_one_by_one():
 def test_what_the_file_does_not_have_is_filled_in():
     values = {"name": "small"}
     config = make_config(with_overrides(values, ["--config.corpus.grammar.npi_rate=.5"]))
-    # Of the default grammar, which has 60,000 sentences; and the suite that an experiment has by default.
+    # The default grammar has 60,000 sentences; below, the default suite stays.
     assert (config.corpus.grammar.npi_rate, config.corpus.grammar.sentences) == (0.5, 60_000)
     config = make_config(with_overrides(values, ["--config.score.suites.zorro.path=z"]))
     assert list(config.score.suites) == ["grammar", "zorro"]
@@ -173,7 +173,7 @@ def test_what_the_file_does_not_have_is_filled_in():
 def test_another_kind_of_model_begins_with_its_defaults():
     assert set_fields("model.kind=transformer", "model.width=64").model == TransformerConfig(width=64)
     assert set_fields("model.width=64", "model.kind=transformer").model == TransformerConfig(width=64)
-    # The same kind keeps what the file says.
+    # The same kind keeps the fields of the file.
     assert set_fields("model.kind=lstm").model == LSTMConfig(embedding=8, hidden=8, layers=1)
 
 

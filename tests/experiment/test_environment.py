@@ -1,4 +1,4 @@
-"""Variables that cannot be read are named, before any work."""
+"""Invalid environment variables are refused by name before any work."""
 
 import os
 import resource

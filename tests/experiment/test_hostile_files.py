@@ -116,13 +116,13 @@ def _read_models(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def prepared():
-    """Variants in the cache."""
+    """Return a cache folder of variants."""
     return prepare(make_config(tiny_values()), lambda line: None).folder
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A tiny run; its vocabulary, checkpoint and tables."""
+    """Train a tiny run, with vocabulary, checkpoint and tables."""
     folder = tmp_path_factory.mktemp("whole")
     values = tiny_values(train__steps=2, seeds=(0,), run_dir=str(folder / "run"), score__every=2)
     (folder / "tiny.py").write_text(CONFIG.format(values=values))

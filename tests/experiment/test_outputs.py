@@ -1,4 +1,4 @@
-"""What a command writes to: a plain file, or a name that is free; nothing else is touched."""
+"""Outputs of commands: only a plain file or a free name is written; everything else stays unchanged."""
 
 import os
 import stat
@@ -38,7 +38,7 @@ IN_THE_WAY: dict[str, Callable[[Path], None]] = {
 
 
 def commands(out: Path) -> dict[str, tuple[str, ...]]:
-    """Commands that write to a path, up to their inputs, which are not there."""
+    """Return commands that write to a path, and whose inputs are missing."""
     return {
         "annotate": ("annotate", "absent.txt", "--out", str(out)),
         "score": ("score", "--suite", "grammar", "--model", "absent", "--out", str(out)),
@@ -49,7 +49,8 @@ def commands(out: Path) -> dict[str, tuple[str, ...]]:
 
 
 def refused(*words: str) -> str:
-    """The message; the first call imports what all others use."""
+    """Return the message of a refused command."""
+    # The first call takes longer, since it imports what all others use.
     return assert_refused(call(*words, seconds=60))
 
 
@@ -60,7 +61,7 @@ def _look(folder: Path) -> dict[str, tuple[int, int]]:
 @pytest.mark.parametrize("kind", IN_THE_WAY)
 @pytest.mark.parametrize("command", commands(Path()))
 def test_what_is_no_plain_file_is_refused_before_work_and_stays(tmp_path, kind, command):
-    """The inputs are missing, so that a command that worked first would say so."""
+    """The inputs are missing: a command that read them first would refuse those."""
     if kind == "folder" and command in ("audit", "export"):
         pytest.skip("these write folders")
     folder = tmp_path / "at"
@@ -122,7 +123,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path, folder):
 
 
 def test_tables_and_texts_take_the_place_of_plain_files_alone(tmp_path):
-    """The mechanism under all that is written."""
+    """All files are written through these functions."""
     frame = pl.DataFrame({"x": [1]})
     writes: list[Callable[[Path], None]] = [
         lambda path: write_text(path, "new"),

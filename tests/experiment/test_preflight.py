@@ -1,4 +1,4 @@
-"""All inputs are checked before anything is prepared, and what is refused leaves nothing behind."""
+"""All inputs are checked before anything is prepared, and a refused experiment leaves no files."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 from calls import assert_refused, call
 from tiny import tiny_values
 
-# Imported here, since the first command would take its time for it.
+# Imported here, since the first command would otherwise take longer than its limit.
 import npi_jax.experiment.run  # noqa: F401
 
 CONFIG = "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({values!r})\n"

@@ -1,4 +1,4 @@
-"""Checksums of files: what was written is told from what has changed."""
+"""Checksums of files: changed and missing files are named, others pass."""
 
 import pytest
 from facts import facts

@@ -48,7 +48,7 @@ def test_the_file_of_a_process_that_was_killed_is_removed(tmp_path):
 def test_only_own_files_count_as_being_written_under_the_own_number(tmp_path, monkeypatch):
     own = tmp_path / temporary_name("own.json")
     with monkeypatch.context() as patch:
-        # The number was another process's before, as it is in containers again and again.
+        # Another process had this number before, as happens in containers again and again.
         patch.setattr(temporary, "_OWN", "0" * 8)
         earlier = tmp_path / temporary_name("earlier.json")
     with monkeypatch.context() as patch:

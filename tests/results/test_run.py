@@ -47,7 +47,7 @@ def test_another_configuration_is_refused_with_what_differs(tmp_path):
     with claim_run(tmp_path, CONFIG):
         pass
     changed = CONFIG | {"train": {"steps": 4, "rates": (1, 2), "new": 0}}
-    # Only prepared so far: nothing is spoiled.
+    # A run that has only prepared data takes another configuration.
     for config in (changed, CONFIG):
         with claim_run(tmp_path, config) as run:
             assert run.config["train"]["steps"] == config["train"]["steps"]
@@ -92,8 +92,8 @@ def test_what_a_normalization_left_open_stands_for_is_compared_once_it_is_known(
             check_same_spec(run, "grammar", ScoreSpec(normalization="matched"))
 
 
-def of_the_killed(name: str) -> str:
-    """The name under which a process that is gone was writing a file: no system has that number."""
+def killed_temporary_name(name: str) -> str:
+    """Return a temporary name of a process that has ended: no system has a process of that number."""
     return temporary_name(name).replace(f"-{os.getpid()}-", "-4194305-")
 
 
@@ -132,12 +132,12 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path):
 
 
 def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
-    half = tmp_path / of_the_killed("config.json")
+    half = tmp_path / killed_temporary_name("config.json")
     half.write_text("half")
     with claim_run(tmp_path, CONFIG):
         assert not half.exists()
     (tmp_path / "metrics").mkdir()
-    half = tmp_path / "metrics" / of_the_killed("4.parquet")
+    half = tmp_path / "metrics" / killed_temporary_name("4.parquet")
     half.write_text("half")
     with claim_run(tmp_path, CONFIG):
         assert not half.exists()
