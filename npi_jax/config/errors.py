@@ -75,9 +75,7 @@ def _check_text(text: str, name: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ConfigError(
-            f"{name} = {shown(text)}: this text is not Unicode (half of a surrogate pair)"
-        ) from None
+        raise ConfigError(f"{name} = {shown(text)}: this text is not Unicode (half of a surrogate pair)") from None
     if "\0" in text:
         raise ConfigError(f"{name} = {shown(text)}: this text contains a zero byte")
 

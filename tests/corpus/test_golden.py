@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import tiny_values
 
-from npi_jax.config.schema import make_config
+from npi_jax.config.build import make_config
 from npi_jax.corpus.pipeline import STAGES
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
 from npi_jax.corpus.variants.row_files import RowRecords
