@@ -85,7 +85,7 @@ _NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """An opened run directory; tables are read when asked for, and held against their checksums."""
+    """A run directory, opened for reading; each table is read on request and compared with its checksum."""
 
     path: Path
 
@@ -97,11 +97,11 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What ran, as far as it has run."""
+        """The manifest: versions, devices, data and settings of the run so far."""
         return manifest.read_manifest(self.path)
 
     def update_manifest(self, **values: Any) -> None:
-        """Put values into the manifest."""
+        """Set entries of the manifest."""
         manifest.write_manifest(self.path, {**self.manifest, **values})
 
     def members(self) -> pl.DataFrame:
@@ -137,7 +137,7 @@ class Run:
         return self.table("link")
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table of the analysis by its name, as in ``run.table("final")``.
+        """Return a table of the analysis by its name, as in ``run.table("final")``.
 
         Raises:
             RunError: if the run was not analyzed yet, or has no such table (with the names of those it has).
@@ -145,7 +145,7 @@ class Run:
         folder = self.path / "tables"
         there = sorted(path.stem for path in folder.glob("*.parquet"))
         if not there:
-            raise RunError(f"{folder} has no tables yet; npi-jax report {self.path} makes them from what there is")
+            raise RunError(f"{folder} has no tables yet; npi-jax report {self.path} makes them")
         if name not in there:
             self._refuse_lost(folder / f"{name}.parquet")
             enabled = self.config.get("gradients", {}).get("enabled", False)
@@ -156,7 +156,7 @@ class Run:
 
     @staticmethod
     def describe(name: str) -> str:
-        """What a table holds and what each of its columns means: ``print(run.describe("transfer"))``.
+        """Return the meaning of a table and of each of its columns: ``print(run.describe("transfer"))``.
 
         Raises:
             UserError: if there is no table of this name.
@@ -164,20 +164,20 @@ class Run:
         return schema.describe(name)
 
     def steps(self, folder: str) -> list[int]:
-        """The steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""
+        """Return the steps for which `folder` (``metrics``, ``scores`` or ``gradients``) has a file."""
         return list(step_files(self.path / folder, STEP_FOLDERS[folder]))
 
     def whole_steps(self, folder: str) -> list[int]:
-        """Those of the steps whose file holds what was written."""
+        """Return the steps whose file matches its checksum."""
         sums = checksums.noted(self.path / folder)
         files = step_files(self.path / folder, STEP_FOLDERS[folder])
         return [step for step, file in files.items() if sums.get(file.name) == file_digest(file)]
 
     def files(self, folder: str) -> dict[int, Path]:
-        """The files of `folder` by their step, none of which is missing.
+        """Return the files of `folder` by step.
 
         Raises:
-            RunError: naming a file that was written and is gone.
+            RunError: naming a file that is missing although it has a checksum.
         """
         ending = STEP_FOLDERS[folder]
         for name in checksums.noted(self.path / folder):
@@ -186,11 +186,11 @@ class Run:
         return step_files(self.path / folder, ending)
 
     def note_written(self, path: Path) -> None:
-        """Keep the checksum of a file of the run, so that damage to it is found."""
+        """Record the checksum of a file of the run, by which later damage is detected."""
         checksums.note(self._noted_in(path), [path])
 
     def check_written(self, path: Path) -> None:
-        """Refuse a file of the run that is damaged, or was written and is gone.
+        """Refuse a file of the run that is damaged, or that is missing although it has a checksum.
 
         Raises:
             RunError: naming it.
@@ -203,7 +203,7 @@ class Run:
             raise RunError(str(error)) from error
 
     def _noted_in(self, path: Path) -> Path:
-        """The folder with the checksum of a file: a vocabulary's is beside those of the files that it is read with."""
+        """Return the folder whose list has a file's checksum; for the vocabulary, this is the run directory."""
         return self.path if path.parent.name == "tokenizer" else path.parent
 
     def _refuse_lost(self, path: Path) -> None:
@@ -220,8 +220,8 @@ class Run:
         if name in TABLES or name.startswith("tokenizer/"):
             return ". The command that trained (npi-jax run) rebuilds it"
         return (
-            ". The command that trained goes back to the checkpoint before it, if that was kept, and rewrites it; "
-            "otherwise bring it back from a copy"
+            ". The command that trained (npi-jax run) resumes from the checkpoint before it, if that was kept, and "
+            "rewrites it; otherwise restore it from a copy"
         )
 
     def _steps(self, folder: str) -> pl.DataFrame:
@@ -235,10 +235,10 @@ class Run:
         return frame.join(names, on="member", how="left", maintain_order="left")
 
     def kept(self, name: str) -> pl.DataFrame | None:
-        """A table that the run may not have, by its path in the run directory; None where it was never written.
+        """Return a table by its path in the run directory; None if it was never written.
 
         Raises:
-            RunError: if it is damaged, or was written and is gone.
+            RunError: if it is damaged, or is missing although it has a checksum.
         """
         path = self.path / name
         self.check_written(path)

@@ -1,4 +1,4 @@
-"""The folder of a run: which names in it are ours, what may stand beside them, and what may not be written over."""
+"""The folder of a run: names of its files, and checks before a command writes into a folder."""
 
 import os
 import re
@@ -18,7 +18,7 @@ TABLES = ("corpus.parquet", "slots.parquet", "examples.parquet", "environments.p
 TOKENIZER = ("tokenizer/tokenizer.json", "tokenizer/vocab.txt", "tokenizer/bpe.json")
 
 STEP_FOLDERS = {"metrics": ".parquet", "scores": ".parquet", "gradients": ".npz"}
-"""Folders with a file a step, and how its name ends."""
+"""Folders with one file per checkpoint, and the ending of its name."""
 
 OF_GRADIENTS = (
     *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
@@ -43,19 +43,19 @@ class RunError(UserError):
 
 
 def step_files(folder: Path, ending: str) -> dict[int, Path]:
-    """The files ``STEP.ENDING`` of a folder by their step, in its order; other files are no business of ours."""
+    """Return the files ``STEP.ENDING`` of a folder by step, in order; ignore other files."""
     if not folder.is_dir():
         return {}
     named = ((re.fullmatch(r"(0|[1-9][0-9]{0,17})", path.stem, re.ASCII), path) for path in folder.iterdir())
-    found = {int(step[0]): path for step, path in named if step and path.suffix == ending and path.is_file()}
-    return dict(sorted(found.items()))
+    files = {int(step[0]): path for step, path in named if step and path.suffix == ending and path.is_file()}
+    return dict(sorted(files.items()))
 
 
 def check_usable(path: Path) -> None:
-    """Refuse a folder that a run may not be written to; nothing is touched.
+    """Refuse a folder that no run may be written to, without changing anything in it.
 
     Raises:
-        RunError: if it is no folder, or holds something that is not a run.
+        RunError: if it is not a folder, or holds something that is not a run.
     """
     if path.is_symlink() and not path.exists():
         raise RunError(f"{path} is a link to nothing; run_dir must be a folder or a name that is free")
@@ -63,7 +63,7 @@ def check_usable(path: Path) -> None:
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file; run_dir must be a folder or a name that is free")
-    # What a run killed at its very start leaves behind is a lock and half-written files.
+    # A run that was killed at its very start leaves a lock and half-written files.
     foreign = sorted(entry.name for entry in path.iterdir() if not _LEFT_BY_SYSTEMS.fullmatch(entry.name))
     if foreign and not manifest.is_run(path):
         raise RunError(
@@ -75,7 +75,7 @@ def check_usable(path: Path) -> None:
 
 
 def check_links(path: Path) -> None:
-    """Refuse a run directory with links in place of what a run writes: what they lead to would be written over.
+    """Refuse a run directory with links in place of a run's files, since a run would overwrite their targets.
 
     Raises:
         RunError: naming the link.
@@ -91,13 +91,13 @@ def check_links(path: Path) -> None:
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
         raise RunError(
-            f"{path} is a link to {os.readlink(path)}: a run writes in its own folder only. Put what it leads "
-            "to in its place"
+            f"{path} is a link to {os.readlink(path)}: a run writes in its own folder only. Replace the "
+            "link by a copy of its target"
         )
 
 
 def refuse_own(path: Path) -> None:
-    """Refuse to write a command's output over a file of a run.
+    """Refuse an output path of a command that is a file of a run.
 
     Raises:
         RunError: naming the run.
@@ -110,7 +110,7 @@ def refuse_own(path: Path) -> None:
 
 
 def has_trained(path: Path) -> bool:
-    """Return whether training, or what comes after it, has left anything; some of it may have been removed since."""
+    """Return whether training or analysis has left any file, even if others were removed since."""
     if any((path / name).exists() for name in ("members.parquet", "log.jsonl", "report", "figures")):
         return True
     if any(step_files(path / folder, ending) for folder, ending in STEP_FOLDERS.items()):
