@@ -41,12 +41,17 @@ class CorpusConfig:
 
     Attributes:
         source: ``grammar`` (built in), ``text`` files, ``jsonl`` files or a ``tfds`` data set.
-        paths, valid_paths: files, folders or globs of training and validation text (text and jsonl).
+        paths: files, folders or globs of the training text (text and jsonl).
+        valid_paths: files, folders or globs of the validation text (text and jsonl).
         unit: content of a line of a text file, or of a JSON field: one ``sentence``, or part of a running
             ``document``, which is then split into sentences.
         field: field of the JSON lines or TFDS examples that holds the text.
-        tfds_name, tfds_split, tfds_valid_split, tfds_dir: the data set, as TFDS names it.
-        max_sentences, max_valid_sentences: number of sentences drawn at random from a text that has more.
+        tfds_name: name of the TFDS data set.
+        tfds_split: its split that is the training text.
+        tfds_valid_split: its split that is the validation text.
+        tfds_dir: folder of TFDS data sets; None for the default of TFDS.
+        max_sentences: number of sentences drawn at random from a training text that has more; None for all.
+        max_valid_sentences: number drawn from a validation text that has more; None for all.
         grammar: settings of the built-in grammar.
         grammar_valid_sentences: validation sentences of the grammar, drawn with a seed of their own.
         removal: ``replace`` fills the slot of a removed sentence with another one; ``delete`` drops the slot.
