@@ -283,7 +283,7 @@ def pack_rows(corpus: Corpus, *, row_length: int) -> RowPool:
 # -- 6. rows on disk ------------------------------------------------------------------------------------
 
 # Version 1: one record for each row, uncompressed, first the number of tokens that are used.
-ROW_FILES = Stage("records", version=1, libraries=("array_record",))
+ROW_FILES = Stage("row_files", version=1, libraries=("array_record",))
 
 
 def write_row_files(pipeline: Pipeline, variants: StoredVariants) -> RowRecords:

@@ -201,7 +201,7 @@ OPEN = {
     "tokenizer": Tokenizer.load,
     "corpus": Columns,
     "variants": StoredVariants.open,
-    "records": RowRecords,
+    "row_files": RowRecords,
 }
 
 
