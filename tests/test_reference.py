@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from documents import DOCS, ROOT
 
+from npi_jax.analysis.alignment.estimators import REASONS
 from npi_jax.cli.main import parser
 from npi_jax.config.schema import MODELS, Config, SuiteConfig, SweepMember
 from npi_jax.results.schema import TABLES
@@ -76,6 +77,11 @@ def test_every_table_is_there_with_its_columns(pages):
         section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
         assert section.count("\n| `") == len(table.COLUMNS), name
         assert all(f"| `{column}" in section and column.meaning in section for column in table.COLUMNS), name
+
+
+def test_reasons_are_explained():
+    text = (DOCS / "concepts" / "alignment.md").read_text(encoding="utf-8")
+    assert [reason for reason in REASONS.values() if f"\n| {reason} |" not in text] == [""]
 
 
 def modules() -> dict[str, Path]:
