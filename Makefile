@@ -59,9 +59,9 @@ docs: $(VENV)/docs.done
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "site/index.html"
 
-# The compiler for TPUs, which is large.
+# The compiler for TPUs, which is large; the documentation is built too.
 $(VENV)/drills.done: $(VENV)/test.done
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,topology]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs,topology]'
 	touch $@
 
 drills: $(VENV)/drills.done

@@ -5,6 +5,7 @@ import inspect
 import re
 import typing
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from type_words import type_text
@@ -21,7 +22,7 @@ is not valid is refused, and the message names the field, the value and what wou
 """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Entry:
     """A field as it is shown.
 
@@ -38,38 +39,58 @@ class Entry:
     text: str
 
 
-def sections() -> dict[str, list[Entry]]:
+@dataclass(frozen=True)
+class Section:
+    """The fields of one class.
+
+    Attributes:
+        title: name of the group of fields.
+        cls: the class.
+        entries: its fields.
+    """
+
+    title: str
+    cls: type
+    entries: list[Entry]
+
+
+def sections() -> Iterator[Section]:
     """All fields by section, in the order of the classes that define them."""
     config = Config(name="NAME")
-    found = {"Experiment": list(_entries(Config, config, ""))}
-    found["sweep: each member"] = list(_entries(SweepMember, None, "sweep.*."))
+    yield _section("Experiment", Config, "", config)
+    yield _section("sweep: each member", SweepMember, "sweep.*.")
     for field in dataclasses.fields(Config):
         value = getattr(config, field.name)
         if field.name == "model":
             for kind, cls in MODELS.items():
-                found[f"model: {kind}"] = [_kind(kind), *_entries(cls, None, "model.")]
+                section = _section(f"model: {kind}", cls, "model.")
+                section.entries.insert(0, _kind(kind))
+                yield section
         elif dataclasses.is_dataclass(value):
-            found |= _nested(field.name, value)
-    found["score.suites: each suite"] = list(_entries(SuiteConfig, SuiteConfig(), "score.suites.NAME."))
-    found["score.suites: spec"] = list(_entries(ScoreSpec, ScoreSpec(), "score.suites.NAME.spec."))
-    return found
+            yield from _nested(field.name, value)
+    yield _section("score.suites: each suite", SuiteConfig, "score.suites.NAME.", SuiteConfig())
+    yield _section("score.suites: spec", ScoreSpec, "score.suites.NAME.spec.", ScoreSpec())
 
 
-def _nested(path: str, value: Any) -> dict[str, list[Entry]]:
+def _section(title: str, cls: type, prefix: str, value: Any = None) -> Section:
+    return Section(title, cls, list(_entries(cls, value, prefix)))
+
+
+def _nested(path: str, value: Any) -> Iterator[Section]:
     """The fields of a group, and those of the groups in it."""
-    found = {path: list(_entries(type(value), value, f"{path}."))}
+    yield _section(path, type(value), f"{path}.", value)
     for field in dataclasses.fields(value):
         if dataclasses.is_dataclass(inner := getattr(value, field.name)):
-            found |= _nested(f"{path}.{field.name}", inner)
-    return found
+            yield from _nested(f"{path}.{field.name}", inner)
 
 
 def page() -> str:
     """The page, as Markdown."""
     parts = [INTRODUCTION]
-    for title, entries in sections().items():
-        parts.append(f"## {title}\n\n| field | type | default | meaning |\n|---|---|---|---|")
-        parts += [_row(_anchor(title, entry), entry) for entry in entries]
+    for section in sections():
+        about = (inspect.getdoc(section.cls) or "").partition("\n\nAttributes:")[0].replace("``", "`")
+        parts.append(f"## {section.title}\n\n{about}\n\n| field | type | default | meaning |\n|---|---|---|---|")
+        parts += [_row(_anchor(section.title, entry), entry) for entry in section.entries]
         parts.append("")
     return "\n".join(parts) + "\n"
 

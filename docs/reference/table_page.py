@@ -9,7 +9,7 @@ INTRODUCTION = """# Tables
 Tables are Parquet files in the [run directory](run-directory.md). `npi_jax.open_run("runs/my")` opens a run:
 `.members()`, `.corpus()`, `.metrics()`, `.scores()`, `.curves()`, `.alignment()`, `.transfer()` and `.link()` return
 the tables of these names as [polars](https://pola.rs) data frames, and `.table("final")` any other of the analysis.
-Numbers may be NaN where a column that is called `reason` says why.
+`print(run.describe("transfer"))` shows what is on this page. Numbers may be NaN where the column `reason` says why.
 """
 
 

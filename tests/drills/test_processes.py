@@ -1,6 +1,5 @@
-"""Real processes: killed, asked to stop, started twice; and the package as others install it."""
+"""Real processes: killed, asked to stop, started twice."""
 
-import os
 import random
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import pytest
 import run_processes as runs
 from facts import sentence_with
 from run_processes import (
-    ROOT,
     assert_same_run,
     finish,
     kill,
@@ -102,29 +100,6 @@ def test_a_second_process_in_the_same_directory_is_refused(config_file, tmp_path
     wait_until(first, run_dir, 1)
     assert "in use" in finish(start(config_file, run_dir), status=1)
     kill(first)
-
-
-def test_the_wheel_carries_the_presets(tmp_path):
-    wheels, target = tmp_path / "wheels", tmp_path / "target"
-    pip = [sys.executable, "-m", "pip", "--quiet"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
-    (wheel,) = wheels.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
-    shown = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import npi_jax, npi_jax.cli.main; print(npi_jax.__file__); npi_jax.cli.main.main(['presets'])",
-        ],
-        env={**os.environ, "PYTHONPATH": str(target)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert str(target) in shown
-    for name in ("quickstart", "english", "weber2021"):
-        assert name in shown
 
 
 def test_the_paper_scale_compiles_from_shapes(tmp_path):
