@@ -46,10 +46,11 @@ from npi_jax.training.devices.processes import (
     is_first_process,
 )
 from npi_jax.training.devices.startup import has_tpu_chips
-from npi_jax.training.loop import Trainer, open_rows
+from npi_jax.training.loop import Trainer
 from npi_jax.training.monitor.display import Display
 from npi_jax.training.monitor.sinks import check_sinks
 from npi_jax.training.monitor.stopping import Interrupted, Stopped, StopRequest
+from npi_jax.training.setup import make_trainer, open_rows
 
 SHARED_SECONDS = 60.0
 """How long a file system may take to show one machine what another wrote; NPI_SHARED_TIMEOUT changes it."""
@@ -318,7 +319,7 @@ def _train(
     rows = open_rows(config, prepared)
     config = _arranged(run, config, console)
     with fail_together("set training up"), stop.interruptible(exchanging=True):
-        trainer = Trainer(run, config, prepared, display, stop, profile, rows)
+        trainer = make_trainer(run, config, prepared, display, stop, profile=profile, rows=rows)
         for name, scorer in trainer.scorers.items():
             _check_spec(run, name, scorer.spec)
             for note in scorer.notes():
@@ -330,10 +331,10 @@ def _train(
     try:
         trainer.train()
     finally:
-        if trainer.tokens_per_second and is_first_process():
-            _add_seconds(run, vars(trainer.seconds))
-            run.update_manifest(tokens_per_second=trainer.tokens_per_second)
-    return trainer.tokens_per_second > 0
+        if trainer.pace.tokens_per_second and is_first_process():
+            _add_seconds(run, vars(trainer.pace.seconds))
+            run.update_manifest(tokens_per_second=trainer.pace.tokens_per_second)
+    return trainer.pace.tokens_per_second > 0
 
 
 def _arranged(run: Run, config: Config, console: Console) -> Config:
@@ -397,9 +398,10 @@ def _check_spec(run: Run, name: str, spec: ScoreSpec) -> None:
 
 
 def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
-    mesh = trainer.ensemble.mesh
+    ensemble = trainer.runner.ensemble
+    mesh = ensemble.mesh
     gpu = mesh.devices.flat[0].platform in ("gpu", "cuda", "rocm")
-    params = jax.eval_shape(trainer.ensemble.model.init, jax.random.key(0))
+    params = jax.eval_shape(ensemble.model.init, jax.random.key(0))
     return {
         "name": config.name,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -419,17 +421,17 @@ def _describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str,
             **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
             "accumulate": config.train.accumulate,
             "remat": config.train.remat,
-            "members_per_device": trainer.ensemble.padded_size // mesh.shape["ens"],
+            "members_per_device": ensemble.padded_size // mesh.shape["ens"],
         },
         "model": {
             "kind": model_kind(config.model),
             "parameters": int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))),
-            "members": trainer.ensemble.size,
+            "members": ensemble.size,
         },
-        "rows": "stream" if trainer.ensemble.streamed else "device",
+        "rows": "stream" if trainer.streamed else "device",
         "data": prepared.facts,
         "perplexity": {"unigram": prepared.facts["unigram_perplexity"]},
-        **({} if trainer.gradients is None else {"gradients": trainer.gradients.description()}),
+        **({} if trainer.task_gradients is None else {"gradients": trainer.task_gradients.description()}),
         "score_specs": {name: scorer.spec.to_dict() for name, scorer in trainer.scorers.items()},
         "suites": {
             name: {

@@ -182,7 +182,7 @@ def test_each_step_is_judged_alone_and_damaged_ones_are_set_aside(tmp_path, dama
     assert sum(1 for _ in folder.rglob("*")) == before + 1
     again = Checkpoints(folder, CheckpointConfig())
     assert again.steps() == [3]
-    assert len(again.aside()) == 1
+    assert len(again.damaged_folders()) == 1
     again.save(4, STATE, checksums(STATE))
     again.wait()
     np.testing.assert_array_equal(again.restore(4, STATE)["w"], STATE["w"])
