@@ -28,7 +28,7 @@ class Pace:
         tokens: the tokens that this process trained on so far.
     """
 
-    def __init__(self, *, tokens_per_step: int, token_flops: float, peak: float | None):
+    def __init__(self, *, tokens_per_step: int, token_flops: int, peak: float | None):
         self._tokens_per_step, self._token_flops, self._peak = tokens_per_step, token_flops, peak
         self.seconds = Seconds()
         self.tokens = 0
