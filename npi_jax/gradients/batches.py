@@ -85,8 +85,8 @@ def choose_items(
 
     Items that have a sentence in common, of any tasks, are assigned to micro-batches of the same number. Micro-batches
     of different numbers then share no sentence, and their products contain no common noise. The order of items is drawn
-    with a fixed seed, and each form of the scored words is spread evenly: suites often list items word by word, and
-    micro-batches with different words would not be samples of one task.
+    with a fixed seed, and each form of the scored words is spread evenly over micro-batches. Otherwise micro-batches
+    would not be samples of one task, because suites often list items word by word.
 
     Args:
         sentences: minimal pairs with the labels ``task`` and ``kind``.
@@ -96,7 +96,7 @@ def choose_items(
         most: most items per task; None for all.
 
     Raises:
-        ValueError: if there is no item of that kind, a task has too few items for the micro-batches, or a task has the
+        ValueError: if no item is of that kind; if a task has too few items for the micro-batches; or if a task has the
             name that stands for ordinary text.
     """
     if not sentences.is_pairs:

@@ -36,8 +36,8 @@ def output_products(
         output: weights and bias of the output layer.
         hidden: hidden states [batches, contexts, features] of each family.
         families: the micro-batches.
-        tied_rows: if weights are tied, for each family the gradients of the embedding's rows for the words of each
-            micro-batch, [batches, words, features], and these words, [batches, words].
+        tied_rows: None unless weights are tied. Otherwise for each family the gradients of the embedding's rows for the
+            words of each micro-batch, [batches, words, features]; and these words, [batches, words].
     """
     weights, bias = output
     features, vocab_size = weights.shape

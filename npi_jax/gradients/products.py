@@ -1,10 +1,10 @@
 """Dot products between the gradients of all micro-batches of one model, computed without holding all gradients.
 
-Two methods give the same numbers:
+Two methods compute the same numbers:
 
-- *Reverse* (`reverse.py`) stacks the gradients of all micro-batches with respect to some parameters, multiplies the
+- *Reverse* (`reverse.py`) stacks the gradients of all micro-batches with respect to some parameters. It multiplies the
   stack by itself, and reuses its memory for the next parameters. A large vocabulary costs little: the output layer is
-  computed for a slice of the vocabulary at a time, and the embedding only for words that occur.
+  computed for a slice of the vocabulary at a time, the embedding only for words that occur.
 - *Forward* (`forward.py`) pushes one gradient at a time through all objectives as a tangent (`jax.jvp`). It needs
   memory for two copies of the parameters, for any number of micro-batches, and far more time.
 """
@@ -40,10 +40,10 @@ class Products:
         batches: the micro-batches; batch k of task t is vector ``t * K + k``.
         groups: names of the parameter groups.
         method: ``reverse`` or ``forward``.
-        apply: function of ``(params, second_moment, arrays)``. ``second_moment`` is a pytree like ``params``, or None.
-            The result is a dict of float32 arrays [groups, vectors, vectors]: ``gram``, the dot products; with a second
-            moment v also ``gram_adam``, the products weighted by 1 / (sqrt(v) + eps), or by 0 if v is 0; if requested
-            ``gram_abs``, the products of absolute values.
+        apply: function of ``(params, second_moment, arrays)``, where ``second_moment`` is a pytree like ``params``, or
+            None. It returns a dict of float32 arrays [groups, vectors, vectors]. ``gram`` are the dot products.
+            ``gram_adam``, only with a second moment v, are the products weighted by 1 / (sqrt(v) + eps), or by 0 if v
+            is 0. ``gram_abs``, only if requested, are the products of absolute values.
         arrays: the argument ``arrays`` of `apply`.
     """
 

@@ -96,7 +96,7 @@ class Reverse:
         return parts, seen
 
     def _passes(self, leaves: list[Array]) -> list[list[int]]:
-        """Assign leaves to passes within the budget; a leaf that exceeds it has a pass of its own."""
+        """Assign leaves to passes within the budget; a larger leaf gets a separate pass."""
         passes: list[list[int]] = []
         left = -1
         for index, leaf in enumerate(leaves):
@@ -135,8 +135,8 @@ class Reverse:
     ) -> Gradient:
         """Make the function that differentiates the objective of one micro-batch.
 
-        Its results are the flattened gradients of the chosen leaves; of a `LanguageModel` also the gradients of the
-        embedding's rows for the words of the micro-batch; and the hidden states.
+        It returns the flattened gradients of the chosen leaves, the gradients of the embedding's rows for the words of
+        the micro-batch (None for a custom model), and the hidden states.
         """
         model, small = self._with_vocabulary(leaves, n_words)
         values = [leaves[index] for index in chosen]

@@ -20,10 +20,14 @@ MOST_MICRO_BATCHES = 8
 def arrangements(config: Config, n_devices: int) -> Iterator[Config]:
     """Yield the experiment in every arrangement that is considered, the fastest first.
 
-    Each arrangement takes less memory and more time than the one before. Members of a device run one after another
-    instead of at once; batches are split into micro-batches; the forward pass is recomputed (rematerialization); and
-    finally each member is split over more devices. Members and batches stay the same, and results change by rounding
-    only.
+    Each arrangement takes less memory and more time than the one before:
+
+    - Members of a device run one after another instead of at once.
+    - Batches are split into micro-batches.
+    - The forward pass is recomputed (rematerialization).
+    - Each member is split over more devices.
+
+    Members and batches stay the same, and results change by rounding only.
     """
     data = config.mesh.data
     while data <= n_devices and not (config.train.batch_size % data):

@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def fits(self) -> bool | None:
-        """Whether a device has enough memory; None if its memory is unknown."""
+        """True if a device has enough memory; None if its memory is unknown."""
         return None if self.chip is None else self.peak_bytes <= self.chip.memory
 
     @property

@@ -15,8 +15,8 @@ def has_diverged(
 ) -> Bool[np.ndarray, " members"]:
     """Return for each member whether it diverged.
 
-    A member has diverged if an update since the checkpoint before was not finite, or if its validation loss is NaN or
-    far above that of a uniform guess.
+    A member has diverged if an update since the checkpoint before was not finite. It has also diverged if its
+    validation loss is NaN, or far above that of a uniform guess.
 
     Args:
         skipped, before: updates skipped until this checkpoint, and until the checkpoint before.

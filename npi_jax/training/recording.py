@@ -1,4 +1,4 @@
-"""Recording of a checkpoint: the tables of a step, each in a file of its own."""
+"""Recording of a checkpoint: the tables of a step, one file for each table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Evaluation:
         progress: training losses and skipped updates; None at step 0.
         valid_loss: validation losses, nats per token.
         scores: the log-probabilities of each suite (`Scorer.apply`).
-        gradients: the comparisons of task gradients; empty if there are none.
+        gradients: the comparisons of task gradients; empty if the run makes none.
     """
 
     progress: Progress | None

@@ -49,7 +49,7 @@ def check_custom_model(config: Config, model: Model, scorers: Mapping[str, Score
 
 
 def _roomy_device(config: Config) -> jax.Device:
-    """Choose a device that can hold a whole member: the CPU if members are split over devices."""
+    """Choose a device that can hold an unsharded member: the CPU if members are split over devices."""
     if config.mesh.fsdp:
         try:
             return jax.local_devices(backend="cpu")[0]

@@ -148,7 +148,7 @@ class Checkpoints:
             shutil.rmtree(deleted, ignore_errors=True)
 
     def _not_written(self, error: Exception) -> CheckpointError:
-        # Otherwise each array that could not be written would log an error of its own, after the error below.
+        # Otherwise each array that could not be written would log a further error after the error below.
         getLogger("asyncio").setLevel(CRITICAL)
         return CheckpointError(
             f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Make "
@@ -161,8 +161,8 @@ class Checkpoints:
         Args:
             step: its step.
             like: a tree of arrays, or of shapes. If all are shapes with a sharding, the arrays are placed on those
-                devices, and their leading axis is cut or padded with zeros to the given length. Otherwise the result
-                is NumPy arrays with as many members as were saved.
+                devices. Their leading axis is then cut, or padded with zeros, to the given length. Otherwise the
+                result is NumPy arrays with as many members as were saved.
 
         Raises:
             CheckpointError: if it cannot be read, or an array differs from `like` in shape or dtype.

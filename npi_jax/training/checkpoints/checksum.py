@@ -2,8 +2,8 @@
 
 A checksum is a sum over the elements of a member, modulo 2 ** 32. Each term is the element's bits times an odd number
 that depends on the element's position. Integer sums do not depend on their order, so the checksum does not depend on
-the sharding. A change of one bit always changes it: an odd number times a power of two below the modulus is not a
-multiple of the modulus.
+the sharding. A change of one bit always changes it, because an odd number times 2 ** k, with k below 32, is not a
+multiple of 2 ** 32.
 """
 
 import zlib
@@ -22,8 +22,8 @@ def member_checksum(state: Any, offsets: Any = None, shapes: Any = None) -> UInt
 
     Args:
         state: arrays of one member, with 32 bits per element.
-        offsets: for each leaf of `state` the index of its first element in the unsharded array, one number per axis;
-            None if the arrays are unsharded.
+        offsets: index of each leaf's first element in the unsharded array, one number per axis. None if the arrays
+            are unsharded.
         shapes: arrays with the unsharded shapes, if there are offsets.
     """
     total = jnp.zeros(WORDS, jnp.uint32)

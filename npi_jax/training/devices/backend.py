@@ -39,8 +39,8 @@ def make_gpu_sums_deterministic() -> None:
 def compiler_options(platform: str) -> dict[str, bool]:
     """Return ``compiler_options`` for `jax.jit`; empty except on CPU.
 
-    Each core is a device with members of its own. Running the small operations of a program concurrently would gain
-    nothing, and handing them to other threads costs about 5 % of the step of a small LSTM. Results do not change.
+    Each core is a device that runs its members, so that concurrent operations within a program gain nothing. Handing
+    small operations to other threads costs about 5 % of the step of a small LSTM. Results do not change.
     """
     if platform != "cpu":
         return {}

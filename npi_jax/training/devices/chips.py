@@ -41,14 +41,14 @@ CHIPS = {
 """Kinds of devices by JAX's name.
 
 The memory of TPUs is what their compiler (libtpu 0.0.42) leaves to programs, which is less than a chip has. Other
-values are from the makers: the system pages of the Cloud TPU documentation (v4, v5e or "v5 lite", v5p or "v5", v6e or
-"v6 lite"), and the data sheets of A100, H100 and H200 (dense)."""
+values are from the makers. For TPUs they are from the system pages of the Cloud TPU documentation: v4, v5e ("v5 lite"),
+v5p ("v5") and v6e ("v6 lite"). For GPUs they are from the data sheets of A100, H100 and H200 (dense)."""
 
 
 def expect_no_chips() -> None:
     """Tell libtpu, if it is installed, that this machine has no TPU; call before any computation.
 
-    Otherwise libtpu asks the metadata server of a cloud machine, prints an error about missing hosts, and does not
+    Otherwise libtpu asks the metadata server of a cloud machine, and prints an error about missing hosts. Nor would it
     allow two processes to load it at the same time.
     """
     for name, value in (

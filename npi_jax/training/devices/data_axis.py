@@ -3,9 +3,9 @@
 The rows of training batches, of validation and of suites are split over these devices. Gradients of tasks are not:
 every device computes all of them.
 
-With fully sharded data parallelism (Zhao et al., 2023; the third stage of ZeRO: Rajbhandari et al., 2020) a member's
-parameters and optimizer state are split too, for members that are too large for one device. Parameters are
-all-gathered before they are used and gradients reduce-scattered; the optimizer updates shards.
+Members that are too large for one device are split too: their parameters and their optimizer state. This is fully
+sharded data parallelism (Zhao et al., 2023), the third stage of ZeRO (Rajbhandari et al., 2020). Parameters are
+all-gathered before they are used, and gradients are reduce-scattered; the optimizer updates shards.
 """
 
 import math

@@ -36,7 +36,7 @@ def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | N
     """
     devices = list(jax.devices() if devices is None else devices)
     if not ens and len({device.process_index for device in devices}) > 1:
-        # Every process must take part; padding members occupy devices without members of their own.
+        # Every process must take part; padding members occupy devices that would have none.
         ens = max(1, len(devices) // data)
     elif not ens:
         per_device = -(-n_members // max(1, len(devices) // data))

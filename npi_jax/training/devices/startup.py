@@ -3,7 +3,7 @@
 JAX runs one process per host or per GPU, all with the same program. The launcher describes them in environment
 variables:
 
-- `NPI_COORDINATOR` (host:port of process 0), `NPI_NUM_PROCESSES` and `NPI_PROCESS_ID`: any launcher of one's own;
+- `NPI_COORDINATOR` (host:port of process 0), `NPI_NUM_PROCESSES` and `NPI_PROCESS_ID`: any other launcher;
 - Slurm: processes started by ``srun``, one per task;
 - Open MPI: processes started by ``mpirun``;
 - GKE (JobSet, XPK): the variables of a TPU slice's pods;
@@ -41,7 +41,7 @@ HEARTBEAT_TIMEOUT = 60
 
 
 class StartError(UserError):
-    """Processes cannot train together as they were started; the message says what to do."""
+    """Processes cannot train together as they were started; the message names the remedy."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Launch:
         processes: number of processes; None if only JAX can determine it.
         process: number of this process, from 0; None if only JAX can determine it.
         coordinator: host:port of process 0; None if JAX determines it.
-        on_this_host: number of processes on this machine, as far as is known.
+        on_this_host: number of processes on this machine; 1 if unknown.
         local_devices: numbers of the accelerators that this process uses; None for JAX's choice.
     """
 
@@ -138,7 +138,7 @@ def _slurm(environ: Mapping[str, str]) -> Launch | None:
             f"Slurm gave this job {tasks} tasks, but this process was not started by srun ({', '.join(missing)} not "
             "set): write `srun npi-jax ...`, or ask for one task (--ntasks=1)"
         )
-    # "2(x3),1" lists the nodes in order. The variable of the step is preferred to that of the whole job.
+    # "2(x3),1" lists the nodes in order. The variable of the step is preferred to that of the job.
     per_node = environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1"))
     first = re.match(r"[1-9]\d{0,8}(?=\(|,|$)", per_node)
     if first is None:

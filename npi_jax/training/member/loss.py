@@ -1,8 +1,7 @@
 """Cross-entropy of the output layer, computed without holding the logits of all rows.
 
 The logits would be the largest array in the training step of a small language model. Here they are computed for a chunk
-of rows at a time. The gradient is computed in the same pass: the logits of a chunk become their gradient, then the
-gradients of hidden states and weights, and their memory is reused.
+of rows at a time. The gradient is computed in the same pass, from the logits of one chunk after another.
 """
 
 from functools import partial

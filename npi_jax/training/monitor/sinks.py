@@ -69,7 +69,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases; a run directory that is resumed goes on with its own."""
+    """Logs to Weights & Biases; a run directory that is resumed continues its run there."""
 
     def __init__(self, folder: Path, project: str, config: Mapping[str, Any]):
         wandb = _module("wandb", "wandb")
