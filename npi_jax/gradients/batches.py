@@ -225,7 +225,7 @@ def text_batches(
     """Make micro-batches of text, whose objective is the mean log-probability of a token, nats.
 
     Args:
-        tokens: packed rows, as in `npi_jax.corpus.encoded.RowPool`.
+        tokens: packed rows, as in `npi_jax.corpus.variants.builder.RowPool`.
         used: number of tokens that are predicted in each row.
         eos: id of `<eos>`; every `<eos>` begins a new segment.
         n_batches: number of micro-batches.
@@ -242,11 +242,9 @@ def text_batches(
     chosen = (np.arange(total) * len(tokens) // total).reshape(per_batch, n_batches).T
     read, count = tokens[chosen].astype(np.int32), used[chosen]
     inputs, length = read[..., :-1], tokens.shape[1] - 1
-    columns = np.arange(length)
-    starts = inputs == eos
-    positions = columns - np.maximum.accumulate(np.where(starts, columns, 0), axis=-1)
-    real = columns < count[..., None]
-    arrays = np.stack([inputs, np.cumsum(starts, axis=-1) * real, positions], axis=1).astype(np.int32)
+    segment_ids, positions = map(np.asarray, text_segments(inputs, eos))
+    real = np.arange(length) < count[..., None]
+    arrays = np.stack([inputs, segment_ids * real, positions], axis=1).astype(np.int32)
     real = real.reshape(n_batches, -1)
     family = MicroBatches(arrays, *_text_predictions(real, read[:, :, 1:].reshape(n_batches, -1)))
     return Batches((family,), (LM,), real.sum(axis=1)[None])

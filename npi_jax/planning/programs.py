@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from npi_jax.config.schema import Config
+from npi_jax.corpus.encoded import token_dtype
 from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.preparation.inputs import open_gradient_suite, open_suite, stand_in
 from npi_jax.suites import Suite
@@ -36,7 +37,7 @@ def plan_training_program(ensemble: Ensemble, vocabulary: int, rows: int, *, str
     """
     config = ensemble.config
     if streamed:
-        pool = rows_of_shape(ensemble.call_shape, config.train.row_length + 1, _token_dtype(vocabulary))
+        pool = rows_of_shape(ensemble.call_shape, config.train.row_length + 1, token_dtype(vocabulary))
     else:
         pool = all_rows(config, vocabulary, rows)
     return training_program(ensemble, _EOS, pool, streamed=streamed)
@@ -51,7 +52,7 @@ def all_rows(config: Config, vocabulary: int, rows: int) -> Pool:
         rows: rows of the corpus.
     """
     total = rows if len(config.variants) == 1 else rows + rows // 2
-    return rows_of_shape((total,), config.train.row_length + 1, _token_dtype(vocabulary))
+    return rows_of_shape((total,), config.train.row_length + 1, token_dtype(vocabulary))
 
 
 def plan_all_programs(ensemble: Ensemble, vocabulary: int, training: Program) -> tuple[Programs, list[str]]:
@@ -104,14 +105,10 @@ def _read_suites(config: Config) -> _ReadSuites:
     return _ReadSuites(suites, open_gradient_suite(config) if compared else None, tuple(notes))
 
 
-def _token_dtype(vocabulary: int) -> type[np.uint16] | type[np.uint32]:
-    return np.uint16 if vocabulary <= 1 << 16 else np.uint32
-
-
 def _valid_rows(config: Config, vocabulary: int) -> RowPool:
     """Make full rows of arbitrary tokens: two validation chunks, and enough rows for the gradients of text.
 
     More chunks would take no more memory, since chunks are computed one after another.
     """
     rows, length = max(2 * VALID_CHUNK_ROWS, config.gradients.text_rows), config.train.row_length
-    return RowPool(np.zeros((rows, length + 1), _token_dtype(vocabulary)), np.full(rows, length, np.int32))
+    return RowPool(np.zeros((rows, length + 1), token_dtype(vocabulary)), np.full(rows, length, np.int32))

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from npi_jax.config.schema import Config, ConfigError
-from npi_jax.corpus.pipeline import sentences_of
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.preparation.prepare import make_pipeline, make_tokenizer, texts

@@ -156,7 +156,8 @@ def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(config_file, tm
         if folder.name.isdigit():
             biggest(folder).write_bytes(b"")
     output = finish(start(config_file, run_dir), status=1)
-    assert "No checkpoint is left to go on from. Restore the lost files from a copy; or rename" in output
+    assert sentence_with(output, "No checkpoint")
+    assert "rename" in output
 
 
 def test_a_damaged_table_is_named_and_written_anew(config_file, uninterrupted, tmp_path):

@@ -140,7 +140,7 @@ def test_what_the_compiler_refuses_is_as_large_as_it_says():
     assert (program.scratch, program.text) == (3 << 29, None)
     other = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 18.50G of 15.48G hbm. Exceeded by 3.02G."
     assert footprint(Program("scoring", Refused(other), ())).scratch == 37 << 29
-    with pytest.raises(UserError, match="not enough memory for scoring: RESOURCE_EXHAUSTED: too large"):
+    with pytest.raises(UserError, match=facts("memory", "scoring", "RESOURCE_EXHAUSTED: too large")):
         footprint(Program("scoring", Refused("RESOURCE_EXHAUSTED: too large"), ()))
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         footprint(Program("scoring", Refused("INTERNAL: a bug"), ()))
@@ -279,7 +279,7 @@ def test_exchanges_are_read_with_the_axes_they_run_along():
         Collective("all-reduce", ("ens", "data"), 1),
         Collective("all-gather", ("data",), 512),
     ]
-    with pytest.raises(ValueError, match="in an unknown form"):
+    with pytest.raises(ValueError, match="form"):
         collectives("%a = f32[4]{0} all-reduce(%x), replica_groups=@mesh", mesh)
 
 

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from facts import facts
 from tiny import tiny_values
 
 from npi_jax.config.schema import TrainConfig, make_config

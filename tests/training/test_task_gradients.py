@@ -18,6 +18,7 @@ from npi_jax.experiment.claim import claim_run
 from npi_jax.models import make_model
 from npi_jax.preparation.prepare import prepare
 from npi_jax.results.directory import open_run
+from npi_jax.results.schema import TABLES
 from npi_jax.training.monitor.display import Display
 from npi_jax.training.monitor.stopping import Stopped, StopRequest
 from npi_jax.training.setup import make_trainer

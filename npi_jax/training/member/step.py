@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, Key, UInt
 from npi_jax.config.schema import TrainConfig
 from npi_jax.models import LanguageModel, Model
 from npi_jax.models.custom import dropped_by_row
+from npi_jax.models.segments import text_segments
 from npi_jax.training.devices.data_axis import DATA, DataAxis
 from npi_jax.training.member.loss import cross_entropy
 from npi_jax.training.member.optimizer import HyperParameters, init_optimizer, update_params
