@@ -18,7 +18,7 @@ def output_products(
     layout: ParameterLayout,
     budget: int,
     kinds: Sequence[str],
-    roots: list[Array] | None,
+    roots: list[Float[Array, "..."]] | None,
     output: tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]],
     hidden: list[Float[Array, "_ _ features"]],
     families: Sequence[MicroBatches],

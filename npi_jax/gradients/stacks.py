@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from npi_jax.models import LanguageModel, Model
 from npi_jax.results.names import ALL
@@ -76,7 +76,7 @@ def _top_level(path: Path) -> str:
     return name
 
 
-def roots_of(second_moment: Any) -> list[Array] | None:
+def roots_of(second_moment: Any) -> list[Float[Array, "..."]] | None:
     """Return for each leaf the square root of Adam's weight 1 / (sqrt(v) + eps); None without a second moment.
 
     Products of gradients that are multiplied by it are weighted as by Adam. Before a parameter's first update v is 0
@@ -121,7 +121,7 @@ def grams_of(
     return sum_over(of_columns, -(-size // width))
 
 
-def sum_over(part: Callable[[Array], Any], n_parts: int) -> Any:
+def sum_over(part: Callable[[Int[Array, ""]], Any], n_parts: int) -> Any:
     """Return the sum of ``part(0)`` to ``part(n_parts - 1)``, computed one after another."""
     shapes = jax.eval_shape(part, jnp.int32(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)

@@ -36,8 +36,8 @@ class Evaluation:
 
     progress: Progress | None
     valid_loss: Float[np.ndarray, " members"]
-    scores: Mapping[str, Mapping[str, np.ndarray]]
-    gradients: dict[str, np.ndarray]
+    scores: Mapping[str, Mapping[str, Float[np.ndarray, "members ..."]]]
+    gradients: dict[str, Float[np.ndarray, "members ..."]]
 
 
 class Recorder:

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
@@ -121,16 +120,16 @@ class Runner:
         """Validation loss of each member, nats per token."""
         return self._evaluate(self.programs.validation, state.params)
 
-    def score(self, state: MemberState) -> dict[str, dict[str, jax.Array]]:
+    def score(self, state: MemberState) -> dict[str, dict[str, Float[Array, "padded_members ..."]]]:
         """Results of `Scorer.apply` for each suite, with a leading axis of padded members."""
         return {name: self._evaluate(program, state.params) for name, program in self.programs.scoring.items()}
 
-    def gradients(self, state: MemberState, *, end: bool) -> dict[str, jax.Array]:
+    def gradients(self, state: MemberState, *, end: bool) -> dict[str, Float[Array, "padded_members ..."]]:
         """Comparisons of task gradients at a checkpoint, and after the last step (`end`) also the final ones.
 
         Empty if the run compares no gradients.
         """
-        values: dict[str, jax.Array] = {}
+        values: dict[str, Float[Array, "padded_members ..."]] = {}
         for when, program in self.programs.gradients.items():
             if end or when == AT_CHECKPOINT:
                 values |= self._evaluate(program, state)

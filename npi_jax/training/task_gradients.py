@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from npi_jax.config.schema import Config
 from npi_jax.corpus.variants.builder import RowPool
@@ -80,7 +81,7 @@ class TaskGradients:
         }
 
     @property
-    def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, jax.Array]]]:
+    def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, Float[Array, "..."]]]]:
         """Functions of one member's state and of `arrays`, by the time at which they are called."""
         last = {AT_END: self._at_end} if self.single is not None or self.lookahead is not None else {}
         return {AT_CHECKPOINT: self._at_checkpoint, **last}
@@ -98,7 +99,7 @@ class TaskGradients:
             values["lookahead"], values["parameter_norm"] = self.lookahead(state.params, arrays["families"])
         return values
 
-    def write(self, path: Path, values: dict[str, np.ndarray], *, step: int) -> None:
+    def write(self, path: Path, values: dict[str, Float[np.ndarray, "members ..."]], *, step: int) -> None:
         """Write ``gradients/STEP.npz``: the values of all members, and the names along their axes.
 
         Preconditioned products are NaN if there is no second moment: before the first step, and with sgd.

@@ -279,7 +279,7 @@ def test_exchanges_are_read_with_the_axes_they_run_along():
         Collective("all-reduce", ("ens", "data"), 1),
         Collective("all-gather", ("data",), 512),
     ]
-    with pytest.raises(ValueError, match="form"):
+    with pytest.raises(ValueError, match="replica_groups=@mesh"):
         collectives("%a = f32[4]{0} all-reduce(%x), replica_groups=@mesh", mesh)
 
 

@@ -112,7 +112,9 @@ class DataAxis:
     def _param_shapes(self) -> Any:
         return jax.eval_shape(self.model.init, jax.random.key(0, impl="threefry2x32"))
 
-    def sum_gradients(self, loss: Array, tokens: Array, gradient: Any) -> tuple[Array, Array, Any]:
+    def sum_gradients(
+        self, loss: Float[Array, ""], tokens: Float[Array, ""], gradient: Any
+    ) -> tuple[Float[Array, ""], Float[Array, ""], Any]:
         """Sum losses, token counts and gradients over the devices in one exchange.
 
         Gradients of split parameters are summed already, see `gather_params`.

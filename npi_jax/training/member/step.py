@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     mask: Float[Array, "rows length"]
 
 
-def member_key(seed: UInt[Array, ""], stream: int) -> jax.Array:
+def member_key(seed: UInt[Array, ""], stream: int) -> Key[Array, ""]:
     """Return the key of one random stream; all members with this seed have the same."""
     # Only threefry draws the same numbers with and without vmap.
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), stream)
@@ -120,7 +120,7 @@ def batch_loss(
     *,
     chunk: int,
     dropout_keys: Key[Array, " rows"] | None = None,
-    dropout_rate: Array | None = None,
+    dropout_rate: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
     """Compute the sum of the negative log-likelihoods of a batch's predicted tokens, nats.
 
@@ -244,7 +244,7 @@ def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[.
     return call
 
 
-def make_valid_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
+def make_valid_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Float[Array, ""]]:
     """Make a function that computes one member's mean negative log-likelihood, nats per token.
 
     The function takes parameters and a pool with the leading axes [chunks, rows]. The rows of each chunk are split over
