@@ -116,7 +116,7 @@ def test_rows_of_several_lengths_are_planned(tmp_path):
     training = plan_training_program(ensemble, 100, 100, streamed=False)
     scoring = plan_all_programs(ensemble, 100, training)[0].scoring["own"]
     chunks = scoring.arguments[1]
-    # Of each long sentence a start token and 91 words are read.
+    # A start token and 91 words of each long sentence are read.
     assert [chunk["rows"].shape[-1] for chunk in chunks] == [64, 2 * 92]
     scoring.function.lower(*scoring.arguments)
 
@@ -227,7 +227,7 @@ def test_text_that_was_prepared_says_its_size(tmp_path):
     tokens, vocabulary = 40 * (9 + 6 + 6), len({word for text in words for word in text.split()})
     assert text_sizes(config) == (vocabulary_size(config), -(-tokens // 16))
     assert vocabulary <= vocabulary_size(config) <= vocabulary + 4
-    # Other text was not prepared there, and what the config says counts first.
+    # Other text was not prepared there, and the configuration has priority.
     with pytest.raises(ConfigError, match=facts("tokenizer.size")):
         vocabulary_size(make_config(tiny_values(**values, corpus__max_sentences=5)))
     assert vocabulary_size(make_config(tiny_values(**values, tokenizer__size=99))) == 99

@@ -69,6 +69,6 @@ def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared):
     streaming, streamed, _ = trained(prepared, 2, 4, LSTM, streamed=True)
     for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(streamed), strict=True):
         np.testing.assert_array_equal(a, b)
-    # A device is given its share of its members' batches, and nothing else.
+    # A device gets its shard of its members' batches, and nothing else.
     _, pool = streaming.data.feed.take((0, 5))
     assert {shard.data.shape for shard in pool.tokens.addressable_shards} == {(2, 5, 2, TRAIN["row_length"] + 1)}

@@ -29,7 +29,7 @@ def make(prepared: Prepared, *, ens: int = 1, data: int = 1, members=None, strea
     model = make_model(config.model, prepared.tokenizer.vocab_size)
     ensemble = Ensemble(config, model, make_mesh(ens, data, n_members=len(config.members)))
     if members is not None:
-        # The same program over other members (as many of them).
+        # As many other members, so that the program is the same.
         ensemble.padded_members = [ensemble.padded_members[index] for index in members]
     rows = prepared.records() if streamed else prepared.pool
     # In three chunks, which two devices cannot share evenly.
@@ -233,7 +233,7 @@ def test_same_seed_members_see_the_same_rows_outside_changed_slots(prepared):
     assert not (rows[0] == rows[1]).all()
     tokens = prepared.pool.tokens
     full, none = tokens[rows[0]], tokens[rows[2]]
-    # The same packing: sentences end at the same places; a sentence either stays or is exchanged as a whole.
+    # The packing is the same: sentences end at the same positions, and each stays or is replaced completely.
     assert ((full == prepared.tokenizer.eos) == (none == prepared.tokenizer.eos)).all()
     changed = (full != none).any(axis=-1)
     assert 0 < changed.mean() < 1
@@ -256,7 +256,7 @@ def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared, devices, mapp
 
 
 def test_a_call_gets_its_own_rows_whatever_was_expected(prepared):
-    """As where training goes on from another step than was read ahead."""
+    """For example after resuming at another step than the one read in advance."""
     held, streamed = make(prepared), make(prepared, streamed=True)
     streamed.data.feed.expect([(0, STEPS), (STEPS, STEPS)])
     for call in ((STEPS, STEPS), (0, STEPS), (3, 2)):

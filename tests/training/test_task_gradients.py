@@ -117,7 +117,7 @@ def test_a_run_that_was_stopped_is_bitwise_one_that_was_not(path, prepared, tmp_
 
 def test_tables_can_be_made_and_opened(path, prepared):
     run = open_run(path)
-    # What preparation writes; the trainer alone does not.
+    # Preparation writes this table, not the trainer.
     prepared.table.write_parquet(path / "corpus.parquet")
     write_tables(run)
     assert check_run(path) >= {name for name, table in TABLES.items() if "gradients" in table.WHEN}
