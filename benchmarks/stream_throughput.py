@@ -22,26 +22,33 @@ from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.runner import make_runner
 
 
-def runner(config: Config, prepared: Prepared, *, streamed: bool) -> Callable[[int], float]:
+def timed_runner(config: Config, prepared: Prepared, *, streamed: bool) -> Callable[[int], float]:
     """A function that trains all members for so many steps and returns the seconds it took."""
     model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
-    ensemble = Ensemble(config, model, prepared.tokenizer.eos, mesh, streamed=streamed)
     rows = prepared.records() if streamed else prepared.pool
-    ensemble.load(prepared.variants, prepared.orders, rows, prepared.valid, {})
-    state, step = ensemble.init(), 0
-    ensemble.compile(state)
+    runner = make_runner(
+        Ensemble(config, model, mesh),
+        prepared.tokenizer.eos,
+        rows,
+        prepared.variants,
+        prepared.orders,
+        prepared.valid,
+        scorers={},
+    ).compiled()
+    state, step = runner.init(), 0
 
     def run(steps: int) -> float:
         nonlocal state, step
         most = config.train.steps_per_call
         calls = [(first, min(most, step + steps - first)) for first in range(step, step + steps, most)]
         start = time.perf_counter()
-        ensemble.feed.expect(calls)
+        runner.data.feed.expect(calls)
         for call in calls:
-            state, progress = ensemble.train(state, *call, restart=False)
+            state, progress = runner.train(state, *call, restart=False)
         jax.block_until_ready((state, progress))
         step += steps
         return time.perf_counter() - start
@@ -60,7 +67,7 @@ def main() -> None:
     config = load_config(arguments.config)
     config = arrange(config).applied(config)
     prepared = prepare(config, print)
-    held, streamed = (runner(config, prepared, streamed=streamed) for streamed in (False, True))
+    held, streamed = (timed_runner(config, prepared, streamed=streamed) for streamed in (False, True))
     held(config.train.steps_per_call), streamed(config.train.steps_per_call)
     train = config.train
     tokens = arguments.steps * train.batch_size * train.row_length * len(config.members)

@@ -12,13 +12,14 @@ from rich.console import Console
 
 from npi_jax.config.schema import Config, SweepMember
 from npi_jax.models import make_model
-from npi_jax.planning.plan import vocabulary_size
+from npi_jax.planning.text_sizes import vocabulary_size
 from npi_jax.terminal.tables import TextTable
 from npi_jax.training.arrangement import Arrangement, choice_file, save_choice
 from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, put
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.feed import ROWS
 from npi_jax.training.member.step import Pool
+from npi_jax.training.programs import init_program, training_program
 
 POOL_ROWS = 512
 STEPS_AT_FIRST = 10
@@ -118,13 +119,14 @@ def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[
         mesh=dataclasses.replace(config.mesh, mapping=candidate.mapping, ens=0),
     )
     mesh = make_mesh(0, config.mesh.data, n_members=n_members)
-    ensemble = Ensemble(arranged, make_model(config.model, vocabulary, remat=train.remat), 0, mesh)
+    ensemble = Ensemble(arranged, make_model(config.model, vocabulary, remat=train.remat), mesh)
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, vocabulary, (POOL_ROWS, train.row_length + 1)).astype(np.uint32)
     pool = put(Pool(tokens, np.full(POOL_ROWS, train.row_length, np.int32)), mesh, REPLICATED)
     seeds, hyper = put((ensemble.seeds, ensemble.hyper), mesh, MEMBERS)
-    state = ensemble.init_call(seeds)
-    rows = rng.integers(0, POOL_ROWS, (ensemble.padded_size, train.steps_per_call, train.batch_size)).astype(np.int32)
+    state = init_program(ensemble).function(seeds)
+    call_steps = training_program(ensemble, 0, pool, streamed=False).function
+    rows = rng.integers(0, POOL_ROWS, ensemble.call_shape).astype(np.int32)
 
     def run(calls: int) -> tuple[int, float]:
         """Tokens trained on in so many calls, and the seconds they took."""
@@ -133,7 +135,7 @@ def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[
         for call in range(calls):
             scalars = np.int32(call * train.steps_per_call), np.int32(train.steps_per_call), np.bool_(False)
             # Rows are placed for each call, as training does.
-            state, progress = ensemble.train_call(state, hyper, seeds, put(rows, mesh, ROWS), pool, *scalars)
+            state, progress = call_steps(state, hyper, seeds, put(rows, mesh, ROWS), pool, *scalars)
         jax.block_until_ready((state, progress))
         done = calls * train.steps_per_call * train.batch_size * train.row_length * n_members
         return done, time.perf_counter() - began

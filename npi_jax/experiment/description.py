@@ -26,7 +26,8 @@ PACKAGES: Final = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoin
 
 def describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
     """Return the manifest's description of a run whose training is set up."""
-    params = jax.eval_shape(trainer.ensemble.model.init, jax.random.key(0))
+    ensemble = trainer.runner.ensemble
+    params = jax.eval_shape(ensemble.model.init, jax.random.key(0))
     return {
         "name": config.name,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -37,19 +38,20 @@ def describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, 
         "model": {
             "kind": model_kind(config.model),
             "parameters": int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))),
-            "members": trainer.ensemble.size,
+            "members": ensemble.size,
         },
-        "rows": "stream" if trainer.ensemble.streamed else "device",
+        "rows": "stream" if trainer.streamed else "device",
         "data": prepared.facts,
         "perplexity": {"unigram": prepared.facts["unigram_perplexity"]},
-        **({} if trainer.gradients is None else {"gradients": trainer.gradients.description()}),
+        **({} if trainer.task_gradients is None else {"gradients": trainer.task_gradients.description()}),
         "score_specs": {name: scorer.spec.to_dict() for name, scorer in trainer.scorers.items()},
         "suites": _describe_suites(prepared, trainer),
     }
 
 
 def _describe_devices(config: Config, trainer: Trainer) -> dict[str, Any]:
-    mesh = trainer.ensemble.mesh
+    ensemble = trainer.runner.ensemble
+    mesh = ensemble.mesh
     device = mesh.devices.flat[0]
     gpu = device.platform in ("gpu", "cuda", "rocm")
     return {
@@ -65,7 +67,7 @@ def _describe_devices(config: Config, trainer: Trainer) -> dict[str, Any]:
         **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
         "accumulate": config.train.accumulate,
         "remat": config.train.remat,
-        "members_per_device": trainer.ensemble.padded_size // mesh.shape["ens"],
+        "members_per_device": ensemble.padded_size // mesh.shape["ens"],
     }
 
 

@@ -15,7 +15,8 @@ from npi_jax.files import checksums
 from npi_jax.files.writing import file_digest, read_table, write_table
 from npi_jax.results.directory import Run
 from npi_jax.results.folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, step_files
-from npi_jax.training.tables import has_diverged, members_table
+from npi_jax.training.divergence import has_diverged
+from npi_jax.training.tables import members_table
 
 
 def mend(run: Run, say: Say) -> None:

@@ -44,10 +44,11 @@ from npi_jax.results.directory import Run
 from npi_jax.results.folder import NGRAM
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.devices.processes import broadcast_from_first, fail_together, is_first_process
-from npi_jax.training.loop import Trainer, open_rows
+from npi_jax.training.loop import Trainer
 from npi_jax.training.monitor.display import Display
 from npi_jax.training.monitor.sinks import check_sinks
 from npi_jax.training.monitor.stopping import Interrupted, Stopped, StopRequest
+from npi_jax.training.setup import make_trainer, open_rows
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def run_experiment(
         config: the experiment.
         console: receives results.
         analyze: make tables and report after training.
-        profile: steps to trace, see `Trainer`.
+        profile: steps to trace, see `make_trainer`.
         stop: an entered request; None to listen to signals here.
 
     Raises:
@@ -116,7 +117,7 @@ def prepare_and_train(session: Session, inputs: Inputs, profile: range) -> bool:
     trainer = set_up_training(session, prepared, profile)
     train(session, trainer)
     # A run that has reached its last step trains no tokens.
-    return trainer.tokens_per_second > 0
+    return trainer.pace.tokens_per_second > 0
 
 
 def check_monitoring(config: Config, profile: range) -> None:
@@ -197,7 +198,7 @@ def set_up_training(session: Session, prepared: Prepared, profile: range) -> Tra
     rows = open_rows(session.config, prepared)
     config = choose_arrangement(session)
     with fail_together("set training up"), session.stop.interruptible(exchanging=True):
-        trainer = Trainer(run, config, prepared, display, session.stop, profile, rows)
+        trainer = make_trainer(run, config, prepared, display, session.stop, profile=profile, rows=rows)
         for name, scorer in trainer.scorers.items():
             check_same_spec(run, name, scorer.spec)
             for note in scorer.notes():
@@ -232,9 +233,9 @@ def train(session: Session, trainer: Trainer) -> None:
     try:
         trainer.train()
     finally:
-        if trainer.tokens_per_second and is_first_process():
-            add_seconds(session.run, vars(trainer.seconds))
-            session.run.update_manifest(tokens_per_second=trainer.tokens_per_second)
+        if trainer.pace.tokens_per_second and is_first_process():
+            add_seconds(session.run, vars(trainer.pace.seconds))
+            session.run.update_manifest(tokens_per_second=trainer.pace.tokens_per_second)
 
 
 def analyze_and_report(session: Session, *, trained: bool) -> None:

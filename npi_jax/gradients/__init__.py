@@ -1,4 +1,4 @@
-"""Gradients of tasks, as dot products: micro-batches of items, and one compiled call for all of their products."""
+"""Gradients of tasks, as dot products: micro-batches of items, and one compiled program for all their products."""
 
 from npi_jax.gradients.batches import (
     Batches,

@@ -1,8 +1,8 @@
-"""Micro-batches whose gradients are compared: margins of minimal pairs, and likelihood of ordinary text.
+"""Micro-batches whose gradients are compared: items of tasks, and rows of ordinary text.
 
-Every objective here is a weighted sum of log-probabilities. Of a task it is the mean margin of its items, log p(good)
-- log p(bad) over the scored region; of text the mean log-probability of a token. Following a gradient makes the task
-better.
+The objective of a micro-batch is a weighted sum of log-probabilities. For items it is their mean margin: log p(good) -
+log p(bad) over the scored region. For text it is the mean log-probability of a token. A step along the gradient
+improves the objective.
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ from itertools import islice, zip_longest
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -21,18 +21,18 @@ from npi_jax.results.names import LM
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.scoring.packing import Bucket, pack
 
-RUN = 4
-"""Single items of one word in a row: products of two items of a word take several in each task."""
+RUN_LENGTH = 4
+"""Single items of one scored word that are chosen in a row: products within a word need several of them."""
 
 
 class MicroBatches(NamedTuple):
-    """M micro-batches of one static shape.
+    """Micro-batches of one static shape: M micro-batches of R rows, C contexts and Q predictions.
 
     Attributes:
         rows: int32 [M, 3, R, L]: tokens, segment ids and positions, as models read them.
-        contexts: int32 [M, C]: flat positions (``row * L + column``) after which something is predicted.
-        predictions: int32 [M, 2, Q]: which of the contexts, and the token that follows.
-        weights: float32 [M, Q]: of each prediction's log-probability in the micro-batch's objective; 0 is padding.
+        contexts: int32 [M, C]: flat positions (``row * L + column``) after which tokens are predicted.
+        predictions: int32 [M, 2, Q]: the index of each prediction's context, and the token that follows.
+        weights: float32 [M, Q]: the weight of each prediction's log-probability in the objective; 0 for padding.
     """
 
     rows: Int[np.ndarray, "batches 3 rows length"]
@@ -43,12 +43,12 @@ class MicroBatches(NamedTuple):
 
 @dataclass(frozen=True)
 class Batches:
-    """The micro-batches of several tasks: batch k of task t is number ``t * K + k`` over all families.
+    """The micro-batches of T tasks, K for each task: batch k of task t is number ``t * K + k`` over all families.
 
     Attributes:
-        families: micro-batches of unlike shapes, one after another.
-        tasks: names of the T tasks.
-        n_items: int [T, K]: items (of text: tokens) in each micro-batch.
+        families: micro-batches; those of one family have the same shape.
+        tasks: names of the tasks.
+        n_items: int [T, K]: number of items in each micro-batch; for text, of tokens.
     """
 
     families: tuple[MicroBatches, ...]
@@ -63,13 +63,13 @@ class Batches:
 
 @dataclass(frozen=True)
 class TaskItems:
-    """Which items stand for which task, and in which micro-batch.
+    """The items of each micro-batch of each task.
 
     Attributes:
-        sentences: of a whole suite.
-        spec: what is scored of them; of several regions the first.
+        sentences: all sentences of the suite.
+        spec: how they are scored; the margin is that of the first region.
         tasks: names of the tasks.
-        items: for each task and micro-batch the numbers of its items.
+        items: numbers of the items, by task and micro-batch.
     """
 
     sentences: EncodedSentences
@@ -81,83 +81,90 @@ class TaskItems:
 def choose_items(
     sentences: EncodedSentences, spec: ScoreSpec, *, kind: str, n_batches: int, most: int | None = None
 ) -> TaskItems:
-    """Deal the items of every task to micro-batches.
+    """Assign items of every task to micro-batches.
 
-    Items that have a sentence in common, of whatever tasks, come into micro-batches of the same number, so that
-    those of different numbers share no sentence: their products are free of common noise. Otherwise they are dealt in
-    an order drawn with a fixed seed, each form of the scored words evenly: suites often go through their words in
-    turn, and micro-batches of different words would not be samples of one task.
+    Items that have a sentence in common, of any tasks, are assigned to micro-batches of the same number. Micro-batches
+    of different numbers then share no sentence, and their products contain no common noise. The order of items is drawn
+    with a fixed seed, and each form of the scored words is spread evenly over micro-batches. Otherwise micro-batches
+    would not be samples of one task, because suites often list items word by word.
 
     Args:
         sentences: minimal pairs with the labels ``task`` and ``kind``.
-        spec: what is scored; the critical region if it is among its regions, otherwise its first region.
-        kind: of the items that are used.
-        n_batches: micro-batches of each task.
-        most: most items of a task; None for all.
+        spec: how they are scored. The critical region is used if it is scored, otherwise the first region.
+        kind: the kind of items that are used.
+        n_batches: micro-batches per task.
+        most: most items per task; None for all.
 
     Raises:
-        ValueError: if there is no item of that kind, a task has too few for so many micro-batches, or a task is
-            named as ordinary text is.
+        ValueError: if no item is of that kind; if a task has too few items for the micro-batches; or if a task has the
+            name that stands for ordinary text.
     """
     if not sentences.is_pairs:
         raise ValueError("gradients of margins need minimal pairs; this suite has items of several conditions")
+    tasks = _tasks_of_kind(sentences, kind)
+    region = "critical" if "critical" in spec.regions else spec.regions[0]
+    spec = ScoreSpec.from_dict({**spec.to_dict(), "regions": (region,)})
+    kinds, labels = sentences.labels["kind"], sentences.labels["task"]
+    component, form = _components(sentences), _forms(sentences, region)
+    batch_of_component: dict[int, int] = {}
+    assigned = []
+    for number, task in enumerate(tasks):
+        items = [index for index, label in enumerate(labels) if str(label) == task and kinds[index] == kind]
+        items = [items[index] for index in np.random.default_rng((0, number)).permutation(len(items))][:most]
+        items.sort(key=lambda index: form[index])
+        batches: list[list[int]] = [[] for _ in range(n_batches)]
+        for index in items:
+            smallest = min(range(n_batches), key=lambda number: len(batches[number]))
+            batches[batch_of_component.setdefault(int(component[index]), smallest)].append(index)
+        if not all(batches):
+            raise ValueError(
+                f"task {task!r} has {len(items)} items (kind {kind!r}), too few that share no sentence for {n_batches} "
+                "micro-batches; set gradients.micro_batches lower or the suite's limit higher"
+            )
+        assigned.append(tuple(map(tuple, batches)))
+    return TaskItems(sentences, spec, tasks, tuple(assigned))
+
+
+def _tasks_of_kind(sentences: EncodedSentences, kind: str) -> tuple[str, ...]:
+    """Return the tasks that have items of a kind."""
     kinds, labels = sentences.labels["kind"], sentences.labels["task"]
     tasks = tuple(dict.fromkeys(str(task) for task, its in zip(labels, kinds, strict=True) if its == kind))
     if not tasks:
         known = ", ".join(sorted({str(its) for its in kinds}))
         raise ValueError(f"no item is of kind {kind!r}; the suite has {known}")
     if LM in tasks:
-        raise ValueError(f"a task is named {LM!r}, which stands for ordinary text; name it otherwise")
-    region = "critical" if "critical" in spec.regions else spec.regions[0]
-    spec = ScoreSpec.from_dict({**spec.to_dict(), "regions": (region,)})
-    component, form = _components(sentences), _forms(sentences, region)
-    place: dict[int, int] = {}
-    dealt = []
-    for number, task in enumerate(tasks):
-        own = [index for index, its in enumerate(labels) if str(its) == task and kinds[index] == kind]
-        own = [own[index] for index in np.random.default_rng((0, number)).permutation(len(own))][:most]
-        own.sort(key=lambda index: form[index])
-        batches: list[list[int]] = [[] for _ in range(n_batches)]
-        for index in own:
-            free = min(range(n_batches), key=lambda number: len(batches[number]))
-            batches[place.setdefault(int(component[index]), free)].append(index)
-        if not all(batches):
-            raise ValueError(
-                f"task {task!r} has {len(own)} items (kind {kind!r}), too few that share no sentence for {n_batches} "
-                "micro-batches; set gradients.micro_batches lower or the suite's limit higher"
-            )
-        dealt.append(tuple(map(tuple, batches)))
-    return TaskItems(sentences, spec, tasks, tuple(dealt))
+        raise ValueError(f"a task is named {LM!r}, which stands for ordinary text; rename it")
+    return tasks
 
 
 def _forms(sentences: EncodedSentences, region: str) -> list[bytes]:
-    """What is scored of each item's good sentence, where the suite says; otherwise all are alike."""
+    """Return the tokens in the region of each item's good sentence; empty if the suite does not define the region."""
     spans = sentences.regions.get(region)
     n_items = len(sentences.ids) // 2
     if spans is None:
         return [b""] * n_items
     ids, spans = sentences.ids[::2], np.asarray(spans)[::2]
-    return [np.asarray(its, np.int64)[slice(*span)].tobytes() for its, span in zip(ids, spans.tolist(), strict=True)]
+    return [np.asarray(row, np.int64)[slice(*span)].tobytes() for row, span in zip(ids, spans.tolist(), strict=True)]
 
 
-def _in_turn(items: Sequence[int], form: Sequence[bytes], common: Mapping[bytes, int]) -> list[int]:
-    """The items such that each form comes `RUN` times before any comes again, the most common first."""
+def _interleaved(items: Sequence[int], form: Sequence[bytes], common: Mapping[bytes, int]) -> list[int]:
+    """Order items in rounds of `RUN_LENGTH` items of each form, the form that most tasks have first."""
     by_form: dict[bytes, list[int]] = {}
     for index in items:
         by_form.setdefault(form[index], []).append(index)
     forms = sorted(by_form, key=lambda word: (-common[word], word))
     runs = [_runs(by_form[word]) for word in forms]
-    return [index for turn in zip_longest(*runs, fillvalue=()) for run in turn for index in run]
+    return [index for in_round in zip_longest(*runs, fillvalue=()) for run in in_round for index in run]
 
 
 def _runs(items: Sequence[int]) -> Iterator[tuple[int, ...]]:
     left = iter(items)
-    while run := tuple(islice(left, RUN)):
+    while run := tuple(islice(left, RUN_LENGTH)):
         yield run
 
 
 def _components(sentences: EncodedSentences) -> Integer[np.ndarray, " items"]:
-    """A number for each item: equal for items that are linked by common sentences."""
+    """Return the connected component of each item: items that share a sentence are connected."""
     n_items = len(sentences.ids) // 2
     known: dict[bytes, int] = {}
     nodes = [known.setdefault(np.asarray(ids, np.int64).tobytes(), len(known)) for ids in sentences.ids]
@@ -168,38 +175,43 @@ def _components(sentences: EncodedSentences) -> Integer[np.ndarray, " items"]:
 
 
 def task_batches(chosen: TaskItems) -> Batches:
-    """The micro-batches of margins: each objective is the mean margin of a micro-batch's items, nats."""
+    """Make micro-batches whose objective is the mean margin of their items, nats."""
     parts = [batch for task in chosen.items for batch in task]
     n_items = np.array([[len(batch) for batch in task] for task in chosen.items])
     return Batches((_family(chosen, parts),), chosen.tasks, n_items)
 
 
 def item_batches(chosen: TaskItems, most: int) -> tuple[Batches, list[int], list[str]]:
-    """A micro-batch for each single item, at most `most` of a task; no two of them have a sentence in common.
+    """Make a micro-batch for each single item; no two of the items have a sentence in common.
 
-    Tasks take turns, so that those that share sentences get about as many items each; one whose items all share a
-    sentence with others' may get none. Within a task the forms of the scored words take turns, `RUN` items each; forms
-    that more tasks have come first, so that the same words are compared between tasks however few items there are.
+    Tasks take turns in choosing an item, so that tasks that share sentences get about equally many. A task whose items
+    all share sentences with items of other tasks may get none. Within a task the forms of the scored words take turns,
+    `RUN_LENGTH` items each. Forms that more tasks have come first, so that the same words can be compared between tasks
+    even if there are few items.
+
+    Args:
+        chosen: the items of the tasks.
+        most: most items per task.
 
     Returns:
-        the batches (each item is its own "task"), the items' numbers in the suite, and their tasks.
+        the micro-batches (each item is a task of its own), the numbers of the items in the suite, and their tasks.
     """
     component, form = _components(chosen.sentences), _forms(chosen.sentences, chosen.spec.regions[0])
     seen: set[int] = set()
-    every = [[index for batch in task for index in batch] for task in chosen.items]
-    common = Counter(word for items in every for word in {form[index] for index in items})
-    left = [iter(_in_turn(items, form, common)) for items in every]
+    by_task = [[index for batch in task for index in batch] for task in chosen.items]
+    common = Counter(word for items in by_task for word in {form[index] for index in items})
+    left = [iter(_interleaved(items, form, common)) for items in by_task]
     kept: list[list[int]] = [[] for _ in chosen.tasks]
     for _ in range(most):
-        for own, items in zip(kept, left, strict=True):
+        for of_task, items in zip(kept, left, strict=True):
             fresh = next((index for index in items if int(component[index]) not in seen), None)
             if fresh is not None:
-                own.append(fresh)
+                of_task.append(fresh)
                 seen.add(int(component[fresh]))
-    found = [index for own in kept for index in sorted(own)]
-    names = [task for task, own in zip(chosen.tasks, kept, strict=True) for _ in own]
-    family = _family(chosen, [(index,) for index in found])
-    return Batches((family,), tuple(map(str, found)), np.ones((len(found), 1), np.int64)), found, names
+    numbers = [index for of_task in kept for index in sorted(of_task)]
+    names = [task for task, of_task in zip(chosen.tasks, kept, strict=True) for _ in of_task]
+    family = _family(chosen, [(index,) for index in numbers])
+    return Batches((family,), tuple(map(str, numbers)), np.ones((len(numbers), 1), np.int64)), numbers, names
 
 
 def text_batches(
@@ -210,14 +222,14 @@ def text_batches(
     n_batches: int,
     rows: int,
 ) -> Batches:
-    """Micro-batches of text: each objective is the mean log-probability of a token, nats.
+    """Make micro-batches of text, whose objective is the mean log-probability of a token, nats.
 
     Args:
-        tokens: packed rows, as `npi_jax.corpus.variants.builder.RowPool` holds them.
-        used: how many of a row's tokens are predicted.
-        eos: id of `<eos>`; every one that is read begins a new segment.
-        n_batches: micro-batches.
-        rows: rows in all of them; evenly spaced over the text.
+        tokens: packed rows, as in `npi_jax.corpus.variants.builder.RowPool`.
+        used: number of tokens that are predicted in each row.
+        eos: id of `<eos>`; every `<eos>` begins a new segment.
+        n_batches: number of micro-batches.
+        rows: number of rows in all micro-batches together, evenly spaced over the text.
 
     Raises:
         ValueError: if there are fewer rows than micro-batches.
@@ -226,29 +238,41 @@ def text_batches(
     if not per_batch:
         raise ValueError(f"{min(rows, len(tokens))} rows of text are too few for {n_batches} micro-batches")
     total = per_batch * n_batches
-    # Neighbors go to different micro-batches.
+    # Neighboring rows go to different micro-batches.
     chosen = (np.arange(total) * len(tokens) // total).reshape(per_batch, n_batches).T
     read, count = tokens[chosen].astype(np.int32), used[chosen]
     inputs, length = read[..., :-1], tokens.shape[1] - 1
     segment_ids, positions = map(np.asarray, text_segments(inputs, eos))
     real = np.arange(length) < count[..., None]
     arrays = np.stack([inputs, segment_ids * real, positions], axis=1).astype(np.int32)
-    flat = real.reshape(n_batches, -1)
-    n_tokens = flat.sum(axis=1)
-    contexts = np.zeros((n_batches, n_tokens.max()), np.int32)
-    predictions = np.zeros((n_batches, 2, n_tokens.max()), np.int32)
-    weights = np.zeros((n_batches, n_tokens.max()), np.float32)
+    real = real.reshape(n_batches, -1)
+    family = MicroBatches(arrays, *_text_predictions(real, read[:, :, 1:].reshape(n_batches, -1)))
+    return Batches((family,), (LM,), real.sum(axis=1)[None])
+
+
+def _text_predictions(
+    real: Bool[np.ndarray, "batches positions"], targets: Int[np.ndarray, "batches positions"]
+) -> tuple[
+    Int[np.ndarray, "batches contexts"],
+    Int[np.ndarray, "batches 2 contexts"],
+    Float[np.ndarray, "batches contexts"],
+]:
+    """Return contexts, predictions and weights (`MicroBatches`) that predict the target after each real position."""
+    n_batches, most = len(real), real.sum(axis=1).max()
+    contexts = np.zeros((n_batches, most), np.int32)
+    predictions = np.zeros((n_batches, 2, most), np.int32)
+    weights = np.zeros((n_batches, most), np.float32)
     for batch in range(n_batches):
-        here = np.flatnonzero(flat[batch])
+        here = np.flatnonzero(real[batch])
         contexts[batch, : len(here)] = here
         predictions[batch, 0, : len(here)] = np.arange(len(here))
-        predictions[batch, 1, : len(here)] = read[batch, :, 1:].reshape(-1)[here]
+        predictions[batch, 1, : len(here)] = targets[batch, here]
         weights[batch, : len(here)] = 1 / len(here)
-    return Batches((MicroBatches(arrays, contexts, predictions, weights),), (LM,), n_tokens[None])
+    return contexts, predictions, weights
 
 
 def _family(chosen: TaskItems, parts: Sequence[Sequence[int]]) -> MicroBatches:
-    """Micro-batches of items, packed one by one and filled up to a common shape."""
+    """Pack the items of each micro-batch, and pad all micro-batches to one shape."""
     longest = _longest(chosen)
     packs = [_pack(chosen, items, longest) for items in parts]
     rows = np.zeros((len(parts), 3, max(p.tokens.shape[1] for p, _ in packs), longest), np.int32)
@@ -269,43 +293,43 @@ def _family(chosen: TaskItems, parts: Sequence[Sequence[int]]) -> MicroBatches:
 
 
 def _pack(chosen: TaskItems, items: Sequence[int], row_length: int) -> tuple[Bucket, np.ndarray]:
-    """The sentences of some items in one chunk, and the weight of each prediction in their mean margin."""
+    """Pack the sentences of some items, and return the weight of each prediction in their mean margin."""
     packed = pack(_subset(chosen, items), chosen.spec, row_length=row_length, rows_per_chunk=2 * len(items))
     span = packed.spans[chosen.spec.regions[0]]
     if (span[:, 0] == ABSENT).any():
         item = items[int(np.flatnonzero(span[:, 0] == ABSENT)[0]) // 2]
         raise ValueError(f"{chosen.sentences.where(2 * item)}: its region {chosen.spec.regions[0]!r} is not scored")
     start, end = span.T[:, :, None]
-    # Rows of one length make one bucket.
+    # All rows have one length, so there is one bucket.
     (bucket,) = packed.buckets
     column = np.arange(bucket.table.shape[1])
     inside = (column >= start) & (column < end) & (bucket.table != ABSENT)
     sign = np.where(np.arange(2 * len(items)) % 2, -1.0, 1.0)[:, None] / len(items)
     weights = np.zeros(bucket.predictions.shape[2])
-    # What both sentences of a pair share cancels here, before anything is computed.
+    # The weights of predictions that both sentences of a pair share cancel.
     np.add.at(weights, bucket.table[inside], np.broadcast_to(sign, inside.shape)[inside])
     return bucket, weights.astype(np.float32)
 
 
 def _longest(chosen: TaskItems) -> int:
-    """Positions that the longest sentence takes up to the last token that is scored."""
+    """Return the positions that the longest sentence takes, up to its last scored token."""
     items = [index for task in chosen.items for batch in task for index in batch]
     buckets = pack(_subset(chosen, items), chosen.spec).buckets
     return max(int(b.positions.max()) + 1 if _alone(chosen) else b.tokens.shape[2] for b in buckets)
 
 
 def _alone(chosen: TaskItems) -> bool:
-    """Whether the sentences of a pair may lie in different rows: "difference" alone needs to see both."""
+    """Return whether the sentences of a pair may be in different rows: only the region "difference" needs both."""
     return "difference" not in chosen.spec.regions
 
 
 def _subset(chosen: TaskItems, items: Sequence[int]) -> EncodedSentences:
-    """Some items' sentences, good and bad in turn."""
+    """Return the sentences of some items: good, bad, good, bad, ..."""
     given = chosen.sentences
     index = [2 * item + side for item in items for side in (0, 1)]
     regions: Mapping[str, np.ndarray] = {name: np.asarray(spans)[index] for name, spans in given.regions.items()}
     return EncodedSentences(
-        ids=[given.ids[place] for place in index],
+        ids=[given.ids[number] for number in index],
         groups=np.arange(len(index)) if _alone(chosen) else np.repeat(np.arange(len(items)), 2),
         regions=regions,
         start=given.start,

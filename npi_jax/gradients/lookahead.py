@@ -1,7 +1,7 @@
-"""Lookahead affinity: what a step along one task's gradient does to every task, on other items.
+"""Lookahead affinity: the effect of a step along one task's gradient on every task, on other items.
 
-After Fifty et al. (2021), Efficiently identifying task groupings for multi-task learning, with two differences: the
-effect is measured on items that the gradient has not seen, and the step is the gradient's alone, without momentum.
+After Fifty et al. (2021), Efficiently identifying task groupings for multi-task learning, with two differences. The
+effect is measured on items that did not enter the gradient. The step follows the gradient alone, without momentum.
 """
 
 from collections.abc import Callable
@@ -17,24 +17,24 @@ from npi_jax.gradients.objectives import analysis_model, objective_of, objective
 from npi_jax.models import Model
 
 LOOKAHEAD_STEP = 1e-3
-"""Length of the step, as a share of the parameters' norm."""
-
+"""Length of the step, as a share of the norm of the parameters."""
 
 Lookahead = tuple[Float[Array, "tasks tasks"], Float[Array, ""]]
+"""The change [i, j] of task j's objective, nats, by a step along task i's gradient; and the norm of the parameters."""
 
 
 def make_lookahead(model: Model, batches: Batches) -> Callable[[Any, Any], Lookahead]:
-    """A function of ``(params, families)``: the change [i, j] of task j's objective, nats, and the parameters' norm.
+    """Make a function of ``(params, families)`` that computes the lookahead affinity.
 
-    The step goes along task i's gradient on one half of its micro-batches, and the change is measured on the other
-    half of task j's; the mean of both assignments of the halves. The step's length is `LOOKAHEAD_STEP` times the norm
-    of the parameters.
+    The gradient of task i is that of one half of its micro-batches. The change of task j is measured on the other half
+    of its micro-batches. The result is the mean over both choices of the halves. The step is `LOOKAHEAD_STEP` times as
+    long as the parameters.
     """
     model = analysis_model(model)
     n_tasks, n_batches = batches.n_items.shape
     half = n_batches // 2
     order = np.arange(n_batches)
-    # Where the number is odd, the last micro-batch is in neither half.
+    # If the number is odd, the last micro-batch is in neither half.
     halves = jnp.asarray(np.stack([order[:half], order[half : 2 * half]]))
 
     def apply(params: Any, families: tuple[MicroBatches, ...]) -> Lookahead:
@@ -43,9 +43,9 @@ def make_lookahead(model: Model, batches: Batches) -> Callable[[Any, Any], Looka
         ]
         size = _norm(params)
 
-        def of_task(own: MicroBatches, one: Array, other: Array) -> Array:
+        def changes_by(task: MicroBatches, one: Array, other: Array) -> Array:
             def mean(at: Any) -> Array:
-                return jax.lax.map(lambda batch: objective_of(model, at, batch), _take(own, one, 0)).mean()
+                return jax.lax.map(lambda batch: objective_of(model, at, batch), _take(task, one, 0)).mean()
 
             def tested(at: Any) -> Array:
                 flat = [
@@ -63,7 +63,7 @@ def make_lookahead(model: Model, batches: Batches) -> Callable[[Any, Any], Looka
             before = objectives(model, params, families).reshape(n_tasks, n_batches)
             changes = [
                 jax.lax.map(
-                    lambda pair, family=family: jax.lax.map(lambda own: of_task(own, pair[0], pair[1]), family),
+                    lambda pair, family=family: jax.lax.map(lambda task: changes_by(task, pair[0], pair[1]), family),
                     (halves, halves[::-1]),
                 ).mean(axis=0)
                 for family in by_task

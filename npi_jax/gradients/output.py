@@ -1,57 +1,59 @@
-"""Output layer and embedding, a slice of the vocabulary at a time: what is of all of it is never held."""
+"""Products of the gradients of output layer and embedding, computed for a slice of the vocabulary at a time."""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from npi_jax.gradients.batches import MicroBatches
-from npi_jax.gradients.stacks import Layout, Part, grams_of, sum_over
+from npi_jax.gradients.stacks import GroupGrams, ParameterLayout, grams_of, sum_over
 from npi_jax.scoring import log_normalizers
 
 SLICES = 8
-"""A slice takes this part of what may be stacked, since it is held beside the rest."""
+"""A slice takes one of this many parts of the budget, since other arrays are in memory at the same time."""
 
 
 def output_products(
-    layout: Layout,
-    share: int,
+    layout: ParameterLayout,
+    budget: int,
     kinds: Sequence[str],
-    roots: list[Array] | None,
-    output: tuple[Array, Array],
-    hidden: list[Array],
+    roots: list[Float[Array, "..."]] | None,
+    output: tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]],
+    hidden: list[Float[Array, "_ _ features"]],
     families: Sequence[MicroBatches],
-    looked_up: tuple[list[Array], list[Array]] | None,
-) -> list[Part]:
-    """The products of the output layer's gradients; of a tied one, of the sums with those of the embedding.
+    tied_rows: tuple[list[Float[Array, "_ _ features"]], list[Int[Array, "_ _"]]] | None,
+) -> list[GroupGrams]:
+    """Compute the products of the output layer's gradients.
+
+    A tied output layer shares its weights with the embedding; the gradients of both are added before the products.
 
     Args:
-        layout: of the model's leaves.
-        share: floats of each gradient that may be stacked.
-        kinds: of products.
-        roots: of each leaf the root of Adam's weights, or None.
-        output: weights [features, vocabulary] and bias.
-        hidden: each family's hidden states [batches, contexts, features].
+        layout: of the model's parameters.
+        budget: most floats of each gradient that may be stacked.
+        kinds: the kinds of products.
+        roots: square roots of Adam's weights for each leaf; None to leave out ``gram_adam``.
+        output: weights and bias of the output layer.
+        hidden: hidden states [batches, contexts, features] of each family.
         families: the micro-batches.
-        looked_up: if weights are tied, by family the embedding's gradients in some rows, [batches, words, features],
-            and which rows, [batches, words].
+        tied_rows: None unless weights are tied. Otherwise for each family the gradients of the embedding's rows for the
+            words of each micro-batch, [batches, words, features]; and these words, [batches, words].
     """
     weights, bias = output
     features, vocab_size = weights.shape
-    width = max(1, min(vocab_size, share // features // SLICES))
+    width = max(1, min(vocab_size, budget // features // SLICES))
     n_slices = -(-vocab_size // width)
     normalizers = [
         log_normalizers(states.reshape(-1, features), weights, bias).reshape(states.shape[:2]) for states in hidden
     ]
-    tied = looked_up is not None
-    kernel = layout.end("embedding" if tied else "output_kernel")
-    has_bias = "output_bias" in layout.ends.values()
+    tied = tied_rows is not None
+    kernel = layout.index_of("embedding" if tied else "output_kernel")
+    has_bias = "output_bias" in layout.vocabulary_leaves.values()
 
     def of_slice(number: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         first = number * width
         start = jnp.minimum(first, vocab_size - width)
-        # The last slice begins earlier than its turn; what was there before counts no more.
+        # The last slice overlaps the one before; entries that are counted already become 0.
         new = start + jnp.arange(width) >= first
 
         def cut(array: Array, axis: int) -> Array:
@@ -64,68 +66,74 @@ def output_products(
         stack = jnp.concatenate(
             [jnp.einsum("mcd,mcv->mvd", states, error) for states, error in zip(hidden, errors, strict=True)]
         )
-        if looked_up is not None:
-            stack = stack + jnp.where(new[:, None], spread(*looked_up, start, width), 0.0)
+        if tied_rows is not None:
+            stack = stack + jnp.where(new[:, None], scatter_rows(*tied_rows, start, width), 0.0)
         of_bias = jnp.concatenate([error.sum(axis=1) for error in errors])
         root = bias_root = None
         if roots is not None:
             root = cut(roots[kernel], 0) if tied else cut(roots[kernel], 1).T
-            bias_root = cut(roots[layout.end("output_bias")], 0) if has_bias else None
+            bias_root = cut(roots[layout.index_of("output_bias")], 0) if has_bias else None
         flat = stack.reshape(stack.shape[0], -1)
         of_kernel = grams_of(flat, 0, flat.shape[1], root, kinds)
         return of_kernel, grams_of(of_bias, 0, width, bias_root, kinds) if has_bias else {}
 
     of_kernel, of_bias = sum_over(of_slice, n_slices)
     parts = [(layout.groups[kernel], of_kernel)]
-    return [*parts, (layout.groups[layout.end("output_bias")], of_bias)] if has_bias else parts
+    return [*parts, (layout.groups[layout.index_of("output_bias")], of_bias)] if has_bias else parts
 
 
 def embedding_products(
-    share: int, kinds: Sequence[str], root: Array | None, rows: list[Array], places: list[Array], n_words: int
-) -> dict[str, Array]:
-    """The products of the embedding's gradients, a slice of the words that are read at a time.
+    budget: int,
+    kinds: Sequence[str],
+    root: Float[Array, "read features"] | None,
+    rows: list[Float[Array, "_ _ features"]],
+    indices: list[Int[Array, "_ _"]],
+    n_words: int,
+) -> dict[str, Float[Array, "vectors vectors"]]:
+    """Compute the products of the embedding's gradients, for a slice of the words that are read at a time.
 
     Args:
-        share: floats of each gradient that may be stacked.
-        kinds: of products.
-        root: the root of Adam's weights in the rows that are read, [n_words, features], or None.
-        rows: by family the gradients in each micro-batch's own words, [batches, words, features].
-        places: which of the words that are read these are, [batches, words].
-        n_words: words that are read.
+        budget: most floats of each gradient that may be stacked.
+        kinds: the kinds of products.
+        root: square roots of Adam's weights in the rows of the words that are read; None to leave out ``gram_adam``.
+        rows: for each family the gradients of the embedding's rows for the words of each micro-batch, [batches, words,
+            features].
+        indices: for each family the indices of these words among all words that are read, [batches, words].
+        n_words: number of words that are read.
     """
     features = rows[0].shape[-1]
-    width = max(1, min(n_words, share // features // SLICES))
+    width = max(1, min(n_words, budget // features // SLICES))
 
     def of_slice(number: Array) -> dict[str, Array]:
         first = number * width
         start = jnp.minimum(first, n_words - width)
         new = start + jnp.arange(width) >= first
-        stack = jnp.where(new[:, None], spread(rows, places, start, width), 0.0)
+        stack = jnp.where(new[:, None], scatter_rows(rows, indices, start, width), 0.0)
         part = None if root is None else jax.lax.dynamic_slice_in_dim(root, start, width)
         return grams_of(stack.reshape(stack.shape[0], -1), 0, width * features, part, kinds)
 
     return sum_over(of_slice, -(-n_words // width))
 
 
-def spread(
-    rows: Sequence[Array],
-    places: Sequence[Array],
-    start: Array,
+def scatter_rows(
+    rows: Sequence[Float[Array, "_ _ features"]],
+    indices: Sequence[Int[Array, "_ _"]],
+    start: Int[Array, ""],
     width: int,
 ) -> Float[Array, "vectors slice features"]:
-    """Each family's rows at their places, as far as these lie in ``[start, start + width)``; zeros elsewhere.
+    """Scatter each family's rows to their indices within a slice; the slice is zero elsewhere.
 
     Args:
-        rows: by family [batches, words, features].
-        places: by family [batches, words].
-        start, width: of the slice.
+        rows: of each family, [batches, words, features].
+        indices: of each family, [batches, words]; those outside the slice are ignored.
+        start, width: first index and length of the slice.
     """
-    found = []
-    for its, at in zip(rows, places, strict=True):
-        # A product, since scattering is slow on CPU.
-        chosen = (at[:, :, None] == start + jnp.arange(width)).astype(its.dtype)
-        found.append(jnp.einsum("mwv,mwd->mvd", chosen, its))
-    return jnp.concatenate(found)
+    scattered = []
+    for of_family, at in zip(rows, indices, strict=True):
+        # A product with a one-hot matrix, since scattering is slow on CPU.
+        one_hot = (at[:, :, None] == start + jnp.arange(width)).astype(of_family.dtype)
+        scattered.append(jnp.einsum("mwv,mwd->mvd", one_hot, of_family))
+    return jnp.concatenate(scattered)
 
 
 def errors_of(
@@ -134,17 +142,27 @@ def errors_of(
     family: MicroBatches,
     weights: Float[Array, "features slice"],
     bias: Float[Array, " slice"],
-    start: Array,
+    start: Int[Array, ""],
 ) -> Float[Array, "batches contexts slice"]:
-    """The objectives' derivatives with respect to a slice of the logits: what was predicted less what was expected."""
+    """Compute the derivatives of the objectives with respect to a slice of the logits.
+
+    They are the observed less the expected weights of the tokens.
+
+    Args:
+        hidden: hidden states at the contexts.
+        normalizer: log of the sum of exponentials of all logits.
+        family: the micro-batches.
+        weights, bias: of the output layer, in the slice.
+        start: first token of the slice.
+    """
     width = weights.shape[1]
     batch = jnp.arange(hidden.shape[0])[:, None]
     context, target = family.predictions[:, 0], family.predictions[:, 1]
-    # Arrays of the device, although micro-batches are made in NumPy.
+    # Micro-batches may be NumPy arrays, which cannot be indexed by traced ones.
     weight = jnp.asarray(family.weights)
     total = jnp.zeros(hidden.shape[:2]).at[batch, context].add(weight)
     expected = jnp.exp(hidden @ weights + bias - normalizer[..., None]) * total[..., None]
     column = jnp.asarray(target) - start
-    # An index outside is dropped; a negative one would count from the end.
+    # mode="drop" drops indices beyond the end, but counts negative ones from the end.
     column = jnp.where(column < 0, width, column)
     return (-expected).at[batch, context, column].add(weight, mode="drop")

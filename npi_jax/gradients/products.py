@@ -1,11 +1,12 @@
-"""All dot products between the gradients of micro-batches, for one model, without ever holding all gradients.
+"""Dot products between the gradients of all micro-batches of one model, computed without holding all gradients.
 
-Two ways to the same numbers. *Reverse* (`reverse.py`): the gradients of all micro-batches with respect to some
-parameters are stacked, multiplied with each other and forgotten, then the next parameters follow; the output layer is
-taken a slice of the vocabulary at a time, and the embedding only in the rows of words that are read, so that a large
-vocabulary costs little. *Forward* (`forward.py`): one gradient at a time is pushed through all objectives as a
-tangent (`jax.jvp`); that takes memory for two sets of parameters, whatever the number of micro-batches, and far more
-time.
+Two methods compute the same numbers:
+
+- *Reverse* (`reverse.py`) stacks the gradients of all micro-batches with respect to some parameters. It multiplies the
+  stack by itself, and reuses its memory for the next parameters. A large vocabulary costs little: the output layer is
+  computed for a slice of the vocabulary at a time, the embedding only for words that occur.
+- *Forward* (`forward.py`) pushes one gradient at a time through all objectives as a tangent (`jax.jvp`). It needs
+  memory for two copies of the parameters, for any number of micro-batches, and far more time.
 """
 
 from collections.abc import Callable
@@ -19,29 +20,31 @@ from npi_jax.gradients.batches import Batches
 from npi_jax.gradients.forward import make_forward
 from npi_jax.gradients.objectives import analysis_model
 from npi_jax.gradients.reverse import Reverse
-from npi_jax.gradients.stacks import Grams, Layout
+from npi_jax.gradients.stacks import Grams, ParameterLayout
 from npi_jax.models import Model
 
 Method = Literal["auto", "reverse", "forward"]
 
 MIN_BUDGET = 128 << 20
-"""Stacks may be this large where nothing is said, bytes."""
+"""Default minimum budget for stacked gradients, bytes."""
+
 LENIENCE = 4
-"""Where nothing is said, a single parameter's stack may exceed the budget by this: the forward way is far slower."""
+"""The stack of a single parameter may exceed the default budget by this factor: *forward* is far slower."""
 
 
 @dataclass(frozen=True)
 class Products:
-    """The dot products of a set of micro-batches as a function of one model's parameters; see `make_products`.
+    """The dot products of the gradients of micro-batches, as a function of one model's parameters.
 
     Attributes:
         batches: the micro-batches; batch k of task t is vector ``t * K + k``.
         groups: names of the parameter groups.
         method: ``reverse`` or ``forward``.
-        apply: ``(params, second_moment, arrays)`` to a dict of float32 [groups, vectors, vectors]: ``gram``, the dot
-            products; with a ``second_moment`` (a pytree like params; None for none) ``gram_adam``, the products
-            weighted by 1 / (sqrt(v) + eps), or 0 where v is 0; where asked for ``gram_abs``, those of absolute values.
-        arrays: what it needs of the micro-batches.
+        apply: function of ``(params, second_moment, arrays)``, where ``second_moment`` is a pytree like ``params``, or
+            None. It returns a dict of float32 arrays [groups, vectors, vectors]. ``gram`` are the dot products.
+            ``gram_adam``, only with a second moment v, are the products weighted by 1 / (sqrt(v) + eps), or by 0 if v
+            is 0. ``gram_abs``, only if requested, are the products of absolute values.
+        arrays: the argument ``arrays`` of `apply`.
     """
 
     batches: Batches
@@ -60,32 +63,33 @@ def make_products(
     method: Method = "auto",
     absolute: bool = True,
 ) -> Products:
-    """Make the function of one model's parameters that gives all dot products.
+    """Choose a method, and make the function that computes all dot products of one model.
 
     It is pure and can be mapped over members. Matrix products are float32 of the highest precision, whatever the
     model is trained in.
 
     Args:
-        model: the architecture. Of a `LanguageModel` embedding and output layer are treated as said above; of a model
-            of your own all parameters are stacked.
+        model: the architecture. All parameters of a custom model are stacked, also embedding and output layer.
         params: parameters, or their shapes.
-        batches: what to take gradients of.
-        budget: most bytes of stacked gradients; by default about as many as the model's parameters take (at least
-            128 MiB; a single large parameter may take four times that).
-        method: ``auto`` is ``reverse`` unless the stack of a single parameter would take more.
-        absolute: whether ``gram_abs`` is computed; ``forward`` cannot.
+        batches: the micro-batches.
+        budget: most bytes of stacked gradients. The default is the size of the parameters, at least 128 MiB; the stack
+            of a single parameter may take four times as much.
+        method: ``auto`` is ``reverse`` unless the stack of a single parameter would exceed the budget.
+        absolute: compute ``gram_abs``, which ``forward`` cannot.
     """
-    found = jax.tree_util.tree_leaves_with_path(params)
+    leaves = jax.tree_util.tree_leaves_with_path(params)
     lenience = LENIENCE if budget is None else 1
-    budget = max(MIN_BUDGET, sum(leaf.size * 4 for _, leaf in found)) if budget is None else budget
-    share = budget // (4 * batches.n_items.size)
-    layout = Layout.of(model, [path for path, _ in found])
+    budget = max(MIN_BUDGET, sum(leaf.size * 4 for _, leaf in leaves)) if budget is None else budget
+    floats = budget // (4 * batches.n_items.size)
+    layout = ParameterLayout.of(model, [path for path, _ in leaves])
     if method == "auto":
-        largest = max((leaf.size for index, (_, leaf) in enumerate(found) if index not in layout.ends), default=0)
-        method = "reverse" if largest <= lenience * share else "forward"
+        largest = max(
+            (leaf.size for index, (_, leaf) in enumerate(leaves) if index not in layout.vocabulary_leaves), default=0
+        )
+        method = "reverse" if largest <= lenience * floats else "forward"
     if method == "forward":
         arrays = tuple(jax.tree.map(jnp.asarray, family) for family in batches.families)
         return Products(batches, layout.names, method, make_forward(analysis_model(model, plain=True), layout), arrays)
     kinds = ("gram", "gram_adam", "gram_abs") if absolute else ("gram", "gram_adam")
-    reverse = Reverse(analysis_model(model), layout, share, kinds)
+    reverse = Reverse(analysis_model(model), layout, floats, kinds)
     return Products(batches, layout.names, method, reverse.apply, reverse.arrays(batches.families))

@@ -1,4 +1,4 @@
-"""Dot products of gradients that are stacked: of themselves, preconditioned, and of their absolute values."""
+"""Dot products of stacked gradients: plain, preconditioned as by Adam, and of absolute values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,73 +6,81 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from npi_jax.models import LanguageModel, Model
 from npi_jax.results.names import ALL
 
 Path = tuple[Any, ...]
 Grams = dict[str, Float[Array, "groups vectors vectors"]]
-"""By kind, see `npi_jax.gradients.Products`."""
-Part = tuple[str, dict[str, Array]]
-"""A parameter group and the products, of each kind, of some of its parameters' gradients."""
+"""Products by kind, see `npi_jax.gradients.Products`."""
+
+GroupGrams = tuple[str, dict[str, Float[Array, "vectors vectors"]]]
+"""A parameter group, and the products of some of its parameters' gradients by kind."""
 
 ADAM_EPS = 1e-8
-"""As in `optax.scale_by_adam`."""
-CACHED = 8192
-"""Columns of a stack that are multiplied at a time: few enough to stay in a processor's cache."""
+"""The epsilon of `optax.scale_by_adam`."""
+
+CACHED_COLUMNS = 8192
+"""Columns of a stack that are multiplied at a time: few enough to fit into the cache of a CPU."""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The leaves of a model's parameters by number: each one's group, and which are embedding and output layer."""
+class ParameterLayout:
+    """The leaves of a model's parameters, by index.
+
+    Attributes:
+        groups: the parameter group of each leaf.
+        vocabulary_leaves: names of the leaves of embedding and output layer, by index; empty for a custom model.
+    """
 
     groups: tuple[str, ...]
-    ends: dict[int, str]
+    vocabulary_leaves: dict[int, str]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The groups, each once."""
+        """Names of the groups, each once."""
         return tuple(dict.fromkeys(self.groups))
 
     @classmethod
-    def of(cls, model: Model, paths: Sequence[Path]) -> "Layout":
-        """The layout of a model whose parameters have these paths; only a `LanguageModel`'s ends are known."""
+    def of(cls, model: Model, paths: Sequence[Path]) -> "ParameterLayout":
+        """Return the layout of a model whose parameters have these paths.
+
+        Raises:
+            ValueError: if a group of a custom model has the name that stands for all groups.
+        """
         if not isinstance(model, LanguageModel):
             return cls(tuple(_top_level(path) for path in paths), {})
-        ends = {
+        vocabulary_leaves = {
             index: path[0].key
             for index, path in enumerate(paths)
             if path[0].key in ("embedding", "output_kernel", "output_bias")
         }
-        return cls(tuple(model.group(path) for path in paths), ends)
+        return cls(tuple(model.group(path) for path in paths), vocabulary_leaves)
 
-    def end(self, name: str) -> int:
-        """The number of the leaf with this name."""
-        return next(index for index, its in self.ends.items() if its == name)
+    def index_of(self, name: str) -> int:
+        """Return the index of a leaf of embedding or output layer by its name."""
+        return next(index for index, other in self.vocabulary_leaves.items() if other == name)
 
 
 def _top_level(path: Path) -> str:
-    """The group of a parameter of a model of the user's own: the first part of its path.
-
-    Raises:
-        ValueError: if it has the name of the sum over all groups.
-    """
+    """Return the group of a custom model's parameter: the first part of its path."""
     if not path:
         return "parameters"
     part = path[0]
     name = str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part))))
     if name == ALL:
         raise ValueError(
-            f"the model has parameters named {ALL!r}, which stands for the sum of all; name them otherwise"
+            f"the model has parameters named {ALL!r}, which stands for all parameters together; rename them"
         )
     return name
 
 
-def roots_of(second_moment: Any) -> list[Array] | None:
-    """For each leaf the square root of Adam's weight 1 / (sqrt(v) + eps): gradients are multiplied with it.
+def roots_of(second_moment: Any) -> list[Float[Array, "..."]] | None:
+    """Return for each leaf the square root of Adam's weight 1 / (sqrt(v) + eps); None without a second moment.
 
-    Where no update has been, v is 0 and the weight would be 1 / eps; such parameters are left out instead.
+    Products of gradients that are multiplied by it are weighted as by Adam. Before a parameter's first update v is 0
+    and the weight would be 1 / eps; the result is 0 instead.
     """
     if second_moment is None:
         return None
@@ -83,16 +91,27 @@ def roots_of(second_moment: Any) -> list[Array] | None:
 
 
 def grams_of(
-    stack: Float[Array, "vectors width"], start: int, size: int, root: Array | None, kinds: Sequence[str]
-) -> dict[str, Array]:
-    """The products, of each kind, of the gradients that lie in ``size`` columns of a stack from ``start``."""
-    width = min(size, CACHED)
+    stack: Float[Array, "vectors width"],
+    start: int,
+    size: int,
+    root: Float[Array, "..."] | None,
+    kinds: Sequence[str],
+) -> dict[str, Float[Array, "vectors vectors"]]:
+    """Compute the products, of each kind, of the gradients in some columns of a stack.
+
+    Args:
+        stack: one gradient per row.
+        start, size: first column, and number of columns.
+        root: square roots of Adam's weights, one for each column; None to leave out ``gram_adam``.
+        kinds: the kinds of products.
+    """
+    width = min(size, CACHED_COLUMNS)
     roots = None if root is None else root.reshape(-1)
 
     def of_columns(number: Array) -> dict[str, Array]:
         first = jnp.minimum(number * width, size - width)
         columns = jax.lax.dynamic_slice_in_dim(stack, start + first, width, 1)
-        # The last columns begin earlier than their turn; what was there before counts no more.
+        # The last chunk overlaps the one before; columns that are counted already become 0.
         columns = jnp.where(first + jnp.arange(width) >= number * width, columns, 0.0)
         variants = {"gram": columns, "gram_abs": jnp.abs(columns)}
         if roots is not None:
@@ -102,8 +121,8 @@ def grams_of(
     return sum_over(of_columns, -(-size // width))
 
 
-def sum_over(part: Callable[[Array], Any], n_parts: int) -> Any:
-    """The sum of ``part(0)`` to ``part(n_parts - 1)``, one after another."""
+def sum_over(part: Callable[[Int[Array, ""]], Any], n_parts: int) -> Any:
+    """Return the sum of ``part(0)`` to ``part(n_parts - 1)``, computed one after another."""
     shapes = jax.eval_shape(part, jnp.int32(0))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     return jax.lax.fori_loop(0, n_parts, lambda number, total: jax.tree.map(jnp.add, total, part(number)), zeros)

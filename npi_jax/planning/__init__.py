@@ -1,4 +1,4 @@
-"""What an experiment would take, found out before any device is paid for."""
+"""Planning: the devices, memory, time and disk that an experiment takes, before any device is paid for."""
 
 from npi_jax.planning.fit import fit_plan
 from npi_jax.planning.plan import Plan, make_plan

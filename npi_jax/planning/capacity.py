@@ -1,4 +1,4 @@
-"""Whether the state of all members can be held here at all; asked before text is read."""
+"""A check before text is read: the devices must have enough memory for the state of all members."""
 
 import os
 
@@ -10,16 +10,17 @@ from npi_jax.models import CustomConfig, make_model
 from npi_jax.training.devices.chips import GIB, chip_of
 
 _MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}
+"""Numbers that each optimizer keeps for each parameter."""
 
 
 def check_capacity(config: Config) -> None:
     """Refuse members whose parameters and optimizer state take more memory than all devices have.
 
-    What a run takes beside them is much and is not counted (``npi-jax plan`` counts it): what is refused here fits in
-    no arrangement. Custom models are not asked, since they may need the vocabulary, which is not known yet.
+    Such members fit in no arrangement. A run takes much more memory than this, which ``npi-jax plan`` counts. Custom
+    models are not checked, because they may depend on the vocabulary, which is unknown before text is read.
 
     Raises:
-        ConfigError: with both numbers.
+        ConfigError: with both sizes in GiB.
     """
     if isinstance(config.model, CustomConfig):
         return
@@ -28,17 +29,17 @@ def check_capacity(config: Config) -> None:
     parameters = sum(int(np.prod(leaf.shape, dtype=object)) for leaf in shapes)
     members = len(config.members)
     needed = 4 * parameters * (1 + _MOMENTS[config.train.optimizer]) * members
-    there = _memory()
-    if there is not None and needed > there:
+    memory = _memory()
+    if memory is not None and needed > memory:
         raise ConfigError(
             f"model: {members:,} members of kind {model_kind(config.model)} with at least {parameters:,} parameters "
-            f"each take {needed / GIB:,.0f} GiB with their optimizer state; the devices have {there / GIB:,.0f} GiB. "
+            f"each take {needed / GIB:,.0f} GiB with their optimizer state; the devices have {memory / GIB:,.0f} GiB. "
             "Make the model smaller, or train fewer members"
         )
 
 
 def _memory() -> int | None:
-    """Bytes of all devices; None where it is not known."""
+    """Return the memory of all devices in bytes; None if unknown."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         chip = chip_of(device)

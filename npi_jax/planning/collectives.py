@@ -1,4 +1,4 @@
-"""What a compiled program exchanges between devices, read from its text."""
+"""Exchanges between devices in a compiled program, read from the program's text."""
 
 import re
 from collections.abc import Sequence
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Integer
 
 _KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|ragged-all-to-all|collective-permute|collective-broadcast"
-# An operation that begins is counted, its "-done" is not.
+# An asynchronous operation is counted at its "-start", not at its "-done".
 _CALL = re.compile(rf"= (?P<result>.*?) (?P<kind>{_KINDS})(?P<start>-start)?\(")
 _LISTED = re.compile(r"(?:replica_groups|source_target_pairs)=\{(\{[\d,{} ]*\})\}")
 _IOTA = re.compile(r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
@@ -17,12 +18,12 @@ _ARRAY = re.compile(r"\b(pred|bf|[fsu])(\d*)\w*\[([\d,]*)\]")
 
 @dataclass(frozen=True)
 class Collective:
-    """One exchange.
+    """An exchange between devices.
 
     Attributes:
-        kind: as XLA calls it, such as ``all-reduce``.
-        axes: the axes of the mesh along which its groups reach.
-        bytes: of its result on one device.
+        kind: XLA's name of the operation, such as ``all-reduce``.
+        axes: the axes of the mesh along which devices exchange data.
+        bytes: size of the result on one device.
     """
 
     kind: str
@@ -31,14 +32,16 @@ class Collective:
 
 
 def collectives(text: str, mesh: Mesh) -> list[Collective]:
-    """The exchanges of a compiled program (``compiled.as_text()``) in the order of its text; in loops each once.
+    """List the exchanges of a compiled program in the order of its text; those in a loop are listed once.
 
-    Devices are numbered in the program by their place in the mesh.
+    Args:
+        text: from ``compiled.as_text()``.
+        mesh: the mesh of the program, which numbers devices by their position in the mesh.
 
     Raises:
-        ValueError: if the devices of an exchange are written in a form that is not known.
+        ValueError: if the devices of an exchange are written in an unknown form.
     """
-    found = []
+    exchanges = []
     for line in text.splitlines():
         if match := _CALL.search(line):
             groups = _groups(line, mesh.size)
@@ -47,26 +50,29 @@ def collectives(text: str, mesh: Mesh) -> list[Collective]:
                 for axis, name in enumerate(mesh.axis_names)
                 if any(len(set(np.unravel_index(group, mesh.devices.shape)[axis].tolist())) > 1 for group in groups)
             )
-            found.append(Collective(match["kind"], axes, _bytes(match["result"], match["kind"], bool(match["start"]))))
-    return found
+            exchanges.append(
+                Collective(match["kind"], axes, _bytes(match["result"], match["kind"], bool(match["start"])))
+            )
+    return exchanges
 
 
-def _groups(line: str, n_devices: int) -> Sequence[np.ndarray]:
+def _groups(line: str, n_devices: int) -> Sequence[Integer[np.ndarray, " devices"]]:
+    """Return the devices that exchange data with one another, by number."""
     if listed := _LISTED.search(line):
         return [np.array([int(n) for n in group.split(",")]) for group in re.findall(r"\{([\d, ]+)\}", listed[1])]
     if iota := _IOTA.search(line):
-        shape, dims, turned = ([int(n) for n in part.split(",")] if part else [] for part in iota.groups())
+        shape, dims, transposed = ([int(n) for n in part.split(",")] if part else [] for part in iota.groups())
         numbers = np.arange(np.prod(dims)).reshape(dims)
-        return list(numbers.transpose(turned or range(len(dims))).reshape(shape))
+        return list(numbers.transpose(transposed or range(len(dims))).reshape(shape))
     if "replica_groups={}" in line:
         return [np.arange(n_devices)]
-    raise ValueError(f"which devices take part is not said in a known form: {line.strip()[:200]}")
+    raise ValueError(f"the devices of an exchange are written in an unknown form: {line.strip()[:200]}")
 
 
 def _bytes(result: str, operation: str, began: bool) -> int:
     arrays = _ARRAY.findall(result)
     if began and operation in ("all-gather", "collective-permute"):
-        # Where these begin stands what goes in before what comes out, and numbers of their own after.
+        # Their "-start" lists the operands, then the results, then scalars without a shape.
         arrays = [array for array in arrays if array[2]]
         arrays = arrays[len(arrays) // 2 :]
     total = 0

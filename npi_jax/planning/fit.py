@@ -1,4 +1,4 @@
-"""Choosing how an experiment lies on given devices, so that it fits their memory."""
+"""The choice of an arrangement in which an experiment fits the memory of its devices."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,25 @@ import jax
 from npi_jax.config.schema import Config, SweepMember
 from npi_jax.errors import UserError
 from npi_jax.models import CustomConfig
-from npi_jax.planning.calls import TRAINING
-from npi_jax.planning.plan import Plan, plan_training, with_other_programs
+from npi_jax.planning.plan import Plan, plan_training, with_all_programs
 from npi_jax.planning.progress import Say, silent
 from npi_jax.training.devices.chips import GIB
+from npi_jax.training.programs import TRAINING
 
 MOST_MICRO_BATCHES = 8
 
 
 def arrangements(config: Config, n_devices: int) -> Iterator[Config]:
-    """The experiment in every arrangement that is considered, the fastest first.
+    """Yield the experiment in every arrangement that is considered, the fastest first.
 
-    Memory is bought with ever more time: members of a device in turn instead of at once, micro-batches, the
-    forward pass computed anew, and at last each member split over more devices. Members and batches stay as they
-    are, and so do results but for rounding.
+    Each arrangement takes less memory and more time than the one before:
+
+    - Members of a device run one after another instead of at once.
+    - Batches are split into micro-batches.
+    - The forward pass is recomputed (rematerialization).
+    - Each member is split over more devices.
+
+    Members and batches stay the same, and results change by rounding only.
     """
     data = config.mesh.data
     while data <= n_devices and not (config.train.batch_size % data):
@@ -42,8 +47,8 @@ def _within_a_device(config: Config, data: int) -> Iterator[tuple[Any, int, Any]
         for parts in (1, 2, 4, MOST_MICRO_BATCHES)
         if parts >= train.accumulate and train.batch_size % (parts * data) == 0
     ]
-    forgetful = () if isinstance(config.model, CustomConfig) or train.remat != "none" else ("blocks",)
-    for remat in (train.remat, *forgetful):
+    recompute = () if isinstance(config.model, CustomConfig) or train.remat != "none" else ("blocks",)
+    for remat in (train.remat, *recompute):
         for parts in splits:
             yield "map", parts, remat
 
@@ -56,47 +61,47 @@ def fit_plan(
     memory: int | None = None,
     progress: Say = silent,
 ) -> Plan:
-    """The first of the `arrangements` that fits the devices' memory.
+    """Return the plan of the first of the `arrangements` that fits the devices' memory.
 
     Args:
         config: the experiment.
-        devices: those to compile for; by default this machine's.
+        devices: the devices to compile for; the default is the devices of this machine.
         say: gets a line about each arrangement that was compiled.
-        memory: as for `make_plan`.
-        progress: gets a line whenever a program begins or ends to be compiled.
+        memory: memory of a device, bytes; the default is that of its kind.
+        progress: gets a line whenever the compilation of a program starts or ends.
 
     Raises:
-        UserError: if none fits, or the memory of the devices is not known.
+        UserError: if no arrangement fits, or the memory of the devices is unknown.
     """
     n_devices = len(jax.devices() if devices is None else devices)
     smallest: Plan | None = None
-    hopeless = set()
+    excluded = set()
     for candidate in arrangements(config, n_devices):
-        if candidate.mesh in hopeless:
+        if candidate.mesh in excluded:
             continue
         plan = plan_training(candidate, devices, memory=memory, say=progress)
         if plan.chip is None:
             raise UserError(f"--fit: the memory of a {plan.device_kind} is not known; give --memory GIB")
         has = plan.chip.memory / GIB
         if plan.fits:
-            plan = with_other_programs(plan, say=progress)
-            # Micro-batches and what is computed anew are of training alone.
-            hopeless.add(candidate.mesh)
-        say(f"{describe(candidate)}: {plan.bytes_in_all / GIB:.2f} of {has:.2f} GiB a device ({plan.peak_program})")
+            plan = with_all_programs(plan, say=progress)
+            # Micro-batches and rematerialization change the training program alone.
+            excluded.add(candidate.mesh)
+        say(f"{describe(candidate)}: {plan.peak_bytes / GIB:.2f} of {has:.2f} GiB a device ({plan.peak_program})")
         if plan.fits:
             return plan
-        if smallest is None or plan.bytes_in_all < smallest.bytes_in_all:
+        if smallest is None or plan.peak_bytes < smallest.peak_bytes:
             smallest = plan
     assert smallest is not None
     raise UserError(
         f"--fit: no arrangement fits {n_devices} x {smallest.device_kind}; the least is "
-        f"{smallest.bytes_in_all / GIB:.2f} GiB a device in {smallest.peak_program} ({describe(smallest.config)}). Use "
+        f"{smallest.peak_bytes / GIB:.2f} GiB a device in {smallest.peak_program} ({describe(smallest.config)}). Use "
         "more devices, a smaller train.batch_size or fewer members"
     )
 
 
 def describe(config: Config) -> str:
-    """The fields that `fit_plan` chooses, as overrides of the command line."""
+    """Return the fields that `fit_plan` chooses, as overrides for the command line."""
     mesh, train = config.mesh, config.train
     fields: dict[str, object] = {"mesh.data": mesh.data, "mesh.fsdp": mesh.fsdp, "mesh.mapping": mesh.mapping}
     fields |= {"train.accumulate": train.accumulate, "train.remat": train.remat}
@@ -104,35 +109,42 @@ def describe(config: Config) -> str:
 
 
 def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silent) -> int | None:
-    """About how many members fit a device (or a group along ``data``); None if its memory is not known.
+    """Estimate how many members fit a device, or a group of devices along ``data``.
 
-    A member takes its state, and what the scratch of training and of the peak program grows by: the difference
-    between the plan and another of fewer (or more) members a device.
+    Each member takes its state, and a part of the scratch memory of training and of the peak program. The scratch
+    memory is compared with that of a plan with another number of members per device.
+
+    Args:
+        plan: from `make_plan`.
+        devices: the devices to compile for; the default is the devices of this machine.
+        say: gets a line whenever the compilation of a program starts or ends.
+
+    Returns:
+        None if the memory of the devices is unknown.
     """
     if plan.chip is None:
         return None
-    each = plan.members_per_device
+    memory, each = plan.chip.memory, plan.members_per_device
     other = each - 1 if each > 1 else 2
-    compared = plan_training(_with_members(plan, other), devices, memory=plan.chip.memory, say=say)
+    compared = plan_training(_with_members(plan, other), devices, memory=memory, say=say)
     if plan.peak_program != TRAINING:
-        compared = with_other_programs(compared, plan.peak_program, say=say)
+        compared = with_all_programs(compared, plan.peak_program, say=say)
     state = (plan.bytes_per_device["parameters"] + plan.bytes_per_device["optimizer state"]) / each
     resident = sum(plan.bytes_per_device.values())
 
     def most(program: str) -> int:
         before, after = plan.scratch[program], compared.scratch[program]
-        # A small program's scratch may even shrink; what a member keeps is there in any case.
-        of_one = state + max(0.0, (after - before) / (other - each))
-        assert plan.chip is not None
-        return max(0, each + int((plan.chip.memory - resident - before) // of_one))
+        # The scratch memory of a small program may even shrink; the state of a member counts in any case.
+        per_member = state + max(0.0, (after - before) / (other - each))
+        return max(0, each + int((memory - resident - before) // per_member))
 
     return min(most(program) for program in {TRAINING, plan.peak_program})
 
 
 def _with_members(plan: Plan, each: int) -> Config:
-    """The experiment with so many members a device; which they are does not matter."""
+    """Return the experiment with `each` arbitrary members per device."""
     config = plan.config
-    # Two variants, if there are several: their rows are counted.
+    # The rows of a second variant take memory, so two variants are kept if there are several.
     variants = config.variants[:2]
     members = tuple(SweepMember(variants[n % len(variants)], n) for n in range(each * plan.mesh["ens"]))
     used = variants[: len(members)]

@@ -1,4 +1,4 @@
-"""What an experiment would take: its real programs, compiled from shapes alone."""
+"""The plan of an experiment: the devices, memory, time and disk that it takes, from its compiled programs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,53 +10,55 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from npi_jax.config.schema import Config, ConfigError
+from npi_jax.config.schema import Config
 from npi_jax.errors import UserError
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
-from npi_jax.planning.calls import TRAINING, Call, Program, other_calls, pool_shapes, training_call
 from npi_jax.planning.collectives import Collective, collectives
+from npi_jax.planning.footprint import Footprint, footprint
+from npi_jax.planning.programs import all_rows, plan_all_programs, plan_training_program
 from npi_jax.planning.progress import Progress, Say, silent
-from npi_jax.planning.text_sizes import sizes_of_grammar, sizes_of_run
+from npi_jax.planning.text_sizes import text_sizes
 from npi_jax.training.arrangement import STEPS_PER_CALL
 from npi_jax.training.checkpoints.checkpoints import scheduled_steps
 from npi_jax.training.devices.chips import Chip, chip_of
 from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
 from npi_jax.training.feed import is_streamed
+from npi_jax.training.programs import TRAINING, Program
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The cost of an experiment on some devices.
+    """The cost of an experiment on given devices.
 
     Attributes:
-        config: the experiment, with whatever was chosen for it.
-        parameters: of one member.
-        members, padded_size: members of the ensemble, and their number with padding members.
-        device_kind, devices: which devices, and how many the mesh takes.
-        mesh: devices by axis.
-        chip: what is known of the devices.
-        bytes_per_device: what lies there all the time, by kind: parameters, optimizer state, corpus rows, suites.
-        scratch: bytes that each compiled program takes beside it while it runs.
-        left_out: what is not counted, and why.
-        exchanges: between devices, in one call of the training step; None if that was too large to be compiled.
-        tokens_per_step: of one member.
-        flops_per_step: of all members, in matrix products (`npi_jax.models.flops`).
-        tokens: that one member is trained on in all (positions; a few percent are padding).
+        config: the experiment, with the arrangement that was chosen for it.
+        ensemble: its members.
+        vocabulary: entries of the vocabulary.
+        training: the training program.
+        parameters: number of parameters of one member.
+        device_kind: JAX's name of the devices.
+        chip: memory and peak rate of a device; None if unknown.
+        bytes_per_device: bytes that stay on a device for the whole run, by content: parameters, optimizer state, rows,
+            suites.
+        scratch: further bytes that each program takes on a device while it runs.
+        left_out: notes on what is not counted.
+        exchanges: exchanges between devices in one call of the training program; None if the compiler refused it.
+        tokens_per_step: tokens of one member's batch.
+        flops_per_step: floating-point operations of all members in one step, in matrix products
+            (`npi_jax.models.flops`).
         scored: the steps at which members are scored.
-        saved: the steps at which a checkpoint is written.
-        checkpoint_bytes: of one checkpoint on disk, all members, uncompressed.
-        ensemble, vocabulary: what the programs are of.
+        saved: the steps at which a checkpoint is saved.
+        checkpoint_bytes: size of one checkpoint of all members on disk, uncompressed.
     """
 
     config: Config
+    ensemble: Ensemble
+    vocabulary: int
+    training: Program
     parameters: int
-    members: int
-    padded_size: int
     device_kind: str
-    devices: int
-    mesh: dict[str, int]
     chip: Chip | None
     bytes_per_device: dict[str, int]
     scratch: dict[str, int]
@@ -64,196 +66,187 @@ class Plan:
     exchanges: list[Collective] | None
     tokens_per_step: int
     flops_per_step: float
-    tokens: int
     scored: list[int]
     saved: list[int]
     checkpoint_bytes: int
-    ensemble: Ensemble
-    vocabulary: int
+
+    @property
+    def members(self) -> int:
+        """Number of members."""
+        return self.ensemble.size
+
+    @property
+    def padded_size(self) -> int:
+        """Number of members with padding members."""
+        return self.ensemble.padded_size
+
+    @property
+    def mesh(self) -> dict[str, int]:
+        """Number of devices along each axis of the mesh."""
+        return dict(self.ensemble.mesh.shape)
+
+    @property
+    def devices(self) -> int:
+        """Number of devices in the mesh."""
+        return self.ensemble.mesh.size
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that each member trains on in all steps, including a few percent of padding."""
+        return self.config.train.steps * self.tokens_per_step
 
     @property
     def members_per_device(self) -> int:
-        """Members that share a device (or, along ``data``, a group of devices)."""
+        """Number of members, with padding members, on each device or group of devices along ``data``."""
         return self.padded_size // self.mesh["ens"]
 
     @property
     def peak_program(self) -> str:
-        """The program that takes the most scratch memory."""
+        """The program with the most scratch memory."""
         return max(self.scratch, key=lambda name: self.scratch[name])
 
     @property
-    def bytes_in_all(self) -> int:
-        """Memory that a device needs: one program runs at a time."""
+    def peak_bytes(self) -> int:
+        """Memory that a device needs, bytes: one program runs at a time."""
         return sum(self.bytes_per_device.values()) + self.scratch[self.peak_program]
 
     @property
     def fits(self) -> bool | None:
-        """Whether a device has that much; None if its memory is not known."""
-        return None if self.chip is None else self.bytes_in_all <= self.chip.memory
+        """True if a device has enough memory; None if its memory is unknown."""
+        return None if self.chip is None else self.peak_bytes <= self.chip.memory
 
     @property
     def kept_checkpoints(self) -> int:
-        """Most checkpoints that are on disk at once: those kept, those kept for good, the one being written."""
+        """Largest number of checkpoints on disk at once, including the one that is being written."""
         policy = self.config.checkpoints
-        lasting = sum(step % policy.keep_period == 0 for step in self.saved) if policy.keep_period else 0
-        return min(len(self.saved), policy.keep + lasting + 1)
+        permanent = sum(step % policy.keep_period == 0 for step in self.saved) if policy.keep_period else 0
+        return min(len(self.saved), policy.keep + permanent + 1)
 
     def hours(self, peak: float, utilization: float) -> float:
-        """Hours of training, without scoring, at a share of the devices' peak (operations a second, each)."""
+        """Hours of training, without scoring.
+
+        Args:
+            peak: peak rate of each device, floating-point operations per second.
+            utilization: share of the peak that training reaches.
+        """
         return self.config.train.steps * self.flops_per_step / (self.devices * peak * utilization) / 3600
 
 
 def make_plan(
     config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, say: Say = silent
 ) -> Plan:
-    """Compile a run's programs from shapes; no text is read (but the grammar's, and suites), no parameter made.
+    """Plan an experiment: compile the programs of the run, without reading its text or making parameters.
+
+    Suites are read. So is the text of the built-in grammar, if the configuration does not state its size.
 
     Args:
         config: the experiment.
-        devices: those to compile for; by default this machine's.
-        memory: bytes that programs can use on one of them; by default what is known of their kind.
-        say: gets a line whenever a program begins or ends to be compiled.
+        devices: the devices to compile for; the default is the devices of this machine.
+        memory: memory of a device, bytes; the default is that of its kind.
+        say: gets a line whenever the compilation of a program starts or ends.
 
     Raises:
-        ConfigError: if the size of the vocabulary or of the corpus is not known from the configuration.
-        UserError: if a compiled program exchanges anything between members, or a suite is none.
+        ConfigError: if the configuration does not determine the size of the vocabulary or of the corpus.
+        UserError: if a program exchanges data between members, or a suite cannot be read.
     """
-    return with_other_programs(plan_training(config, devices, memory=memory, say=say), say=say)
+    return with_all_programs(plan_training(config, devices, memory=memory, say=say), say=say)
 
 
 def plan_training(
     config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, say: Say = silent
 ) -> Plan:
-    """The same of the training step alone; what the other programs take is left out."""
-    vocabulary, rows = sizes(config)
-    # What a benchmark would choose is no matter of memory but for the rows of a call.
+    """Plan an experiment by its training program alone; see `make_plan`."""
+    vocabulary, rows = text_sizes(config)
+    # A benchmark may choose another number; it changes the memory of streamed rows only.
     steps_per_call = config.train.steps_per_call or STEPS_PER_CALL
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps_per_call=steps_per_call))
     model = make_model(config.model, vocabulary, remat=config.train.remat)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members), devices=devices)
-    streamed = is_streamed(config, mesh, _bytes(pool_shapes(config, vocabulary, rows)), memory)
-    ensemble = Ensemble(config, model, 0, mesh, streamed=streamed)
-    training = training_call(ensemble, vocabulary, rows)
-    program = training.compile(Progress(say))
-    state, pool = ensemble.state_shapes, training.arguments[4]
-    train = config.train
-    every = config.checkpoints.every or config.score.every
-    scored = scheduled_steps(train.steps, config.score.every)
-    one = jax.eval_shape(model.init, jax.random.key(0))
+    ensemble = Ensemble(config, model, mesh)
+    streamed = is_streamed(config, mesh, _bytes(all_rows(config, vocabulary, rows)), memory)
+    training = plan_training_program(ensemble, vocabulary, rows, streamed=streamed)
+    compiled = footprint(training, Progress(say))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(ensemble.member_shapes.params))
+    train, state = config.train, ensemble.state_shapes
     tokens = train.batch_size * train.row_length
-    flops = train_flops(config.model, vocabulary, train.row_length, parameters=_elements(one))
+    flops = train_flops(config.model, vocabulary, train.row_length, parameters=parameters)
+    scored = scheduled_steps(train.steps, config.score.every)
     return Plan(
         config=config,
-        parameters=_elements(one),
-        members=ensemble.size,
-        padded_size=ensemble.padded_size,
-        device_kind=mesh.devices.flat[0].device_kind,
-        devices=mesh.size,
-        mesh=dict(mesh.shape),
-        chip=chip_of(mesh.devices.flat[0], memory),
-        bytes_per_device={
-            "parameters": _device_bytes(state.params),
-            "optimizer state": _device_bytes(state.opt_state),
-            "rows of a call" if streamed else "corpus rows": _device_bytes(pool),
-        },
-        scratch={TRAINING: program.scratch},
-        left_out=[],
-        exchanges=_exchanges(program, TRAINING, mesh),
-        tokens_per_step=tokens,
-        flops_per_step=float(flops * tokens * ensemble.size),
-        tokens=train.steps * tokens,
-        scored=scored,
-        saved=[step for step in scored if step and (step % every == 0 or step == train.steps)],
-        checkpoint_bytes=_bytes(state) // ensemble.padded_size * ensemble.size,
         ensemble=ensemble,
         vocabulary=vocabulary,
+        training=training,
+        parameters=parameters,
+        device_kind=mesh.devices.flat[0].device_kind,
+        chip=chip_of(mesh.devices.flat[0], memory),
+        bytes_per_device=_bytes_of_training(training, streamed=streamed),
+        scratch={TRAINING: compiled.scratch},
+        left_out=[],
+        exchanges=_exchanges(compiled, TRAINING, mesh),
+        tokens_per_step=tokens,
+        flops_per_step=float(flops * tokens * ensemble.size),
+        scored=scored,
+        saved=_saved_steps(config, scored),
+        checkpoint_bytes=_bytes(state) // ensemble.padded_size * ensemble.size,
     )
 
 
-def with_other_programs(plan: Plan, only: str | None = None, *, say: Say = silent) -> Plan:
-    """A plan of training completed by what else a run computes: its beginning, and all that is done at checkpoints.
+def with_all_programs(plan: Plan, only: str | None = None, *, say: Say = silent) -> Plan:
+    """Add the programs besides training to a plan: initialization, and all that runs at checkpoints.
 
     Args:
         plan: from `plan_training`.
-        only: the one program to add; by default all.
-        say: gets a line whenever a program begins or ends to be compiled.
+        only: compile this program alone.
+        say: gets a line whenever the compilation of a program starts or ends.
     """
-    calls, left_out = other_calls(plan.ensemble, plan.vocabulary)
-    programs = _compiled([call for call in calls if only in (None, call.name)], Progress(say))
-    for name, program in programs.items():
-        _exchanges(program, name, plan.ensemble.mesh)
-    suites = {"suites and validation": sum(_device_bytes(call.resident) for call in calls)}
+    programs, notes = plan_all_programs(plan.ensemble, plan.vocabulary, plan.training)
+    others = [programs.init, programs.checksum, *programs.at_checkpoints()]
+    footprints = _footprints([program for program in others if only in (None, program.name)], Progress(say))
+    for name, one in footprints.items():
+        _exchanges(one, name, plan.ensemble.mesh)
+    suites = {"suites and validation": sum(_device_bytes(constant.shapes) for constant in programs.constants())}
     return dataclasses.replace(
         plan,
         bytes_per_device=plan.bytes_per_device | suites,
-        scratch=plan.scratch | {name: program.scratch for name, program in programs.items()},
-        left_out=left_out,
+        scratch=plan.scratch | {name: one.scratch for name, one in footprints.items()},
+        left_out=notes,
     )
 
 
-def _compiled(calls: Sequence[Call], progress: Progress) -> dict[str, Program]:
-    """Programs by name, compiled side by side."""
+def _bytes_of_training(training: Program, *, streamed: bool) -> dict[str, int]:
+    state, pool = training.inputs[0], training.inputs[4]
+    return {
+        "parameters": _device_bytes(state.params),
+        "optimizer state": _device_bytes(state.opt_state),
+        "rows of a call" if streamed else "corpus rows": _device_bytes(pool),
+    }
+
+
+def _saved_steps(config: Config, scored: Sequence[int]) -> list[int]:
+    every = config.checkpoints.every or config.score.every
+    return [step for step in scored if step and (step % every == 0 or step == config.train.steps)]
+
+
+def _footprints(programs: Sequence[Program], progress: Progress) -> dict[str, Footprint]:
+    """Compile programs, several at once, and return their footprints by name."""
     with ThreadPoolExecutor() as threads:
-        programs = threads.map(lambda call: call.compile(progress), calls)
-        return {call.name: program for call, program in zip(calls, programs, strict=True)}
+        footprints = threads.map(lambda program: footprint(program, progress), programs)
+        return {program.name: one for program, one in zip(programs, footprints, strict=True)}
 
 
-def _exchanges(program: Program, name: str, mesh: Mesh) -> list[Collective] | None:
-    """What the devices exchange, unless it is between members; None if it could not be compiled."""
-    if program.text is None:
+def _exchanges(compiled: Footprint, name: str, mesh: Mesh) -> list[Collective] | None:
+    """Return the exchanges of a program, and refuse exchanges between members; None if it was not compiled."""
+    if compiled.text is None:
         return None
-    found = collectives(program.text, mesh)
-    for exchange in found:
+    exchanges = collectives(compiled.text, mesh)
+    for exchange in exchanges:
         if "ens" in exchange.axes:
             raise UserError(
                 f"the program of {name} exchanges {exchange.bytes:,} bytes between members ({exchange.kind} along "
                 f"{' and '.join(exchange.axes)}); members must not depend on one another. A model of your own must not "
                 "use the axis `ens`; otherwise this is a bug of npi_jax"
             )
-    return found
-
-
-def sizes(config: Config) -> tuple[int, int]:
-    """Entries in the vocabulary and rows of the corpus, without reading text.
-
-    Raises:
-        ConfigError: if neither the configuration nor a prepared run directory says.
-    """
-    size, tokens = _known(config)
-    if size is None:
-        raise _unknown("tokenizer.size to the entries of the vocabulary")
-    if tokens is None:
-        raise _unknown("corpus.planned_tokens to the tokens of the training text")
-    return size, -(-tokens // config.train.row_length)
-
-
-def vocabulary_size(config: Config) -> int:
-    """Entries in the vocabulary, without reading text.
-
-    Raises:
-        ConfigError: if neither the configuration nor a prepared run directory says.
-    """
-    size = config.tokenizer.size or _known(config)[0]
-    if size is None:
-        raise _unknown("tokenizer.size to the entries of the vocabulary")
-    return size
-
-
-def _unknown(field: str) -> ConfigError:
-    return ConfigError(f"no text is read here: set {field}, or prepare the text first (npi-jax prepare)")
-
-
-def _known(config: Config) -> tuple[int | None, int | None]:
-    """What the configuration says of its text, then what its run directory or the grammar says."""
-    size, tokens = config.tokenizer.size, config.corpus.planned_tokens
-    if None not in (size, tokens):
-        return size, tokens
-    prepared = sizes_of_run(config) or (sizes_of_grammar(config) if config.corpus.source == "grammar" else None)
-    return (size, tokens) if prepared is None else (size or prepared[0], tokens or prepared[1])
-
-
-def _elements(tree: Any) -> int:
-    return int(sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(tree)))
+    return exchanges
 
 
 def _bytes(tree: Any) -> int:
@@ -261,6 +254,6 @@ def _bytes(tree: Any) -> int:
 
 
 def _device_bytes(tree: Any) -> int:
-    """Bytes of sharded arrays on one device."""
-    shares = ((np.prod(leaf.sharding.shard_shape(leaf.shape)), leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree))
-    return int(sum(elements * size for elements, size in shares))
+    """Return the bytes of sharded arrays on one device."""
+    shards = ((np.prod(leaf.sharding.shard_shape(leaf.shape)), leaf.dtype.itemsize) for leaf in jax.tree.leaves(tree))
+    return int(sum(elements * size for elements, size in shards))

@@ -1,4 +1,4 @@
-"""Saying which programs are being compiled, while they are: the compiler takes seconds or minutes for each."""
+"""Progress of compilation: which programs are being compiled. Each takes seconds or minutes."""
 
 import threading
 import time
@@ -9,17 +9,20 @@ Say = Callable[[str], None]
 
 
 class Progress:
-    """Names the programs that are being compiled, several at once, whenever one begins or ends."""
+    """Reports whenever the compilation of a program starts or ends; several may run at once.
+
+    Args:
+        say: gets a line for each report.
+    """
 
     def __init__(self, say: Say) -> None:
-        """Prepare to give `say` a line at every change."""
         self._say = say
         self._lock = threading.Lock()
         self._running: list[str] = []
 
     @contextmanager
     def compiling(self, name: str) -> Iterator[None]:
-        """Name a program while the body compiles it."""
+        """Report the start and the end of the body, which compiles program `name`."""
         began = time.monotonic()
         with self._lock:
             self._running.append(name)
@@ -34,7 +37,8 @@ class Progress:
 
 
 def silent(line: str) -> None:
-    """Say nothing."""
+    """Ignore a line."""
 
 
 QUIET = Progress(silent)
+"""Reports nothing."""

@@ -1,4 +1,4 @@
-"""Plans as tables for people."""
+"""Printing of plans."""
 
 from collections.abc import Sequence
 
@@ -21,51 +21,66 @@ def print_plan(
     utilization: float,
     price: float | None = None,
 ) -> None:
-    """Print a plan.
+    """Print a plan as a table.
 
     Args:
-        plan: what to print.
-        console: where to.
-        members_that_fit: a device's members at most, if that was found out.
-        peak: operations a second of one device; by default those of its kind, if they are known.
-        utilization: share of the peak that training is taken to reach.
-        price: of one device for one hour, in any currency.
+        plan: the plan.
+        console: the console to print to.
+        members_that_fit: most members that fit a device, if known (`npi_jax.planning.fit.members_that_fit`).
+        peak: peak rate of one device, floating-point operations per second; the default is that of its kind, if known.
+        utilization: share of the peak that training is assumed to reach.
+        price: price of one device for one hour, in any currency.
     """
-    config = plan.config
-    table = TextTable(f"plan for {config.name}", ["", ""], words={0, 1})
+    table = TextTable(f"plan for {plan.config.name}", ["", ""], words={0, 1})
+    _add_devices(table, plan, members_that_fit)
+    _add_memory(table, plan)
+    for line, text in _exchanges(plan.exchanges):
+        table.add_row(line, text)
+    _add_work(table, plan)
+    _add_hours(table, plan, peak, utilization, price)
+    _add_checkpoints(table, plan)
+    console.print(table)
+
+
+def _add_devices(table: TextTable, plan: Plan, members_that_fit: int | None) -> None:
     table.add_row("members", f"{plan.members:,}")
     table.add_row("parameters of a member", f"{plan.parameters:,}")
     axes = ", ".join(f"{size} along {axis}" for axis, size in plan.mesh.items())
     table.add_row("devices", f"{plan.devices} x {plan.device_kind} ({axes})")
-    whole = "a device" if plan.mesh["data"] == 1 else f"each {plan.mesh['data']} devices"
-    unfilled = plan.padded_size - plan.members
-    note = f" ({unfilled} of {plan.padded_size} places are copies)" if unfilled else ""
-    table.add_row(f"members {whole}", f"{plan.members_per_device}{note}")
+    group = "a device" if plan.mesh["data"] == 1 else f"each {plan.mesh['data']} devices"
+    padding = plan.padded_size - plan.members
+    note = f" ({padding} of {plan.padded_size} places are copies)" if padding else ""
+    table.add_row(f"members {group}", f"{plan.members_per_device}{note}")
     if members_that_fit is not None:
-        table.add_row(f"members that fit {whole}", f"about {members_that_fit:,}")
+        table.add_row(f"members that fit {group}", f"about {members_that_fit:,}")
+
+
+def _add_memory(table: TextTable, plan: Plan) -> None:
     for kind, size in plan.bytes_per_device.items():
         table.add_row(f"bytes per device: {kind}", _size(size))
     for program, size in plan.scratch.items():
         table.add_row(f"scratch bytes: {program}", _size(size))
-    table.add_row("bytes per device: most at once", f"{_size(plan.bytes_in_all)}, in {plan.peak_program}")
+    table.add_row("bytes per device: most at once", f"{_size(plan.peak_bytes)}, in {plan.peak_program}")
     for note in plan.left_out:
         table.add_row("not counted", note)
     if plan.chip is not None:
         verdict = "fits" if plan.fits else "DOES NOT FIT (--fit looks for an arrangement that does)"
         table.add_row("bytes a device has", f"{_size(plan.chip.memory)}: {verdict}")
-    for line, text in _exchanges(plan.exchanges):
-        table.add_row(line, text)
+
+
+def _add_work(table: TextTable, plan: Plan) -> None:
     table.add_row("tokens per step, one member", f"{plan.tokens_per_step:,}")
     table.add_row("tokens per step, all members", f"{plan.tokens_per_step * plan.members:,}")
     table.add_row("FLOPs per step, all members", f"{plan.flops_per_step:.3g}")
-    table.add_row("steps", f"{config.train.steps:,}")
+    table.add_row("steps", f"{plan.config.train.steps:,}")
     table.add_row("tokens a member is trained on", f"{plan.tokens:,}")
-    _add_hours(table, plan, peak, utilization, price)
+
+
+def _add_checkpoints(table: TextTable, plan: Plan) -> None:
     table.add_row("checkpoints scored", f"{len(plan.scored):,} (steps {_steps(plan.scored)})")
     table.add_row("checkpoints saved", f"{len(plan.saved):,} (steps {_steps(plan.saved)})")
     disk = f"{_size(plan.checkpoint_bytes)} each, at most {plan.kept_checkpoints} at once"
     table.add_row("disk for checkpoints", f"{disk}: {plan.checkpoint_bytes * plan.kept_checkpoints / GIB:.2f} GiB")
-    console.print(table)
 
 
 def _add_hours(table: TextTable, plan: Plan, peak: float | None, utilization: float, price: float | None) -> None:
@@ -81,13 +96,14 @@ def _add_hours(table: TextTable, plan: Plan, peak: float | None, utilization: fl
         table.add_row("cost", f"{hours * plan.devices * price:,.2f} at {price:g} a device and hour")
 
 
-def _exchanges(found: Sequence[Collective] | None) -> list[tuple[str, str]]:
-    """One line for each kind and axis of the training step; that nothing passes between members holds for all."""
-    if found is None:
+def _exchanges(exchanges: Sequence[Collective] | None) -> list[tuple[str, str]]:
+    """Return a row for each kind of exchange of the training program, and each axis of the mesh."""
+    if exchanges is None:
         return [("exchanges", "not known: the compiler has not the memory for training")]
+    # Plans are refused if a program exchanges anything along ens.
     lines = [("exchanges along ens", "none")]
-    for kind, axes in dict.fromkeys((one.kind, one.axes) for one in found):
-        sizes = [one.bytes for one in found if (one.kind, one.axes) == (kind, axes)]
+    for kind, axes in dict.fromkeys((one.kind, one.axes) for one in exchanges):
+        sizes = [one.bytes for one in exchanges if (one.kind, one.axes) == (kind, axes)]
         along = f"exchanges along {' and '.join(axes) or 'no axis'}"
         lines.append((along, f"in training {len(sizes)} x {kind}, {_size(sum(sizes))}; in loops counted once"))
     return lines

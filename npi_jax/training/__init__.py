@@ -1,1 +1,1 @@
-"""The member's step, its mapping over the ensemble, and the loop around it."""
+"""Training of an ensemble: one member's step, its mapping over all members, and the training loop."""

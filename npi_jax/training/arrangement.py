@@ -1,7 +1,8 @@
-"""How the members of a device are run, where the configuration leaves it open: as ``npi-jax bench`` found best.
+"""The arrangement of members on a device: one after another or all at once, and the steps of a training call.
 
-The choice is kept in the user's cache folder, one file for each kind of device, model and batch. A run keeps what it
-began with in its manifest: the mapping of members decides the last digits of results.
+The configuration may leave the arrangement open. ``npi-jax bench`` measures the fastest and keeps it in the user's
+cache folder, in one file for each kind of device, model and batch. A run keeps its arrangement in its manifest, because
+the arrangement changes the last digits of results.
 """
 
 import dataclasses
@@ -19,17 +20,17 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import read_json, write_json
 
 STEPS_PER_CALL = 50
-"""Where neither the configuration nor a benchmark says otherwise."""
+"""Default steps per training call."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrangement:
-    """How the members of a device are run.
+    """The arrangement of members on a device.
 
     Attributes:
-        mapping: in turn (``map``) or at once (``vmap``).
-        steps_per_call: steps in one call of the compiled program.
-        source: where that comes from: ``config``, ``default``, or the file that a benchmark wrote.
+        mapping: one after another (``map``) or at once (``vmap``).
+        steps_per_call: steps of one training call.
+        source: origin of the arrangement: ``config``, ``default``, or the file of a benchmark.
     """
 
     mapping: Literal["map", "vmap"]
@@ -37,7 +38,7 @@ class Arrangement:
     source: str
 
     def applied(self, config: Config) -> Config:
-        """The configuration with what it left open filled in."""
+        """Return the configuration with this arrangement."""
         mesh = dataclasses.replace(config.mesh, mapping=self.mapping)
         return dataclasses.replace(
             config, mesh=mesh, train=dataclasses.replace(config.train, steps_per_call=self.steps_per_call)
@@ -45,7 +46,7 @@ class Arrangement:
 
 
 def choice_file(config: Config) -> Path:
-    """Where the choice for this model, batch and kind of device is kept."""
+    """Return the file in which benchmarks keep the arrangement for this model, batch and kind of device."""
     device = jax.devices()[0]
     key = {
         "device": device.device_kind,
@@ -61,42 +62,39 @@ def choice_file(config: Config) -> Path:
 
 
 def arrange(config: Config, began_with: Mapping[str, Any] | None = None) -> Arrangement:
-    """What the configuration says, then what the run began with, then what was measured, then the default.
+    """Determine the arrangement: from the configuration, else the run's manifest, else a benchmark, else the default.
 
     Args:
         config: the experiment.
-        began_with: of a run that goes on: its manifest's ``arrangement``.
+        began_with: ``arrangement`` in the manifest of a run that is continued.
 
     Raises:
-        UserError: naming a file of a benchmark that does not hold a choice.
+        UserError: naming the file of a benchmark, if it contains no arrangement.
     """
     platform = jax.devices()[0].platform
     mapping: Any = config.mesh.mapping
     steps = config.train.steps_per_call
     source = "config"
     if mapping == "auto" or not steps:
-        found, source = _found(choice_file(config), began_with)
-        mapping = found.get("mapping", "map" if platform == "cpu" else "vmap") if mapping == "auto" else mapping
-        steps = steps or found.get("steps_per_call", STEPS_PER_CALL)
+        kept, source = _kept(choice_file(config), began_with)
+        mapping = kept.get("mapping", "map" if platform == "cpu" else "vmap") if mapping == "auto" else mapping
+        steps = steps or kept.get("steps_per_call", STEPS_PER_CALL)
     return Arrangement(mapping, steps, source)
 
 
-def _found(path: Path, began_with: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
+def _kept(path: Path, began_with: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
+    """Return the arrangement that the run or a benchmark has kept, empty if there is none, and its origin."""
     if began_with:
         return began_with, str(began_with.get("source", "config"))
     if not path.exists():
         return {}, "default"
-    found = read_json(path)
-    valid = (
-        isinstance(found, dict)
-        and found.get("mapping") in ("map", "vmap")
-        and isinstance(found.get("steps_per_call"), int)
-    )
-    if not valid or found["steps_per_call"] < 1:
+    kept = read_json(path)
+    steps = kept.get("steps_per_call") if isinstance(kept, dict) else None
+    if not isinstance(steps, int) or steps < 1 or kept.get("mapping") not in ("map", "vmap"):
         raise UserError(f"{path} holds no choice of npi-jax bench; remove it, or run npi-jax bench again")
-    return found, str(path)
+    return kept, str(path)
 
 
 def save_choice(path: Path, chosen: Arrangement, measured: list[dict[str, Any]]) -> None:
-    """Write what was chosen, and the measurements behind it, for runs to come."""
+    """Write an arrangement and its measurements to a file, from which later runs read it."""
     write_json(path, {"mapping": chosen.mapping, "steps_per_call": chosen.steps_per_call, "measured": measured})

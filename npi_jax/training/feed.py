@@ -1,4 +1,4 @@
-"""What each training call reads: numbers of rows that lie on the devices, or rows read from disk ahead of the call."""
+"""The rows of each training call: numbers of rows that are on the devices, or rows read from disk ahead of the call."""
 
 import importlib.util
 import os
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Int
+from jax.typing import DTypeLike
+from jaxtyping import Array, Int, UInt
 
 from npi_jax.config.schema import Config, Member, TrainConfig
 from npi_jax.corpus.variants.builder import RowPool, Variant
@@ -22,22 +24,23 @@ from npi_jax.training.devices.mesh import REPLICATED, put
 from npi_jax.training.member.step import Pool
 
 ROWS = P("ens", None, "data")
-"""Sharding of what is particular to a call, [places, steps, rows]: a device along ``data`` reads its share of rows."""
+"""Sharding of arrays [members, steps, rows] that belong to one call: devices along ``data`` split each batch."""
 
-SHARE_OF_MEMORY = 4
-"""Rows that take more than one part in so many of a device's memory are read from disk."""
+MEMORY_PARTS = 4
+"""Rows are read from disk if they would take more than one of this many parts of a device's memory."""
 
 Call = tuple[int, int]
+"""The first step of a training call, and its number of steps."""
 
 
 @dataclass(frozen=True)
 class RowIndex:
-    """Which rows each place trains on: a pure function of seed and step.
+    """The rows that each member trains on: a pure function of seed and step.
 
     Attributes:
-        train: batch size and steps of a call.
-        members: of each place.
-        variants, orders: of each place.
+        train: batch size and steps per call.
+        members: all members, with padding.
+        variants, orders: of each member.
     """
 
     train: TrainConfig
@@ -47,57 +50,77 @@ class RowIndex:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Places, steps of a call, rows of a batch."""
+        """Members, steps per call, rows per batch."""
         return len(self.members), self.train.steps_per_call, self.train.batch_size
 
-    def rows(self, call: Call, places: slice = slice(None)) -> Int[np.ndarray, "places steps batch"]:
-        """Pool rows of the next steps; what lies beyond them is 0.
+    def rows(self, call: Call, members: slice = slice(None)) -> Int[np.ndarray, "members steps batch"]:
+        """Return the numbers of the rows of a call; entries after its last step are 0.
 
         Args:
-            call: the first step, and how many.
-            places: those to look up.
+            call: the training call.
+            members: the members whose rows are returned.
         """
         first_step, n_steps = call
-        chosen = range(len(self.members))[places]
+        chosen = range(len(self.members))[members]
         rows = np.zeros((len(chosen), *self.shape[1:]), np.int32)
-        for row, place in enumerate(chosen):
-            seed, variant, order = self.members[place].seed, self.variants[place], self.orders[place]
+        for number, member in enumerate(chosen):
+            seed, variant, order = self.members[member].seed, self.variants[member], self.orders[member]
             for index in range(n_steps):
-                rows[row, index] = variant.batch(order, seed, first_step + index)
+                rows[number, index] = variant.batch(order, seed, first_step + index)
         return rows
 
 
 @runtime_checkable
 class Feed(Protocol):
-    """Gives each call what it trains on; see `make_feed`."""
+    """Supplies the rows of each training call; see `make_feed`."""
 
     def expect(self, calls: Sequence[Call]) -> None:
-        """Say which calls come next, in order, so that their rows can be read before."""
+        """Announce the next calls in order, so that their rows are read in advance."""
 
-    def take(self, call: Call) -> tuple[jax.Array, Pool]:
-        """Numbers int32 [places, steps_per_call, batch] and the rows that they count; does not wait for a device."""
+    def take(self, call: Call) -> tuple[Int[Array, "members steps batch"], Pool]:
+        """Return row numbers, and the rows that they index; does not wait for a device."""
 
 
 def make_feed(index: RowIndex, mesh: Mesh, rows: RowPool | RowRecords) -> Feed:
-    """A feed of rows in memory, which are put on every device, or of rows on disk. Batches are the same."""
+    """Make a feed of rows in memory, which are copied to every device, or of rows on disk.
+
+    Both feeds give the same batches.
+    """
     return _OnDisk(index, mesh, rows) if isinstance(rows, RowRecords) else _OnDevices(index, mesh, rows)
 
 
 def pool_spec(*, streamed: bool) -> P:
-    """How a feed's rows lie on the mesh."""
+    """Return the sharding of a feed's rows, which are streamed from disk or all on the devices."""
     return ROWS if streamed else REPLICATED
 
 
-def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None = None) -> bool:
-    """Whether training reads rows from disk: as ``mesh.rows`` says, or because they take much of a device's memory.
+def pool_shapes(rows: RowPool | RowRecords, call_shape: tuple[int, int, int]) -> Pool:
+    """Return the shapes of the rows that a feed gives one call of this shape (`Ensemble.call_shape`)."""
+    if isinstance(rows, RowRecords):
+        return rows_of_shape(call_shape, rows.width, rows.dtype)
+    return rows_of_shape(rows.used.shape, rows.tokens.shape[-1], rows.tokens.dtype)
 
-    By itself only where Grain is installed.
+
+def rows_of_shape(axes: tuple[int, ...], width: int, dtype: DTypeLike) -> Pool:
+    """Return the shapes of rows with these leading axes and this number of tokens."""
+    return Pool(
+        jax.ShapeDtypeStruct((*axes, width), dtype),  # type: ignore[arg-type]
+        jax.ShapeDtypeStruct(axes, jnp.int32),  # type: ignore[arg-type]
+    )
+
+
+def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None = None) -> bool:
+    """Return whether training reads rows from disk.
+
+    ``mesh.rows`` decides. Its value ``auto`` streams rows that would take much of a device's memory, if Grain is
+    installed.
 
     Args:
         config: the experiment.
         mesh: its devices.
-        pool_bytes: size of all rows.
-        memory: bytes of a device; by default what it says itself, on CPU its share of the machine's.
+        pool_bytes: size of all rows, bytes.
+        memory: memory of a device, bytes. The default is what the device reports; for a CPU device, its share of the
+            machine's memory.
     """
     if config.mesh.rows != "auto":
         return config.mesh.rows == "stream"
@@ -109,8 +132,8 @@ def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None 
         limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(mesh.local_devices)
     else:
         return False
-    # Who did not ask for it need not have what it takes.
-    return pool_bytes * SHARE_OF_MEMORY > limit and importlib.util.find_spec("grain") is not None
+    # 'auto' must not require an optional dependency.
+    return pool_bytes * MEMORY_PARTS > limit and importlib.util.find_spec("grain") is not None
 
 
 class _OnDevices:
@@ -119,21 +142,21 @@ class _OnDevices:
         self._pool = put(Pool(pool.tokens, pool.used), mesh, REPLICATED)
 
     def expect(self, calls: Sequence[Call]) -> None:
-        """Nothing is to be read."""
+        """No-op: rows are already on the devices."""
 
-    def take(self, call: Call) -> tuple[jax.Array, Pool]:
-        shares = _shares(self._index, self._sharding, call, lambda rows: rows)
-        return _placed(self._index.shape, self._sharding, shares), self._pool
+    def take(self, call: Call) -> tuple[Int[Array, "members steps batch"], Pool]:
+        shards = _shards(self._index, self._sharding, call, lambda rows: rows)
+        return _from_shards(self._index.shape, self._sharding, shards), self._pool
 
 
 class _OnDisk:
-    """Each device gets the rows of its own batches, and numbers that count them."""
+    """Gives each device the rows of its own batches, and numbers that count them."""
 
     def __init__(self, index: RowIndex, mesh: Mesh, records: RowRecords) -> None:
         self._index, self._sharding, self._records = index, NamedSharding(mesh, ROWS), records
         _, steps, batch = index.shape
-        own = batch // mesh.shape["data"]
-        numbers = np.arange(steps)[:, None] * own + np.arange(batch) % own
+        per_device = batch // mesh.shape["data"]
+        numbers = np.arange(steps)[:, None] * per_device + np.arange(batch) % per_device
         self._numbers = put(np.broadcast_to(numbers.astype(np.int32), index.shape), mesh, ROWS)
         self._coming: deque[Call] = deque()
         self._read: Iterator[Any] = iter(())
@@ -142,24 +165,27 @@ class _OnDisk:
         self._coming = deque(calls)
         self._read = read_ahead(list(calls), self._load)
 
-    def take(self, call: Call) -> tuple[jax.Array, Pool]:
+    def take(self, call: Call) -> tuple[Int[Array, "members steps batch"], Pool]:
         if self._coming and self._coming[0] == call:
             self._coming.popleft()
-            shares = next(self._read)
+            shards = next(self._read)
         else:
-            shares = self._load(call)
+            shards = self._load(call)
         shape = self._index.shape
-        tokens = {key: tokens for key, (tokens, _) in shares.items()}
-        used = {key: used for key, (_, used) in shares.items()}
+        tokens = {key: tokens for key, (tokens, _) in shards.items()}
+        used = {key: used for key, (_, used) in shards.items()}
         pool = Pool(
-            _placed((*shape, self._records.width), self._sharding, tokens), _placed(shape, self._sharding, used)
+            _from_shards((*shape, self._records.width), self._sharding, tokens),
+            _from_shards(shape, self._sharding, used),
         )
         return self._numbers, pool
 
     def _load(self, call: Call) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-        return _shares(self._index, self._sharding, call, lambda rows: self._content(rows, call[1]))
+        return _shards(self._index, self._sharding, call, lambda rows: self._content(rows, call[1]))
 
-    def _content(self, rows: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    def _content(
+        self, rows: Int[np.ndarray, "members steps batch"], steps: int
+    ) -> tuple[UInt[np.ndarray, "members steps batch width"], Int[np.ndarray, "members steps batch"]]:
         tokens = np.zeros((*rows.shape, self._records.width), self._records.dtype)
         used = np.zeros(rows.shape, np.int32)
         tokens[:, :steps], used[:, :steps] = self._records.read(rows[:, :steps])
@@ -171,22 +197,25 @@ def _key(index: tuple[slice, ...] | None) -> tuple[Any, ...]:
     return index[0].start, index[0].stop, index[2].start, index[2].stop
 
 
-def _shares(index: RowIndex, sharding: NamedSharding, call: Call, load: Callable[[np.ndarray], Any]) -> dict[Any, Any]:
-    """What `load` makes of the rows of each of this process's devices, by their places and columns.
+def _shards(index: RowIndex, sharding: NamedSharding, call: Call, load: Callable[[np.ndarray], Any]) -> dict[Any, Any]:
+    """Apply `load` to the row numbers of each device of this process.
 
-    What several devices share is looked up and loaded once.
+    Devices with the same rows share one result.
+
+    Returns:
+        the results by `_key`: the ranges of members and of batch rows.
     """
-    found: dict[Any, Any] = {}
-    of_places: dict[Any, np.ndarray] = {}
+    loaded: dict[Any, Any] = {}
+    of_members: dict[Any, np.ndarray] = {}
     for part in sharding.addressable_devices_indices_map(index.shape).values():
         assert part is not None
-        places = part[0].start, part[0].stop
-        if places not in of_places:
-            of_places[places] = index.rows(call, part[0])
-        if _key(part) not in found:
-            found[_key(part)] = load(of_places[places][:, :, part[2]])
-    return found
+        members = part[0].start, part[0].stop
+        if members not in of_members:
+            of_members[members] = index.rows(call, part[0])
+        if _key(part) not in loaded:
+            loaded[_key(part)] = load(of_members[members][:, :, part[2]])
+    return loaded
 
 
-def _placed(shape: tuple[int, ...], sharding: NamedSharding, shares: dict[Any, np.ndarray]) -> jax.Array:
-    return jax.make_array_from_callback(shape, sharding, lambda index: shares[_key(index)])
+def _from_shards(shape: tuple[int, ...], sharding: NamedSharding, shards: dict[Any, np.ndarray]) -> jax.Array:
+    return jax.make_array_from_callback(shape, sharding, lambda index: shards[_key(index)])

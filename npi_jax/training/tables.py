@@ -4,14 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float, Integer
 
 from npi_jax.config.schema import Member
 from npi_jax.scoring import Scorer, Scores, fixed_columns
 from npi_jax.training.member.step import Progress
-
-DIVERGED_FACTOR = 2.0
-"""A member has diverged whose validation loss is this many times that of a uniform guess."""
 
 
 def metrics_table(step: int, progress: Progress | None, valid_loss: np.ndarray) -> pl.DataFrame:
@@ -94,24 +90,6 @@ def summary(members: Sequence[Member], metrics: pl.DataFrame, scores: pl.DataFra
     of_variants = rows.group_by("name", "variant", maintain_order=True).agg(pl.col("value").mean())
     found = {f"{name}/{variant}": value for name, variant, value in of_variants.iter_rows()}
     return found | {f"member_{m}/{name}": value for m, name, value, _ in rows.iter_rows()}
-
-
-def has_diverged(
-    skipped: Integer[np.ndarray, " members"],
-    before: Integer[np.ndarray, " members"],
-    valid_loss: Float[np.ndarray, " members"],
-    vocab_size: int,
-) -> Bool[np.ndarray, " members"]:
-    """Return which members' latest updates were not finite, or are far worse than guessing.
-
-    Args:
-        skipped, before: updates skipped so far, and by the checkpoint before.
-        valid_loss: nats a token; one that is not a number counts as diverged.
-        vocab_size: of the vocabulary that is guessed from.
-    """
-    # Written so that a loss that is not a number counts as diverged.
-    found: Bool[np.ndarray, " members"] = (skipped > before) | ~(valid_loss < DIVERGED_FACTOR * np.log(vocab_size))
-    return found
 
 
 def members_table(members: Sequence[Member], skipped: np.ndarray, diverged: np.ndarray) -> pl.DataFrame:

@@ -1,13 +1,14 @@
-"""The gradients that a training run compares: which tasks, and what is computed of every member at a checkpoint."""
+"""The comparisons of task gradients in a training run: the tasks, and the functions computed at checkpoints."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Array, Float
 
 from npi_jax.config.schema import Config
 from npi_jax.corpus.variants.builder import RowPool
@@ -15,6 +16,7 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import write_arrays
 from npi_jax.gradients import (
     LOOKAHEAD_STEP,
+    Batches,
     Products,
     TaskItems,
     choose_items,
@@ -31,32 +33,47 @@ from npi_jax.training.member.optimizer import second_moment
 from npi_jax.training.member.step import MemberState
 
 AT_CHECKPOINT, AT_END = "at checkpoints", "at the end"
+"""Times at which gradients are compared: at every checkpoint, and after the last step."""
 
 
-@dataclass(frozen=True)
-class TaskGradients:
-    """The comparisons of gradients in one run.
+class SingleItems(NamedTuple):
+    """Single items whose gradients are compared.
 
     Attributes:
-        products: of all tasks' micro-batches, at every checkpoint.
-        single: of single items, after the last step; None if not wanted.
-        lookahead: see `make_lookahead`; None if not wanted.
-        items: which items stand for which task.
-        single_items: numbers, tasks and NPIs of the single items.
-        suite, kind: of the items.
+        numbers: of the items in the suite.
+        tasks: task of each item.
+        npis: words of each item's critical region in the good sentence.
+    """
+
+    numbers: list[int]
+    tasks: list[str]
+    npis: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskGradients:
+    """The comparisons of task gradients in one run.
+
+    Attributes:
+        products: products of the tasks' micro-batches, computed at every checkpoint.
+        single: products of single items, computed after the last step; None for none.
+        lookahead: lookahead affinity (`make_lookahead`), computed after the last step; None for none.
+        items: the items of each micro-batch of each task.
+        single_items: the single items of `single`.
+        suite, kind: name of the suite, and the kind of its items.
     """
 
     products: Products
     single: Products | None
     lookahead: Any
     items: TaskItems
-    single_items: tuple[list[int], list[str], list[str]]
+    single_items: SingleItems
     suite: str
     kind: str
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """What the calls need besides the members' states."""
+        """Arguments of `calls` besides the members' states."""
         return {
             "products": self.products.arrays,
             "single": None if self.single is None else self.single.arrays,
@@ -64,28 +81,33 @@ class TaskGradients:
         }
 
     @property
-    def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, jax.Array]]]:
-        """Functions of one member's state and of `arrays`, by when they are called."""
+    def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, Float[Array, "..."]]]]:
+        """Functions of one member's state and of `arrays`, by the time at which they are called."""
         last = {AT_END: self._at_end} if self.single is not None or self.lookahead is not None else {}
         return {AT_CHECKPOINT: self._at_checkpoint, **last}
 
     def _at_checkpoint(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
-        """Of one member: what every checkpoint has."""
+        """Compute what is written for one member at every checkpoint."""
         return dict(self.products.apply(state.params, second_moment(state.opt_state), arrays["products"]))
 
     def _at_end(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
-        """Of one member: what only the last checkpoint has."""
-        found: dict[str, jax.Array] = {}
+        """Compute what is written for one member after the last step only."""
+        values: dict[str, jax.Array] = {}
         if self.single is not None:
-            found["item_gram"] = self.single.apply(state.params, None, arrays["single"])["gram"]
+            values["item_gram"] = self.single.apply(state.params, None, arrays["single"])["gram"]
         if self.lookahead is not None:
-            found["lookahead"], found["parameter_norm"] = self.lookahead(state.params, arrays["families"])
-        return found
+            values["lookahead"], values["parameter_norm"] = self.lookahead(state.params, arrays["families"])
+        return values
 
-    def write(self, path: Path, values: dict[str, np.ndarray], *, step: int) -> None:
-        """Write gradients/STEP.npz: what was computed of all members, with the names of its axes.
+    def write(self, path: Path, values: dict[str, Float[np.ndarray, "members ..."]], *, step: int) -> None:
+        """Write ``gradients/STEP.npz``: the values of all members, and the names along their axes.
 
-        Preconditioned products are NaN where there is no second moment: before the first step, and under sgd.
+        Preconditioned products are NaN if there is no second moment: before the first step, and with sgd.
+
+        Args:
+            path: of the file.
+            values: results of `calls`, with a leading axis of members.
+            step: the step of the checkpoint.
         """
         values = {name: np.asarray(array, np.float32) for name, array in values.items()}
         if "gram_adam" not in values or step == 0:
@@ -110,7 +132,7 @@ class TaskGradients:
         write_arrays(path, names | values)
 
     def description(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Describe the comparisons for the manifest."""
         return {
             "suite": self.suite,
             "kind": self.kind,
@@ -123,10 +145,10 @@ class TaskGradients:
 
 
 def gradient_items(config: Config, encoded: EncodedSuite) -> tuple[TaskItems, str]:
-    """The items of every task whose gradients are compared, dealt to micro-batches, and their kind.
+    """Choose the items of every task and assign them to micro-batches; return also their kind.
 
     Raises:
-        UserError: if the suite has no items of that kind, or too few for the micro-batches.
+        UserError: if the suite has no items of the configured kind, or too few for the micro-batches.
     """
     wanted, name = config.gradients, config.gradient_suite
     spec = config.score.suites[name].spec
@@ -151,23 +173,25 @@ def _explained(suite: str) -> Iterator[None]:
 def make_task_gradients(
     config: Config, model: Model, encoded: EncodedSuite | None, valid: RowPool, eos: int
 ) -> TaskGradients | None:
-    """What the configuration asks for; None if nothing.
+    """Make the comparisons that the configuration asks for.
 
     Args:
         config: the experiment.
         model: the architecture.
         encoded: the minimal pairs; None to compare nothing.
-        valid: text, where its gradient is compared too.
+        valid: validation rows, whose gradient may be compared too.
         eos: id of `<eos>`.
 
+    Returns:
+        None if nothing is compared.
+
     Raises:
-        UserError: if the suite has no items of that kind, or too few for the micro-batches.
+        UserError: if the suite has no items of the configured kind, or too few for the micro-batches.
     """
     if encoded is None:
         return None
     wanted, name = config.gradients, config.gradient_suite
     items, kind = gradient_items(config, encoded)
-    assert isinstance(encoded.suite, Suite)
     with _explained(name):
         batches = task_batches(items)
         if wanted.text_rows:
@@ -177,13 +201,25 @@ def make_task_gradients(
         params = jax.eval_shape(model.init, jax.random.key(0))
         budget = None if wanted.memory_mib is None else wanted.memory_mib << 20
         products = make_products(model, params, batches, budget=budget, method=wanted.method)
-    single = None
-    single_items: tuple[list[int], list[str], list[str]] = ([], [], [])
+    single, single_items = None, SingleItems([], [], [])
     if wanted.single_items:
-        one_by_one, numbers, tasks = item_batches(items, wanted.single_items)
+        one_by_one, single_items = _single_items(encoded, items, wanted.single_items)
         single = make_products(model, params, one_by_one, budget=budget, method=wanted.method, absolute=False)
-        chosen = [encoded.suite.items[number] for number in numbers]
-        npis = [item.good[slice(*item.critical_good)].lower() for item in chosen]
-        single_items = (numbers, tasks, npis)
-    lookahead = make_lookahead(model, batches) if wanted.lookahead else None
-    return TaskGradients(products, single, lookahead, items, single_items, name, kind)
+    return TaskGradients(
+        products=products,
+        single=single,
+        lookahead=make_lookahead(model, batches) if wanted.lookahead else None,
+        items=items,
+        single_items=single_items,
+        suite=name,
+        kind=kind,
+    )
+
+
+def _single_items(encoded: EncodedSuite, items: TaskItems, most: int) -> tuple[Batches, SingleItems]:
+    """Make a micro-batch of each single item, at most `most` of a task."""
+    assert isinstance(encoded.suite, Suite)
+    batches, numbers, tasks = item_batches(items, most)
+    chosen = [encoded.suite.items[number] for number in numbers]
+    npis = [item.good[slice(*item.critical_good)].lower() for item in chosen]
+    return batches, SingleItems(numbers, tasks, npis)

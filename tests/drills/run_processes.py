@@ -20,6 +20,7 @@ from npi_jax.models import make_model
 from npi_jax.training.checkpoints.checkpoints import Checkpoints
 from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.programs import checksum_program
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = "from ml_collections import ConfigDict\ndef get_config():\n    return ConfigDict({values!r})\n"
@@ -101,7 +102,7 @@ def ensemble_of(config: Config, run_dir: Path) -> Ensemble:
     """The ensemble whose states the run's checkpoints hold."""
     vocabulary = len((run_dir / "tokenizer" / "vocab.txt").read_text().splitlines())
     mesh = make_mesh(1, 1, n_members=len(config.members))
-    return Ensemble(config, make_model(config.model, vocabulary), 0, mesh)
+    return Ensemble(config, make_model(config.model, vocabulary), mesh)
 
 
 def parameters(run_dir: Path, values: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def parameters(run_dir: Path, values: dict[str, Any]) -> dict[str, Any]:
     checkpoints = Checkpoints(run_dir / "checkpoints", config.checkpoints, read_only=True)
     step = checkpoints.steps()[-1]
     state = checkpoints.restore(step, ensemble.state_shapes)
-    checkpoints.verify(step, ensemble.checksums(state))
+    checkpoints.verify(step, ensemble.fetch(checksum_program(ensemble).function(state)))
     checkpoints.close()
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree.leaves_with_path(ensemble.fetch(state))}
 

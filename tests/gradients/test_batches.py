@@ -1,4 +1,4 @@
-"""Which items stand for which task, and how micro-batches of them are laid out."""
+"""Assignment of items to tasks and micro-batches, and the arrays of micro-batches."""
 
 from collections import Counter
 
@@ -52,7 +52,7 @@ def test_items_that_share_a_sentence_get_the_same_number_whatever_their_task():
 
 
 def test_words_that_a_suite_goes_through_in_turn_are_in_every_micro_batch():
-    """Dealt in the suite's own order, each of four micro-batches would get one of the four words."""
+    """Assigned in the order of the suite, each of four micro-batches would get one of the four words."""
     words = [20, 21, 22, 23]
     pairs = [([index % 7 + 2, index + 30, words[index % 4]], [9, index + 30, words[index % 4]]) for index in range(48)]
     regions = np.array([[[2, 3], [2, 3]]] * 48)
@@ -64,9 +64,9 @@ def test_words_that_a_suite_goes_through_in_turn_are_in_every_micro_batch():
         for task in found.items:
             for batch in task:
                 counts = np.bincount([index % 4 for index in batch], minlength=4)
-                # Of 24 items each word has 6, of four micro-batches each 1 or 2.
+                # Each word has 6 of 24 items, so 1 or 2 in each of four micro-batches.
                 assert np.ptp(counts) <= (1 if most is None else 3)
-                # Nor does anything else that comes in turn decide.
+                # No other alternating property of items decides either.
                 assert len({index % 8 for index in batch}) > 2 or most
 
 

@@ -35,7 +35,7 @@ def item_gradients(model, params, found):
     sentences = found.sentences
 
     def log_prob(params, ids, span):
-        """Of the tokens of a span; what comes after a token has no influence on it."""
+        """Log-probabilities of the tokens of a span; later tokens do not influence them."""
         tokens = jnp.concatenate([jnp.asarray([TOKENIZER.start]), ids])[None]
         positions = jnp.arange(tokens.shape[1])[None]
         log_probs = jax.nn.log_softmax(model.logits(params, tokens, jnp.ones_like(tokens), positions))[0, :-1]
@@ -141,7 +141,7 @@ def test_a_small_budget_chooses_the_forward_way():
 
 
 class Bigram:
-    """A model of the user's own: each token's features, and nothing else."""
+    """A custom model: the features of each token, and nothing else."""
 
     config = LSTMConfig()
 

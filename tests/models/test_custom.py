@@ -76,17 +76,19 @@ def test_a_model_from_a_file_trains(factory, tmp_path):
     from npi_jax.preparation.prepare import prepare  # noqa: PLC0415
     from npi_jax.training.devices.mesh import make_mesh  # noqa: PLC0415
     from npi_jax.training.ensemble import Ensemble  # noqa: PLC0415
+    from npi_jax.training.runner import make_runner  # noqa: PLC0415
 
     model = {"kind": "custom", "factory": factory("Bag"), "options": {"width": 4}}
     config = make_config(tiny_values(model=model, train__steps_per_call=10))
     prepared = prepare(config, lambda line: None)
     made = make_model(config.model, prepared.tokenizer.vocab_size)
-    ensemble = Ensemble(config, made, prepared.tokenizer.eos, make_mesh(1, 1, n_members=4))
-    ensemble.load(prepared.variants, prepared.orders, prepared.pool, prepared.valid, {})
-    state = ensemble.init()
-    before = ensemble.fetch(ensemble.valid_loss(state))
-    state, _ = ensemble.train(state, 0, 10, restart=True)
-    assert (ensemble.fetch(ensemble.valid_loss(state)) < before).all()
+    ensemble = Ensemble(config, made, make_mesh(1, 1, n_members=4))
+    data = (prepared.pool, prepared.variants, prepared.orders, prepared.valid)
+    runner = make_runner(ensemble, prepared.tokenizer.eos, *data, scorers={})
+    state = runner.init()
+    before = ensemble.fetch(runner.valid_loss(state))
+    state, _ = runner.train(state, 0, 10, restart=True)
+    assert (ensemble.fetch(runner.valid_loss(state)) < before).all()
 
 
 def test_dropout_of_a_model_from_a_file_depends_on_the_rows_key_alone(factory):
@@ -111,7 +113,7 @@ def test_parameters_of_another_precision_are_refused(factory):
     model = {"kind": "custom", "factory": factory("Half"), "options": {"width": 4}}
     config = make_config(tiny_values(model=model))
     with pytest.raises(ValueError, match=facts("['words']", "bfloat16", "float32")):
-        Ensemble(config, make_model(config.model, 7), 0, make_mesh(1, 1, n_members=4))
+        Ensemble(config, make_model(config.model, 7), make_mesh(1, 1, n_members=4))
 
 
 @pytest.mark.parametrize(

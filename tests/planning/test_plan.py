@@ -16,14 +16,17 @@ from npi_jax.experiment.run import prepare_experiment
 from npi_jax.models import LSTMConfig, TransformerConfig, make_model
 from npi_jax.models.flops import forward_flops, train_flops
 from npi_jax.planning import fit_plan, make_plan, print_plan
-from npi_jax.planning.calls import Call, other_calls
 from npi_jax.planning.collectives import Collective, collectives
 from npi_jax.planning.fit import members_that_fit
-from npi_jax.planning.plan import plan_training, sizes, vocabulary_size, with_other_programs
+from npi_jax.planning.footprint import footprint
+from npi_jax.planning.plan import plan_training, with_all_programs
+from npi_jax.planning.programs import plan_all_programs, plan_training_program
 from npi_jax.planning.progress import Progress
+from npi_jax.planning.text_sizes import text_sizes, vocabulary_size
 from npi_jax.training.devices.chips import GIB
 from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.programs import Program
 
 PLANNED = {"tokenizer__size": 100, "corpus__planned_tokens": 3200}
 SPLIT = {"data": 2}
@@ -83,10 +86,10 @@ def test_memory_is_that_of_the_call_that_takes_most():
     most = max(plan.scratch, key=plan.scratch.get)
     assert plan.peak_program == most
     assert plan.left_out == ["validation rows beyond 64: how many there are is not known here"]
-    assert plan.bytes_in_all == sum(plan.bytes_per_device.values()) + plan.scratch[most]
+    assert plan.peak_bytes == sum(plan.bytes_per_device.values()) + plan.scratch[most]
     training = plan_training(plan.config)
     assert training.scratch == {"training": plan.scratch["training"]}
-    added = with_other_programs(training, "validation")
+    added = with_all_programs(training, "validation")
     assert added.scratch == {name: plan.scratch[name] for name in ("training", "validation")}
     assert added.bytes_per_device == plan.bytes_per_device
     shown = printed(plan)
@@ -110,10 +113,11 @@ def test_rows_of_several_lengths_are_planned(tmp_path):
     suites = {"own": {"loader": "table", "path": str(tmp_path / "own.tsv")}}
     config = make_config(tiny_values(score__suites=suites, **PLANNED))
     mesh = make_mesh(1, 1, n_members=len(config.members))
-    ensemble = Ensemble(config, make_model(config.model, 100), 0, mesh)
-    (scoring,) = [call for call in other_calls(ensemble, 100)[0] if call.name == "scoring own"]
+    ensemble = Ensemble(config, make_model(config.model, 100), mesh)
+    training = plan_training_program(ensemble, 100, 100, streamed=False)
+    scoring = plan_all_programs(ensemble, 100, training)[0].scoring["own"]
     chunks = scoring.arguments[1]
-    # Of each long sentence a start token and 91 words are read.
+    # A start token and 91 words of each long sentence are read.
     assert [chunk["rows"].shape[-1] for chunk in chunks] == [64, 2 * 92]
     scoring.function.lower(*scoring.arguments)
 
@@ -133,14 +137,14 @@ class Refused:
 
 def test_what_the_compiler_refuses_is_as_large_as_it_says():
     said = "RESOURCE_EXHAUSTED: the total memory required for HLO temporaries (1.50G) exceeds available HBM (1.00G)."
-    program = Call("scoring", Refused(said), ()).compile()
+    program = footprint(Program("scoring", Refused(said), ()))
     assert (program.scratch, program.text) == (3 << 29, None)
     other = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 18.50G of 15.48G hbm. Exceeded by 3.02G."
-    assert Call("scoring", Refused(other), ()).compile().scratch == 37 << 29
+    assert footprint(Program("scoring", Refused(other), ())).scratch == 37 << 29
     with pytest.raises(UserError, match=facts("memory", "scoring", "RESOURCE_EXHAUSTED: too large")):
-        Call("scoring", Refused("RESOURCE_EXHAUSTED: too large"), ()).compile()
+        footprint(Program("scoring", Refused("RESOURCE_EXHAUSTED: too large"), ()))
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
-        Call("scoring", Refused("INTERNAL: a bug"), ()).compile()
+        footprint(Program("scoring", Refused("INTERNAL: a bug"), ()))
 
 
 def printed(plan, **options) -> str:
@@ -170,7 +174,7 @@ def test_members_that_fit_are_counted():
     ten = make_plan(make_config(tiny_values(seeds=tuple(range(10)), **PLANNED)))
     assert ten.members_per_device == 10
     # A straight line through two small programs: about, and rather too few.
-    assert 4 <= members_that_fit(make_plan(config, memory=ten.bytes_in_all), None) <= 11
+    assert 4 <= members_that_fit(make_plan(config, memory=ten.peak_bytes), None) <= 11
     assert members_that_fit(make_plan(config), None) is None
 
 
@@ -187,13 +191,13 @@ BIG = {
 @pytest.mark.drill
 def test_fitting_takes_the_first_arrangement_that_is_small_enough():
     config = make_config(tiny_values(**BIG))
-    need = make_plan(config).bytes_in_all
+    need = make_plan(config).peak_bytes
     lines: list[str] = []
     assert fit_plan(config, None, lines.append, memory=need).config.mesh.mapping == "vmap"
     assert len(lines) == 1
     fitted = fit_plan(config, None, lines.append, memory=int(0.45 * need))
     assert fitted.fits
-    assert (fitted.config.mesh.mapping, fitted.bytes_in_all < 0.45 * need) == ("map", True)
+    assert (fitted.config.mesh.mapping, fitted.peak_bytes < 0.45 * need) == ("map", True)
     assert "--config.mesh.mapping=map" in lines[-1]
     with pytest.raises(UserError, match=facts("fits", "1 x cpu")):
         fit_plan(config, jax.devices()[:1], lines.append, memory=1000)
@@ -218,13 +222,13 @@ def test_text_that_was_prepared_says_its_size(tmp_path):
     values = {"corpus": corpus, "run_dir": str(tmp_path / "run"), "train__row_length": 16, "train__batch_size": 2}
     config = make_config(tiny_values(**values))
     with pytest.raises(ConfigError, match=r"prepare the text first"):
-        sizes(config)
+        text_sizes(config)
     prepare_experiment(config, Console(quiet=True))
     # 8 + 5 + 5 words and the end of each sentence make 21 tokens; deletion takes 9 of them from one variant alone.
     tokens, vocabulary = 40 * (9 + 6 + 6), len({word for text in words for word in text.split()})
-    assert sizes(config) == (vocabulary_size(config), -(-tokens // 16))
+    assert text_sizes(config) == (vocabulary_size(config), -(-tokens // 16))
     assert vocabulary <= vocabulary_size(config) <= vocabulary + 4
-    # Other text was not prepared there, and what the config says counts first.
+    # Other text was not prepared there, and the configuration has priority.
     with pytest.raises(ConfigError, match=facts("tokenizer.size")):
         vocabulary_size(make_config(tiny_values(**values, corpus__max_sentences=5)))
     assert vocabulary_size(make_config(tiny_values(**values, tokenizer__size=99))) == 99
@@ -276,7 +280,7 @@ def test_exchanges_are_read_with_the_axes_they_run_along():
         Collective("all-reduce", ("ens", "data"), 1),
         Collective("all-gather", ("data",), 512),
     ]
-    with pytest.raises(ValueError, match="not said in a known form"):
+    with pytest.raises(ValueError, match="replica_groups=@mesh"):
         collectives("%a = f32[4]{0} all-reduce(%x), replica_groups=@mesh", mesh)
 
 

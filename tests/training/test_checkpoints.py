@@ -58,7 +58,7 @@ def test_one_that_is_no_longer_kept_goes_in_one_step_and_its_files_later(tmp_pat
     checkpoints = saved(tmp_path / "c", 1, 2, keep=2)
     checkpoints.save(3, STATE, checksums(STATE))
     checkpoints.wait()
-    # Orbax alone would remove file by file, in place; killed at that, it would leave part of a checkpoint.
+    # By default Orbax deletes file by file in place; if killed then, it would leave part of a checkpoint.
     assert sorted(file.name for file in (tmp_path / "c" / "deleted").iterdir()) == ["1"]
     assert checkpoints.steps() == [2, 3]
     checkpoints.close()
@@ -182,7 +182,7 @@ def test_each_step_is_judged_alone_and_damaged_ones_are_set_aside(tmp_path, dama
     assert sum(1 for _ in folder.rglob("*")) == before + 1
     again = Checkpoints(folder, CheckpointConfig())
     assert again.steps() == [3]
-    assert len(again.aside()) == 1
+    assert len(again.damaged_folders()) == 1
     again.save(4, STATE, checksums(STATE))
     again.wait()
     np.testing.assert_array_equal(again.restore(4, STATE)["w"], STATE["w"])
@@ -190,7 +190,7 @@ def test_each_step_is_judged_alone_and_damaged_ones_are_set_aside(tmp_path, dama
 
 
 def test_arrays_are_never_those_of_a_folder_whose_name_the_pattern_fits(tmp_path):
-    """Orbax expands patterns in the names of all folders above its own."""
+    """Orbax expands patterns in the path of its folder."""
     for name, value in (("lr1", 1), ("lr[1]", 2), ("lr?", 3), ("*", 4), ("a\\b", 5), ("gs:", 6)):
         checkpoints = Checkpoints(tmp_path / name / "c", CheckpointConfig())
         state = {**STATE, "w": STATE["w"] + value}

@@ -18,7 +18,7 @@ LONG = [
 
 
 def lines(width: int, variants: list[str], doing: str = "training", steps: int = 1000) -> list[str]:
-    """The display as a terminal of so many columns shows it in the middle of training."""
+    """The display during training, on a terminal of this width."""
     console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     display = Display(console, steps, variants)
     display.update(1, np.full(len(variants), 7.0), 9.0)
@@ -40,7 +40,7 @@ def test_progress_is_shown(terminal, monkeypatch):
     assert "a line [not markup]" in text
     # The end stays on a terminal too.
     assert "step 10/10  1,234 tokens/s  loss full 1.000  no_npi 2.000" in text
-    # A terminal shows one bar that changes; elsewhere each update is a line of its own.
+    # A terminal shows one bar that changes; without a terminal each update is a line.
     assert ("step 5/10  1,234" in text) != terminal
 
 
@@ -66,7 +66,7 @@ def test_on_a_narrow_terminal_what_is_being_done_gives_way_and_then_the_bar():
 @pytest.mark.parametrize("width", range(20, 60))
 def test_no_number_is_cut_however_narrow_the_terminal_is(width):
     first, second = lines(width, LONG)
-    # A number that has no room is left out whole.
+    # A number that does not fit is omitted, not cut.
     assert re.fullmatch(r"123,456 tokens/s( +loss .*)?", second)
     assert set(re.findall(r"\d+\.\d*", second)) <= {"1.250", "2.250", "3.250", "4.250"}
     assert len(re.findall(r"\d\.\d{3}(?= |$)", second)) == second.replace("...", "").count(".")

@@ -11,6 +11,7 @@ from npi_jax.planning import make_plan
 from npi_jax.preparation.prepare import prepare
 from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.ensemble import Ensemble
+from npi_jax.training.runner import make_runner
 
 pytestmark = pytest.mark.eight_devices
 
@@ -27,15 +28,10 @@ def prepared():
 def trained(prepared, ens: int, data: int, model, *, streamed: bool = False, **changes):
     mesh = {"ens": ens, "data": data, "fsdp": data > 1}
     config = make_config(tiny_values(mesh=mesh, model=model, train=TRAIN | changes))
-    made = Ensemble(
-        config,
-        make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat),
-        prepared.tokenizer.eos,
-        make_mesh(ens, data, n_members=4),
-        streamed=streamed,
-    )
-    rows = prepared.records() if streamed else prepared.pool
-    made.load(prepared.variants, prepared.orders, rows, prepared.valid, {})
+    model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
+    data_parts = (prepared.records() if streamed else prepared.pool, prepared.variants, prepared.orders, prepared.valid)
+    ensemble = Ensemble(config, model, make_mesh(ens, data, n_members=4))
+    made = make_runner(ensemble, prepared.tokenizer.eos, *data_parts, scorers={})
     state, progress = made.train(made.init(), 0, 5, restart=True)
     return made, state, progress
 
@@ -50,7 +46,7 @@ def test_split_members_train_as_whole_ones_and_hold_a_quarter_each(prepared, mod
     assert jax.device_count() == 8
     _, whole, of_whole = trained(prepared, 1, 1, model)
     made, split, of_split = trained(prepared, 2, 4, model, remat=remat)
-    assert made.mesh.shape == {"ens": 2, "data": 4}
+    assert made.ensemble.mesh.shape == {"ens": 2, "data": 4}
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(split), strict=True):
         np.testing.assert_allclose(a, b, atol=tolerance, rtol=1e-3)
     np.testing.assert_allclose(of_whole.loss_sum, of_split.loss_sum, rtol=1e-3 if tolerance > 1e-3 else 1e-5)
@@ -73,6 +69,6 @@ def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared):
     streaming, streamed, _ = trained(prepared, 2, 4, LSTM, streamed=True)
     for a, b in zip(jax.tree.leaves(held), jax.tree.leaves(streamed), strict=True):
         np.testing.assert_array_equal(a, b)
-    # A device is given its share of its members' batches, and nothing else.
-    _, pool = streaming.feed.take((0, 5))
+    # A device gets its shard of its members' batches, and nothing else.
+    _, pool = streaming.data.feed.take((0, 5))
     assert {shard.data.shape for shard in pool.tokens.addressable_shards} == {(2, 5, 2, TRAIN["row_length"] + 1)}

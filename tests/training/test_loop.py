@@ -12,9 +12,11 @@ from npi_jax.experiment.claim import claim_run
 from npi_jax.files.writing import write_table
 from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.training.checkpoints.checkpoints import Checkpoints
-from npi_jax.training.loop import AllDivergedError, Trainer
 from npi_jax.training.monitor.display import Display
 from npi_jax.training.monitor.stopping import Stopped, StopRequest
+from npi_jax.training.recording import AllDivergedError
+from npi_jax.training.resuming import latest_complete_step
+from npi_jax.training.setup import make_trainer
 
 
 class StopAfter(StopRequest):
@@ -45,7 +47,7 @@ def train(path, prepared: Prepared, stop: StopRequest | None = None, profile=ran
     with claim_run(path, config.to_dict()) as run:
         display = Display(console, config.train.steps, [member.variant for member in config.members])
         with display:
-            Trainer(run, config, prepared, display, stop or StopRequest(), profile).train()
+            make_trainer(run, config, prepared, display, stop or StopRequest(), profile=profile).train()
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -90,16 +92,16 @@ def test_stopping_anywhere_and_resuming_repeats_every_bit_wherever_rows_are(tmp_
 def test_a_checkpoint_of_step_0_is_one_to_resume_from(tmp_path, prepared):
     config = make_config(tiny_values())
     with claim_run(tmp_path, config.to_dict()) as run:
-        trainer = Trainer(run, config, prepared, Display(Console(file=io.StringIO())), StopRequest())
         checkpoints = Checkpoints(tmp_path / "checkpoints", config.checkpoints)
-        assert trainer._last_whole_step(checkpoints, None) is None
+        where = run, checkpoints, [0, 1, 2, 4, 8, 10], ("metrics", "scores")
+        assert latest_complete_step(*where) is None
         checkpoints.save(0, {"w": np.zeros((4, 2), np.float32)}, np.zeros((4, 2), np.uint32))
         checkpoints.wait()
         for folder in ("metrics", "scores"):
             write_table(tmp_path / folder / "0.parquet", pl.DataFrame({"step": [0]}))
             run.note_written(tmp_path / folder / "0.parquet")
-        assert trainer._last_whole_step(checkpoints, None) == 0
-        assert trainer._last_whole_step(checkpoints, 0) is None
+        assert latest_complete_step(*where) == 0
+        assert latest_complete_step(*where, before=0) is None
         checkpoints.close()
 
 

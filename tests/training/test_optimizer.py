@@ -4,8 +4,9 @@ import numpy as np
 import optax
 import pytest
 from facts import facts
+from tiny import tiny_values
 
-from npi_jax.config.schema import TrainConfig
+from npi_jax.config.schema import TrainConfig, make_config
 from npi_jax.training.member.optimizer import (
     HyperParameters,
     init_optimizer,
@@ -106,3 +107,8 @@ def test_members_do_not_share_a_norm():
 def test_contradictions_are_refused(changes, words):
     with pytest.raises(ValueError, match=facts(words)):
         TrainConfig(**changes)
+
+
+def test_members_have_every_hyper_parameter_of_the_optimizer():
+    (member, *_) = make_config(tiny_values()).members
+    assert {*vars(member)} == {"variant", "seed", *HyperParameters._fields}

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from reference_loss import cross_entropy_reference
 
 from npi_jax.config.schema import TrainConfig
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.training.devices.data_axis import DataAxis
-from npi_jax.training.member.loss import cross_entropy_reference
 from npi_jax.training.member.optimizer import HyperParameters
 from npi_jax.training.member.step import (
     Pool,

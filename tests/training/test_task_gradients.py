@@ -20,9 +20,9 @@ from npi_jax.models import make_model
 from npi_jax.preparation.prepare import prepare
 from npi_jax.results.directory import open_run
 from npi_jax.results.schema import TABLES
-from npi_jax.training.loop import Trainer
 from npi_jax.training.monitor.display import Display
 from npi_jax.training.monitor.stopping import Stopped, StopRequest
+from npi_jax.training.setup import make_trainer
 from npi_jax.training.task_gradients import make_task_gradients
 
 CHANGES = {"gradients__enabled": True, "train__steps": 8, "checkpoints__every": 4}
@@ -47,7 +47,7 @@ def train(path, prepared, stop=None, **changes):
     config = make_config(tiny_values(**{**CHANGES, **changes}))
     console = Console(file=io.StringIO(), width=120)
     with claim_run(path, config.to_dict()) as run, Display(console, 8, [m.variant for m in config.members]) as display:
-        trainer = Trainer(run, config, prepared, display, stop or StopRequest())
+        trainer = make_trainer(run, config, prepared, display, stop or StopRequest())
         trainer.train()
     return trainer
 
@@ -118,7 +118,7 @@ def test_a_run_that_was_stopped_is_bitwise_one_that_was_not(path, prepared, tmp_
 
 def test_tables_can_be_made_and_opened(path, prepared):
     run = open_run(path)
-    # What preparation writes; the trainer alone does not.
+    # Preparation writes this table, not the trainer.
     prepared.table.write_parquet(path / "corpus.parquet")
     write_tables(run)
     assert check_run(path) >= {name for name, table in TABLES.items() if "gradients" in table.WHEN}

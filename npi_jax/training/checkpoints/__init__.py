@@ -1,1 +1,1 @@
-"""Checkpoints of the whole ensemble, with checksums."""
+"""Checkpoints of the ensemble, with checksums."""

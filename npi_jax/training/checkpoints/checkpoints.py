@@ -1,4 +1,4 @@
-"""Checkpoints of the whole ensemble, through Orbax; the only module that knows Orbax."""
+"""Checkpoints of the ensemble, written and read by Orbax. No other module uses Orbax."""
 
 import itertools
 import re
@@ -21,36 +21,39 @@ from npi_jax.training.checkpoints.late_reads import hush_late_reads
 from npi_jax.training.checkpoints.plain_name import PlainName
 
 _CHECKSUMS = "member_checksums"
-# Orbax would delete the files of a checkpoint one by one in place; a process killed at that would leave part of one.
+# Orbax moves a checkpoint here before it deletes its files: otherwise a killed process could leave a part of it.
 _DELETED = "deleted"
-_ASIDE = "damaged"
-_ABOUT = "_CHECKPOINT_METADATA"
+_DAMAGED = "damaged"
+_DESCRIPTION = "_CHECKPOINT_METADATA"
 _ITEM = "default"
 
 
 class CheckpointError(UserError):
-    """A checkpoint that cannot be written, or is damaged."""
+    """A checkpoint cannot be written, or is damaged."""
 
 
 def scheduled_steps(steps: int, every: int) -> list[int]:
-    """The steps at which members are scored: 0, 1, 2, 4, ... below `every`, its multiples, and the last step."""
+    """Return the steps at which members are scored: 0, powers of 2 below `every`, its multiples, and the last."""
     early = {0} | {1 << power for power in range(steps.bit_length()) if 1 << power < every}
     return sorted(step for step in early | set(range(every, steps, every)) | {steps} if step <= steps)
 
 
 class Checkpoints:
-    """Training states on disk; only whole ones are ever seen (Orbax writes beside and renames).
+    """Checkpoints of a run on disk. Orbax writes to a temporary name and renames, so that each is complete or absent.
 
-    Each step is judged alone: damage to one is no matter to the others. With several processes all of them make one, on
-    a file system that they share, and call the same functions.
+    Damage to one checkpoint does not affect the others. If there are several processes, each makes an instance, on a
+    file system that they share, and all call the same methods.
 
     Args:
         directory: the run's ``checkpoints`` folder.
-        config: which are kept.
-        read_only: nothing is written or cleaned up, so that a run that goes on is not disturbed.
+        config: the policy of which checkpoints are kept.
+        read_only: write and delete nothing, for reading while another process trains.
+
+    Attributes:
+        directory: as an absolute path.
 
     Raises:
-        CheckpointError: if Orbax cannot open the folder. Call `set_aside` before to prevent it.
+        CheckpointError: if Orbax cannot open the folder. `set_aside` moves the checkpoints that would prevent it.
     """
 
     def __init__(self, directory: Path, config: CheckpointConfig, *, read_only: bool = False):
@@ -58,7 +61,7 @@ class Checkpoints:
         self._plain = PlainName(self.directory)
         self._damaged: set[int] = set()
         self._saved = 0
-        # What Orbax logs as an error it raises too.
+        # Orbax raises the errors that it logs.
         logging.set_verbosity(logging.FATAL)
         self._reader = _reader()
         self._manager = None if read_only else self._open(config)
@@ -74,7 +77,7 @@ class Checkpoints:
             todelete_subdir=_DELETED,
         )
         self.directory.mkdir(parents=True, exist_ok=True)
-        # Given the handler, Orbax does not take the form of a checkpoint from the folder of the latest.
+        # Without a handler Orbax would infer the format from the latest checkpoint, which may be damaged.
         handler = ocp.StandardCheckpointHandler()
         try:
             return ocp.CheckpointManager(self._plain.path, item_handlers=handler, options=options)
@@ -82,30 +85,30 @@ class Checkpoints:
             raise CheckpointError(f"{self.directory}: cannot be opened by Orbax ({first_line(error)})") from error
 
     def steps(self) -> list[int]:
-        """The steps of which there is a checkpoint that looks whole."""
+        """Return the steps of all checkpoints that look complete."""
         if self._manager is not None:
             return sorted(self._manager.all_steps())
         return sorted(int(name) for name, fault in _faults(self.directory).items() if not fault)
 
     def faulty(self) -> dict[int, str]:
-        """What is wrong with checkpoints that do not even look whole, by step."""
+        """Return the fault of each checkpoint that does not look complete, by step."""
         return {int(name): fault for name, fault in _faults(self.directory).items() if fault}
 
-    def aside(self) -> list[Path]:
-        """Damaged checkpoints that were set aside, now or before."""
-        folder = self.directory / _ASIDE
+    def damaged_folders(self) -> list[Path]:
+        """Return the damaged checkpoints that `set_aside` has moved, in this process or an earlier one."""
+        folder = self.directory / _DAMAGED
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
     def save(self, step: int, state: Any, checksums: UInt[np.ndarray, "members words"]) -> None:
-        """Begin to write a checkpoint.
+        """Start to write a checkpoint; returns before it is written.
 
         Args:
             step: its step.
-            state: stacked arrays with a leading axis of members or places, the same tree in all processes.
-            checksums: of every member (`npi_jax.training.checkpoints.checksum`).
+            state: stacked arrays with a leading axis of members, the same tree in all processes.
+            checksums: of every member, without padding members (`npi_jax.training.checkpoints.checksum`).
 
         Raises:
-            CheckpointError: if an earlier one could not be written, as where the disk is full.
+            CheckpointError: if an earlier checkpoint could not be written, for example because the disk is full.
         """
         manager = self._manager
         assert manager is not None
@@ -117,35 +120,35 @@ class Checkpoints:
                 return
             manager.wait_until_finished()
             self._empty_deleted()
-            about = {_CHECKSUMS: checksums.tolist()}
-            manager.save(step, args=ocp.args.StandardSave(state), custom_metadata=about, force=True)
+            metadata = {_CHECKSUMS: checksums.tolist()}
+            manager.save(step, args=ocp.args.StandardSave(state), custom_metadata=metadata, force=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._not_written(error) from error
         self._saved = step
 
     def wait(self) -> None:
-        """Wait until everything is written.
+        """Wait until the checkpoint is written.
 
         Raises:
-            CheckpointError: if something could not be.
+            CheckpointError: if it could not be written.
         """
         if self._manager is None:
             return
         try:
-            # Orbax tells of a full disk here, and nowhere before.
+            # Orbax reports a full disk only here.
             self._manager.wait_until_finished()
         except (OSError, ValueError, RuntimeError) as error:
             raise self._not_written(error) from error
 
     def _empty_deleted(self) -> None:
-        """Free the room of checkpoints that are no longer kept; nothing may be being saved meanwhile."""
+        """Delete checkpoints that are no longer kept. No checkpoint may be in the process of being written."""
         deleted = self.directory / _DELETED
         if jax.process_index() == 0:
-            # What stays, as an open file on a network file system does, goes next time.
+            # A file that cannot be deleted now, such as an open file on a network file system, is deleted next time.
             shutil.rmtree(deleted, ignore_errors=True)
 
     def _not_written(self, error: Exception) -> CheckpointError:
-        # Each array that could not be written would complain when its future is collected, after the one error below.
+        # Otherwise each array that could not be written would log a further error after the error below.
         getLogger("asyncio").setLevel(CRITICAL)
         return CheckpointError(
             f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Make "
@@ -157,62 +160,62 @@ class Checkpoints:
 
         Args:
             step: its step.
-            like: arrays or their shapes. Where a shape has a sharding, what is read lies on those devices, the
-                leading axis cut off or filled up with zeros to the length wanted; otherwise it is NumPy on the host,
-                with as many places as were saved.
+            like: a tree of arrays, or of shapes. If all are shapes with a sharding, the arrays are placed on those
+                devices. Their leading axis is then cut, or padded with zeros, to the given length. Otherwise the
+                result is NumPy arrays with as many members as were saved.
 
         Raises:
-            CheckpointError: if it cannot be read, or its arrays are not those of `like`.
+            CheckpointError: if it cannot be read, or an array differs from `like` in shape or dtype.
         """
         leaves = jax.tree.leaves(like)
         folder = self._plain.path / str(step) / _ITEM
         sharded = all(isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is not None for leaf in leaves)
         try:
             if sharded:
-                found = self._reader.restore(folder, args=ocp.args.StandardRestore(like, strict=False))
+                state = self._reader.restore(folder, args=ocp.args.StandardRestore(like, strict=False))
             else:
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-                found = self._reader.restore(folder, args=ocp.args.StandardRestore(abstract))
+                state = self._reader.restore(folder, args=ocp.args.StandardRestore(abstract))
         except Exception as error:
-            # What comes of damage depends on where it is: Orbax raises nearly anything, even a bare Exception.
-            raise self.damage(step, f"cannot be read ({first_line(error)})") from error
-        for wanted, got in zip(leaves, jax.tree.leaves(found), strict=True):
-            # Orbax gives arrays of other shapes as they are.
+            # Orbax raises nearly any exception for a damaged file, even a bare Exception.
+            raise self.mark_damaged(step, f"cannot be read ({first_line(error)})") from error
+        for wanted, got in zip(leaves, jax.tree.leaves(state), strict=True):
+            # Orbax does not refuse arrays of other shapes.
             if wanted.shape[1:] != got.shape[1:] or wanted.dtype != got.dtype:
-                raise self.damage(
+                raise self.mark_damaged(
                     step, f"holds {got.dtype}{got.shape[1:]} in place of {wanted.dtype}{wanted.shape[1:]}"
                 )
-        return found
+        return state
 
     def verify(self, step: int, checksums: UInt[np.ndarray, "members words"]) -> None:
-        """Compare what was read with what was written.
+        """Compare the checksums of the members that were read with those that were written.
 
         Args:
-            step: of the checkpoint.
+            step: the step of the checkpoint.
             checksums: of every member that was read.
 
         Raises:
             CheckpointError: naming the members that differ.
         """
         try:
-            about = _Description.validate_json((self.directory / str(step) / _ABOUT).read_bytes(), strict=True)
-            wanted = np.array(about.custom_metadata.get(_CHECKSUMS, []), np.uint32)
+            description = _read_description(self.directory / str(step))
+            wanted = np.array(description.custom_metadata.get(_CHECKSUMS, []), np.uint32)
         except (OSError, ValueError, TypeError, OverflowError) as error:
-            raise self.damage(step, f"has a description that cannot be read ({first_line(error)})") from error
+            raise self.mark_damaged(step, f"has a description that cannot be read ({first_line(error)})") from error
         if wanted.ndim != 2:
-            raise self.damage(step, "has lost the checksums of its members")
+            raise self.mark_damaged(step, "has lost the checksums of its members")
         if wanted.shape != checksums.shape:
-            raise self.damage(step, f"holds {len(wanted)} members; {len(checksums)} are wanted")
+            raise self.mark_damaged(step, f"holds {len(wanted)} members; {len(checksums)} are wanted")
         if len(differ := np.flatnonzero((wanted != checksums).any(axis=1))):
-            raise self.damage(step, f"is damaged: not what was written for member {', '.join(map(str, differ))}")
+            raise self.mark_damaged(step, f"is damaged: not what was written for member {', '.join(map(str, differ))}")
 
-    def damage(self, step: int, what: str) -> CheckpointError:
-        """The error that says so; the checkpoint will be rewritten when training comes by."""
+    def mark_damaged(self, step: int, what: str) -> CheckpointError:
+        """Return an error about a damaged checkpoint, which `save` will overwrite."""
         self._damaged.add(step)
         return CheckpointError(f"{self.directory / str(step)} {what}")
 
     def close(self) -> None:
-        """Wait until everything is written, and let go."""
+        """Wait until the checkpoint is written, and release the folder."""
         try:
             self.wait()
             if self._manager is not None:
@@ -224,22 +227,22 @@ class Checkpoints:
 
 
 def set_aside(directory: Path) -> list[str]:
-    """Move checkpoints that do not look whole to ``checkpoints/damaged``, where Orbax does not stumble over them.
+    """Move checkpoints that do not look complete to ``checkpoints/damaged``; Orbax fails on some of them.
 
     Nothing is deleted. Only one process may call this, before `Checkpoints` are opened for writing.
 
     Returns:
-        what was moved, and why, a line each.
+        a line for each checkpoint that was moved, with the reason.
     """
     moved = []
     for name, fault in _faults(directory).items():
         if not fault:
             continue
-        target = directory / _ASIDE / name
+        target = directory / _DAMAGED / name
         for number in itertools.count(2):
             if not target.exists():
                 break
-            target = directory / _ASIDE / f"{name}.{number}"
+            target = directory / _DAMAGED / f"{name}.{number}"
         target.parent.mkdir(exist_ok=True)
         (directory / name).rename(target)
         moved.append(f"{directory / name} {fault}; moved to {target}")
@@ -247,20 +250,20 @@ def set_aside(directory: Path) -> list[str]:
 
 
 def _reader() -> ocp.Checkpointer:
-    """A reader of this process alone, which waits for no other.
+    """Make a reader that does not synchronize with other processes.
 
-    Damage may lie in the share of one process; the others would wait for it for ever.
+    If the damaged file belongs to one process, the others would wait for that process forever.
     """
     hush_late_reads()
-    own = jax.process_index()
+    process = jax.process_index()
     alone = ocp.options.MultiprocessingOptions(
-        primary_host=own, active_processes={own}, barrier_sync_key_prefix=f"reader{own}"
+        primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"reader{process}"
     )
     return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _faults(directory: Path) -> dict[str, str]:
-    """What is wrong with the folder of each step by its name; empty where it looks whole."""
+    """Return the fault of each step's folder by the folder's name; "" if it looks complete."""
     if not directory.is_dir():
         return {}
     names = (path.name for path in directory.iterdir() if re.fullmatch(r"[0-9]{1,18}", path.name, re.ASCII))
@@ -275,16 +278,16 @@ def _fault(path: Path) -> str:
     if not (path / _ITEM).is_dir():
         return f"holds no checkpoint: {_ITEM}/ is missing"
     try:
-        _Description.validate_json((path / _ABOUT).read_bytes(), strict=True)
+        _read_description(path)
     except OSError as error:
-        return f"has lost its description {_ABOUT} ({error.strerror})"
+        return f"has lost its description {_DESCRIPTION} ({error.strerror})"
     except pydantic.ValidationError as error:
-        return f"has a damaged description {_ABOUT} ({error.errors(include_url=False)[0]['msg']})"
+        return f"has a damaged description {_DESCRIPTION} ({error.errors(include_url=False)[0]['msg']})"
     return ""
 
 
 @dataclass(frozen=True)
-class _About:
+class _Description:
     item_handlers: dict[str, str] | str
     metrics: dict[str, Any]
     performance_metrics: dict[str, float]
@@ -293,4 +296,9 @@ class _About:
     custom_metadata: dict[str, Any]
 
 
-_Description = pydantic.TypeAdapter(_About)
+_DescriptionAdapter = pydantic.TypeAdapter(_Description)
+
+
+def _read_description(path: Path) -> _Description:
+    """Read Orbax's description of a checkpoint, which holds the checksums of its members."""
+    return _DescriptionAdapter.validate_json((path / _DESCRIPTION).read_bytes(), strict=True)

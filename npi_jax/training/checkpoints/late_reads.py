@@ -1,4 +1,4 @@
-"""Reads of a checkpoint that end after one of them has failed."""
+"""Reads of a checkpoint that end after one of them has failed, and the tracebacks that they would print."""
 
 import sys
 from collections.abc import Callable
@@ -7,10 +7,10 @@ _CLOSED = "Event loop is closed"
 
 
 def hush_late_reads() -> None:
-    """Let reads that end after Orbax has given up say nothing; all else that Python cannot raise is shown as before.
+    """Suppress the tracebacks of reads that end after Orbax has raised an error; others are shown as before.
 
-    Where one file cannot be read, Orbax closes its event loop before TensorStore has read the others, and each of these
-    then prints a traceback, some when the command has already said what is wrong.
+    If one file cannot be read, Orbax closes its event loop while TensorStore is still reading other files. Each of
+    these reads would then print a traceback, some of them after the command has printed its error.
     """
     if not isinstance(sys.unraisablehook, _Hush):
         sys.unraisablehook = _Hush(sys.unraisablehook)

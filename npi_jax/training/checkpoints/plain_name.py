@@ -1,4 +1,4 @@
-"""A second name for a folder, without characters that a library would read as more than a name."""
+"""A second path to a folder, without characters that Orbax would interpret as a pattern."""
 
 import re
 import shutil
@@ -6,15 +6,18 @@ import tempfile
 import weakref
 from pathlib import Path
 
-# Orbax expands patterns in the names of folders above its own, and then merges the arrays of others.
+# Orbax expands patterns in the path of its folder, and would then mix in the arrays of other folders.
 _PLAIN = re.compile(r"[\w./+=,@ -]*")
 
 
 class PlainName:
-    """The folder itself, or a link to it from the folder of temporary files where its path is not plain.
+    """Path to a folder: its own path if that is plain, otherwise a symbolic link in the folder of temporary files.
 
     Args:
-        folder: an absolute path; it need not exist yet.
+        folder: an absolute path; the folder need not exist yet.
+
+    Attributes:
+        path: the plain path.
     """
 
     def __init__(self, folder: Path):

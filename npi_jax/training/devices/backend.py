@@ -1,4 +1,4 @@
-"""The devices that the ensemble runs on, and what the compiler is told about them."""
+"""Settings of XLA's CPU and GPU backends."""
 
 import os
 
@@ -6,26 +6,30 @@ import jax
 
 
 def use_all_cpu_devices(processes_here: int = 1) -> None:
-    """Give the CPU backend one device a core, so that members spread over cores; call before any computation.
+    """Make each CPU core a device of JAX, so that members spread over cores; call before any computation.
 
-    Processes that share a machine share its cores evenly, unless each was bound to cores of its own. What the user
-    has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) stays as it is: set it in a container whose share of the
-    processors is smaller than what the machine has.
+    Processes on the same machine divide its cores evenly, unless each process is bound to cores of its own. A number of
+    devices that the user has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) is not changed. Set it in a container
+    that may use less than all processors of the machine.
+
+    Args:
+        processes_here: number of processes on this machine.
     """
-    told = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not told and "JAX_NUM_CPU_DEVICES" not in os.environ:
-        # Only Linux knows which cores a process may use.
-        allowed = getattr(os, "sched_getaffinity", None)
-        cores, there = len(allowed(0)) if allowed else os.cpu_count() or 1, os.cpu_count() or 1
-        share = cores // processes_here if cores == there else cores
-        jax.config.update("jax_num_cpu_devices", max(1, share))
+    in_flags = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not in_flags and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        # Only Linux reports the cores to which a process is bound.
+        affinity = getattr(os, "sched_getaffinity", None)
+        all_cores = os.cpu_count() or 1
+        cores = len(affinity(0)) if affinity else all_cores
+        per_process = cores // processes_here if cores == all_cores else cores
+        jax.config.update("jax_num_cpu_devices", max(1, per_process))
 
 
 def make_gpu_sums_deterministic() -> None:
-    """Have XLA add up in one order on GPUs, so that a run repeats every bit; call before any computation.
+    """Make XLA add in a fixed order on GPUs, so that a run can be repeated bitwise; call before any computation.
 
-    Otherwise GPUs add the gradients of embeddings in whatever order they come, and two runs drift apart. What the user
-    has set (``XLA_FLAGS=--xla_gpu_deterministic_ops=false`` is faster) stays as it is; other devices are not concerned.
+    Otherwise GPUs add the gradients of embeddings in varying order, and two runs diverge. A flag that the user has set
+    is not changed: ``XLA_FLAGS=--xla_gpu_deterministic_ops=false`` is faster. Other devices are not affected.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
@@ -33,11 +37,10 @@ def make_gpu_sums_deterministic() -> None:
 
 
 def compiler_options(platform: str) -> dict[str, bool]:
-    """Options for `jax.jit(..., compiler_options=...)` of a program whose devices run members in turn.
+    """Return ``compiler_options`` for `jax.jit`; empty except on CPU.
 
-    On CPU every core is a device with work of its own, so there is nothing to gain from running a program's
-    small operations concurrently: handing them to other threads costs about 5 % of a small LSTM's step.
-    Results do not change. Other platforms get no options.
+    Each core is a device that runs its members, so that concurrent operations within a program gain nothing. Handing
+    small operations to other threads costs about 5 % of the step of a small LSTM. Results do not change.
     """
     if platform != "cpu":
         return {}

@@ -1,4 +1,4 @@
-"""The devices that a plan is made for: those of this machine, or a TPU topology that is compiled for from afar."""
+"""Kinds of devices: their memory and peak rate, and TPU topologies, for which programs compile without a TPU."""
 
 import importlib.util
 import os
@@ -16,11 +16,12 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Chip:
-    """What is known of a kind of device.
+    """A kind of device.
 
     Attributes:
-        memory: bytes that programs can use.
-        peak: floating-point operations a second in bfloat16, with sums in float32; None if not known.
+        memory: memory that programs can use, bytes.
+        peak: peak rate in floating-point operations per second, of bfloat16 products with float32 sums; None if
+            unknown.
     """
 
     memory: int
@@ -37,16 +38,18 @@ CHIPS = {
     "NVIDIA H100 80GB HBM3": Chip(80 * GIB, 989e12),
     "NVIDIA H200": Chip(141 * GIB, 989e12),
 }
-"""By JAX's name of the kind. Memory of TPUs is what their compiler (libtpu 0.0.42) leaves to a program, somewhat less
-than a chip has. The rest is as the makers state it: the system pages of the Cloud TPU documentation (v4, v5e or "v5
-lite", v5p or "v5", v6e or "v6 lite"), the data sheets of A100, H100 and H200 (dense)."""
+"""Kinds of devices by JAX's name.
+
+The memory of TPUs is what their compiler (libtpu 0.0.42) leaves to programs, which is less than a chip has. Other
+values are from the makers. For TPUs they are from the system pages of the Cloud TPU documentation: v4, v5e ("v5 lite"),
+v5p ("v5") and v6e ("v6 lite"). For GPUs they are from the data sheets of A100, H100 and H200 (dense)."""
 
 
 def expect_no_chips() -> None:
-    """Tell libtpu, where it is installed, that this machine has no chips; before anything is computed.
+    """Tell libtpu, if it is installed, that this machine has no TPU; call before any computation.
 
-    Otherwise it asks the metadata server of a cloud machine, complains that it has no hosts, and lets no two programs
-    load it at a time.
+    Otherwise libtpu asks the metadata server of a cloud machine, and prints an error about missing hosts. Nor would it
+    allow two processes to load it at the same time.
     """
     for name, value in (
         ("TPU_SKIP_MDS_QUERY", "1"),
@@ -58,13 +61,13 @@ def expect_no_chips() -> None:
 
 
 def topology_devices(name: str) -> Sequence[Any]:
-    """The devices of a TPU topology, which programs can be compiled for but not run on.
+    """Return the devices of a TPU topology; programs can be compiled for them, but do not run.
 
     Args:
         name: generation and shape, such as ``v5e:4x4``.
 
     Raises:
-        UserError: if libtpu is not installed, or there is no such topology.
+        UserError: if libtpu is not installed, or the topology does not exist.
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
@@ -74,7 +77,7 @@ def topology_devices(name: str) -> Sequence[Any]:
     from jax.experimental import topologies  # noqa: PLC0415
 
     try:
-        # The two cores of these chips are one device to JAX; on its own the description would have two.
+        # JAX treats the two cores of these chips as one device; by default the topology lists both.
         options = {"chip_config_name": "megacore"} if name.startswith(("v4:", "v5p:")) else {}
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (RuntimeError, ValueError, NotImplementedError) as error:
@@ -87,21 +90,26 @@ def topology_devices(name: str) -> Sequence[Any]:
 
 
 def chip_of(device: Any, memory: int | None = None) -> Chip | None:
-    """What is known of a device; its memory as given, or as it says itself where it does."""
+    """Return the memory and peak rate of a device; None if its memory is unknown.
+
+    Args:
+        device: the device.
+        memory: bytes; the default is what the device reports, else the memory of its kind.
+    """
     known = CHIPS.get(device.device_kind)
     if memory is not None:
         return Chip(memory, None if known is None else known.peak)
     try:
-        stated = (device.memory_stats() or {}).get("bytes_limit")
+        reported = (device.memory_stats() or {}).get("bytes_limit")
     except jax.errors.JaxRuntimeError:
-        # The devices of a topology are nowhere.
-        stated = None
-    if stated is None:
+        # The devices of a topology do not exist.
+        reported = None
+    if reported is None:
         return known
-    return Chip(stated, None if known is None else known.peak)
+    return Chip(reported, None if known is None else known.peak)
 
 
 def peak_flops(mesh: Mesh) -> float | None:
-    """Operations a second of all devices of a mesh at their peak; None if it is not known."""
+    """Return the peak rate of all devices of a mesh, floating-point operations per second; None if unknown."""
     chip = chip_of(mesh.devices.flat[0])
     return None if chip is None or chip.peak is None else chip.peak * mesh.size

@@ -1,8 +1,7 @@
-"""The cache of compiled programs, whose entries are executed: one that is damaged is never given to the compiler.
+"""The cache of compiled programs, with checksums: a damaged program must not run.
 
-JAX reads an entry without looking whether it is what was written, and a program with a flipped bit may end the process
-without a word. Here each entry carries its SHA-256, and appears complete or not at all, also where several processes
-write at once.
+JAX does not verify the entries of its cache. A program with a flipped bit may end the process without a message. Here
+each entry contains its SHA-256, and is complete or absent even if several processes write at once.
 """
 
 import hashlib
@@ -16,7 +15,7 @@ from npi_jax.errors import UserError, first_line
 from npi_jax.files.writing import atomic_path
 
 FOLDER = "npi_jax"
-"""Inside the cache's folder, which other programs may use too: theirs have no checksums."""
+"""Subfolder of the cache: other programs may use the folder itself, and their entries have no checksums."""
 
 _MARK = b"npi_jax 1\n"
 _DIGEST = 32
@@ -25,41 +24,41 @@ Say = Callable[[str], None]
 
 
 def sealed(program: bytes) -> bytes:
-    """Return an entry: a mark, the digest, the program."""
+    """Return the entry of a program: a mark, the digest, the program."""
     return _MARK + hashlib.sha256(program).digest() + program
 
 
 def opened(entry: bytes) -> bytes | None:
-    """Return the program of an entry; None if it is not what was written."""
+    """Return the program of an entry; None if the entry is damaged."""
     mark, digest, program = entry[: len(_MARK)], entry[len(_MARK) :][:_DIGEST], entry[len(_MARK) + _DIGEST :]
     return program if mark == _MARK and hashlib.sha256(program).digest() == digest else None
 
 
 def verify_compile_cache(say: Say) -> None:
-    """Have JAX verify every program that it reads from its persistent cache; call before anything is compiled.
+    """Make JAX verify every program that it reads from its persistent cache; call before anything is compiled.
 
     Args:
-        say: gets a line where an entry is damaged, or cannot be written.
+        say: gets a line if an entry is damaged or cannot be written.
     """
     from jax._src import compilation_cache  # noqa: PLC0415
 
     if not hasattr(compilation_cache, "get_file_cache"):
-        # JAX has no public way to put another cache in the place of its own: without a check there is none.
-        say("npi-jax: programs will be compiled again each time: this version of JAX lets nobody check its cache")
+        # JAX has no public way to replace its cache. A cache that cannot be verified is not used.
+        say("npi-jax: programs will be compiled again each time: this version of JAX does not allow to check its cache")
         jax.config.update("jax_enable_compilation_cache", False)
         return
     compilation_cache.get_file_cache = lambda path: (_checked_cache(path, say), path)
 
 
 def _checked_cache(path: str, say: Say) -> Any:
-    """A cache of JAX's own kind in a folder of ours."""
+    """Return a cache with checksums in a subfolder of the cache's folder."""
     from jax._src.lru_cache import LRUCache  # noqa: PLC0415
 
     class CheckedCache(LRUCache):
         """JAX's cache with checksums."""
 
         def get(self, key: str) -> bytes | None:
-            """Return a program; None if there is none, or it is damaged: it is compiled, and kept again."""
+            """Return a program; None if it is absent or damaged, so that JAX compiles and writes it again."""
             entry = super().get(key)
             if entry is None or (program := opened(entry)) is not None:
                 return None if entry is None else program
@@ -69,9 +68,9 @@ def _checked_cache(path: str, say: Say) -> Any:
             return None
 
         def put(self, key: str, value: bytes) -> None:
-            """Keep a program."""
+            """Write a program."""
             if self.eviction_enabled or "://" in path:
-                # Under a lock that readers take too, or where objects are whole or absent by themselves.
+                # JAX writes under a lock, or to an object store, where objects are complete or absent.
                 super().put(key, sealed(value))
                 return
             try:

@@ -1,4 +1,4 @@
-"""The mesh, and the one place where a function of one member becomes a function of the ensemble."""
+"""The mesh of devices, and `map_members`, which turns a function of one member into a function of all members."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -9,34 +9,38 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool
 
 from npi_jax.errors import UserError
 from npi_jax.training.devices.backend import compiler_options
 
 Mapping = Literal["auto", "map", "vmap"]
 MEMBERS = P("ens")
+"""Sharding of stacked arrays: members are split over ``ens``."""
+
 REPLICATED = P()
+"""Sharding of arrays that every device holds completely."""
 
 
 def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of axes ``ens`` (members) and ``data`` (rows of a member's batch).
+    """Make a mesh with the axes ``ens`` (members) and ``data`` (rows of a member's batch).
 
     Args:
-        ens: devices along ``ens``; 0 for as many as there are, but in a single process no more than `n_members`.
+        ens: devices along ``ens``; 0 for all devices, but in a single process at most `n_members`.
         data: devices along ``data``.
         n_members: size of the ensemble.
-        devices: by default all of `jax.devices()`.
+        devices: the devices of the mesh; the default is `jax.devices()`.
 
     Raises:
-        UserError: if there are too few devices.
+        UserError: if there are too few devices, or a process would have none.
     """
     devices = list(jax.devices() if devices is None else devices)
     if not ens and len({device.process_index for device in devices}) > 1:
-        # Every process must have work to do; members fill the places up.
+        # Every process must take part; padding members occupy devices that would have none.
         ens = max(1, len(devices) // data)
     elif not ens:
         per_device = -(-n_members // max(1, len(devices) // data))
-        # No more devices than that many members each need: fewer places stay unfilled.
+        # Fewer devices may hold the same number of members per device, with fewer padding members.
         ens = -(-n_members // per_device)
     if ens * data > len(devices):
         raise UserError(f"mesh.ens={ens} x mesh.data={data} needs {ens * data} devices; there are {len(devices)}")
@@ -51,7 +55,7 @@ def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | N
 
 
 def padded_size(n_members: int, mesh: Mesh) -> int:
-    """Members rounded up to a multiple of the devices along ``ens``."""
+    """Round the number of members up to a multiple of the devices along ``ens``."""
     ens = mesh.shape["ens"]
     return -(-n_members // ens) * ens
 
@@ -65,22 +69,21 @@ def map_members(
     mapping: Mapping = "auto",
     update_first: bool = False,
 ) -> Any:
-    """Compile a function of one member into a function of all members, sharded over the mesh.
+    """Turn a function of one member into a jitted function of all members, sharded over the mesh.
 
-    `jax.shard_map` over ``ens`` leaves no way for members to exchange anything. Within a device, members run in
-    turn (``map``: each member's whole call before the next, so that its parameters stay in cache; the way on CPU)
-    or at once (``vmap``).
+    `jax.shard_map` over ``ens`` leaves members no way to exchange data. Each device runs its members in one of two
+    ways. ``map`` runs the complete call of one member before the next, so that its parameters stay in cache; it is the
+    default on CPU. ``vmap`` runs all members at once.
 
     Args:
-        fn: takes and returns pytrees of one member. May use the axis name ``data``.
+        fn: takes and returns pytrees of one member. It may use the axis name ``data``.
         mesh: from `make_mesh`.
-        in_specs: for each argument `MEMBERS` (leading axis: member), `REPLICATED`, or a spec that says which axis is
-            split over ``data``, of a member's arrays (it then begins with ``ens``) or of shared ones; or a pytree of
-            such, whose first says whose arrays they are.
-        out_specs: the same for the result.
-        mapping: how the members of a device are run.
-        update_first: `fn` returns its first argument anew and something else; the memory of the old one is
-            taken over, member by member, so that the ensemble's state is held only once.
+        in_specs: a partition spec, or a pytree of specs, for each argument. An argument with the leading axis
+            ``ens`` is stacked over members; all members share any other argument. The first spec of a pytree decides.
+        out_specs: the partition specs of the result.
+        mapping: how a device runs its members.
+        update_first: `fn` returns a pair, whose first entry replaces its first argument. The memory of that argument
+            is reused (donated), so that the state of the ensemble is held only once.
 
     Returns:
         The jitted function; its results have a leading member axis.
@@ -88,28 +91,28 @@ def map_members(
     platform = mesh.devices.flat[0].platform
     if mapping == "auto":
         mapping = "map" if platform == "cpu" else "vmap"
-    own = [bool(first := jax.tree.leaves(spec)[0]) and first[0] == "ens" for spec in in_specs]
+    stacked = [bool(first := jax.tree.leaves(spec)[0]) and first[0] == "ens" for spec in in_specs]
     if mapping == "vmap":
-        local = jax.vmap(fn, [0 if is_own else None for is_own in own])
+        local = jax.vmap(fn, [0 if is_stacked else None for is_stacked in stacked])
     else:
-        local = partial(_in_turn, fn, own, update_first)
+        local = partial(_one_after_another, fn, stacked, update_first)
     sharded = jax.shard_map(local, mesh=mesh, in_specs=tuple(in_specs), out_specs=out_specs, check_vma=False)
     donated = (0,) if update_first else ()
     return jax.jit(sharded, donate_argnums=donated, compiler_options=compiler_options(platform))
 
 
-def _in_turn(fn: Callable[..., Any], own: Sequence[bool], update_first: bool, *arguments: Any) -> Any:
+def _one_after_another(fn: Callable[..., Any], stacked: Sequence[bool], update_first: bool, *arguments: Any) -> Any:
     def of_member(index: Any, first: Any) -> Any:
         given = (first, *arguments[1:])
-        return fn(*(_take(arg, index) if is_own else arg for is_own, arg in zip(own, given, strict=True)))
+        return fn(*(_take(arg, index) if is_stacked else arg for is_stacked, arg in zip(stacked, given, strict=True)))
 
-    n_members = len(jax.tree.leaves(arguments[own.index(True)])[0])
+    n_members = len(jax.tree.leaves(arguments[stacked.index(True)])[0])
     if not update_first:
         return jax.lax.map(lambda index: of_member(index, arguments[0]), jnp.arange(n_members))
-    # A map would read the old states from one stack and write the new ones to another; a loop that carries the
-    # stack updates it in place.
+    # `lax.map` would read the old states from one array and write the new ones to another. A loop that carries the
+    # array updates it in place.
     _, rest = jax.eval_shape(of_member, jnp.int32(0), arguments[0])
-    stacked = jax.tree.map(lambda leaf: jnp.zeros((n_members, *leaf.shape), leaf.dtype), rest)
+    results = jax.tree.map(lambda leaf: jnp.zeros((n_members, *leaf.shape), leaf.dtype), rest)
 
     def body(index: Any, carried: tuple[Any, Any]) -> Any:
         return jax.tree.map(
@@ -118,55 +121,57 @@ def _in_turn(fn: Callable[..., Any], own: Sequence[bool], update_first: bool, *a
             of_member(index, carried[0]),
         )
 
-    return jax.lax.fori_loop(0, n_members, body, (arguments[0], stacked))
+    return jax.lax.fori_loop(0, n_members, body, (arguments[0], results))
 
 
 def _take(tree: Any, index: Any) -> Any:
     return jax.tree.map(lambda stack: jax.lax.dynamic_index_in_dim(stack, index, 0, keepdims=False), tree)
 
 
-def pad_members(tree: Any, places: int) -> Any:
-    """Stacked host arrays with copies of the last member in as many more places."""
-    return jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * places]), tree) if places else tree
+def pad_members(tree: Any, count: int) -> Any:
+    """Append `count` copies of the last entry to stacked host arrays."""
+    return jax.tree.map(lambda leaf: np.concatenate([leaf, *[leaf[-1:]] * count]), tree) if count else tree
 
 
 def put(tree: Any, mesh: Mesh, spec: P) -> Any:
-    """Place host arrays, which every process has whole, on the mesh."""
+    """Copy host arrays, which are complete in every process, to the devices of the mesh."""
     sharding = NamedSharding(mesh, spec)
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
 
-    def place(leaf: Any) -> jax.Array:
+    def put_shards(leaf: Any) -> jax.Array:
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
-    return jax.tree.map(place, tree)
+    return jax.tree.map(put_shards, tree)
 
 
 def replicate(tree: Any) -> Any:
-    """Arrays that every process can read; with several processes an exchange, which does not wait."""
+    """Make sharded arrays readable in every process; does not wait. In a single process they already are."""
     if jax.process_count() == 1:
         return tree
-    return jax.tree.map(lambda leaf: leaf if leaf.is_fully_replicated else _copies(leaf.sharding.mesh)(leaf), tree)
+    return jax.tree.map(lambda leaf: leaf if leaf.is_fully_replicated else _replicator(leaf.sharding.mesh)(leaf), tree)
 
 
 @cache
-def _copies(mesh: Mesh) -> Any:
-    """The call that gives every device of a mesh all of an array."""
+def _replicator(mesh: Mesh) -> Any:
     return jax.jit(lambda array: array, out_shardings=NamedSharding(mesh, REPLICATED))
 
 
 def fetch(tree: Any) -> Any:
-    """Bring arrays to the host as NumPy, from all processes; all of them must call it."""
+    """Copy arrays to the host as NumPy arrays; with several processes, all of them must call it."""
     return jax.tree.map(np.asarray, replicate(tree))
 
 
-def any_process(flag: bool, mesh: Mesh) -> jax.Array | np.bool_:
-    """Whether the flag is set in any process; of several processes an array that says so later, without waiting."""
+def any_process(flag: bool, mesh: Mesh) -> Bool[Array, ""] | np.bool_:
+    """Return whether the flag is set in any process.
+
+    With several processes the result is an array on the devices, and nothing waits until it is read.
+    """
     if jax.process_count() == 1:
         return np.bool_(flag)
-    every = NamedSharding(mesh, P(mesh.axis_names))
-    flags = jax.make_array_from_callback((mesh.size,), every, lambda _: np.array([flag]))
+    over_all_devices = NamedSharding(mesh, P(mesh.axis_names))
+    flags = jax.make_array_from_callback((mesh.size,), over_all_devices, lambda _: np.array([flag]))
     result: jax.Array = _any(mesh)(flags)
     return result
 

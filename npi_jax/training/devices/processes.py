@@ -1,7 +1,7 @@
-"""Processes that train together: which of them writes, and how they agree.
+"""Processes that train together: how they agree, and how they fail.
 
-All run the same program. The first alone writes to the run directory; what it cannot do, or any other cannot,
-all must learn of, since one that ended while the others wait for it in an exchange would leave them waiting.
+All processes run the same program, and process 0 alone writes to the run directory. An error in one process must end
+all of them: otherwise the others would wait for it in the next exchange.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
+from jaxtyping import Array, Bool
 
 from npi_jax.errors import UserError
 from npi_jax.training.devices.mesh import any_process
@@ -18,24 +19,24 @@ from npi_jax.training.monitor.stopping import Interrupted, StopRequest
 
 
 class OtherProcessError(UserError):
-    """Another of the processes that train together failed; its own output says why."""
+    """Another process failed; its own output has the reason."""
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes."""
+    """Return whether this is process 0, which writes to the run directory."""
     return jax.process_index() == 0
 
 
 @contextmanager
 def fail_together(what: str) -> Iterator[None]:
-    """Run the body in every process; where it fails in one, or one is asked to stop, all raise.
+    """Run the body in every process; if it fails or is interrupted in one, raise in all.
 
     Args:
-        what: what is being done, for the message of those that did not fail themselves.
+        what: names the work in the message of the other processes, such as "save the state".
 
     Raises:
-        OtherProcessError: if it was another process that failed, with its number.
-        Interrupted: if none failed, and one was asked to stop.
+        OtherProcessError: if the body failed in another process; names the process.
+        Interrupted: if the body failed nowhere, and another process was asked to stop.
     """
     failure: Exception | Interrupted | None = None
     try:
@@ -43,46 +44,50 @@ def fail_together(what: str) -> Iterator[None]:
     except (Exception, Interrupted) as error:
         failure = error
     if jax.process_count() > 1:
-        asked, failed = isinstance(failure, Interrupted), isinstance(failure, Exception)
-        every = multihost_utils.process_allgather(np.array([failed, asked]))
-        if failure is None and every[:, 0].any():
-            number = int(np.argmax(every[:, 0]))
+        interrupted, failed = isinstance(failure, Interrupted), isinstance(failure, Exception)
+        outcomes = multihost_utils.process_allgather(np.array([failed, interrupted]))
+        if failure is None and outcomes[:, 0].any():
+            number = int(np.argmax(outcomes[:, 0]))
             raise OtherProcessError(f"process {number} could not {what}; its own output says why")
-        if failure is None and every[:, 1].any():
-            raise Interrupted(f"process {int(np.argmax(every[:, 1]))} was asked to stop")
+        if failure is None and outcomes[:, 1].any():
+            raise Interrupted(f"process {int(np.argmax(outcomes[:, 1]))} was asked to stop")
     if failure is not None:
         raise failure
 
 
 def broadcast_from_first(value: int) -> int:
-    """The value that the first process has."""
+    """Return the value that process 0 passes."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def differing_processes(digest: str) -> list[int]:
-    """The processes whose digest (hexadecimal) is not that of the first."""
+    """Return the processes whose digest (hexadecimal) differs from that of process 0."""
     if jax.process_count() == 1:
         return []
-    own = np.frombuffer(bytes.fromhex(digest), np.uint8)
-    every = multihost_utils.process_allgather(own)
-    return np.flatnonzero((every != every[0]).any(axis=1)).tolist()
+    digests = multihost_utils.process_allgather(np.frombuffer(bytes.fromhex(digest), np.uint8))
+    return np.flatnonzero((digests != digests[0]).any(axis=1)).tolist()
 
 
 class AgreedStop:
-    """Whether training is to stop, with the same answer in all processes at the same call.
+    """Decides before each training call whether to stop; all processes decide alike.
 
-    One process is enough to ask. What processes say is exchanged behind the calls already begun and read a call
-    later, so that nothing waits for it; a single process stops at once.
+    One process that was asked to stop stops all. Several processes exchange their requests on the devices, after the
+    calls that are queued there. The result is read one call later, so that nothing waits for it. A single process stops
+    at once.
+
+    Args:
+        stop: requests to this process.
+        mesh: the devices of all processes.
     """
 
     def __init__(self, stop: StopRequest, mesh: Mesh):
         self._stop, self._mesh = stop, mesh
-        self._late: jax.Array | np.bool_ = np.bool_(False)
+        self._late: Bool[Array, ""] | np.bool_ = np.bool_(False)
 
     def __call__(self) -> bool:
-        """The answer before the next call of the training step."""
+        """Return whether to stop before the next training call."""
         flag = any_process(self._stop.requested, self._mesh)
         if jax.process_count() == 1:
             return bool(flag)

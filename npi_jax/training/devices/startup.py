@@ -1,15 +1,15 @@
-"""Starting: how many processes train together, which of them this is, and how they find one another.
+"""Start of several processes: their number, the number of this process, and how they connect.
 
-JAX runs one process a host, or one a GPU, all with the same program. What starts them says so in the
-environment:
+JAX runs one process per host or per GPU, all with the same program. The launcher describes them in environment
+variables:
 
-- `NPI_COORDINATOR` (host:port of process 0), `NPI_NUM_PROCESSES` and `NPI_PROCESS_ID`: anything of one's own;
-- Slurm: processes started by ``srun``, one a task;
+- `NPI_COORDINATOR` (host:port of process 0), `NPI_NUM_PROCESSES` and `NPI_PROCESS_ID`: any other launcher;
+- Slurm: processes started by ``srun``, one per task;
 - Open MPI: processes started by ``mpirun``;
 - GKE (JobSet, XPK): the variables of a TPU slice's pods;
-- a TPU VM: the metadata server of the machine; only JAX asks it.
+- a TPU VM: no variables; JAX asks the metadata server of the machine.
 
-`NPI_START_TIMEOUT` (seconds, 300 by default) is how long processes wait for one another.
+`NPI_START_TIMEOUT` (300 seconds by default) limits the time that processes wait for one another.
 """
 
 import os
@@ -26,35 +26,38 @@ import jax
 
 from npi_jax.errors import UserError, first_line
 
-How = Literal["alone", "NPI", "Slurm", "Open MPI", "GKE", "TPU VM"]
-_OWN = ("NPI_COORDINATOR", "NPI_NUM_PROCESSES", "NPI_PROCESS_ID")
+Launcher = Literal["alone", "NPI", "Slurm", "Open MPI", "GKE", "TPU VM"]
+_NPI = ("NPI_COORDINATOR", "NPI_NUM_PROCESSES", "NPI_PROCESS_ID")
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 GOOGLE, NETWORK_CARD = "0x1ae0", "0x0042"
-"""PCI numbers: of the vendor, and of its virtual network card."""
+"""PCI numbers of the vendor, and of its virtual network card."""
 
 START_TIMEOUT = 300
+"""Default number of seconds that processes wait for one another."""
+
 HEARTBEAT_TIMEOUT = 60
-"""Seconds after which a process that says nothing is taken for dead, and the others end."""
+"""Seconds without a sign of life after which a process counts as dead, and the others end."""
 
 
 class StartError(UserError):
-    """Processes that cannot train together as they were started; the message says what to do."""
+    """Processes cannot train together as they were started; the message names the remedy."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How this process was started.
+    """The launcher of this process, and its number among all processes.
 
     Attributes:
-        how: what started it; ``alone`` for a single process.
-        processes, process: how many there are, and the number of this one from 0; None where only JAX can ask.
-        coordinator: host:port of process 0; None where JAX works it out.
-        on_this_host: how many of the processes share this machine, as far as is known.
-        local_devices: accelerators of this process by their numbers; None for JAX's own choice.
+        how: the launcher; ``alone`` for a single process.
+        processes: number of processes; None if only JAX can determine it.
+        process: number of this process, from 0; None if only JAX can determine it.
+        coordinator: host:port of process 0; None if JAX determines it.
+        on_this_host: number of processes on this machine; 1 if unknown.
+        local_devices: numbers of the accelerators that this process uses; None for JAX's choice.
     """
 
-    how: How = "alone"
+    how: Launcher = "alone"
     processes: int | None = 1
     process: int | None = 0
     coordinator: str | None = None
@@ -63,15 +66,15 @@ class Launch:
 
 
 def detect_launch(environ: Mapping[str, str], *, is_tpu_vm: bool = False) -> Launch:
-    """Read from the environment how this process was started.
+    """Detect the launcher of this process from environment variables.
 
     Args:
-        environ: the environment's variables.
-        is_tpu_vm: whether this machine has TPU chips of its own (`has_tpu_chips`).
+        environ: the environment variables.
+        is_tpu_vm: this machine has TPU chips (`has_tpu_chips`).
 
     Raises:
-        StartError: naming a variable that is missing, is no number or cannot be, or a Slurm job whose tasks were
-            not started by ``srun``.
+        StartError: naming a variable that is missing or invalid; or if the tasks of a Slurm job were not started by
+            ``srun``.
     """
     launch = _detected(environ, is_tpu_vm)
     if launch.processes is not None and launch.process is not None and launch.process >= launch.processes:
@@ -83,35 +86,37 @@ def detect_launch(environ: Mapping[str, str], *, is_tpu_vm: bool = False) -> Lau
 
 
 def _detected(environ: Mapping[str, str], is_tpu_vm: bool) -> Launch:
-    if given := [name for name in _OWN if environ.get(name)]:
-        return _own(environ, given)
-    # Before Slurm: mpirun within a Slurm job leaves that job's variables to its processes.
-    if (size := _whole(environ, "OMPI_COMM_WORLD_SIZE", 1)) > 1:
-        local = _whole(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1, least=1)
-        return Launch("Open MPI", size, _whole(environ, "OMPI_COMM_WORLD_RANK", 0), on_this_host=local)
+    if given := [name for name in _NPI if environ.get(name)]:
+        return _npi(environ, given)
+    # Before Slurm: processes that mpirun starts in a Slurm job inherit the variables of the job.
+    if (size := _whole_number(environ, "OMPI_COMM_WORLD_SIZE", 1)) > 1:
+        local = _whole_number(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1, least=1)
+        return Launch("Open MPI", size, _whole_number(environ, "OMPI_COMM_WORLD_RANK", 0), on_this_host=local)
     if "SLURM_JOB_ID" in environ and (slurm := _slurm(environ)):
         return slurm
     hosts = [host for host in environ.get("TPU_WORKER_HOSTNAMES", "").split(",") if host]
-    slices = _whole(environ, "MEGASCALE_NUM_SLICES", 1)
+    slices = _whole_number(environ, "MEGASCALE_NUM_SLICES", 1)
     if len(hosts) * slices > 1:
-        process = _whole(environ, "MEGASCALE_SLICE_ID", 0) * len(hosts) + _whole(environ, "TPU_WORKER_ID", 0)
+        process = _whole_number(environ, "MEGASCALE_SLICE_ID", 0) * len(hosts) + _whole_number(
+            environ, "TPU_WORKER_ID", 0
+        )
         return Launch("GKE", len(hosts) * slices, process)
     if is_tpu_vm and not hosts and "TPU_SKIP_MDS_QUERY" not in environ:
         return Launch("TPU VM", None, None)
     return Launch()
 
 
-def _own(environ: Mapping[str, str], given: list[str]) -> Launch:
-    if missing := [name for name in _OWN if name not in given]:
+def _npi(environ: Mapping[str, str], given: list[str]) -> Launch:
+    if missing := [name for name in _NPI if name not in given]:
         raise StartError(
             f"{', '.join(given)} set, but not {', '.join(missing)}: processes that train together need all of "
-            f"{', '.join(_OWN)}; for a single process set none"
+            f"{', '.join(_NPI)}; for a single process set none"
         )
     coordinator = environ["NPI_COORDINATOR"]
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port[:6]) < 1 << 16:
         raise StartError(f"NPI_COORDINATOR={coordinator!r}: give host and port of process 0, such as node1:29400")
-    processes, process = _whole(environ, "NPI_NUM_PROCESSES", 1), _whole(environ, "NPI_PROCESS_ID", 0)
+    processes, process = _whole_number(environ, "NPI_NUM_PROCESSES", 1), _whole_number(environ, "NPI_PROCESS_ID", 0)
     if processes < 1:
         raise StartError(f"NPI_NUM_PROCESSES={processes}: at least 1")
     if process >= processes:
@@ -120,12 +125,12 @@ def _own(environ: Mapping[str, str], given: list[str]) -> Launch:
         )
     if processes == 1:
         return Launch()
-    here = processes if host in _LOCAL_HOSTS else _whole(environ, "NPI_LOCAL_PROCESSES", 1, least=1)
+    here = processes if host in _LOCAL_HOSTS else _whole_number(environ, "NPI_LOCAL_PROCESSES", 1, least=1)
     return Launch("NPI", processes, process, coordinator, here)
 
 
 def _slurm(environ: Mapping[str, str]) -> Launch | None:
-    tasks = _whole(environ, "SLURM_NTASKS", 1, least=1)
+    tasks = _whole_number(environ, "SLURM_NTASKS", 1, least=1)
     if tasks == 1:
         return None
     if missing := [name for name in _SLURM if name not in environ]:
@@ -133,20 +138,20 @@ def _slurm(environ: Mapping[str, str]) -> Launch | None:
             f"Slurm gave this job {tasks} tasks, but this process was not started by srun ({', '.join(missing)} not "
             "set): write `srun npi-jax ...`, or ask for one task (--ntasks=1)"
         )
-    # "2(x3),1": nodes after one another; the step's own says it for this step, not for the whole job.
+    # "2(x3),1" lists the nodes in order. The variable of the step is preferred to that of the job.
     per_node = environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1"))
     first = re.match(r"[1-9]\d{0,8}(?=\(|,|$)", per_node)
     if first is None:
         raise StartError(f"SLURM_STEP_TASKS_PER_NODE={per_node!r}: tasks of each node are wanted, such as 4 or 2(x3),1")
     here = int(first[0])
-    local = _whole(environ, "SLURM_LOCALID", 0)
+    local = _whole_number(environ, "SLURM_LOCALID", 0)
     visible = [device for device in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
-    # JAX takes GPU number SLURM_LOCALID; where Slurm hides the others, the one that is left has number 0.
-    only_own = (0,) if len(visible) == 1 and local > 0 and "JAX_LOCAL_DEVICE_IDS" not in environ else None
-    return Launch("Slurm", tasks, _whole(environ, "SLURM_PROCID", 0), None, here, only_own)
+    # JAX uses GPU number SLURM_LOCALID. If Slurm hides all other GPUs, the visible one has number 0.
+    visible_gpu = (0,) if len(visible) == 1 and local > 0 and "JAX_LOCAL_DEVICE_IDS" not in environ else None
+    return Launch("Slurm", tasks, _whole_number(environ, "SLURM_PROCID", 0), None, here, visible_gpu)
 
 
-def _whole(environ: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
+def _whole_number(environ: Mapping[str, str], name: str, default: int, least: int = 0) -> int:
     text = environ.get(name, "")
     if not text:
         return default
@@ -156,17 +161,17 @@ def _whole(environ: Mapping[str, str], name: str, default: int, least: int = 0) 
 
 
 def has_tpu_chips() -> bool:
-    """Whether TPU chips are attached to this machine, as on a TPU VM."""
+    """Return whether TPU chips are attached to this machine, as on a TPU VM."""
     if not any(Path("/dev").glob("accel[0-9]*")) and not any(Path("/dev/vfio").glob("[0-9]*")):
         return False
-    # Other devices are passed through in the same way; Google's own are chips, and network cards.
-    found = Path("/sys/bus/pci/devices").glob("*/vendor")
-    google = (path.parent / "device" for path in found if path.read_text().strip() == GOOGLE)
+    # /dev/vfio may contain other devices. Devices of Google are TPU chips and network cards.
+    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
+    google = (path.parent / "device" for path in vendors if path.read_text().strip() == GOOGLE)
     return any(path.read_text().strip() != NETWORK_CARD for path in google)
 
 
 def detect_this_launch() -> Launch:
-    """How this very process was started.
+    """Detect the launcher of this process.
 
     Raises:
         StartError: as `detect_launch`.
@@ -175,19 +180,20 @@ def detect_this_launch() -> Launch:
 
 
 def join_processes(launch: Launch, say: Callable[[str], None]) -> None:
-    """Meet the other processes, if there are any; before anything is computed with JAX.
+    """Connect to the other processes, if there are any; call before any computation.
+
+    If another process does not come in time, this process prints where to look and ends with exit status 1.
 
     Args:
         launch: from `detect_this_launch`.
-        say: gets a line before and after, in every process: which of them it is, and on which host.
+        say: gets a line before and after, in every process: the number of the process, and its host.
 
     Raises:
-        StartError: if JAX could not begin. Where another process does not come in time, this one ends with exit
-            status 1 after saying where to look.
+        StartError: if JAX could not start.
     """
     if launch.how == "alone":
         return
-    seconds = _whole(os.environ, "NPI_START_TIMEOUT", START_TIMEOUT)
+    seconds = _whole_number(os.environ, "NPI_START_TIMEOUT", START_TIMEOUT)
     here = socket.gethostname()
     name = "this process" if launch.process is None else f"process {launch.process} of {launch.processes}"
     at = f" at {launch.coordinator}" if launch.coordinator else ""
@@ -196,36 +202,40 @@ def join_processes(launch: Launch, say: Callable[[str], None]) -> None:
     overdue.daemon = True
     overdue.start()
     try:
-        jax.distributed.initialize(
-            coordinator_address=launch.coordinator,
-            num_processes=launch.processes if launch.coordinator else None,
-            process_id=launch.process if launch.coordinator else None,
-            local_device_ids=launch.local_devices,
-            # With everything given there is nothing to detect, and a look around may find something else.
-            cluster_detection_method="deactivate" if launch.coordinator else None,
-            # JAX ends a process whose time is up without a word that would help: that is done here, and earlier.
-            initialization_timeout=seconds + 30,
-            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
-        )
+        _initialize_jax(launch, seconds)
     except Exception as error:
-        # JAX reads more variables than were looked at here, and raises whatever comes of one that it cannot read.
+        # JAX reads further variables, and raises any exception for one that it cannot parse.
         raise StartError(
             f"{name} on {here}: JAX could not begin: {first_line(error)}. Another way to say which process this is: "
-            f"set {', '.join(_OWN)}"
+            f"set {', '.join(_NPI)}"
         ) from error
     finally:
         overdue.cancel()
     say(f"process {jax.process_index()} of {jax.process_count()} on {here}: all are here")
 
 
+def _initialize_jax(launch: Launch, seconds: int) -> None:
+    jax.distributed.initialize(
+        coordinator_address=launch.coordinator,
+        num_processes=launch.processes if launch.coordinator else None,
+        process_id=launch.process if launch.coordinator else None,
+        local_device_ids=launch.local_devices,
+        # Everything is explicit, so cluster detection is disabled.
+        cluster_detection_method="deactivate" if launch.coordinator else None,
+        # After its timeout JAX ends the process without a helpful message. `_give_up` comes first.
+        initialization_timeout=seconds + 30,
+        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+    )
+
+
 def _give_up(message: str) -> None:
-    """End the process from a thread; the main one waits in code that no exception reaches."""
+    """End the process from a thread: the main thread waits in code that no exception reaches."""
     print(f"npi-jax: {message}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def _remedy(launch: Launch, seconds: int) -> str:
-    """What to look at where processes did not find one another."""
+    """Say what to check if processes did not connect."""
     where = {
         "NPI": "start the same command once for each NPI_PROCESS_ID from 0 to "
         f"{(launch.processes or 1) - 1}, with a port of NPI_COORDINATOR that all hosts reach and nothing else uses",

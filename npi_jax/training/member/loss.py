@@ -1,8 +1,7 @@
-"""Cross-entropy of the output layer, without ever holding the logits of all rows.
+"""Cross-entropy of the output layer, computed without holding the logits of all rows.
 
-The logits are the largest array of a small language model's training step. They are computed here a chunk of
-rows at a time, and where a gradient is asked for, it is taken in the same pass: each chunk's logits are
-turned into their gradient, multiplied out to the gradients of hidden states and weights, and forgotten.
+The logits would be the largest array in the training step of a small language model. Here they are computed for a chunk
+of rows at a time. The gradient is computed in the same pass, from the logits of one chunk after another.
 """
 
 from functools import partial
@@ -25,47 +24,32 @@ def cross_entropy(
     chunk: int,
     compute_dtype: ComputeDtype = "float32",
 ) -> Float[Array, ""]:
-    """The sum over rows of ``mask`` times the negative log-probability of ``targets``, in nats; float32.
+    """Compute the sum over rows of ``mask`` times the negative log-probability of ``targets``, nats; float32.
 
     Args:
-        hidden, weights, bias: the output layer's operands; logits are ``hidden @ weights + bias``.
-        targets: the token to be predicted in each row.
-        mask: the weight of each row; 0 leaves it out. It gets no gradient.
-        chunk: most rows whose logits are held at a time; changes memory and speed, results only by rounding.
+        hidden, weights, bias: operands of the output layer; logits are ``hidden @ weights + bias``.
+        targets: token that is predicted in each row.
+        mask: weight of each row; it gets no gradient.
+        chunk: most rows of logits that are held at once. It changes memory and speed, and results by rounding only.
         compute_dtype: dtype of the operands of matrix products; sums are float32.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least one row")
     operands = vary_alike(hidden, weights, bias, targets, mask)
-    # Equal chunks: a last one filled up with padding would cost as much as a full one.
+    # Chunks are equally long: a last chunk full of padding would cost as much as any other.
     chunks = -(-hidden.shape[0] // chunk)
     return _total(operands, -(-hidden.shape[0] // chunks), compute_dtype)
 
 
-def cross_entropy_reference(
-    hidden: Float[Array, "rows features"],
-    weights: Float[Array, "features vocabulary"],
-    bias: Float[Array, " vocabulary"],
-    targets: Int[Array, " rows"],
-    mask: Float[Array, " rows"],
-    *,
-    compute_dtype: ComputeDtype = "float32",
-) -> Float[Array, ""]:
-    """What `cross_entropy` computes, in three plain lines; holds all logits, differentiates in every mode."""
-    logits = matmul(hidden, weights, compute_dtype) + bias
-    chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[:, None], axis=-1)[:, 0]
-    return -(chosen * mask).sum()
-
-
 def _in_chunks(rows: Array, chunk: int) -> Array:
-    """``rows`` as ``[chunks, chunk, ...]``, filled up with zeros."""
+    """Reshape rows to ``[chunks, chunk, ...]``, padded with zeros."""
     count = -(-rows.shape[0] // chunk)
     padded = jnp.pad(rows, [(0, count * chunk - rows.shape[0])] + [(0, 0)] * (rows.ndim - 1))
     return padded.reshape(count, chunk, *rows.shape[1:])
 
 
 def _log_sum_exp(logits: Float[Array, "rows vocabulary"]) -> tuple[Array, Array]:
-    """Each row's log of the sum of exponentials, and the exponentials over that sum."""
+    """Return for each row the log of the sum of exponentials, and the probabilities."""
     exponentials = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
     total = exponentials.sum(axis=-1, keepdims=True)
     return (jnp.log(total) + logits.max(axis=-1, keepdims=True))[:, 0], exponentials / total
@@ -89,7 +73,7 @@ def _total(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype)
 def _forward(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
     hidden, weights, bias, targets, mask = operands
     tokens = jnp.arange(weights.shape[1], dtype=targets.dtype)
-    # Cast once, not once a chunk. In float32 the transposition is part of the product; outside it would be a copy.
+    # Cast once, not for every chunk. In float32 the transposition is fused with the product; here it would be a copy.
     operand = weights.astype(compute_dtype)
     copied = None if compute_dtype == "float32" else transposed(weights, compute_dtype)
 

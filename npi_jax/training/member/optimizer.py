@@ -1,4 +1,4 @@
-"""The optimizer of one member; its hyper-parameters may be traced."""
+"""The optimizer of one member. Its hyper-parameters may be traced arrays."""
 
 from typing import Any, NamedTuple
 
@@ -11,11 +11,11 @@ from jaxtyping import Array, Float, Int
 from npi_jax.config.schema import TrainConfig
 
 FIRST_DECAY, ADAM_DECAY, EPSILON = 0.9, 0.999, 1e-8
-"""Of Adam's first moment and second moment, and what is added to the root of the second: Optax's defaults."""
+"""Adam's decay rates of the first and second moment, and its epsilon: the defaults of Optax."""
 
 
 class HyperParameters(NamedTuple):
-    """What may differ between members; float32 scalars (stacked: [members])."""
+    """Hyper-parameters, which may differ between members; float32 scalars, or [members] if stacked."""
 
     learning_rate: Float[Array | np.ndarray, "..."]
     weight_decay: Float[Array | np.ndarray, "..."]
@@ -23,7 +23,7 @@ class HyperParameters(NamedTuple):
 
 
 def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Array, ""]:
-    """The share of the peak learning rate used in step `step` (from 0): warm-up, then the schedule."""
+    """Return the learning rate of step `step` (from 0) as a share of its peak: warm-up, then the schedule."""
     decay_steps = max(1, config.steps - config.warmup)
     after = {
         "constant": optax.constant_schedule(1.0),
@@ -32,17 +32,17 @@ def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Arr
     }[config.schedule]
     if not config.warmup:
         return jnp.asarray(after(step), jnp.float32)
-    # Step 0 already moves: the ramp reaches its peak after `warmup` steps.
+    # Step 0 already has a learning rate above 0: the ramp reaches its peak after `warmup` steps.
     ramp = jnp.minimum(1.0, (step + 1) / config.warmup)
     return jnp.asarray(ramp * after(jnp.maximum(0, step - config.warmup)), jnp.float32)
 
 
 class OptimizerState(NamedTuple):
-    """What the optimizer of one member carries from step to step.
+    """State of one member's optimizer between two steps.
 
     Attributes:
-        skipped: updates left out so far, because they were not finite; int32.
-        moments: running means of gradients and of their squares (adam, adamw), or nothing (sgd).
+        skipped: int32, number of updates skipped so far because they were not finite.
+        moments: running means of gradients and of their squares (adam, adamw); empty for sgd.
     """
 
     skipped: Int[Array, "..."]
@@ -50,7 +50,7 @@ class OptimizerState(NamedTuple):
 
 
 def init_optimizer(config: TrainConfig, params: Any) -> OptimizerState:
-    """The state before the first step."""
+    """Make the state before the first step."""
     rule = optax.identity() if config.optimizer == "sgd" else optax.scale_by_adam()
     return OptimizerState(jnp.zeros((), jnp.int32), rule.init(params))
 
@@ -65,19 +65,27 @@ def update_params(
     state: OptimizerState,
     params: Any,
 ) -> tuple[Any, OptimizerState]:
-    """Parameters and state after step `step`: clipping, the update rule, decay, learning rate.
+    """Apply one update: clipping, the update rule, weight decay and learning rate.
 
-    The rules are Optax's `scale_by_adam` and `add_decayed_weights` after `clip_by_global_norm`, written out: each
-    array that changes takes one pass and changes in place, while Optax's chain of transformations, and its branch on
-    whether an update is finite, would hold as much again as the parameters three times over.
+    The rules are Optax's `scale_by_adam` and `add_decayed_weights` after `clip_by_global_norm`. They are written out,
+    so that each array is updated in place in one pass. Optax's chain of transformations, and its branch on whether an
+    update is finite, would take three times the memory of the parameters in addition.
 
-    Where the norm of the gradient is not finite nothing changes but the count of what was left out; it never ends
-    the training of other members. The norm is an argument because a gradient may lie on several devices.
+    If the norm of the gradient is not finite, only the count of skipped updates changes. Other members go on training.
 
     Args:
-        gradient, params: pytrees of one member, or of this device's share of it.
-        scale: what the gradient is multiplied by; here, and not before, because that would be one more pass over it.
-        norm: the Euclidean norm of the whole gradient, not yet multiplied.
+        config: of training.
+        hyper: of the member.
+        step: number of the step, from 0.
+        gradient: pytree of one member, or of the shard of a member on this device.
+        scale: factor of the gradient. It is applied here, because multiplying before would take another pass.
+        norm: Euclidean norm of the complete gradient, before scaling. It is an argument because the gradient may be
+            sharded over devices.
+        state: of the optimizer.
+        params: pytree like `gradient`.
+
+    Returns:
+        the new parameters, and the new state of the optimizer.
     """
     norm = norm * scale
     finite = jnp.isfinite(norm)
@@ -91,32 +99,32 @@ def update_params(
     skipped = state.skipped + ~finite
     moments = state.moments
     if isinstance(moments, optax.EmptyState):
-        moved = jax.tree.map(lambda leaf, g: kept(leaf - rate * (g * scale), leaf), params, gradient)
-        return moved, OptimizerState(skipped, moments)
+        updated = jax.tree.map(lambda leaf, g: kept(leaf - rate * (g * scale), leaf), params, gradient)
+        return updated, OptimizerState(skipped, moments)
     count = moments.count + finite
     means = jax.tree.map(lambda m, g: kept(FIRST_DECAY * m + (1 - FIRST_DECAY) * (g * scale), m), moments.mu, gradient)
     squares = jax.tree.map(
         lambda v, g: kept(ADAM_DECAY * v + (1 - ADAM_DECAY) * jnp.square(g * scale), v), moments.nu, gradient
     )
-    # The means are biased towards 0, their beginning (Kingma and Ba, 2015, section 3).
+    # The means start at 0 and are biased towards it (Kingma and Ba, 2015, section 3).
     of_means, of_squares = (1 - decay ** jnp.maximum(count, 1) for decay in (FIRST_DECAY, ADAM_DECAY))
     decay = hyper.weight_decay if config.optimizer == "adamw" else 0.0
 
-    def move(leaf: Array, mean: Array, square: Array) -> Array:
-        update = (mean / of_means) / (jnp.sqrt(square / of_squares) + EPSILON)
-        return kept(leaf - rate * (update + decay * leaf), leaf)
+    def update(leaf: Array, mean: Array, square: Array) -> Array:
+        direction = (mean / of_means) / (jnp.sqrt(square / of_squares) + EPSILON)
+        return kept(leaf - rate * (direction + decay * leaf), leaf)
 
-    moved = jax.tree.map(move, params, means, squares)
-    return moved, OptimizerState(skipped, optax.ScaleByAdamState(count, means, squares))
+    updated = jax.tree.map(update, params, means, squares)
+    return updated, OptimizerState(skipped, optax.ScaleByAdamState(count, means, squares))
 
 
 def second_moment(opt_state: OptimizerState) -> Any:
-    """Adam's running mean of squared gradients, without its bias towards 0, like the parameters; None for sgd.
+    """Return Adam's running mean of squared gradients, corrected for bias, as a pytree like the parameters.
 
-    Kingma and Ba (2015), algorithm 1: v over 1 - beta2 ** t. Before the first step it is 0.
+    Kingma and Ba (2015), algorithm 1: v / (1 - beta2 ** t); 0 before the first step. None for sgd.
     """
     moments = opt_state.moments
     if isinstance(moments, optax.EmptyState):
         return None
-    # No update, no bias: the mean of nothing is 0 already.
+    # Before the first update the mean is 0; a count of 1 avoids a division by 0.
     return optax.tree.bias_correction(moments.nu, ADAM_DECAY, jnp.maximum(moments.count, 1))

@@ -1,4 +1,7 @@
-"""The training step of one member. Nothing here knows of ensembles; `npi_jax.training.devices.mesh` maps it."""
+"""The training step of one member.
+
+Nothing here knows of ensembles: `npi_jax.training.devices.mesh.map_members` maps these functions over members.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,20 +15,22 @@ from npi_jax.config.schema import TrainConfig
 from npi_jax.models import LanguageModel, Model
 from npi_jax.models.custom import dropped_by_row
 from npi_jax.models.segments import text_segments
-from npi_jax.training.devices.data_axis import NAME, DataAxis
+from npi_jax.training.devices.data_axis import DATA, DataAxis
 from npi_jax.training.member.loss import cross_entropy
 from npi_jax.training.member.optimizer import HyperParameters, init_optimizer, update_params
 
 INIT_STREAM, DROPOUT_STREAM = 0, 1
+"""Numbers of a member's random streams."""
 
 
 class MemberState(NamedTuple):
-    """What a member carries from step to step.
+    """State of a member between two steps.
 
     Attributes:
-        params, opt_state: as the model and the optimizer define them.
-        loss_sum: sum of the steps' mean losses since the last checkpoint, nats a token.
-        loss_steps: how many steps that are.
+        params: parameters of the model.
+        opt_state: state of the optimizer.
+        loss_sum: sum of the steps' mean losses since the last checkpoint, nats per token.
+        loss_steps: number of steps since the last checkpoint.
     """
 
     params: Any
@@ -35,9 +40,14 @@ class MemberState(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The rows on the device: tokens [rows, length + 1], and how many of a row's tokens are predicted [rows].
+    """Rows of text on the devices.
 
-    Rows of one call alone have the axes of its batches in the place of ``rows``, see `npi_jax.training.feed`.
+    The axes ``rows`` are one axis for all rows of the corpus, or the axes of the batches of one training call
+    (see `npi_jax.training.feed`).
+
+    Attributes:
+        tokens: token ids.
+        used: number of tokens that are predicted in each row.
     """
 
     tokens: UInt[Array | np.ndarray, "*rows length_and_one"]
@@ -45,7 +55,12 @@ class Pool(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What a call reports besides the new state; scalars of one member."""
+    """Report of a training call; scalars of one member.
+
+    Attributes:
+        loss_sum, loss_steps: as in `MemberState`.
+        skipped_updates: updates skipped since the beginning, because they were not finite.
+    """
 
     loss_sum: Float[Array | np.ndarray, "..."]
     loss_steps: Float[Array | np.ndarray, "..."]
@@ -53,7 +68,14 @@ class Progress(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows as the model reads them; all [rows, length]."""
+    """Rows as the model reads them.
+
+    Attributes:
+        tokens, targets: ids of the tokens read, and of the tokens that follow them.
+        segment_ids: number of each token's segment in its row, from 1; 0 for padding.
+        positions: of each token in its segment, from 0.
+        mask: 1 for tokens whose target is predicted, otherwise 0.
+    """
 
     tokens: Int[Array, "rows length"]
     targets: Int[Array, "rows length"]
@@ -62,14 +84,14 @@ class Batch(NamedTuple):
     mask: Float[Array, "rows length"]
 
 
-def member_key(seed: UInt[Array, ""], stream: int) -> jax.Array:
-    """The key of one of a member's random streams; the same for all members with this seed."""
-    # threefry, said aloud: other generators draw differently under vmap, so that seeds would not be seeds.
+def member_key(seed: UInt[Array, ""], stream: int) -> Key[Array, ""]:
+    """Return the key of one random stream; all members with this seed have the same."""
+    # Only threefry draws the same numbers with and without vmap.
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), stream)
 
 
 def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
-    """Gather rows; every `<eos>` that is read begins a new segment."""
+    """Gather rows of the pool; every `<eos>` begins a new segment."""
     rows = pool.tokens[index].astype(jnp.int32)
     tokens, targets = rows[:, :-1], rows[:, 1:]
     mask = jnp.arange(tokens.shape[1]) < pool.used[index][:, None]
@@ -78,10 +100,13 @@ def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
 
 
 def init_member(data: DataAxis, config: TrainConfig) -> Callable[[Any], MemberState]:
-    """A function from a seed to the member's state before the first step; of a split member, this device's share."""
+    """Make a function that maps a seed to the member's state before the first step.
+
+    If members are split over devices, it returns this device's shard of the state.
+    """
 
     def init(seed: UInt[Array, ""]) -> MemberState:
-        params = data.own(data.model.init(member_key(seed, INIT_STREAM)))
+        params = data.shard(data.model.init(member_key(seed, INIT_STREAM)))
         zero = jnp.zeros((), jnp.float32)
         return MemberState(params, init_optimizer(config, params), zero, zero)
 
@@ -95,9 +120,18 @@ def batch_loss(
     *,
     chunk: int,
     dropout_keys: Key[Array, " rows"] | None = None,
-    dropout_rate: Array | None = None,
+    dropout_rate: Float[Array, ""] | None = None,
 ) -> Float[Array, ""]:
-    """Sum of the negative log-likelihoods of a batch's real tokens, nats; `dropout_keys` holds a key for each row."""
+    """Compute the sum of the negative log-likelihoods of a batch's predicted tokens, nats.
+
+    Args:
+        model: the architecture.
+        params: its parameters.
+        batch: the rows.
+        chunk: most rows of logits that are held at once (`cross_entropy`).
+        dropout_keys: a key for each row; None for no dropout.
+        dropout_rate: share of units dropped.
+    """
     rows = batch.tokens, batch.segment_ids, batch.positions
     if dropout_keys is None or isinstance(model, LanguageModel):
         hidden = model.hidden(params, *rows, dropout_key=dropout_keys, dropout_rate=dropout_rate)
@@ -125,15 +159,22 @@ def train_step(
     rows: Int[Array, " rows"],
     pool: Pool,
 ) -> MemberState:
-    """One optimizer step of one member on the mean loss over the batch's tokens.
+    """Update one member by the gradient of the mean loss over the tokens of a batch.
 
     Args:
-        data: the member's model, and the devices that share its batch.
-        rows: the pool rows of this device's share of the batch.
+        data: the model, and the devices over which the batch is split.
+        config: of training.
+        eos: id of `<eos>`.
+        state: of the member.
+        hyper: its hyper-parameters.
+        seed: its seed.
+        step: number of the step, from 0.
+        rows: numbers of the batch's rows on this device.
+        pool: the rows that these numbers index.
     """
     key = jax.random.fold_in(member_key(seed, DROPOUT_STREAM), step) if any(config.dropout) else None
-    # Rows keep their number in the batch, and with it their dropout, however devices and micro-batches share them.
-    first = jax.lax.axis_index(NAME) * len(rows) if data.size > 1 else 0
+    # Dropout depends on a row's number in the batch, not on the device or micro-batch that computes it.
+    first = jax.lax.axis_index(DATA) * len(rows) if data.size > 1 else 0
     numbers = first + jnp.arange(len(rows))
 
     def micro_batch(numbers: Array, part: Array) -> tuple[Array, Array, Any]:
@@ -141,7 +182,7 @@ def train_step(
         loss, gradient = jax.value_and_grad(
             lambda params: batch_loss(
                 data.model,
-                data.whole_params(params),
+                data.gather_params(params),
                 batch,
                 chunk=config.loss_chunk,
                 dropout_keys=None if key is None else jax.vmap(jax.random.fold_in, (None, 0))(key, numbers),
@@ -150,14 +191,14 @@ def train_step(
         )(state.params)
         return loss, batch.mask.sum(), gradient
 
-    loss, tokens, gradient = data.sum(*_accumulate(micro_batch, (numbers, rows), config.accumulate))
+    loss, tokens, gradient = data.sum_gradients(*_accumulate(micro_batch, (numbers, rows), config.accumulate))
     norm = data.norm(gradient)
     params, opt_state = update_params(config, hyper, step, gradient, 1 / tokens, norm, state.opt_state, state.params)
     return MemberState(params, opt_state, state.loss_sum + loss / tokens, state.loss_steps + 1)
 
 
 def _accumulate(micro_batch: Callable[..., Any], rows: tuple[Int[Array, " rows"], ...], parts: int) -> Any:
-    """The sum of what `micro_batch` gives for each part of the rows."""
+    """Split the rows into equal parts, apply `micro_batch` to each, and return the sum of the results."""
     if parts == 1:
         return micro_batch(*rows)
     split = tuple(array.reshape(parts, -1) for array in rows)
@@ -171,11 +212,11 @@ def _accumulate(micro_batch: Callable[..., Any], rows: tuple[Int[Array, " rows"]
 
 
 def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[..., tuple[MemberState, Progress]]:
-    """Several steps of one member as one function of arrays.
+    """Make a function that trains one member for several steps.
 
-    The function takes ``(state, hyper, seed, rows [steps_per_call, rows], pool, first_step, n_steps, restart)``:
-    it runs `n_steps` steps (a traced number: shorter calls need no new program) and, if `restart`, begins the
-    running loss anew.
+    The function takes ``(state, hyper, seed, rows [steps_per_call, rows], pool, first_step, n_steps, restart)``. It
+    runs `n_steps` steps, a traced number, so that shorter calls need no new program. If `restart` is true, it resets
+    the running loss first.
     """
 
     def call(
@@ -188,7 +229,7 @@ def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[.
         n_steps: Array,
         restart: Array,
     ) -> tuple[MemberState, Progress]:
-        # Rows of this call alone come as the steps' batches; numbers count them one after the other.
+        # Streamed rows arrive as [step, batch]; flatten so that indices address them.
         pool = Pool(pool.tokens.reshape(-1, pool.tokens.shape[-1]), pool.used.reshape(-1))
         state = state._replace(
             loss_sum=jnp.where(restart, 0.0, state.loss_sum), loss_steps=jnp.where(restart, 0.0, state.loss_steps)
@@ -203,10 +244,11 @@ def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[.
     return call
 
 
-def make_valid_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Array]:
-    """Mean negative log-likelihood (nats a token) of one member over all rows of a pool [chunks, rows, ...].
+def make_valid_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[[Any, Pool], Float[Array, ""]]:
+    """Make a function that computes one member's mean negative log-likelihood, nats per token.
 
-    Devices that share the member's batch share the rows of each chunk too.
+    The function takes parameters and a pool with the leading axes [chunks, rows]. The rows of each chunk are split over
+    the devices along ``data``.
     """
 
     def call(params: Any, chunks: Pool) -> Array:
@@ -215,7 +257,7 @@ def make_valid_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[[
             return batch_loss(data.model, params, batch, chunk=config.loss_chunk), batch.mask.sum()
 
         losses, tokens = jax.lax.map(of_chunk, chunks)
-        loss, count = data.total((losses.sum(), tokens.sum()))
+        loss, count = data.psum((losses.sum(), tokens.sum()))
         return loss / count
 
     return call

@@ -1,1 +1,1 @@
-"""Watching a run and stopping it."""
+"""Monitoring of a run: display, sinks, profiler and watchdog; and stopping on request."""

@@ -1,4 +1,4 @@
-"""The live display of a run: stage, step, loss of each variant, tokens a second, time left."""
+"""The live display of a run: stage, step, loss of each variant, tokens per second, time left."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
@@ -7,31 +7,34 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions
 from rich.live import Live
 from rich.text import Text
 
 PLAIN_SECONDS = 10.0
-"""Seconds between two plain lines of one stage."""
+"""Least time between two plain lines of one stage."""
 
 REFRESH_SECONDS = 0.25
 
 SHORTEST_BAR, LONGEST_BAR = 8, 24
+"""Columns of the progress bar."""
+
 SHOWN = 6
-"""Variants whose losses are shown."""
+"""Most variants whose losses are shown."""
 
 
 class Display:
-    """Two lines that change on a terminal; elsewhere a plain line at the beginning of a stage and every few seconds.
+    """Two changing lines on a terminal; without a terminal a plain line for each stage, and one every few seconds.
 
     Args:
-        console: where to write.
-        steps: steps of the whole run.
+        console: the console to write to.
+        steps: number of steps of the run.
         variants: variant of each member.
 
     Attributes:
-        doing: what is being done.
+        doing: name of the current work.
     """
 
     def __init__(self, console: Console, steps: int = 0, variants: Sequence[str] = ()):
@@ -72,33 +75,39 @@ class Display:
         self._console.print(line, highlight=False, markup=False)
 
     def stage(self, what: str) -> None:
-        """Begin a stage of the run, such as "compiling"."""
+        """Start a stage of the run, such as "compiling"."""
         self.doing = what
         if not self._is_live:
             self._last = time.monotonic()
             self.say(f"{what} ...")
 
     def detail(self, what: str) -> None:
-        """Say what is being done within a stage; without a terminal, only where the last line is some time ago."""
+        """Name the current work within a stage; without a terminal, at most every `PLAIN_SECONDS`."""
         self.doing = what
         if not self._is_live and time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
             self.say(f"{what} ...")
 
     def track(self, items: Iterable[Any], what: str) -> Iterator[Any]:
-        """Iterate over long work, and say how far it is."""
+        """Iterate over the items of long work, and show how many are done."""
         of = f" of {len(items):,}" if isinstance(items, Sized) else ""
         before, due = self.doing, 0.0
         for number, item in enumerate(items):
-            # There may be millions.
+            # There may be millions of items, so the display is not updated for each.
             if (now := time.monotonic()) >= due:
                 due = now + REFRESH_SECONDS
                 self.detail(f"{what}: {number:,}{of}" if number else what)
             yield item
         self.doing = before
 
-    def update(self, step: int, mean_losses: np.ndarray, tokens_per_second: float) -> None:
-        """Show where training is; `mean_losses` holds each member's running loss, nats a token."""
+    def update(self, step: int, mean_losses: Float[np.ndarray, " members"], tokens_per_second: float) -> None:
+        """Show the progress of training.
+
+        Args:
+            step: number of steps done.
+            mean_losses: running training loss of each member, nats per token.
+            tokens_per_second: of all members.
+        """
         now = time.monotonic()
         self._first = self._first or (step, now)
         self._step = step
@@ -111,14 +120,14 @@ class Display:
             self.say(f"step {step}/{self._steps}  {self._rate}  {left}{self._loss_text(None)}")
 
     def _seconds_left(self) -> float | None:
-        """Seconds of training left; of the first call nobody knows yet how long it took."""
+        """Estimate the seconds of training left. No rate is known until the first call ends."""
         if self._first is None or self._step == self._first[0]:
             return None
         first, since = self._first
         return (time.monotonic() - since) / (self._step - first) * (self._steps - self._step)
 
     def _loss_text(self, width: int | None) -> str:
-        """The losses; where the width (columns) does not do for all, names are cut, then the last left out."""
+        """Format the losses. If the width (columns) is too small, names are cut, then the last losses omitted."""
         numbers = [f"{loss:.3f}" for loss in self._losses]
         more = " ..." if len(self._names) > SHOWN else ""
         longest = max(map(cell_len, self._names), default=0)
@@ -129,15 +138,15 @@ class Display:
             if not numbers:
                 return ""
             # "loss", two spaces before each name, one before its number.
-            room = width - len("loss" + more) - sum(len(number) + 3 for number in numbers)
-            longest = _cut_to(self._names[: len(numbers)], room)
+            space = width - len("loss" + more) - sum(len(number) + 3 for number in numbers)
+            longest = _cut_to(self._names[: len(numbers)], space)
         named = (
             f"{_short(name, longest)} {number}".strip() for name, number in zip(self._names, numbers, strict=False)
         )
         return f"loss {'  '.join(named)}{more}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Yield the two lines, the second in training only; what there is no room for gives way."""
+        """Yield the two lines, the second during training only. Parts that do not fit are omitted."""
         width = options.max_width
         clock = _clock(time.monotonic() - self._began)
         if self._step < 0 or self._step >= self._steps:
@@ -151,13 +160,13 @@ class Display:
         yield Text(rest + self._loss_text(width - len(rest)), no_wrap=True, overflow="ellipsis")
 
     def _first_line(self, width: int, step: str, times: str) -> Text:
-        room = width - len(step) - len(times)
-        bar = max(SHORTEST_BAR, min(LONGEST_BAR, room - len(self.doing) - 2))
+        space = width - len(step) - len(times)
+        bar = max(SHORTEST_BAR, min(LONGEST_BAR, space - len(self.doing) - 2))
         line = Text(no_wrap=True)
-        if room >= bar + 2 + min(len(self.doing), SHORTEST_BAR):
-            line.append(f"{_short(self.doing, room - bar - 2):{SHORTEST_BAR}}  ")
+        if space >= bar + 2 + min(len(self.doing), SHORTEST_BAR):
+            line.append(f"{_short(self.doing, space - bar - 2):{SHORTEST_BAR}}  ")
         line.append(step)
-        if room >= bar:
+        if space >= bar:
             done = round(bar * self._step / self._steps)
             line.append("━" * done, "bar.complete").append("─" * (bar - done), "bar.back")
         fitting = (part for part in (times, times[times.index(" left") :], "") if len(step + part) <= width)
@@ -169,15 +178,15 @@ def _clock(seconds: float) -> str:
 
 
 def _short(name: str, width: int) -> str:
-    """The name in at most so many columns, of which some letters take two."""
+    """Cut a name to a number of columns; some letters take two columns."""
     if cell_len(name) <= width:
         return name
     return f"{set_cell_size(name, width - 1).rstrip()}…" if width > 1 else ""
 
 
-def _cut_to(names: Sequence[str], room: int) -> int:
-    """The width to which the longest names are cut, so that all together have room; 0 for no names."""
+def _cut_to(names: Sequence[str], space: int) -> int:
+    """Return the width to which the longest names are cut, so that all fit; 0 to show no names."""
     longest = max(map(cell_len, names), default=0)
-    while longest > 0 and sum(min(cell_len(name), longest) for name in names) > room:
+    while longest > 0 and sum(min(cell_len(name), longest) for name in names) > space:
         longest -= 1
     return longest if longest > 1 else 0

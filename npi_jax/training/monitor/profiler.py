@@ -1,4 +1,4 @@
-"""XLA's trace of some steps, for TensorBoard's profiler or Perfetto."""
+"""A trace of some training steps by XLA, for TensorBoard's profiler or Perfetto."""
 
 from pathlib import Path
 from types import TracebackType
@@ -8,11 +8,11 @@ import jax
 
 
 class Profiler:
-    """Traces the calls that hold the steps asked for.
+    """Traces the training calls that contain the given steps.
 
     Args:
-        folder: where the trace goes.
-        steps: which steps; an empty range for none.
+        folder: folder of the trace.
+        steps: the steps; an empty range for none.
     """
 
     def __init__(self, folder: Path, steps: range):
@@ -20,11 +20,11 @@ class Profiler:
         self._tracing = False
 
     def before(self, step: int, n_steps: int, state: Any) -> None:
-        """Begin or end the trace before the call of steps ``step`` to ``step + n_steps - 1``.
+        """Start or stop the trace, as needed before a training call.
 
         Args:
-            step, n_steps: of the call.
-            state: what the call before gives; a trace ends when that is there.
+            step, n_steps: first step of the call, and number of its steps.
+            state: result of the call before. A trace starts and stops when that call has ended.
         """
         wanted = bool(self._steps) and step < self._steps.stop and step + n_steps > self._steps.start
         if wanted and not self._tracing:

@@ -1,4 +1,4 @@
-"""Where the numbers of a run go while it runs: JSON lines always, TensorBoard and Weights & Biases if asked."""
+"""Sinks for the values of a running run: a log of JSON lines, and optionally TensorBoard and Weights & Biases."""
 
 import hashlib
 import importlib
@@ -14,22 +14,22 @@ from npi_jax.errors import UserError
 
 SinkName = Literal["tensorboard", "wandb"]
 Values = Mapping[str, float]
-"""Names with slashes to numbers."""
+"""Numbers by name; parts of a name are separated by slashes."""
 
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes the numbers of one step after another."""
+    """Receives the values of one step after another."""
 
     def write(self, step: int, values: Values) -> None:
-        """Numbers at a step."""
+        """Write the values of a step."""
 
     def close(self) -> None:
-        """Everything is to be on its way."""
+        """Write everything that is still buffered, and release resources."""
 
 
 class JsonLines:
-    """One line a step in a file that is only ever added to; a line that was cut off is ended first."""
+    """Appends a line per step to a file. A line that was cut off earlier is ended first."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -38,8 +38,8 @@ class JsonLines:
                 file.write(b"\n")
 
     def write(self, step: int, values: Values) -> None:
-        """Add a line: step, time (seconds since 1970), values."""
-        # JSON has no word for what is not a number, such as the loss of a member that diverged.
+        """Append a line: step, time (seconds since 1970), values."""
+        # JSON has no NaN, such as the loss of a member that diverged.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -48,17 +48,17 @@ class JsonLines:
             raise UserError(f"{self._path}: cannot be written ({error.strerror or error})") from error
 
     def close(self) -> None:
-        """Nothing is open."""
+        """No-op: the file is closed after each line."""
 
 
 class TensorBoard:
-    """Event files in RUN/tensorboard, written without TensorFlow."""
+    """Writes event files in RUN/tensorboard, without TensorFlow."""
 
     def __init__(self, folder: Path):
         self._writer = _module("tensorboardX", "tensorboard").SummaryWriter(str(folder / "tensorboard"))
 
     def write(self, step: int, values: Values) -> None:
-        """One scalar a value."""
+        """Write each value as a scalar."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()
@@ -69,7 +69,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases; a run directory that is resumed goes on with its own."""
+    """Logs to Weights & Biases; a run directory that is resumed continues its run there."""
 
     def __init__(self, folder: Path, project: str, config: Mapping[str, Any]):
         wandb = _module("wandb", "wandb")
@@ -79,25 +79,25 @@ class WeightsAndBiases:
         )
 
     def write(self, step: int, values: Values) -> None:
-        """All values of a step at once."""
+        """Log all values of a step at once."""
         self._run.log(dict(values), step=step)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send everything that is still buffered."""
         self._run.finish()
 
 
 def open_sinks(folder: Path, names: Sequence[SinkName], project: str, config: Mapping[str, Any]) -> list[Sink]:
-    """The sinks of a run.
+    """Open the sinks of a run.
 
     Args:
         folder: the run directory.
-        names: besides JSON lines.
-        project: of Weights & Biases.
+        names: sinks besides the log of JSON lines.
+        project: project of Weights & Biases.
         config: the configuration as plain values.
 
     Raises:
-        UserError: if what a sink needs is not installed, with the command that does.
+        UserError: if a package that a sink needs is not installed, with the command that installs it.
     """
     make: dict[SinkName, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoard(folder),
@@ -107,10 +107,10 @@ def open_sinks(folder: Path, names: Sequence[SinkName], project: str, config: Ma
 
 
 def check_sinks(names: Sequence[SinkName]) -> None:
-    """Refuse sinks that are not installed, before work starts.
+    """Refuse sinks whose packages are not installed, before work starts.
 
     Raises:
-        UserError: with the command that installs it.
+        UserError: with the command that installs the package.
     """
     for name in names:
         _module({"tensorboard": "tensorboardX", "wandb": "wandb"}[name], name)

@@ -1,7 +1,7 @@
-"""Stopping on request: a signal, or an output that is gone, ends a run so that the same command goes on with it.
+"""Stopping on request: a signal, or a lost output, stops a run so that the same command continues it.
 
-While there is a state in memory the request is only noted, and training ends after its current call, with the state
-saved. At any other time nothing would be lost, since every file is whole or absent: work ends at once.
+During training a request is deferred: training stops after its current call, and saves its state. At any other time a
+request ends the work at once. Nothing is lost then, since every file is complete or absent.
 """
 
 import signal
@@ -15,13 +15,13 @@ from typing import Any
 from npi_jax.training.monitor.late_end import LateEnd
 
 EXIT_CODE = 42
-"""Exit status of a run that was asked to stop: schedulers restart it with the same command, and nothing is lost."""
+"""Exit status of a run that was asked to stop; schedulers may restart it with the same command."""
 
 LOST_OUTPUT = 43
-"""Exit status of a run that stopped in the same way because its terminal or log is gone."""
+"""Exit status of a run that stopped because its terminal or log is gone; the same command continues it."""
 
-AGAIN = 0.05
-"""Seconds after which `Interrupted` is raised again where it was dropped."""
+RAISE_AGAIN_SECONDS = 0.05
+"""Delay after which `Interrupted` is raised again if Python dropped it."""
 
 _REASONS = {
     signal.SIGTERM: ("SIGTERM", EXIT_CODE),
@@ -31,15 +31,15 @@ _REASONS = {
 
 
 class Interrupted(KeyboardInterrupt):
-    """Work was asked to end at once; as ctrl-C is, so that no library takes it for an error of its own."""
+    """Work was interrupted by a request to stop. A KeyboardInterrupt, so that no library handles it as an error."""
 
 
 class Stopped(Exception):
-    """A run was asked to stop, and the same command goes on with it.
+    """A run stopped on request, and the same command continues it.
 
     Args:
         message: what was saved, and what the same command does.
-        status: the exit status that says so.
+        status: the exit status of the process.
     """
 
     def __init__(self, message: str, status: int = EXIT_CODE):
@@ -48,20 +48,20 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While entered, SIGTERM, SIGHUP and ctrl-C ask for an end; a second ctrl-C interrupts whatever goes on.
+    """While entered, SIGTERM, SIGHUP and ctrl-C request a stop; a second ctrl-C interrupts the process.
 
-    A signal that is ignored, as SIGHUP is under nohup, stays so. Enter it in the main thread.
+    An ignored signal, such as SIGHUP under nohup, stays ignored. Enter it in the main thread.
 
     Args:
-        grace: seconds after which the process ends where `Interrupted` did not end it, as while a library compiles;
-            None to leave that to whoever called.
+        grace: seconds from a signal until the process is ended in any case. This helps if `Interrupted` cannot be
+            raised, for example because a library is compiling. None to leave it to the caller.
 
     Attributes:
-        requested: whether an end was asked for.
-        interrupted: whether `Interrupted` was raised.
-        reason: by what an end was asked for; "" where it was not.
-        status: the exit status that says so.
-        several: other processes train together with this one, which has to agree with them on where to end.
+        requested: a stop was requested.
+        interrupted: `Interrupted` was raised.
+        reason: the signal or other reason of the request; "" without a request.
+        status: the exit status that states this reason.
+        multi_process: several processes train together and have to agree on when to stop.
     """
 
     def __init__(self, grace: float | None = None) -> None:
@@ -69,7 +69,7 @@ class StopRequest:
         self.reason, self.status = "", EXIT_CODE
         self.multi_process = False
         self._grace = grace
-        self._held = 0
+        self._deferring = 0
         self._asked: tuple[str, int] | None = None
         self._before: dict[int, Any] = {}
         self._inside = False
@@ -79,52 +79,53 @@ class StopRequest:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """A request is only noted in here; whoever works looks at `requested`."""
-        before, self._held = self._held, self._held + 1
+        """Defer requests during the body, which checks `requested`."""
+        before, self._deferring = self._deferring, self._deferring + 1
         try:
             yield
         finally:
-            self._held = before
+            self._deferring = before
 
     @contextmanager
     def interruptible(self, *, exchanging: bool = False) -> Iterator[None]:
-        """A request ends what is done in here, although it is only noted around it.
+        """Let requests interrupt the body, although they are deferred around it.
 
         Args:
-            exchanging: the processes of a run exchange something in here, so that none may leave alone.
+            exchanging: with several processes the body exchanges data, so that no process may leave it alone. Requests
+                are then deferred.
 
         Raises:
-            Interrupted: at a request, or if there was one before.
+            Interrupted: if there is a request, or was one before.
         """
         if exchanging and self.multi_process:
             yield
             return
-        before, self._held = self._held, 0
+        before, self._deferring = self._deferring, 0
         try:
             self.check()
             yield
         finally:
-            self._held = before
+            self._deferring = before
 
     def check(self) -> None:
-        """Act on a request that was only noted.
+        """Act on a deferred request.
 
         Raises:
-            Interrupted: if there was one.
+            Interrupted: if there is one.
         """
         if self.reason:
             self.interrupted = True
             raise Interrupted(self.reason)
 
     def listen(self) -> None:
-        """Take signals, again where a library has put its own handler in the place of this one."""
+        """Install the handlers of the signals; call it again if a library may have replaced them."""
         for number in _REASONS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before = signal.signal(number, self._handle)
                 self._before.setdefault(number, before)
 
     def ask(self, reason: str, status: int) -> None:
-        """Ask for an end, from any thread, for a reason that is no signal's."""
+        """Request a stop for a reason other than a signal; may be called in any thread."""
         if not self.requested and self._before:
             self._asked = reason, status
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
@@ -132,7 +133,7 @@ class StopRequest:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._again is not None:
             self._again = None
-            if not self._held:
+            if not self._deferring:
                 self.check()
         elif self.requested:
             if number == signal.SIGINT:
@@ -140,29 +141,29 @@ class StopRequest:
         else:
             self.requested = True
             self.reason, self.status = self._asked or _REASONS[signal.Signals(number)]
-            if not self._held:
+            if not self._deferring:
                 self.check()
 
     def _unraisable(self, unraisable: Any) -> None:
-        """Raise `Interrupted` again that Python dropped, since it came in a callback of the garbage collector."""
+        """Raise `Interrupted` again if it was raised in a callback of the garbage collector, where Python drops it."""
         if not isinstance(unraisable.exc_value, Interrupted):
             self._hook(unraisable)
             return
         main = threading.main_thread().ident or 0
-        # Later, since in here it would be dropped again.
-        self._again = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGTERM))
+        # With a delay, since Python would drop it here again.
+        self._again = threading.Timer(RAISE_AGAIN_SECONDS, signal.pthread_kill, (main, signal.SIGTERM))
         self._again.daemon = True
         self._again.start()
 
     def _overdue(self, number: int) -> tuple[str, int] | None:
-        """Return what to say and the exit status where a signal should have ended the process; None where not."""
-        if self.multi_process or (not self.interrupted and (self.requested or self._held)):
-            # It waits for the other processes, or for a state to be saved.
+        """Return the message and exit status if a signal should have ended the process by now, else None."""
+        if self.multi_process or (not self.interrupted and (self.requested or self._deferring)):
+            # The process waits for the other processes, or for a state to be saved.
             return None
         status = self.status if self.requested else _REASONS[signal.Signals(number)][1]
         if self._inside:
             return "npi-jax: stopped; nothing is half-written, and the same command goes on\n", status
-        # A caller that goes on, such as a notebook, is left alone.
+        # The caller may continue after an interruption, as a notebook does.
         return None if threading.main_thread().is_alive() else ("", status)
 
     def __enter__(self) -> "StopRequest":

@@ -1,4 +1,4 @@
-"""A watchdog: a process that hangs says where, and ends, so that whatever started it can start it again."""
+"""A watchdog: a process that hangs prints its stacks and ends, so that its launcher can start it again."""
 
 import contextlib
 import faulthandler
@@ -19,9 +19,9 @@ STDERR = 2
 class Watchdog:
     """While entered, ends the process with exit status 1 if `beat` is not called for some time.
 
-    Before that it writes the stacks of all threads to standard error. The time is counted by a process of its own
-    (`npi_jax.training.monitor.watcher`), while this one could run: time in which it was suspended does not count, and a
-    library that never gives Python's interpreter back is seen too. Such a process is killed, if need be.
+    First it writes the stacks of all threads to standard error. A separate process counts the time
+    (`npi_jax.training.monitor.watcher`), and only while this process can run: time in which it is suspended does not
+    count. That process notices also a library that never releases Python's interpreter lock, and then kills this one.
 
     Args:
         seconds: the time; 0 for no watchdog.
@@ -32,16 +32,16 @@ class Watchdog:
         self._watcher: subprocess.Popen[bytes] | None = None
 
     def beat(self) -> None:
-        """Say that the process is alive: the time restarts."""
+        """Restart the time: the process is alive."""
         if self._watcher is not None and self._watcher.stdin is not None:
-            # Without its watcher a process goes on; one that has not read for long needs no further beat.
+            # A lost watcher must not end the run. A watcher with a full pipe has beats to read already.
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
                 os.write(self._watcher.stdin.fileno(), b".")
 
     def __enter__(self) -> "Watchdog":
         if self._seconds:
-            # Handled in C, whatever Python does. By its number, which stays the process's own where somebody put
-            # another object in the place of sys.stderr.
+            # faulthandler runs in C, even if Python is blocked. It gets the file descriptor, since sys.stderr may have
+            # been replaced.
             faulthandler.register(signal.SIGQUIT, file=STDERR, all_threads=True)
             self._watcher = _start(self._seconds)
             threading.Thread(target=self._await_end, args=(self._watcher,), name="watchdog", daemon=True).start()
@@ -58,10 +58,10 @@ class Watchdog:
             faulthandler.unregister(signal.SIGQUIT)
 
     def _await_end(self, watching: subprocess.Popen[bytes]) -> None:
-        """End this process when its watcher says so; that one kills it where this thread cannot run."""
+        """End this process when the watcher reports that the time is up; the watcher kills it if this cannot run."""
         assert watching.stdout is not None
-        with watching.stdout as said:
-            if said.read(1) != watcher.TIME_IS_UP:
+        with watching.stdout as reports:
+            if reports.read(1) != watcher.TIME_IS_UP:
                 return
             os.write(STDERR, f"Timeout ({timedelta(seconds=self._seconds)})!\n".encode())
             faulthandler.dump_traceback(file=STDERR, all_threads=True)
@@ -74,7 +74,7 @@ def _start(seconds: int) -> subprocess.Popen[bytes]:
         started = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     except OSError as error:
         raise UserError(
-            f"monitor.watchdog: its process cannot be started ({error.strerror or error}); 0 is for no watchdog"
+            f"monitor.watchdog: its process cannot be started ({error.strerror or error}); 0 turns the watchdog off"
         ) from error
     assert started.stdin is not None
     os.set_blocking(started.stdin.fileno(), False)

@@ -1,7 +1,7 @@
-"""The process of a watchdog: counts for how long the one that started it could run and did not beat.
+"""The process of a watchdog: counts the time in which the watched process could run and did not beat.
 
-Run by path, with the standard library alone: ``python watcher.py PID SECONDS``. Beats come on standard input, which
-ends with the process that is watched, and this one with it.
+It is run by path, with the standard library alone: ``python watcher.py PID SECONDS``. Beats arrive on standard input.
+When the watched process ends, standard input closes, and the watcher ends too.
 """
 
 import os
@@ -14,34 +14,34 @@ from pathlib import Path
 
 TIME_IS_UP = b"!"
 TICKS = 20
-"""Looks in the time that is allowed."""
+"""Number of checks within the allowed time."""
 
-LAST_WORDS = 2.0
-"""Seconds in which a process may end by itself when it is told that its time is up."""
+END_SECONDS = 2.0
+"""Time in which the watched process may end by itself after it was told that its time is up."""
 
-DUMP = 1.0
-"""Seconds to write its stacks, before it is killed."""
+DUMP_SECONDS = 1.0
+"""Time in which the watched process writes its stacks before it is killed."""
 
 
 def is_suspended(pid: int) -> bool:
-    """Return whether a process is stopped, as by ctrl-Z, SIGSTOP or a debugger."""
+    """Return whether a process is suspended, for example by ctrl-Z, SIGSTOP or a debugger."""
     try:
-        # The name of the program, in parentheses, may hold anything.
+        # The state follows the name of the program, which is in parentheses and may contain any character.
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
         if Path("/proc/self").exists():
             return False
         # Other systems have no /proc.
-        found = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        state = found.stdout.strip()[:1]
+        shown = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        state = shown.stdout.strip()[:1]
     return state in ("T", "t")
 
 
 def watch(pid: int, seconds: float) -> bool:
-    """Return whether a process did not beat for so many seconds in which it could run; not, when it ends."""
+    """Wait until a process does not beat for some seconds in which it could run, or ends; return False if it ended."""
     tick, silent = min(seconds / TICKS, 10.0), 0.0
     while silent < seconds:
-        # One tick counts as one, however long it was: this process may have been suspended too.
+        # Every check counts as one tick, even if it took longer: this process may have been suspended too.
         if not select.select([0], [], [], tick)[0]:
             silent = silent if is_suspended(pid) else silent + tick
         elif os.read(0, 65_536):
@@ -52,20 +52,20 @@ def watch(pid: int, seconds: float) -> bool:
 
 
 def end(pid: int) -> None:
-    """Tell a process to end; where it cannot, have it write its stacks, and kill it."""
+    """Tell a process to end; if it does not, make it write its stacks, and kill it."""
     os.write(1, TIME_IS_UP)
-    until = time.monotonic() + LAST_WORDS
+    until = time.monotonic() + END_SECONDS
     while time.monotonic() < until:
-        if select.select([0], [], [], LAST_WORDS)[0] and not os.read(0, 65_536):
+        if select.select([0], [], [], END_SECONDS)[0] and not os.read(0, 65_536):
             return
     os.kill(pid, signal.SIGQUIT)
-    time.sleep(DUMP)
+    time.sleep(DUMP_SECONDS)
     os.kill(pid, signal.SIGKILL)
 
 
 def main() -> None:
     """Watch the process that the command line names."""
-    # These are for the process that is watched; this one ends with it.
+    # These signals are meant for the watched process; this process ends when that one does.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     pid, seconds = int(sys.argv[1]), float(sys.argv[2])
