@@ -3,6 +3,8 @@
 from typing import Any
 
 from npi_jax.corpus.annotation.annotations import Annotation
+from npi_jax.suites.schema import Item
+from npi_jax.suites.sentences import Span
 
 
 def tiny_values(**changes: Any) -> dict[str, Any]:
@@ -35,3 +37,9 @@ def tiny_values(**changes: Any) -> dict[str, Any]:
 def npi(environment: str) -> tuple[Annotation, ...]:
     """The annotations of a sentence whose second word is an NPI, licensed by the first."""
     return (Annotation(environment, 0, (0, 2), "any", (1, 2)),)
+
+
+def minimal_pair(good: str, bad: str, critical_good: Span, critical_bad: Span, **fields: Any) -> Item:
+    """A minimal pair; `fields` override names and kind."""
+    values = {"item": "i", "paradigm": "p", "task": "t", "kind": "other", **fields}
+    return Item(good=good, bad=bad, critical_good=critical_good, critical_bad=critical_bad, **values)

@@ -20,7 +20,6 @@ from npi_jax.corpus.text.files import (
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.errors import UserError
 from npi_jax.suites import Suite, load_suite
-from npi_jax.suites.encode import layout
 from npi_jax.suites.grammar import grammar_suite
 
 
@@ -194,6 +193,6 @@ def _open_suite(name: str, wanted: SuiteConfig, config: Config, known: frozenset
 
 def stand_in(suites: Iterable[Suite], *, size: int | None = None, lowercase: bool = False) -> WordTokenizer:
     """Return a vocabulary of the suites' own words, with which they are encoded before text is read."""
-    texts = [text for suite in suites for text in layout(suite).texts]
+    texts = [text for suite in suites for text in suite.sentence_table().texts]
     # A vocabulary needs a word even without suites.
     return WordTokenizer.train([*texts, "word"], max_size=size, lowercase=lowercase)

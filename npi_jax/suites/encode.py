@@ -1,87 +1,55 @@
-"""A suite in a tokenizer's ids: what the scorer takes."""
+"""Suites as token ids of one tokenizer, which is the input of a scorer."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Integer
 
 from npi_jax.corpus.text.tokenizer import Encoding, Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
-from npi_jax.suites.schema import ConditionSuite, Span, Suite
+from npi_jax.suites.sentences import SentenceTable, Span
 
 
 class EncodingError(UserError):
-    """An item that the tokenizer cannot put into ids together with its regions."""
+    """An item that cannot be encoded: a region without tokens, or text that is not valid Unicode."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A suite as sentences one after another, S of them in groups (pairs, or the conditions of an item).
+@runtime_checkable
+class HasSentences(Protocol):
+    """Items whose sentences can be encoded: a `Suite` or a `ConditionSuite`."""
 
-    Attributes:
-        texts: the sentences.
-        groups: int [S], the number of each sentence's group.
-        regions: by name each sentence's span of characters, or None.
-        labels: columns with a value for each group.
-        sentence_labels: columns with a value for each sentence.
-    """
+    def __len__(self) -> int:
+        """Return the number of items."""
 
-    texts: Sequence[str]
-    groups: np.ndarray
-    regions: Mapping[str, Sequence[Span | None]]
-    labels: Mapping[str, Sequence[str]]
-    sentence_labels: Mapping[str, Sequence[str]]
+    def sentence_table(self) -> SentenceTable:
+        """Return the sentences in the order in which they are scored."""
 
 
-def layout(suite: Suite | ConditionSuite) -> Layout:
-    """The sentences of a suite in the order in which they are scored."""
-    if isinstance(suite, ConditionSuite):
-        conditions = [(name, c) for item in suite for name, c in item.conditions.items()]
-        named = dict.fromkeys(region for _, c in conditions for region in c.regions)
-        return Layout(
-            [c.text for _, c in conditions],
-            np.repeat(np.arange(len(suite)), [len(item.conditions) for item in suite]),
-            {region: [c.regions.get(region) for _, c in conditions] for region in named},
-            {"suite": [suite.name] * len(suite)}
-            | {field: [getattr(item, field) for item in suite] for field in ("paradigm", "task", "item")},
-            {"condition": [name for name, _ in conditions]},
-        )
-    regions: dict[str, list[Span | None]] = {
-        "critical": [span for item in suite for span in (item.critical_good, item.critical_bad)]
-    }
-    for name in dict.fromkeys(name for item in suite for name in item.regions):
-        regions[name] = [span for item in suite for span in item.regions.get(name, (None, None))]
-    return Layout(
-        [text for item in suite for text in (item.good, item.bad)],
-        np.repeat(np.arange(len(suite)), 2),
-        regions,
-        {"suite": [suite.name] * len(suite)}
-        | {field: [getattr(item, field) for item in suite] for field in ("paradigm", "task", "kind", "item")},
-        {},
-    )
+SuiteT = TypeVar("SuiteT", bound=HasSentences)
 
 
-class EncodedSuite:
-    """A suite together with a tokenizer: gives its sentences in ids, as a `ScoreSpec` wants them.
+class EncodedSuite(Generic[SuiteT]):
+    """A suite encoded by one tokenizer; returns its sentences as a `ScoreSpec` asks for them.
 
     Arguments:
         suite: the items.
-        tokenizer: the model's.
+        tokenizer: the tokenizer of the model.
 
     Raises:
-        EncodingError: naming the item, if no token overlaps one of its regions, or its text is no Unicode text.
+        EncodingError: if no token overlaps a region, or text is not valid Unicode; names the item.
     """
 
-    def __init__(self, suite: Suite | ConditionSuite, tokenizer: Tokenizer) -> None:
+    def __init__(self, suite: SuiteT, tokenizer: Tokenizer) -> None:
         self.suite, self.tokenizer = suite, tokenizer
-        self._layout = layout(suite)
-        _check_texts(self._layout)
+        self._table = suite.sentence_table()
+        _check_unicode(self._table)
         self._plain = self._encode(leading_space=False)
 
     def sentences(self, spec: ScoreSpec) -> EncodedSentences:
-        """The sentences as token ids, with the leading space and the context that the spec asks for."""
+        """Return the sentences as token ids, with the leading space and the context of the spec."""
         encoded = self._spaced if spec.leading_space else self._plain
         if not spec.context:
             return encoded
@@ -90,12 +58,12 @@ class EncodedSuite:
 
     @property
     def unknown_items(self) -> int:
-        """Items with a word outside the vocabulary in any of their sentences."""
+        """Number of items with an out-of-vocabulary word in any sentence."""
         return len(set(self._plain.groups[[unknown.any() for unknown in self._unknown]]))
 
     @property
     def unknown_critical(self) -> int:
-        """Items whose critical region holds such a word: their scores say little."""
+        """Number of items with an out-of-vocabulary word in the critical region; their scores mean little."""
         if "critical" not in self._plain.regions:
             return 0
         spans = self._plain.regions["critical"]
@@ -104,40 +72,42 @@ class EncodedSuite:
 
     @cached_property
     def split_regions(self) -> int:
-        """Items of which a region begins or ends inside a token, in any sentence: all of that token is scored.
+        """Number of items with a region that begins or ends inside a token; all of that token is scored.
 
-        Of minimal pairs the critical region counts, of items of several conditions every region.
+        For minimal pairs only the critical region counts, for items of several conditions every region.
         """
-        names = ["critical"] if isinstance(self.suite, Suite) else list(self._plain.regions)
+        names = ["critical"] if self._table.pairs else list(self._plain.regions)
         split = np.zeros(len(self._plain.ids), bool)
         for name in names:
-            split |= self._begins_or_ends_inside(self._layout.regions[name], self._plain.regions[name])
+            split |= self._splits_token(self._table.regions[name], self._plain.regions[name])
         return len(set(self._plain.groups[split]))
 
     def notes(self) -> list[str]:
-        """What the tokenizer makes of the suite that is worth knowing before its scores are believed, a line each."""
+        """Return warnings about the encoding that affect how far scores can be trusted, one line each."""
         critical = f" ({self.unknown_critical:,} in the critical region)" if self.unknown_critical else ""
-        region = "critical region" if isinstance(self.suite, Suite) else "region"
-        found = [
+        region = "critical region" if self._table.pairs else "region"
+        warnings = [
             (self.unknown_items, f"words outside the vocabulary{critical}"),
             (self.split_regions, f"a {region} begins or ends inside a token; all of the token is scored"),
         ]
-        return [f"{count:,} of {len(self.suite):,} items: {text}" for count, text in found if count]
+        return [f"{count:,} of {len(self.suite):,} items: {text}" for count, text in warnings if count]
 
-    def _begins_or_ends_inside(self, spans: Sequence[Span | None], tokens: np.ndarray) -> np.ndarray:
-        """Whether each sentence's span of characters cuts the first or the last of its tokens, bool [S]."""
+    def _splits_token(
+        self, spans: Sequence[Span | None], tokens: Integer[np.ndarray, "sentences 2"]
+    ) -> Bool[np.ndarray, " sentences"]:
+        """Test for each sentence if its span of characters cuts the first or the last of its tokens."""
         offsets = self._plain.offsets
         assert offsets is not None
         return np.array(
             [
-                span is not None and bool(places[start, 0] < span[0] or places[end - 1, 1] > span[1])
-                for span, (start, end), places in zip(spans, tokens, offsets, strict=True)
+                span is not None and bool(characters[start, 0] < span[0] or characters[end - 1, 1] > span[1])
+                for span, (start, end), characters in zip(spans, tokens, offsets, strict=True)
             ]
         )
 
     @cached_property
     def _unknown(self) -> list[np.ndarray]:
-        """Which tokens are unknown words, for each sentence."""
+        """For each sentence a mask of its out-of-vocabulary tokens."""
         return [ids == (ABSENT if self.tokenizer.unk is None else self.tokenizer.unk) for ids in self._plain.ids]
 
     @cached_property
@@ -145,65 +115,68 @@ class EncodedSuite:
         return self._encode(leading_space=True)
 
     def _encode(self, *, leading_space: bool) -> EncodedSentences:
-        texts, tokenizer = self._layout.texts, self.tokenizer
-        if leading_space:
-            # Characters are counted in the sentence itself, without the space.
-            spaced = tokenizer.encode_many([f" {text}" for text in texts])
-            encodings = [Encoding(one.ids, np.maximum(one.offsets - 1, 0)) for one in spaced]
-        else:
-            encodings = tokenizer.encode_many(texts)
-        offsets = [one.offsets for one in encodings]
-        regions = {name: self._token_spans(name, spans, offsets) for name, spans in self._layout.regions.items()}
+        table, tokenizer = self._table, self.tokenizer
+        encodings = self._encodings(leading_space)
+        offsets = [encoding.offsets for encoding in encodings]
         return EncodedSentences(
-            ids=[one.ids for one in encodings],
-            groups=self._layout.groups,
-            regions=regions,
+            ids=[encoding.ids for encoding in encodings],
+            groups=table.groups,
+            regions={name: self._token_spans(name, spans, offsets) for name, spans in table.regions.items()},
             start=tokenizer.start,
             end=tokenizer.end,
             prefix=tokenizer.prefix,
             suffix=tokenizer.suffix,
             leading_space=leading_space,
-            texts=texts,
+            texts=table.texts,
             offsets=offsets,
-            labels=self._layout.labels,
-            pairs=isinstance(self.suite, Suite),
-            sentence_labels=self._layout.sentence_labels,
+            labels=table.labels,
+            pairs=table.pairs,
+            sentence_labels=table.sentence_labels,
         )
 
-    def _token_spans(self, name: str, spans: Sequence[Span | None], offsets: Sequence[np.ndarray]) -> np.ndarray:
-        """The tokens that overlap each sentence's span of characters, [S, 2]."""
-        found = np.full((len(spans), 2), ABSENT, np.int32)
-        for index, (span, places) in enumerate(zip(spans, offsets, strict=True)):
+    def _encodings(self, leading_space: bool) -> Sequence[Encoding]:
+        if not leading_space:
+            return self.tokenizer.encode_many(self._table.texts)
+        # Offsets refer to the sentence without the leading space.
+        spaced = self.tokenizer.encode_many([f" {text}" for text in self._table.texts])
+        return [Encoding(encoding.ids, np.maximum(encoding.offsets - 1, 0)) for encoding in spaced]
+
+    def _token_spans(
+        self, name: str, spans: Sequence[Span | None], offsets: Sequence[np.ndarray]
+    ) -> Integer[np.ndarray, "sentences 2"]:
+        """Return for each sentence the range of tokens that overlap its span of characters."""
+        token_spans = np.full((len(spans), 2), ABSENT, np.int32)
+        for index, (span, characters) in enumerate(zip(spans, offsets, strict=True)):
             if span is None:
                 continue
-            # Tokens stand in the order of their characters.
-            tokens = np.flatnonzero((places[:, 0] < span[1]) & (places[:, 1] > span[0]))
+            # Tokens are ordered by their characters.
+            tokens = np.flatnonzero((characters[:, 0] < span[1]) & (characters[:, 1] > span[0]))
             if not len(tokens):
-                group = int(self._layout.groups[index])
+                group = int(self._table.groups[index])
                 raise EncodingError(
-                    f"item {self._layout.labels['item'][group]!r}: no token of {self._layout.texts[index]!r} lies in "
+                    f"item {self._table.labels['item'][group]!r}: no token of {self._table.texts[index]!r} overlaps "
                     f"its region {name!r}, characters {span[0]} to {span[1]}"
                 )
-            found[index] = tokens[0], tokens[-1] + 1
-        return found
+            token_spans[index] = tokens[0], tokens[-1] + 1
+        return token_spans
 
 
-def _check_texts(found: Layout) -> None:
-    """Refuse text that cannot be written as UTF-8: half of a surrogate pair, as JSON's ``\\ud800`` gives it.
+def _check_unicode(table: SentenceTable) -> None:
+    """Reject half of a surrogate pair (JSON's ``\\ud800``), which cannot be written as UTF-8.
 
     Raises:
-        EncodingError: naming the item and the field.
+        EncodingError: names the item and the field.
     """
-    columns = {"a sentence": [(int(group), text) for group, text in zip(found.groups, found.texts, strict=True)]}
-    columns |= {field: list(enumerate(values)) for field, values in found.labels.items()}
-    for field, values in found.sentence_labels.items():
-        columns[field] = [(int(group), value) for group, value in zip(found.groups, values, strict=True)]
+    groups = table.groups.tolist()
+    columns = {"a sentence": list(zip(groups, table.texts, strict=True))}
+    columns |= {field: list(enumerate(values)) for field, values in table.labels.items()}
+    columns |= {field: list(zip(groups, values, strict=True)) for field, values in table.sentence_labels.items()}
     for field, entries in columns.items():
         for group, text in entries:
             try:
                 text.encode()
             except UnicodeEncodeError as error:
                 raise EncodingError(
-                    f"item {found.labels['item'][group]!r}: {field} ({text!r}) has {text[error.start]!r} at character "
-                    f"{error.start}, half of a surrogate pair, which is no text; correct the suite's file"
+                    f"item {table.labels['item'][group]!r}: {field} ({text!r}) has {text[error.start]!r} at character "
+                    f"{error.start}, half of a surrogate pair, which is not valid text; correct the suite's file"
                 ) from error

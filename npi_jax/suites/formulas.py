@@ -1,4 +1,4 @@
-"""Prediction formulas of SyntaxGym: what a model's surprisals must be like, such as ``(5;%a%) > (5;%b%)``.
+"""Prediction formulas of SyntaxGym, which compare surprisals of regions: ``(5;%a%) > (5;%b%)``.
 
 ::
 
@@ -9,8 +9,8 @@
     unit       := number | "(" region ";" "%" condition "%" ")" | "(" formula ")" | "[" formula "]" | "-" unit
     region     := number | "*"
 
-``&`` binds more tightly than ``|``; ``=`` holds within a relative 1e-5 and an absolute 1e-3 (bits), as in
-syntaxgym-core.
+``&`` binds more tightly than ``|``. ``=`` allows a relative difference of 1e-5 or an absolute one of 1e-3 bits, as
+syntaxgym-core does.
 """
 
 import re
@@ -19,13 +19,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from npi_jax.errors import UserError
 
-Values = Mapping[tuple[str, str], np.ndarray]
-_Evaluate = Callable[[Values], np.ndarray]
+Surprisals = Mapping[tuple[str, str], Float[np.ndarray, " items"]]
+"""Surprisals of all items, in bits, by (region, condition)."""
 
-RELATIVE, ABSOLUTE = 1e-5, 1e-3
+_Evaluate = Callable[[Surprisals], np.ndarray]
+
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-3
+"""Tolerances of ``=``; the absolute one is in bits."""
+
 _TOKEN = re.compile(
     r"\s*(?:\(\s*(?P<region>\d+|\*)\s*;\s*%(?P<condition>[^%]+)%\s*\)|(?P<number>\d+(?:\.\d+)?)|(?P<sign>[\[\]()<>=+\-&|]))"
 )
@@ -33,56 +38,56 @@ _CLOSING = {"(": ")", "[": "]"}
 
 
 class FormulaError(UserError):
-    """A prediction formula that cannot be read."""
+    """A prediction formula that cannot be parsed."""
 
 
 @dataclass(frozen=True)
 class Formula:
-    """A prediction.
+    """A parsed prediction.
 
     Attributes:
-        text: as it was written.
-        regions: the (region, condition) pairs that it compares.
+        text: the formula as written.
+        regions: the (region, condition) pairs in the formula.
     """
 
     text: str
     regions: frozenset[tuple[str, str]]
     _evaluate: _Evaluate
 
-    def evaluate(self, values: Values) -> np.ndarray:
-        """1 where the prediction holds, 0 where it does not, NaN where a value is missing (NaN); float [items].
+    def evaluate(self, surprisals: Surprisals) -> Float[np.ndarray, " items"]:
+        """Return for each item 1 if the prediction holds, 0 if not, NaN if a surprisal is NaN.
 
         Args:
-            values: surprisals in bits of every (region, condition) in `regions`, [items] each.
+            surprisals: surprisals of every (region, condition) in `regions`.
 
         Raises:
-            FormulaError: if one of them is not given.
+            FormulaError: if a (region, condition) is missing.
         """
-        if missing := sorted(self.regions - set(values)):
+        if missing := sorted(self.regions - set(surprisals)):
             region, condition = missing[0]
-            raise FormulaError(f"{self.text!r} needs region {region} of condition {condition!r}, which is not there")
-        known = ~np.any([np.isnan(values[key]) for key in self.regions], axis=0)
-        return np.where(known, self._evaluate(values).astype(float), np.nan)
+            raise FormulaError(f"{self.text!r} needs region {region} of condition {condition!r}, which is missing")
+        known = ~np.any([np.isnan(surprisals[key]) for key in self.regions], axis=0)
+        return np.where(known, self._evaluate(surprisals).astype(float), np.nan)
 
 
 def parse_formula(text: str, where: str = "formula") -> Formula:
-    """Read a formula.
+    """Parse a formula.
 
     Raises:
-        FormulaError: with `where` and the column, if it is not of the form above.
+        FormulaError: if the text does not follow the grammar above; names `where` and the column.
     """
     parser = _Parser(text, where)
     value, is_truth = parser.formula()
     parser.end()
     if not is_truth:
-        raise FormulaError(f"{where}: {text!r} is a number, not a prediction; nothing is compared")
+        raise FormulaError(f"{where}: {text!r} is a number, not a prediction; a prediction needs <, > or =")
     if not parser.regions:
         raise FormulaError(f"{where}: {text!r} compares no region")
     return Formula(text, frozenset(parser.regions), value)
 
 
 class _Parser:
-    """Recursive descent; each method gives a function of the values, and whether it is a truth or a number."""
+    """Recursive-descent parser; methods return a function of surprisals, and True if its result is a truth value."""
 
     def __init__(self, text: str, where: str):
         self.text, self.where = text, where
@@ -92,7 +97,7 @@ class _Parser:
         while text[position:].strip():
             match = _TOKEN.match(text, position)
             if match is None:
-                raise self.error(position, "cannot be read")
+                raise self.error(position, "cannot be parsed")
             self.tokens.append((match.start(), match))
             position = match.end()
 
@@ -107,7 +112,7 @@ class _Parser:
 
     def end(self) -> None:
         if self.index < len(self.tokens):
-            raise self.error(self.here(), "nothing may follow here")
+            raise self.error(self.here(), "the formula should end here")
 
     def formula(self) -> tuple[_Evaluate, bool]:
         return self._joined("|", self.conjunct, np.logical_or)
@@ -122,12 +127,12 @@ class _Parser:
         value, is_truth = part()
         while self.sign() == sign:
             if not is_truth:
-                raise self.error(position, f"a number cannot be joined by {sign!r}")
+                raise self.error(position, f"{sign!r} joins predictions, not numbers")
             self.index += 1
             position = self.here()
             other, is_truth = part()
             if not is_truth:
-                raise self.error(position, f"a number cannot be joined by {sign!r}")
+                raise self.error(position, f"{sign!r} joins predictions, not numbers")
             value = _apply(join, value, other)
         return value, is_truth
 
@@ -140,7 +145,7 @@ class _Parser:
         self.index += 1
         right, right_is_truth = self.sum()
         if is_truth or right_is_truth:
-            raise self.error(position, f"a comparison cannot be compared by {sign!r}")
+            raise self.error(position, f"{sign!r} compares numbers, not predictions")
         return _apply(_COMPARE[sign], left, right), True
 
     def sum(self) -> tuple[_Evaluate, bool]:
@@ -150,7 +155,7 @@ class _Parser:
             self.index += 1
             other, other_is_truth = self.unit()
             if is_truth or other_is_truth:
-                raise self.error(position, f"a comparison cannot be added to by {sign!r}")
+                raise self.error(position, f"{sign!r} joins numbers, not predictions")
             value = _apply(np.add if sign == "+" else np.subtract, value, other)
         return value, is_truth
 
@@ -162,17 +167,17 @@ class _Parser:
         if match["region"]:
             key = (match["region"], match["condition"])
             self.regions.add(key)
-            return lambda values: values[key], False
+            return lambda surprisals: surprisals[key], False
         if match["number"]:
             number = np.asarray(match["number"], np.float64)
             return lambda _: number, False
         if match["sign"] == "-":
             value, is_truth = self.unit()
             if is_truth:
-                raise self.error(position, "a comparison has no negative")
-            return lambda values: -value(values), False
+                raise self.error(position, "'-' negates numbers, not predictions")
+            return lambda surprisals: -value(surprisals), False
         if match["sign"] not in _CLOSING:
-            raise self.error(position, f"{match['sign']!r} cannot stand here")
+            raise self.error(position, f"{match['sign']!r} is not valid here")
         value, is_truth = self.formula()
         if self.sign() != _CLOSING[match["sign"]]:
             raise self.error(self.here(), f"the bracket of column {position + 1} is not closed")
@@ -181,11 +186,11 @@ class _Parser:
 
 
 def _apply(function: Callable[..., np.ndarray], left: _Evaluate, right: _Evaluate) -> _Evaluate:
-    return lambda values: function(left(values), right(values))
+    return lambda surprisals: function(left(surprisals), right(surprisals))
 
 
 def _close(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return np.isclose(left, right, rtol=RELATIVE, atol=ABSOLUTE)
+    return np.isclose(left, right, rtol=RELATIVE_TOLERANCE, atol=ABSOLUTE_TOLERANCE)
 
 
 _COMPARE: dict[str, Callable[..., Any]] = {"<": np.less, ">": np.greater, "=": _close}

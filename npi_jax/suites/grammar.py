@@ -1,4 +1,4 @@
-"""Minimal pairs from the built-in grammar, with and without each environment's licensor and scope."""
+"""The built-in suite: minimal pairs of the grammar, with and without each environment's licensor or scope."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
@@ -9,16 +9,17 @@ from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.corpus.grammar.clauses import NPIPosition
 from npi_jax.corpus.grammar.derivation import Derivation
 from npi_jax.corpus.grammar.generate import GrammarSpec
-from npi_jax.suites.schema import Item, Span, Suite
+from npi_jax.suites.schema import Item, Suite
+from npi_jax.suites.sentences import Span
 
 T = TypeVar("T")
 
-# One draw in about four can be turned into a pair; the rest allows for pairs that occur in the corpus.
-_TRIES_PER_ITEM = 200
+# About one draw in four gives a pair; the other draws make up for pairs that occur in the corpus.
+_DRAWS_PER_ITEM = 200
 
 
 class _Side(NamedTuple):
-    """One sentence of a pair, with the words that are its NPI."""
+    """One sentence of a pair, and the positions of its NPI's words."""
 
     words: tuple[str, ...]
     npi: Span
@@ -30,23 +31,22 @@ class _Pair(NamedTuple):
 
 
 def grammar_suite(spec: GrammarSpec, *, items: int, exclude: Collection[str] = ()) -> Suite:
-    """Minimal pairs in the words, forms and frames of a spec's text.
+    """Derive minimal pairs with the words, forms and sentence frames of a grammar.
 
-    Kind ``"licensor"``: the licensor against its non-licensor, the NPI after both ("no teacher has ever
-    ..." and "some teacher has ever ..."; for simple questions the statement). Kind ``"scope"``: the same
-    words with the NPI in the licensor's scope and out of it, the licensor moved into a relative clause or
-    the NPI into another clause; simple questions have none. The critical region is the NPI. Apart from the
-    NPI a pair holds counterparts only. Names are like ``adverbs/licensor/17``, paradigms like
-    ``adverbs_licensor``.
+    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor ("no teacher has ever ..." and
+    "some teacher has ever ..."; a simple question becomes a statement). Kind ``"scope"``: the bad sentence has the
+    same words, but its NPI is outside of the licensor's scope. Either the licensor moves into a relative clause, or
+    the NPI into another clause; simple questions have no such pairs. The critical region is the NPI. A pair contains
+    one NPI; all other NPI positions are filled with counterparts. Items are named like ``adverbs/licensor/17``,
+    paradigms like ``adverbs_licensor``.
 
     Args:
-        spec: seed and sharing rule are taken from it; its rates are not. The pairs of a seed do not depend on
-            the number of sentences.
-        items: pairs for each environment and kind.
-        exclude: training sentences, words joined by one space; no sentence of a pair is among them.
+        spec: gives the seed and the sharing rule; its rates and its number of sentences have no effect.
+        items: number of pairs per environment and kind.
+        exclude: training sentences, words joined by single spaces; no sentence of a pair is among them.
 
     Raises:
-        ValueError: if ``items`` is not positive, or so many pairs cannot be found.
+        ValueError: if ``items`` is not positive, or larger than the number of pairs that the draws give.
     """
     if items < 1:
         raise ValueError(f"grammar_suite: items is {items!r}; it must be at least 1")
@@ -68,20 +68,20 @@ def _fill(
     items: int,
     exclude: Collection[str],
 ) -> list[Item]:
-    """Draw pairs until there are enough that are new and not excluded."""
-    found: dict[tuple[str, str], _Pair] = {}
+    """Draw pairs until enough are new and not excluded."""
+    pairs: dict[tuple[str, str], _Pair] = {}
     make = _MAKERS[kind]
-    for _ in range(items * _TRIES_PER_ITEM):
+    for _ in range(items * _DRAWS_PER_ITEM):
         if (pair := make(writer, environment)) is None:
             continue
         good, bad = " ".join(pair.good.words), " ".join(pair.bad.words)
         if good not in exclude and bad not in exclude:
-            found.setdefault((good, bad), pair)
-        if len(found) == items:
-            return [_item(environment, kind, number, pair) for number, pair in enumerate(found.values())]
+            pairs.setdefault((good, bad), pair)
+        if len(pairs) == items:
+            return [_item(environment, kind, number, pair) for number, pair in enumerate(pairs.values())]
     raise ValueError(
-        f"grammar_suite: {len(found)} of {items} pairs found for {environment}, kind {kind!r}, in "
-        f"{items * _TRIES_PER_ITEM} tries; ask for fewer items or exclude fewer than {len(exclude)} sentences"
+        f"grammar_suite: only {len(pairs)} of {items} pairs for {environment}, kind {kind!r}, in "
+        f"{items * _DRAWS_PER_ITEM} draws; ask for fewer items or exclude fewer than {len(exclude)} sentences"
     )
 
 
@@ -99,19 +99,19 @@ def _item(environment: str, kind: str, number: int, pair: _Pair) -> Item:
 
 
 def _characters(side: _Side) -> Span:
-    """The NPI's span of characters in the sentence's text."""
+    """Return the NPI's span of characters in the sentence's text."""
     start = sum(len(word) + 1 for word in side.words[: side.npi[0]])
     return start, start + len(" ".join(side.words[slice(*side.npi)]))
 
 
 def _licensor_pair(writer: Derivation, environment: str) -> _Pair | None:
-    """The NPI with the licensor before it, and with the non-licensor in its place."""
+    """Derive a sentence with a licensed NPI, and the same with a non-licensor instead of the licensor."""
     writer.sentence(environment)
-    slot = _pick(writer, (slot for slot in writer.positions if slot.licensed))
-    if slot is None or any(" " in other for _, other in writer.swaps):
+    position = _pick(writer, (position for position in writer.positions if position.licensed))
+    if position is None or any(" " in other for _, other in writer.swaps):
         return None
-    _, npi = writer.npi(slot.position)
-    good = _with_npi(writer.words, slot, npi)
+    _, npi = writer.npi(position.position)
+    good = _with_npi(writer.words, position, npi)
     if environment == "simple_question":
         auxiliary, *rest = good.words[:-1]
         words = (*rest[: writer.subject - 1], auxiliary, *rest[writer.subject - 1 :], ".")
@@ -120,7 +120,7 @@ def _licensor_pair(writer: Derivation, environment: str) -> _Pair | None:
 
 
 def _scope_pair(writer: Derivation, environment: str) -> _Pair | None:
-    """The NPI in the licensor's scope, and out of it."""
+    """Derive a sentence with the NPI in the licensor's scope, and one with the NPI outside of it."""
     writer.sentence(environment, embedded=False)
     if environment in ("conditional", "quantifier", "embedded_question", "superlative"):
         return _moved_npi(writer)
@@ -128,20 +128,20 @@ def _scope_pair(writer: Derivation, environment: str) -> _Pair | None:
 
 
 def _moved_licensor(writer: Derivation) -> _Pair | None:
-    """The licensor trades places with a non-licensor in the relative clause on the subject."""
-    slot = _pick(writer, (slot for slot in writer.positions if slot.licensed))
-    if slot is None or writer.distractor < 0:
+    """Swap the licensor with a non-licensor in the relative clause of the subject."""
+    position = _pick(writer, (position for position in writer.positions if position.licensed))
+    if position is None or writer.distractor < 0:
         return None
-    good = _with_npi(writer.words, slot, writer.npi(slot.position)[1])
-    here, there = writer.licensor, writer.distractor
-    swaps = [(here, good.words[there]), (there, good.words[here])]
+    good = _with_npi(writer.words, position, writer.npi(position.position)[1])
+    licensor, distractor = writer.licensor, writer.distractor
+    swaps = [(licensor, good.words[distractor]), (distractor, good.words[licensor])]
     return _Pair(good, good._replace(words=_replaced(good.words, swaps)))
 
 
 def _moved_npi(writer: Derivation) -> _Pair | None:
-    """The NPI trades places with a counterpart in a clause the licensor does not reach."""
+    """Swap the NPI with a counterpart in a clause outside of the licensor's scope."""
     first, last = writer.scope
-    outer = [slot for slot in writer.positions if not (slot.licensed or first <= slot.start < last)]
+    outer = [position for position in writer.positions if not (position.licensed or first <= position.start < last)]
     pair = _pick(
         writer,
         ((a, b) for a in writer.positions if a.licensed for b in outer if a.position == b.position),
@@ -151,7 +151,7 @@ def _moved_npi(writer: Derivation) -> _Pair | None:
     inside, outside = pair
     filler = tuple(writer.words[outside.start : outside.stop])
     if inside.position == "determiner" and filler[0] in ("this", "these"):
-        filler = ("the",)  # fits both nouns, whatever their number
+        filler = ("the",)  # agrees with singular and plural nouns
     npi = writer.npi(inside.position)[1]
     return _Pair(
         _with_two(writer.words, inside, npi, outside, filler),
@@ -164,18 +164,18 @@ def _pick(writer: Derivation, choices: Iterable[T]) -> T | None:
     return options[int(next(writer.unit) * len(options))] if options else None
 
 
-def _with_npi(words: Sequence[str], slot: NPIPosition, npi: tuple[str, ...]) -> _Side:
-    filled = (*words[: slot.start], *npi, *words[slot.stop :])
-    return _Side(filled, (slot.start, slot.start + len(npi)))
+def _with_npi(words: Sequence[str], position: NPIPosition, npi: tuple[str, ...]) -> _Side:
+    filled = (*words[: position.start], *npi, *words[position.stop :])
+    return _Side(filled, (position.start, position.start + len(npi)))
 
 
 def _with_two(
-    words: Sequence[str], slot: NPIPosition, npi: tuple[str, ...], other: NPIPosition, filler: tuple[str, ...]
+    words: Sequence[str], position: NPIPosition, npi: tuple[str, ...], other: NPIPosition, filler: tuple[str, ...]
 ) -> _Side:
-    """The NPI in one slot, the filler in the other."""
-    if other.start > slot.start:
-        return _with_npi([*words[: other.start], *filler, *words[other.stop :]], slot, npi)
-    side = _with_npi(words, slot, npi)
+    """Return the sentence with the NPI at one position and the filler at the other."""
+    if other.start > position.start:
+        return _with_npi([*words[: other.start], *filler, *words[other.stop :]], position, npi)
+    side = _with_npi(words, position, npi)
     shift = len(filler) - (other.stop - other.start)
     filled = (*side.words[: other.start], *filler, *side.words[other.stop :])
     return _Side(filled, (side.npi[0] + shift, side.npi[1] + shift))

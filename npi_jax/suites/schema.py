@@ -1,35 +1,36 @@
-"""Minimal pairs, items of several conditions, and suites of them: what loaders return and scorers start from."""
-
-from __future__ import annotations
+"""Minimal pairs, items of several conditions, and suites of either kind."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from npi_jax.corpus.text.tokenizer import Tokenizer
+from npi_jax.errors import UserError
 from npi_jax.results.names import RESERVED_TASKS
+from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.formulas import Formula
-
-if TYPE_CHECKING:
-    from npi_jax.corpus.text.tokenizer import Tokenizer
-    from npi_jax.suites.encode import EncodedSuite
-
-Span = tuple[int, int]
+from npi_jax.suites.sentences import SentenceTable, Span
 
 
-@dataclass(frozen=True, slots=True)
+class SuiteError(UserError):
+    """A suite that is missing, damaged or not of the expected form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One minimal pair.
 
     Attributes:
-        item: the item's name, unique within its suite.
-        paradigm: the named subset of the suite it belongs to.
-        task: the task it counts for; by default its environment.
-        kind: ``"licensor"`` where the pair differs in the licensor, ``"scope"`` where the NPI is out of its
-            scope, ``"npi"`` where the pair differs in the NPI itself, ``"other"`` elsewhere.
-        good, bad: the acceptable and the unacceptable sentence, words separated as in ordinary text.
+        item: name of the pair, unique within its suite.
+        paradigm: named subset of the suite to which the pair belongs.
+        task: task for which the pair counts; its environment, or its paradigm.
+        kind: difference between the sentences. ``"licensor"``: the bad one lacks the licensor. ``"scope"``: the NPI
+            of the bad one is outside of the licensor's scope. ``"npi"``: the NPI itself. ``"other"``: anything else.
+        good, bad: the acceptable and the unacceptable sentence, as ordinary text.
         critical_good, critical_bad: the critical region (the NPI) as a span of characters ``[start, end)``.
-        regions: further regions by name, for the good and the bad sentence; None where one has none.
+        regions: further regions by name, in the good and the bad sentence; None where a sentence lacks the region.
     """
 
     item: str
@@ -43,19 +44,19 @@ class Item:
     regions: Mapping[str, tuple[Span | None, Span | None]] = field(default_factory=dict, hash=False)
 
 
-def _check_names(name: str, items: Sequence[Item] | Sequence[ConditionItem]) -> None:
+def _check_names(suite: str, items: Sequence[Item] | Sequence["ConditionItem"]) -> None:
     if not items:
-        raise ValueError(f"suite {name!r} has no items")
+        raise ValueError(f"suite {suite!r} has no items")
     most, count = Counter(item.item for item in items).most_common(1)[0]
     if count > 1:
-        raise ValueError(f"suite {name!r}: two items are named {most!r}")
+        raise ValueError(f"suite {suite!r}: two items are named {most!r}")
     for item in items:
         if fault := task_fault(item):
-            raise ValueError(f"suite {name!r}: {fault}")
+            raise ValueError(f"suite {suite!r}: {fault}")
 
 
-def task_fault(item: Item | ConditionItem) -> str | None:
-    """A sentence on an item whose task has a name that tables use for something else; None if it has not."""
+def task_fault(item: "Item | ConditionItem") -> str | None:
+    """Return an error message if the item's task has a name that result tables reserve, otherwise None."""
     if item.task not in RESERVED_TASKS:
         return None
     return (
@@ -66,12 +67,12 @@ def task_fault(item: Item | ConditionItem) -> str | None:
 
 @dataclass(frozen=True)
 class SuiteNotes:
-    """What about a suite is worth knowing before its scores are believed.
+    """Properties of a suite that affect how far its scores can be trusted.
 
     Attributes:
-        equal: pairs of identical sentences by paradigm; they are kept, and tie.
-        repeated: pairs that are in their paradigm already, by paradigm; they are kept, and count again.
-        left_out: items left out because of a limit.
+        equal: number of pairs of identical sentences by paradigm; they are kept and tie.
+        repeated: number of repeated pairs by paradigm; they are kept and count again.
+        left_out: number of items that a limit excluded.
     """
 
     equal: Mapping[str, int] = field(default_factory=dict)
@@ -79,8 +80,8 @@ class SuiteNotes:
     left_out: int = 0
 
     def lines(self) -> list[str]:
-        """The notes as sentences; none where there is nothing to note."""
-        found = []
+        """Return the notes as sentences; empty if there is nothing to note."""
+        lines = []
         for counts, text in (
             (self.equal, "pairs of identical sentences, kept: they tie"),
             (self.repeated, "pairs that are in their paradigm already, kept: they count again"),
@@ -89,10 +90,10 @@ class SuiteNotes:
                 most = sorted(counts.items(), key=lambda entry: -entry[1])
                 named = ", ".join(f"{paradigm} {count}" for paradigm, count in most[:3])
                 more = f" and {len(most) - 3} more paradigms" if len(most) > 3 else ""
-                found.append(f"{sum(counts.values()):,} {text} ({named}{more})")
+                lines.append(f"{sum(counts.values()):,} {text} ({named}{more})")
         if self.left_out:
-            found.append(f"{self.left_out:,} items left out by the limit")
-        return found
+            lines.append(f"{self.left_out:,} items left out by the limit")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ class Suite:
     """A named set of minimal pairs; iterates over its items.
 
     Attributes:
-        name: what tables call it.
+        name: name of the suite in result tables.
         items: the pairs.
-        left_out: items that a limit left out.
+        left_out: number of items that a limit excluded.
     """
 
     name: str
@@ -123,7 +124,7 @@ class Suite:
         return len(self.items)
 
     def notes(self) -> SuiteNotes:
-        """Pairs of identical sentences, repeated pairs, and items left out."""
+        """Count pairs of identical sentences, repeated pairs, and items that a limit excluded."""
         equal = Counter(item.paradigm for item in self.items if item.good == item.bad)
         seen = Counter((item.paradigm, item.good, item.bad) for item in self.items)
         repeated: Counter[str] = Counter()
@@ -132,20 +133,35 @@ class Suite:
                 repeated[paradigm] += count - 1
         return SuiteNotes(dict(equal), dict(repeated), self.left_out)
 
-    def encode(self, tokenizer: Tokenizer) -> EncodedSuite:
-        """The suite in a tokenizer's ids, for `npi_jax.scoring.make_scorer`.
+    def sentence_table(self) -> SentenceTable:
+        """Return the sentences in the order in which they are scored: for each pair the good, then the bad one."""
+        items = self.items
+        regions: dict[str, list[Span | None]] = {
+            "critical": [span for item in items for span in (item.critical_good, item.critical_bad)]
+        }
+        for name in dict.fromkeys(name for item in items for name in item.regions):
+            regions[name] = [span for item in items for span in item.regions.get(name, (None, None))]
+        return SentenceTable(
+            texts=[text for item in items for text in (item.good, item.bad)],
+            groups=np.repeat(np.arange(len(items)), 2),
+            regions=regions,
+            labels=_labels(self.name, items, ("paradigm", "task", "kind", "item")),
+            sentence_labels={},
+            pairs=True,
+        )
+
+    def encode(self, tokenizer: Tokenizer) -> "EncodedSuite[Suite]":
+        """Encode the suite with a tokenizer, for `npi_jax.scoring.make_scorer`.
 
         Raises:
-            EncodingError: naming the item, if no token overlaps one of its regions.
+            EncodingError: if no token overlaps one of an item's regions; names the item.
         """
-        from npi_jax.suites.encode import EncodedSuite  # noqa: PLC0415
-
         return EncodedSuite(self, tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One sentence of an item, with its named regions as spans of characters (None: nothing stands there)."""
+    """One sentence of an item, and its named regions as spans of characters; None for a region without words."""
 
     text: str
     regions: Mapping[str, Span | None]
@@ -153,12 +169,12 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class ConditionItem:
-    """An item whose sentences are conditions of an experiment.
+    """An item whose sentences are the conditions of an experiment.
 
     Attributes:
-        item: its name, unique within its suite.
-        paradigm: the named subset of the suite it belongs to; all its items have the same conditions.
-        task: the task it counts for.
+        item: name of the item, unique within its suite.
+        paradigm: named subset of the suite to which the item belongs; all its items have the same conditions.
+        task: task for which the item counts.
         conditions: the sentences by condition.
     """
 
@@ -170,11 +186,11 @@ class ConditionItem:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is predicted of the surprisals of each item of a paradigm.
+    """A prediction about the surprisals of each item of a paradigm.
 
     Attributes:
-        formula: over the surprisals of regions in conditions.
-        metric: how a region's surprisal comes from those of its tokens: ``"sum"``, ``"mean"``, ``"median"``,
+        formula: comparison of regions' surprisals in several conditions.
+        metric: aggregation of token surprisals to the surprisal of a region: ``"sum"``, ``"mean"``, ``"median"``,
             ``"range"``, ``"max"`` or ``"min"``.
     """
 
@@ -187,10 +203,10 @@ class ConditionSuite:
     """A named set of items of several conditions; iterates over its items.
 
     Attributes:
-        name: what tables call it.
+        name: name of the suite in result tables.
         items: the items.
-        predictions: by paradigm.
-        left_out: items that a limit left out.
+        predictions: predictions by paradigm.
+        left_out: number of items that a limit excluded.
     """
 
     name: str
@@ -216,11 +232,30 @@ class ConditionSuite:
         return len(self.items)
 
     def notes(self) -> SuiteNotes:
-        """Items left out."""
+        """Count the items that a limit excluded."""
         return SuiteNotes(left_out=self.left_out)
 
-    def encode(self, tokenizer: Tokenizer) -> EncodedSuite:
-        """The suite in a tokenizer's ids; see `Suite.encode`."""
-        from npi_jax.suites.encode import EncodedSuite  # noqa: PLC0415
+    def sentence_table(self) -> SentenceTable:
+        """Return the sentences in the order in which they are scored: item by item, in the order of conditions."""
+        conditions = [(name, condition) for item in self.items for name, condition in item.conditions.items()]
+        regions = dict.fromkeys(region for _, condition in conditions for region in condition.regions)
+        return SentenceTable(
+            texts=[condition.text for _, condition in conditions],
+            groups=np.repeat(np.arange(len(self.items)), [len(item.conditions) for item in self.items]),
+            regions={region: [condition.regions.get(region) for _, condition in conditions] for region in regions},
+            labels=_labels(self.name, self.items, ("paradigm", "task", "item")),
+            sentence_labels={"condition": [name for name, _ in conditions]},
+            pairs=False,
+        )
 
+    def encode(self, tokenizer: Tokenizer) -> "EncodedSuite[ConditionSuite]":
+        """Encode the suite with a tokenizer; see `Suite.encode`."""
         return EncodedSuite(self, tokenizer)
+
+
+def _labels(
+    suite: str, items: Sequence[Item] | Sequence[ConditionItem], fields: Sequence[str]
+) -> dict[str, Sequence[str]]:
+    """Return the columns of score tables that describe items."""
+    columns: dict[str, Sequence[str]] = {"suite": [suite] * len(items)}
+    return columns | {name: [getattr(item, name) for item in items] for name in fields}

@@ -266,7 +266,7 @@ from collections import Counter
 from npi_jax.corpus.annotation.annotator import LONGEST, annotate
 from npi_jax.corpus.annotation.annotations import RESIDUALS
 from npi_jax.corpus.text.words import split_words
-from npi_jax.suites.warstadt import ENVIRONMENT_NAMES
+from npi_jax.suites.loaders.warstadt import ENVIRONMENT_NAMES
 
 counts = Counter()
 with gzip.open(sys.argv[1], "rt", encoding="utf-8") as file:

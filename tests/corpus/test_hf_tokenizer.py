@@ -10,12 +10,13 @@ from calls import at_most
 from facts import facts
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import minimal_pair
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files, load_hf_tokenizer
 from npi_jax.corpus.text.tokenizer import BPETokenizer, TokenizerError, WordTokenizer
 from npi_jax.scoring import ScoreSpec, pack
-from npi_jax.suites import Item, Suite
+from npi_jax.suites import Suite
 
 TEXTS = ["Nobody has ever seen it.", "Did the café's naïve owner ever, at all, sing?", " two  spaces", "日本語 ok"]
 BPE = BPETokenizer.train(TEXTS * 3, size=300)
@@ -283,7 +284,7 @@ def test_unknown_words_of_unigram_vocabularies_are_known_as_such(tmp_path):
     backend.save(str(tmp_path / "tokenizer.json"))
     tokenizer = load_hf_tokenizer(tmp_path)
     assert tokenizer.unk == 1
-    item = Item("i", "p", "t", "other", "a z", "a a", (2, 3), (2, 3))
+    item = minimal_pair("a z", "a a", (2, 3), (2, 3))
     encoded = Suite("s", [item, dataclasses.replace(item, item="j", good="a a")]).encode(tokenizer)
     assert (encoded.unknown_items, encoded.unknown_critical) == (1, 1)
 
@@ -296,7 +297,7 @@ def test_what_a_template_puts_after_a_text_is_the_suffix(tmp_path):
     backend.save(str(tmp_path / "tokenizer.json"))
     tokenizer = load_hf_tokenizer(tmp_path)
     assert (tokenizer.prefix, tokenizer.suffix) == ((0,), (1, 1))
-    item = Item("i", "p", "t", "other", "a a", "a", (0, 1), (0, 1))
+    item = minimal_pair("a a", "a", (0, 1), (0, 1))
     sentences = Suite("s", [item]).encode(tokenizer).sentences(ScoreSpec.preset("minicons"))
     # minicons scores every id of the tokenizer except the first.
     packed = pack(sentences, ScoreSpec.preset("minicons"))

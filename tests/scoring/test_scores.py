@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import jax
@@ -6,15 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 from facts import facts, sentence_with
+from tiny import minimal_pair
 
 from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import EncodedSentences, ScoreSpec, encode_pairs, make_scorer
-from npi_jax.suites.schema import Item, Suite
+from npi_jax.suites.schema import Suite
 
 TEXTS = [("no one has ever slept", "some one has ever slept"), ("nobody came", "somebody ever came")]
 ITEMS = [
-    Item("i0", "p", "t", "licensor", *TEXTS[0], (11, 15), (13, 17), {"extra": ((0, 2), None)}),
-    Item("i1", "q", "t", "licensor", *TEXTS[1], (0, 6), (0, 8)),
+    minimal_pair(*TEXTS[0], (11, 15), (13, 17), item="i0", kind="licensor", regions={"extra": ((0, 2), None)}),
+    minimal_pair(*TEXTS[1], (0, 6), (0, 8), item="i1", paradigm="q", kind="licensor"),
 ]
 SUITE = Suite("tiny", ITEMS)
 TOKENIZER = WordTokenizer.train([text for pair in TEXTS for text in pair])
@@ -95,7 +97,7 @@ def test_unequal_regions_are_counted_and_noted():
     assert sentence_with(summed.notes()[0], "sum", "shorter")
     critical = make_scorer(unigram_logits, SUITE.encode(TOKENIZER))
     assert (critical.covered, critical.unequal_regions) == ("critical", 0)
-    whole = Suite("whole", [Item("i", "p", "t", "other", *TEXTS[1], (0, 11), (0, 18))])
+    whole = Suite("whole", [minimal_pair(*TEXTS[1], (0, 11), (0, 18))])
     assert make_scorer(unigram_logits, whole.encode(TOKENIZER)).covered == "sentence"
 
 
@@ -169,13 +171,7 @@ def test_tokens_and_words_are_aligned_with_the_text():
 
 
 def test_scores_of_other_items_are_not_compared():
-    other = Suite(
-        "tiny",
-        [
-            ITEMS[0],
-            Item("i2", *[getattr(ITEMS[1], f) for f in ("paradigm", "task", "kind")], *TEXTS[1], (0, 6), (0, 8)),
-        ],
-    )
+    other = Suite("tiny", [ITEMS[0], dataclasses.replace(ITEMS[1], item="i2")])
     with pytest.raises(ValueError, match="different items"):
         score(ScoreSpec()) - score(ScoreSpec(), other.encode(TOKENIZER))
     assert jax.tree.leaves(score(ScoreSpec()) - score(ScoreSpec()))[0].tolist() == [0.0, 0.0]
@@ -183,7 +179,7 @@ def test_scores_of_other_items_are_not_compared():
 
 def test_a_word_is_said_as_it_is_written_where_tokens_share_a_character():
     good, bad = "the na\u00efve \U0001f642\u65e5 sings", "the  \U0001f642 sings"
-    suite = Suite("s", [Item("i", "p", "t", "other", good, bad, (0, 3), (0, 3))])
+    suite = Suite("s", [minimal_pair(good, bad, (0, 3), (0, 3))])
     tokenizer = BPETokenizer.train(["the sings"] * 3, size=260)
 
     def logits_fn(params, tokens, segment_ids, positions):

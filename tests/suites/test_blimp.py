@@ -9,7 +9,7 @@ import pytest
 from facts import facts
 
 from npi_jax.suites import Item, SuiteError, load_suite
-from npi_jax.suites.blimp import NPI_KINDS
+from npi_jax.suites.loaders.blimp import NPI_KINDS
 
 DATA = Path(os.environ.get("NPI_JAX_DATA", "nowhere")) / "blimp"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="NPI_JAX_DATA has no folder blimp")

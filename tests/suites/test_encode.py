@@ -1,10 +1,13 @@
+import dataclasses
+
 import pytest
 from facts import facts
+from tiny import minimal_pair
 
 from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites.encode import EncodedSuite, EncodingError
-from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Suite
+from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Suite
 
 GOOD, BAD = "No senator has ever been there at all.", "Some senators have been there at all."
 
@@ -12,7 +15,7 @@ GOOD, BAD = "No senator has ever been there at all.", "Some senators have been t
 def make_suite() -> Suite:
     good = (GOOD.index("at all"), GOOD.index("at all") + 6)
     bad = (BAD.index("at all"), BAD.index("at all") + 6)
-    return Suite("s", [Item("i", "p", "t", "licensor", GOOD, BAD, good, bad)])
+    return Suite("s", [minimal_pair(GOOD, BAD, good, bad)])
 
 
 def test_critical_regions_become_tokens_of_words():
@@ -43,13 +46,13 @@ def test_unknown_words_are_counted():
 
 
 def test_a_region_without_tokens_names_the_item():
-    suite = Suite("s", [Item("odd/3", "p", "t", "other", "a b", "a b", (1, 2), (0, 1))])
+    suite = Suite("s", [minimal_pair("a b", "a b", (1, 2), (0, 1), item="odd/3")])
     with pytest.raises(EncodingError, match=facts("'odd/3'", "'a b'", "'critical'", "characters 1 to 2")):
         suite.encode(WordTokenizer.train(["a b"]))
 
 
 def pairs(*entries: tuple[str, str, tuple[int, int], tuple[int, int]]) -> Suite:
-    return Suite("s", [Item(f"i{n}", "p", "t", "other", *entry) for n, entry in enumerate(entries)])
+    return Suite("s", [minimal_pair(*entry, item=f"i{n}") for n, entry in enumerate(entries)])
 
 
 def unequal_regions(encoded: EncodedSuite) -> int:
@@ -94,8 +97,7 @@ def test_regions_of_conditions_that_cut_tokens_are_counted():
 
 @pytest.mark.parametrize("field", ["good", "bad", "paradigm", "task", "item"])
 def test_half_of_a_surrogate_pair_is_refused(field):
-    values = {"item": "i", "paradigm": "p", "task": "t", "good": "a b", "bad": "a c"} | {field: "a \ud800"}
-    item = Item(**values, kind="other", critical_good=(0, 1), critical_bad=(0, 1))
+    item = dataclasses.replace(minimal_pair("a b", "a c", (0, 1), (0, 1)), **{field: "a \ud800"})
     for tokenizer in (WordTokenizer.train(["a b c"]), BPETokenizer.train(["a b c"] * 3, size=258)):
         with pytest.raises(EncodingError, match=facts("'\\ud800'", "character 2", "surrogate pair")):
             Suite("s", [item]).encode(tokenizer)
@@ -104,4 +106,4 @@ def test_half_of_a_surrogate_pair_is_refused(field):
 @pytest.mark.parametrize("task", ["mean over tasks", "lm"])
 def test_names_that_tables_use_themselves_are_no_tasks(task):
     with pytest.raises(ValueError, match=facts("suite 's'", "item 'i'", f"task '{task}'")):
-        Suite("s", [Item("i", "p", task, "other", "a", "b", (0, 1), (0, 1))])
+        Suite("s", [minimal_pair("a", "b", (0, 1), (0, 1), task=task)])

@@ -38,11 +38,11 @@ def test_formulas_mean_what_they_say(text, expected):
         ("(5;%a%) > ", ("f, column 11", "missing")),
         ("(5;%a%) + (5;%b%)", ("number", "prediction")),
         ("[(5;%a%) > 1", ("bracket", "column 1", "closed")),
-        ("(5;%a%) > 1 ) ", ("column 12", "follow")),
-        ("(5;%a%) ! 1", ("column 8", "read")),
+        ("(5;%a%) > 1 ) ", ("column 12", "end")),
+        ("(5;%a%) ! 1", ("column 8", "parsed")),
         ("(5;%a%) & (5;%a%) > 1", ("number", "'&'")),
         ("1 > 2", "region"),
-        ("[(5;%a%) > 1] + 1 > 2", ("comparison", "added")),
+        ("[(5;%a%) > 1] + 1 > 2", ("'+'", "numbers", "predictions")),
     ],
 )
 def test_faults_name_the_column(text, message):

@@ -8,7 +8,7 @@ import pytest
 from facts import sentence_with
 
 from npi_jax.suites import LOADERS, SuiteError, load_suite
-from npi_jax.suites.paths import ENDINGS
+from npi_jax.suites.loaders.paths import ENDINGS
 
 
 @pytest.fixture(scope="module")

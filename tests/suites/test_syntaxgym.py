@@ -8,7 +8,7 @@ import pytest
 from facts import facts
 
 from npi_jax.suites import SuiteError, evaluate_predictions, load_suite
-from npi_jax.suites.syntaxgym import METRICS
+from npi_jax.suites.predictions import METRICS
 
 
 def make_file(path: Path, **changes) -> Path:

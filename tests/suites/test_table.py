@@ -7,7 +7,7 @@ import pytest
 from facts import facts
 
 from npi_jax.suites import Item, SuiteError, load_suite
-from npi_jax.suites.table import load_table
+from npi_jax.suites.loaders.table import load_table
 
 GOOD, BAD = "Nobody has ever left.", "Kim has ever left."
 

@@ -1,10 +1,11 @@
 import numpy as np
+from tiny import minimal_pair
 
 from npi_jax.config.schema import Member
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.models import LSTMConfig, make_model
 from npi_jax.scoring import ScoreSpec, make_scorer
-from npi_jax.suites.schema import Item, Suite
+from npi_jax.suites.schema import Suite
 from npi_jax.training.member.step import Progress
 from npi_jax.training.tables import ScoreTables, members_table, metrics_table
 
@@ -20,8 +21,8 @@ def test_metrics_hold_mean_losses():
 
 def test_every_member_item_and_region_has_a_row():
     items = [
-        Item("i0", "p", "only", "licensor", "a b", "a c", (2, 3), (2, 3)),
-        Item("i1", "p", "only", "licensor", "a b c", "a c", (2, 5), (2, 3)),
+        minimal_pair("a b", "a c", (2, 3), (2, 3), item="i0", task="only"),
+        minimal_pair("a b c", "a c", (2, 5), (2, 3), item="i1", task="only"),
     ]
     suite = Suite("its own name", items).encode(WordTokenizer.train(["a b c"]))
     scorer = make_scorer(make_model(LSTMConfig(embedding=2, hidden=2, layers=1), 5), suite)

@@ -1,12 +1,13 @@
-"""BLiMP (Warstadt et al. 2020) and all sets in its form: JSON lines with a good and a bad sentence."""
+"""BLiMP (Warstadt et al. 2020) and all suites in its format: JSON lines with a good and a bad sentence."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from npi_jax.suites.paths import check_path
-from npi_jax.suites.reading import SuiteError, make_suite, read_json_records, text_field, whole_sentences
-from npi_jax.suites.schema import Item, Span, Suite
+from npi_jax.suites.loaders.paths import check_path
+from npi_jax.suites.loaders.reading import full_sentences, make_suite, read_json_records, text_field
+from npi_jax.suites.schema import Item, Suite, SuiteError
+from npi_jax.suites.sentences import Span
 
 NPI_KINDS = {
     "matrix_question_npi_licensor_present": "licensor",
@@ -17,7 +18,7 @@ NPI_KINDS = {
     "sentential_negation_npi_licensor_present": "licensor",
     "sentential_negation_npi_scope": "scope",
 }
-"""The seven NPI paradigms, and what the pairs of each differ in."""
+"""The seven NPI paradigms, with the `Item.kind` of their pairs."""
 
 
 class _Fields(NamedTuple):
@@ -35,22 +36,22 @@ def load_blimp(
     bad: str = "sentence_bad",
     paradigm: str = "UID",
 ) -> Suite:
-    """Load BLiMP or a set in its form: JSON lines with a good and a bad sentence, in any language.
+    """Load BLiMP or a suite in its format, in any language: JSON lines with a good and a bad sentence.
 
-    A paradigm's name is its records' ``UID``, or the file's name where they have none; its items count for
-    the task of the same name. The critical region is the word after the prefix where the record states one
-    (``two_prefix_*`` or ``one_prefix_*``), otherwise the whole sentence; such words are also regions of the names
-    ``one_prefix`` and ``two_prefix``. Pairs of identical sentences, of which BLiMP has seven, are kept.
+    The paradigm is the ``UID`` of a record, or the file's name if records have none; the task is the paradigm. The
+    critical region is the word after the prefix if the record states one (``two_prefix_*`` or ``one_prefix_*``),
+    otherwise the full sentence. Such words are also the regions ``one_prefix`` and ``two_prefix``. Pairs of
+    identical sentences, of which BLiMP has seven, are kept.
 
     Arguments:
-        path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all taken, in folders of it too;
-            of a folder with a folder ``data`` in it, the latter's.
-        limit: most items a paradigm, evenly spaced; None for all.
-        name: the suite's name.
-        good, bad, paradigm: fields of the sentences and of the paradigm's name.
+        path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all read, including those in
+            subfolders; if the folder contains a folder ``data``, only the files in that one.
+        limit: largest number of items per paradigm, taken at even distances; None for all.
+        name: name of the suite.
+        good, bad, paradigm: fields with the sentences and with the name of the paradigm.
 
     Raises:
-        SuiteError: nothing is there, or a record is damaged; names the file, the line and the field.
+        SuiteError: if the path does not exist, or a record is damaged; names the file, the line and the field.
     """
     path = Path(path)
     fields = _Fields(good, bad, paradigm)
@@ -58,14 +59,14 @@ def load_blimp(
 
 
 def load_supplement(path: Path, *, limit: int | None = None) -> Suite:
-    """Load the BabyLM evaluation's supplement to BLiMP; see `load_blimp`. Its sentences may hold line ends."""
+    """Load BabyLM's supplement to BLiMP; see `load_blimp`. Its sentences may contain line breaks."""
     return load_blimp(path, limit=limit, name="supplement")
 
 
 def load_blimp_npi(path: Path, *, limit: int | None = None) -> Suite:
     """Load the seven NPI paradigms (`NPI_KINDS`) of BLiMP; see `load_blimp`.
 
-    Of a folder only their files are read, and none may be missing; of a file their records.
+    In a folder, only their files are read, and all must be present; in a file, only their records.
     """
     path = Path(path)
     files = _files(path)
@@ -104,10 +105,10 @@ def _read(file: Path, fields: _Fields) -> Iterator[Item]:
 def _item(record: Mapping[str, Any], fields: _Fields, stem: str, number: int, where: str) -> Item:
     good, bad = text_field(record, fields.good, where), text_field(record, fields.bad, where)
     paradigm = text_field(record, fields.paradigm, where) if fields.paradigm in record else stem
-    # Where records have no number of their own (the supplement's rows repeat), the line's counts.
+    # The supplement's row numbers repeat, so records without a pair number get their line number.
     pair = record.get("pairID", record.get("pair_id", number - 1))
     regions = _prefix_regions(record, good, bad, where)
-    critical = next(iter(regions.values()), None) or whole_sentences(good, bad)
+    critical = next(iter(regions.values()), None) or full_sentences(good, bad)
     return Item(
         item=f"{paradigm}/{pair}",
         paradigm=paradigm,
@@ -122,7 +123,7 @@ def _item(record: Mapping[str, Any], fields: _Fields, stem: str, number: int, wh
 
 
 def _prefix_regions(record: Mapping[str, Any], good: str, bad: str, where: str) -> dict[str, tuple[Span, Span]]:
-    """The words after a prefix that a record states, two prefixes before one."""
+    """Return the words after the prefixes that a record states; ``two_prefix`` comes first."""
     regions = {}
     for name, prefixes, words in (
         ("two_prefix", ("two_prefix_prefix_good", "two_prefix_prefix_bad"), ("two_prefix_word",) * 2),
@@ -137,7 +138,7 @@ def _prefix_regions(record: Mapping[str, Any], good: str, bad: str, where: str) 
 
 
 def _after_prefix(record: Mapping[str, Any], sentence: str, prefix: str, word: str, where: str) -> Span:
-    # Some of BLiMP's words are written with the space before them.
+    # Some words of BLiMP include the space before them.
     before, region = text_field(record, prefix, where).strip(), text_field(record, word, where).strip()
     start = len(before) + 1
     if not sentence.startswith(f"{before} {region}"):

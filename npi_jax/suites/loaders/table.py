@@ -1,63 +1,56 @@
-"""Minimal pairs of one's own: a table of good and bad sentences."""
+"""Minimal pairs of the user's own: a table of good and bad sentences."""
 
 import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from npi_jax.suites.paths import check_path
-from npi_jax.suites.reading import (
-    SuiteError,
+from npi_jax.suites.loaders.paths import ENDINGS, check_path, unpacked_name
+from npi_jax.suites.loaders.reading import (
     find_word,
+    full_sentences,
     make_suite,
     read_json_records,
     read_text_lines,
     text_field,
-    whole_sentences,
 )
-from npi_jax.suites.schema import Item, Span, Suite
+from npi_jax.suites.schema import Item, Suite, SuiteError
+from npi_jax.suites.sentences import Span
 
 KINDS = ("licensor", "scope", "npi", "other")
-"""What a pair can differ in; see `npi_jax.suites.schema.Item`."""
+"""Valid values of `npi_jax.suites.Item.kind`."""
 
 
 def load_table(path: Path, *, limit: int | None = None, name: str = "table") -> Suite:
-    """Load a table: JSON lines (.jsonl), or .csv or .tsv with a line of column names.
+    """Load a table: JSON lines (.jsonl), or .csv or .tsv with a header line. The file may be packed (.gz, .zst).
 
-    The file may be packed as .gz or .zst. Its columns, of which only the first two must be there (others are
-    not read; an empty cell is no value):
+    Only the columns ``good`` and ``bad`` are required. An empty cell counts as no value; other columns are ignored.
 
     - ``good``, ``bad``: the sentences.
-    - ``paradigm``: by default the file's name. ``task``: by default the paradigm. ``kind``: one of `KINDS`,
-      by default ``"other"``. ``item``: by default the paradigm and the number of the row, from 0.
-    - ``critical_good``, ``critical_bad``: the critical region, as words that occur once in the sentence. Or
-      as characters ``[start, end)``, in ``critical_good_start``, ``critical_good_end``, and the same for bad.
-      If neither sentence has one of these, it is the whole sentence.
+    - ``paradigm``: the file's name by default. ``task``: the paradigm by default. ``kind``: one of `KINDS`,
+      ``"other"`` by default. ``item``: the paradigm and the row number (from 0) by default.
+    - ``critical_good``, ``critical_bad``: the critical region, as words that occur once in the sentence. Or as
+      characters ``[start, end)``, in ``critical_good_start``, ``critical_good_end``, and the same for bad. Without
+      them the critical region is the full sentence.
 
-    Cells of a .csv file may be quoted, those of a .tsv file are taken as they are.
+    Cells of a .csv file may be quoted; cells of a .tsv file are read literally.
 
     Arguments:
         path: one file.
-        limit: most items a paradigm, evenly spaced; None for all.
-        name: the suite's name.
+        limit: largest number of items per paradigm, taken at even distances; None for all.
+        name: name of the suite.
 
     Raises:
-        SuiteError: no such file, or a row is damaged; names the file, the line and the column.
+        SuiteError: if the file does not exist, or a row is damaged; names the file, the line and the column.
     """
     path = Path(path)
     check_path(path, file="one file ending in .jsonl, .csv or .tsv")
-    stem, ending = _ending(path)
-    rows = read_json_records(path) if ending == ".jsonl" else _table_rows(path, ending)
-    items = (_item(row, stem, i, f"{path}, line {number}") for i, (number, row) in enumerate(rows))
+    unpacked = unpacked_name(path)
+    if unpacked.suffix not in ENDINGS["table"]:
+        raise SuiteError(f"{path}: the file's name must end in .jsonl, .csv or .tsv (and .gz or .zst, if packed)")
+    rows = read_json_records(path) if unpacked.suffix == ".jsonl" else _table_rows(path, unpacked.suffix)
+    items = (_item(row, unpacked.stem, i, f"{path}, line {number}") for i, (number, row) in enumerate(rows))
     return make_suite(name, items, path, limit)
-
-
-def _ending(path: Path) -> tuple[str, str]:
-    inner = path.name.removesuffix(".gz").removesuffix(".zst")
-    for ending in (".jsonl", ".csv", ".tsv"):
-        if inner.endswith(ending):
-            return inner.removesuffix(ending), ending
-    raise SuiteError(f"{path}: the file's name must end in .jsonl, .csv or .tsv (and .gz or .zst, if packed)")
 
 
 def _table_rows(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -68,12 +61,7 @@ def _table_rows(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]
         reader = csv.reader(lines, strict=True)
     try:
         columns = next(reader, [])
-        for column in ("good", "bad"):
-            if column not in columns:
-                raise SuiteError(f"{path}, line 1: no column {column!r}; there are {', '.join(columns) or 'none'}")
-        # Columns without a name, which spreadsheets leave, are not read.
-        if twice := next((column for column in columns if column and columns.count(column) > 1), None):
-            raise SuiteError(f"{path}, line 1: the column {twice!r} is there twice; name one otherwise")
+        _check_columns(columns, path)
         for row in reader:
             if not row:
                 continue
@@ -82,6 +70,15 @@ def _table_rows(path: Path, ending: str) -> Iterator[tuple[int, dict[str, Any]]]
             yield reader.line_num, {c: cell for c, cell in zip(columns, row, strict=True) if cell}
     except csv.Error as error:
         raise SuiteError(f"{path}, line {reader.line_num}: {error}") from error
+
+
+def _check_columns(columns: list[str], path: Path) -> None:
+    for column in ("good", "bad"):
+        if column not in columns:
+            raise SuiteError(f"{path}, line 1: no column {column!r}; there are {', '.join(columns) or 'none'}")
+    # Spreadsheets write empty columns without a name; these are ignored.
+    if repeated := next((column for column in columns if column and columns.count(column) > 1), None):
+        raise SuiteError(f"{path}, line 1: the column {repeated!r} occurs twice; rename one")
 
 
 def _item(row: Mapping[str, Any], stem: str, index: int, where: str) -> Item:
@@ -112,7 +109,7 @@ def _regions(row: Mapping[str, Any], good: str, bad: str, where: str) -> tuple[S
     critical_good = _region(row, good, "critical_good", where)
     critical_bad = _region(row, bad, "critical_bad", where)
     if critical_good is None and critical_bad is None:
-        return whole_sentences(good, bad)
+        return full_sentences(good, bad)
     if critical_good is None or critical_bad is None:
         given, missing = ("bad", "good") if critical_good is None else ("good", "bad")
         raise SuiteError(f"{where}: critical_{given} is given but critical_{missing} is not; give both or none")
@@ -122,29 +119,29 @@ def _regions(row: Mapping[str, Any], good: str, bad: str, where: str) -> tuple[S
 def _region(row: Mapping[str, Any], sentence: str, column: str, where: str) -> Span | None:
     ends = [end for end in (f"{column}_start", f"{column}_end") if end in row]
     if column in row and ends:
-        raise SuiteError(f"{where}: both {column!r} and {ends[0]!r} are given; one would do")
+        raise SuiteError(f"{where}: both {column!r} and {ends[0]!r} are given; give one of them")
     if column in row:
         word = text_field(row, column, where)
-        found = find_word(sentence, word)
-        if len(found) != 1:
-            raise SuiteError(f"{where}: {column} ({word!r}) occurs {len(found)} times, not once, in {sentence!r}")
-        return found[0]
+        spans = find_word(sentence, word)
+        if len(spans) != 1:
+            raise SuiteError(f"{where}: {column} ({word!r}) occurs {len(spans)} times, not once, in {sentence!r}")
+        return spans[0]
     if not ends:
         return None
-    start, end = (_whole_number(row, f"{column}_{side}", where) for side in ("start", "end"))
+    start, end = (_integer(row, f"{column}_{side}", where) for side in ("start", "end"))
     if not 0 <= start < end <= len(sentence):
         raise SuiteError(f"{where}: {column} is [{start}, {end}) but the sentence has {len(sentence)} characters")
     if not sentence[start:end].strip():
-        raise SuiteError(f"{where}: {column} is [{start}, {end}), which holds no word of {sentence!r}")
+        raise SuiteError(f"{where}: {column} is [{start}, {end}), which contains no word of {sentence!r}")
     return start, end
 
 
-def _whole_number(row: Mapping[str, Any], column: str, where: str) -> int:
+def _integer(row: Mapping[str, Any], column: str, where: str) -> int:
     value = row.get(column)
     try:
-        # A number of JSON is one already; a cell is a string.
+        # JSON has integers; cells of .csv and .tsv are strings.
         if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
             return int(value)
     except ValueError:
         pass
-    raise SuiteError(f"{where}: {column} is {value!r}, not a whole number")
+    raise SuiteError(f"{where}: {column} is {value!r}, not an integer")

@@ -1,4 +1,4 @@
-"""The NPI sentences of Warstadt et al. (2019), as minimal pairs of nine environments."""
+"""The NPI sentences of Warstadt et al. (2019), as minimal pairs in nine environments."""
 
 import itertools
 import re
@@ -7,22 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.suites.paths import check_path
-from npi_jax.suites.reading import (
-    SuiteError,
+from npi_jax.suites.loaders.paths import check_path
+from npi_jax.suites.loaders.reading import (
     make_condition_suite,
     make_suite,
     read_json_records,
     read_text_lines,
     text_field,
 )
-from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Span, Suite
+from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item, Suite, SuiteError
+from npi_jax.suites.sentences import Span
 
 Cell = tuple[int, int, int]
-"""Of a sentence: is the licensor there, is the NPI's place in its scope, is the NPI there."""
+"""Properties of a sentence, 1 or 0: licensor present, position of the NPI in the licensor's scope, NPI present."""
 
 Paradigms = dict[tuple[str, int], dict[Cell, tuple[str, str]]]
-"""(environment, number) -> cell -> (NPI, sentence); eight cells, or the four with scope 1."""
+"""Maps (environment, number) to cells and cells to (NPI, sentence); eight cells, or only the four with scope 1."""
 
 ENVIRONMENT_NAMES = {
     "adverbs": "adverbs",
@@ -37,7 +37,7 @@ ENVIRONMENT_NAMES = {
     "simplequestions": "simple_question",
     "superlative": "superlative",
 }
-"""The data's names of the environments, of its files and of its metadata, and ours."""
+"""Environments by their names in the data set's files and metadata."""
 
 _UNACCEPTABLE: dict[str, Cell] = {"licensor": (0, 1, 1), "scope": (1, 0, 1)}
 _ACCEPTABLE: Cell = (1, 1, 1)
@@ -50,22 +50,22 @@ _METADATA = re.compile(
 
 
 def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
-    """Load two sets of pairs an environment: the NPI without its licensor, and the NPI out of its scope.
+    """Load two sets of pairs per environment: the NPI without its licensor, and the NPI outside of its scope.
 
-    The good sentence has licensor, scope and NPI (1, 1, 1); the bad one of kind ``"licensor"`` is (0, 1, 1),
-    that of kind ``"scope"`` (1, 0, 1). The task is the environment, a paradigm is one kind of one environment
-    (``"adverbs_licensor"``), an item is named after its number in the data (``"adverbs_licensor/1412"``). The
-    critical region is the NPI: the first word in which a sentence differs from its twin without NPI.
-    Simple questions have no scope pairs.
+    The good sentence has licensor, scope and NPI (1, 1, 1). The bad sentence is (0, 1, 1) for kind ``"licensor"``
+    and (1, 0, 1) for kind ``"scope"``; simple questions have no scope pairs. The task is the environment, the
+    paradigm is the environment and the kind (``"adverbs_licensor"``), and the item adds the number in the data
+    (``"adverbs_licensor/1412"``). The critical region is the NPI: the first word at which a sentence differs from the
+    same sentence without NPI.
 
     Arguments:
-        path: the file of JSON lines with all environments, the folder that has it under the name
-            ``npi_all_environments.jsonl.gz``, or a folder of ``<environment>/*.tsv`` (or one with that in
-            ``splits``) as published.
-        limit: most items a paradigm, evenly spaced; None for all.
+        path: the file of JSON lines with all environments, a folder that contains it as
+            ``npi_all_environments.jsonl.gz``, or a folder of ``<environment>/*.tsv`` (or of ``splits`` with these) as
+            published.
+        limit: largest number of items per paradigm, taken at even distances; None for all.
 
     Raises:
-        SuiteError: nothing is there, a line is damaged, or a paradigm lacks a sentence.
+        SuiteError: if the path does not exist, a line is damaged, or a paradigm lacks a sentence.
     """
     path = Path(path)
     rows = _folder_rows(path) if check_path(path).is_dir() else _json_rows(path)
@@ -75,16 +75,15 @@ def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
 def load_warstadt_cells(path: Path, *, limit: int | None = None) -> ConditionSuite:
     """Load the eight sentences of each paradigm as conditions: licensor x scope x NPI.
 
-    A condition is named after what is there, such as ``licensor=1 scope=0 npi=1``; simple questions have the
-    four with scope 1. The region ``npi`` is the NPI, where there is one. The paradigm and the task are the
-    environment.
+    A condition is named after its properties, such as ``licensor=1 scope=0 npi=1``; simple questions have only the
+    four with scope 1. The region ``npi`` is the NPI, if the sentence has one. Paradigm and task are the environment.
 
     Arguments:
         path: as for `load_warstadt`.
-        limit: most items an environment, evenly spaced; None for all.
+        limit: largest number of items per environment, taken at even distances; None for all.
 
     Raises:
-        SuiteError: as `load_warstadt`.
+        SuiteError: as for `load_warstadt`.
     """
     path = Path(path)
     rows = _folder_rows(path) if check_path(path).is_dir() else _json_rows(path)
@@ -104,7 +103,7 @@ def _cells_item(environment: str, number: int, cells: Mapping[Cell, tuple[str, s
 
 
 def _items(paradigms: Paradigms, source: Path) -> Iterator[Item]:
-    # Sorted, so that the items do not depend on the form in which the data is read.
+    # Sorted, so that items are the same from both published formats.
     by_number = sorted(paradigms, key=lambda key: (ENVIRONMENTS.index(key[0]), key[1]))
     for kind in _UNACCEPTABLE:
         for environment, number in by_number:
@@ -137,16 +136,16 @@ def _sentence(cells: Mapping[Cell, tuple[str, str]], cell: Cell, where: str) -> 
 
 def _npi_span(cells: Mapping[Cell, tuple[str, str]], cell: Cell, where: str) -> Span:
     npi, sentence = _sentence(cells, cell, where)
-    _, twin = _sentence(cells, (*cell[:2], 0), where)
+    _, without_npi = _sentence(cells, (*cell[:2], 0), where)
     words = list(re.finditer(r"\S+", sentence))
-    others = twin.split()
+    others = without_npi.split()
     for i, match in enumerate(words):
         if i >= len(others) or match.group() != others[i]:
             start, end = match.start(), match.start() + len(npi)
             if sentence[start:end].lower() == npi and not sentence[end : end + 1].isalnum():
                 return start, end
             break
-    raise SuiteError(f"{where}: {npi!r} is not where {sentence!r} first differs from {twin!r}")
+    raise SuiteError(f"{where}: {npi!r} is not where {sentence!r} first differs from {without_npi!r}")
 
 
 def _paradigms(rows: Iterator[tuple[str, Mapping[str, Any]]]) -> Paradigms:
@@ -174,7 +173,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             text_field(record, field, where)
         for field in ("licensor", "scope", "npi_present", "paradigm"):
             if not isinstance(record.get(field), int):
-                raise SuiteError(f"{where}: the field {field!r} is {record.get(field)!r}, not a whole number")
+                raise SuiteError(f"{where}: the field {field!r} is {record.get(field)!r}, not an integer")
         yield where, record
 
 
@@ -195,7 +194,7 @@ def _folder_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _published_row(line: str, where: str) -> Mapping[str, Any]:
     fields = line.split("\t")
     if len(fields) != 4:
-        raise SuiteError(f"{where}: {len(fields)} fields apart by tabs, not 4 (metadata, label, nothing, sentence)")
+        raise SuiteError(f"{where}: {len(fields)} fields separated by tabs, not 4 (metadata, label, empty, sentence)")
     match = _METADATA.fullmatch(fields[0])
     if match is None:
         raise SuiteError(f"{where}: the first field, {fields[0]!r}, is not 'experiment=NPI-env=...-paradigm=N'")

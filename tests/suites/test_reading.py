@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 from facts import facts
+from tiny import minimal_pair
 
-from npi_jax.suites.reading import SuiteError, find_word, make_suite
-from npi_jax.suites.schema import Item
+from npi_jax.suites.loaders.reading import find_word, make_suite
+from npi_jax.suites.schema import Item, SuiteError
 
 
 def test_words_are_found_whole() -> None:
@@ -13,7 +14,7 @@ def test_words_are_found_whole() -> None:
 
 
 def items(count: int, paradigm: str) -> list[Item]:
-    return [Item(f"{paradigm}/{i}", paradigm, paradigm, "other", "a", "b", (0, 1), (0, 1)) for i in range(count)]
+    return [minimal_pair("a", "b", (0, 1), (0, 1), item=f"{paradigm}/{i}", paradigm=paradigm) for i in range(count)]
 
 
 def test_limit_keeps_an_even_subset_of_every_paradigm() -> None:
