@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from npi_jax.corpus.annotation.phenomenon import NO_ITEM, Phenomenon
+from npi_jax.corpus.annotation.entries import NO_ITEM
+from npi_jax.corpus.annotation.phenomenon import Phenomenon
 from npi_jax.corpus.annotation.stored_text import AnnotatedStore, Text
 from npi_jax.corpus.annotation.table import DTYPES, AnnotationTable
 from npi_jax.corpus.storage.arrays import spread

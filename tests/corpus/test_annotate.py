@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
-from npi_jax.corpus.annotation.annotator import LONGEST, annotate
+from npi_jax.corpus.annotation.annotator import MAX_WORDS, annotator
 from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 from npi_jax.corpus.text.words import split_words
 from npi_jax.suites.grammar import grammar_suite
+
+annotate = annotator().annotate
 
 
 def key(annotation):
@@ -238,9 +240,10 @@ def test_whatever_the_words_spans_and_scopes_are_inside_and_in_order(words):
 
 _TIMING = """
 import time
-from npi_jax.corpus.annotation.annotator import LONGEST, annotate
+from npi_jax.corpus.annotation.annotator import annotator
 from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 
+annotate = annotator().annotate
 text = generate(GrammarSpec(20_000))
 plain = [s for s, row in zip(text.sentences, text.annotations) if not any(a.npi for a in row)]
 for sentences in (text.sentences, plain):
@@ -263,11 +266,12 @@ _WARSTADT = """
 import gzip, json, sys
 from collections import Counter
 
-from npi_jax.corpus.annotation.annotator import LONGEST, annotate
+from npi_jax.corpus.annotation.annotator import annotator
 from npi_jax.corpus.annotation.annotations import RESIDUALS
 from npi_jax.corpus.text.words import split_words
 from npi_jax.suites.loaders.warstadt import ENVIRONMENT_NAMES
 
+annotate = annotator().annotate
 counts = Counter()
 with gzip.open(sys.argv[1], "rt", encoding="utf-8") as file:
     for row in map(json.loads, file):
@@ -302,9 +306,9 @@ def test_the_sentences_of_warstadt_2019(data_folder):
 def test_a_very_long_sentence_is_annotated_in_stretches_as_it_would_be_at_once(monkeypatch):
     sentences = generate(GrammarSpec(400, seed=8, environment_rate=0.9)).sentences
     words = [word for sentence in sentences for word in sentence]
-    assert len(words) > 3 * LONGEST
+    assert len(words) > 3 * MAX_WORDS
     found = annotate(words, contexts=True)
-    monkeypatch.setattr("npi_jax.corpus.annotation.annotator.LONGEST", len(words))
+    monkeypatch.setattr("npi_jax.corpus.annotation.annotator.MAX_WORDS", len(words))
     whole = annotate(words, contexts=True)
     assert sum(row.npi is not None for row in whole) > 100
     # Clauses that go on over the two or three cuts are read otherwise.

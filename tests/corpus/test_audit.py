@@ -61,7 +61,7 @@ def test_every_item_is_as_likely():
     for seed in range(600):
         pool = _Reservoir(20, np.random.default_rng(seed))
         for number in range(300):
-            pool.offer(Case("d", number, "", "x"), "")
+            pool.offer(Case(document="d", sentence=number, digest="", stratum="x"), "")
         kept = [case.sentence for case, _ in pool.kept]
         assert len(set(kept)) == 20
         counts[kept] += 1
@@ -78,7 +78,7 @@ def sample_of(truth: dict[str, tuple[int, dict[str, int]]], judged: int, rng: np
         pool = np.repeat(list(labels), list(labels.values()))
         assert len(pool) == size
         for number, label in enumerate(rng.choice(pool, min(judged, size), replace=False)):
-            case = Case(stratum, number, "", stratum, "any", 0, 1)
+            case = Case(document=stratum, sentence=number, digest="", stratum=stratum, item="any", end=1)
             cases.append(case)
             verdicts[case.key] = [str(label)]
     sizes = {stratum: size for stratum, (size, _) in truth.items()}
@@ -139,7 +139,7 @@ def test_what_was_not_judged_or_not_decided_is_left_out():
 
 
 def test_several_labels_are_all_right():
-    case = Case("d", 1, "", "x", "any", 0, 3)
+    case = Case(document="d", sentence=1, digest="", stratum="x", item="any", end=3)
     sample = Sample("t", ("x", "y"), {"x": 1, "y": 0, **dict.fromkeys(RESIDUALS, 0), CLEAN: 0}, [case])
     assert estimate(sample, {case.key: ["y", "x"]}).precision["x"].hits == 1
 
@@ -190,4 +190,13 @@ def test_development_judgements_are_met(data_folder):
 
 
 def test_cases_are_plain():
-    assert dataclasses.astuple(Case("d", 1, "x", CLEAN)) == ("d", 1, "x", CLEAN, "", 0, 0, -1)
+    assert dataclasses.astuple(Case(document="d", sentence=1, digest="x", stratum=CLEAN)) == (
+        "d",
+        1,
+        "x",
+        CLEAN,
+        "",
+        0,
+        0,
+        -1,
+    )

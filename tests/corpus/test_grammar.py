@@ -9,7 +9,7 @@ import pytest
 from facts import facts
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, environment_forms, npi_words
 from npi_jax.corpus.grammar import lexicon
 from npi_jax.corpus.grammar.draws import POSITIONS, npis_in
 from npi_jax.corpus.grammar.generate import GrammarSpec, generate
@@ -28,7 +28,7 @@ def rows(text):
 
 def occurrences(words):
     """Return every span of a sentence that has the form of an NPI, by exhaustive search."""
-    forms = {npi_words(name) for name in NPIS} | own_forms().keys()
+    forms = {npi_words(name) for name in NPIS} | environment_forms().keys()
     spans = [(i, j) for i in range(len(words)) for j in (i + 1, i + 2)]
     return {(i, j) for i, j in spans if j <= len(words) and words[i:j] in forms}
 
@@ -47,7 +47,7 @@ def own():
     return generate(GrammarSpec(2_000, sharing=0.0))
 
 
-def test_own_forms_split_back_too(own):
+def test_environment_forms_split_back_too(own):
     for words in own.sentences:
         assert tuple(split_words(" ".join(words))) == words
 

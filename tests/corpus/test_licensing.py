@@ -1,7 +1,7 @@
 import itertools
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, environment_forms, npi_words
 
 
 def test_the_table_has_the_nine_environments_in_order():
@@ -28,15 +28,15 @@ def test_npis_and_counterparts_have_no_form_in_common():
     assert not set(NPIS) & {text for npi in NPIS.values() for text in npi.counterparts}
 
 
-def test_own_forms_mark_every_word_and_are_disjoint():
+def test_environment_forms_mark_every_word_and_are_disjoint():
     assert npi_words("at all") == ("at", "all")
     assert npi_words("at all", "only") == ("at_only", "all_only")
     words = {name: {word for npi in NPIS for word in npi_words(npi, name)} for name in (None, *ENVIRONMENTS)}
     assert all(not a & b for a, b in itertools.combinations(words.values(), 2))
 
 
-def test_own_forms_lead_back_to_name_and_environment():
-    forms = own_forms()
+def test_environment_forms_lead_back_to_name_and_environment():
+    forms = environment_forms()
     assert forms["in_only", "years_only"] == ("in years", "only")
     assert forms["ever_superlative",] == ("ever", "superlative")
     assert len(forms) == len(NPIS) * len(ENVIRONMENTS)

@@ -4,7 +4,7 @@ from corpora import build_corpus
 from facts import facts
 from tiny import npi
 
-from npi_jax.corpus.annotation.annotator import annotate, annotator
+from npi_jax.corpus.annotation.annotator import annotator
 from npi_jax.corpus.annotation.npi_en import NPI_EN
 from npi_jax.corpus.encoded import Corpus
 from npi_jax.corpus.pipeline import order_rows
@@ -17,6 +17,7 @@ from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.errors import UserError
 
 ROW = 24
+annotate = annotator().annotate
 
 
 def item_counts(corpus: Corpus) -> np.ndarray:

@@ -4,7 +4,7 @@ import pytest
 from facts import facts
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
-from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words, own_forms
+from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, environment_forms, npi_words
 from npi_jax.corpus.grammar.generate import GrammarSpec, generate
 from npi_jax.suites.grammar import grammar_suite
 
@@ -41,7 +41,7 @@ def test_pairs_are_distinct_and_no_good_sentence_is_bad_elsewhere(suite):
 
 
 def test_the_critical_region_is_the_one_npi_of_the_sentence(suite):
-    forms = {*NPIS, *(" ".join(form) for form in own_forms())}
+    forms = {*NPIS, *(" ".join(form) for form in environment_forms())}
     for item in suite:
         good, bad = critical(item)
         assert good == bad

@@ -1,4 +1,4 @@
-"""What is known about a sentence: which NPIs it holds, and what licenses each of them."""
+"""Annotations of a sentence: its NPIs, and the licensor of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,22 +17,25 @@ ENVIRONMENTS: tuple[str, ...] = (
 """The nine NPI licensing environments of Warstadt et al. (2019), in the order of every table."""
 
 OTHER, AMBIGUOUS, UNLICENSED = RESIDUALS = ("other", "ambiguous", "unlicensed")
-"""What stands in an item's environment if it is in none: licensed by something outside of the environments
-("without any"), a form with another use that looks alike (free-choice "any"), and without any licensor."""
+"""Labels of items in none of the environments.
+
+``other``: licensed by an expression that belongs to none of them ("without any"). ``ambiguous``: no licensor, and the
+form has another use (free-choice "any"). ``unlicensed``: no licensor.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One licensing context in one sentence, with the NPI in it if there is one.
+    """One licensor in one sentence, and an item that it licenses, if any.
 
     Positions are word indices into the sentence; spans are half open, ``[start, end)``.
 
     Attributes:
         environment: one of the phenomenon's environments (`ENVIRONMENTS` for NPIs), or one of `RESIDUALS`.
-        licensor: index of the licensor's first word; -1 if there is none (`AMBIGUOUS`, `UNLICENSED`).
-        scope: span of words in which the licensor licenses; ``(-1, -1)`` if there is none.
-        npi: name of the item (``"any"``, ``"at all"``, ...); None for a licensor with no item in its scope.
-        span: the item's words; ``(-1, -1)`` if there is none.
+        licensor: index of the licensor's first word; -1 without a licensor (`AMBIGUOUS`, `UNLICENSED`).
+        scope: span of words in which the licensor licenses; ``(-1, -1)`` without a licensor.
+        npi: name of the item (``"any"``, ``"at all"``, ...); None for a licensor without an item in its scope.
+        span: words of the item; ``(-1, -1)`` without an item.
     """
 
     environment: str
@@ -42,22 +45,23 @@ class Annotation:
     span: tuple[int, int] = (-1, -1)
 
 
-def shifted(row: Annotation, words: int) -> Annotation:
-    """The annotation in a sentence that begins so many words earlier."""
-    licensor = row.licensor + words if row.licensor >= 0 else -1
+def shifted(annotation: Annotation, words: int) -> Annotation:
+    """Return the annotation with all positions moved to the right by a number of words."""
+    licensor = annotation.licensor + words if annotation.licensor >= 0 else -1
     scope, span = (
-        (-1, -1) if pair == (-1, -1) else (pair[0] + words, pair[1] + words) for pair in (row.scope, row.span)
+        (-1, -1) if pair == (-1, -1) else (pair[0] + words, pair[1] + words)
+        for pair in (annotation.scope, annotation.span)
     )
-    return Annotation(row.environment, licensor, scope, row.npi, span)
+    return Annotation(annotation.environment, licensor, scope, annotation.npi, span)
 
 
 @dataclass(frozen=True)
 class AnnotatedText:
-    """Sentences with what is known about each.
+    """Sentences and their annotations.
 
     Attributes:
-        sentences: one tuple of words a sentence, as written (case kept), punctuation apart.
-        annotations: for each sentence its annotations; the empty tuple for most.
+        sentences: the words of each sentence, in their original case; punctuation marks are words.
+        annotations: the annotations of each sentence; an empty tuple for most.
     """
 
     sentences: Sequence[tuple[str, ...]]

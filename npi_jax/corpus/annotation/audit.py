@@ -1,9 +1,9 @@
-"""How well an annotator does on real text: a stratified sample, judged by hand, and what follows for all of the text.
+"""Accuracy of an annotator on real text, estimated from a stratified sample that a person judges.
 
-The text is split into strata: for each label that the annotator gives (`Phenomenon.labels`) the items with that label,
-and as `CLEAN` the sentences in which it found no item. Of each a random sample is drawn. A judge says for each item
-what it truly is, without seeing the annotator's label; for a clean sentence, whether it holds an item after all. From
-this follow precision (of each environment) and, weighting each stratum by its size, recall.
+The text is split into strata: one for the items of each label of the annotator (`Phenomenon.labels`), and `CLEAN` for
+the sentences in which it finds no item. A random sample is drawn from each stratum. The judge does not see the
+annotator's labels. He states what licenses each item, or if a clean sentence contains an item. The share of correct
+labels is the precision of an environment. Recall also weights each stratum by its size.
 """
 
 import hashlib
@@ -21,30 +21,33 @@ from npi_jax.corpus.text.sources import Document, numbered_sentences
 from npi_jax.corpus.text.words import split_spans
 
 Key = tuple[str, int, int]
-"""What tells a case from all others of a corpus: document, sentence, first character of the item."""
+"""Identity of a case in a corpus: document, sentence, first character of the item."""
 
 CLEAN = "clean"
-"""The stratum of sentences without an item."""
+"""Stratum of the sentences in which the annotator finds no item."""
 
 FREE, NO_ITEM, UNCLEAR = "free_choice", "no_item", "unclear"
 VERDICTS = (OTHER, FREE, NO_ITEM, UNLICENSED, UNCLEAR)
-"""What an item can be judged to be, apart from an environment: licensed by something that belongs to none; with the
-free-choice meaning, which needs no licensor; no item at all; an item that nothing licenses; not to be told."""
+"""Verdicts on an item other than an environment.
 
-_DRAWS = 4000
+Licensed by an expression that belongs to no environment; free choice, which needs no licensor; not an item; an item
+without a licensor; undecidable.
+"""
+
+_POSTERIOR_DRAWS = 4000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Case:
-    """A sentence drawn for judgement.
+    """A sentence drawn for judgment.
 
     Attributes:
-        document, sentence: where it is: the document's name and the number of the sentence in it, from 1.
-        digest: first 12 hexadecimal digits of the sentence's SHA-256, by which it can be checked.
+        document, sentence: name of the document, and number of the sentence in it, from 1.
+        digest: first 12 hexadecimal digits of the sentence's SHA-256, to check its text.
         stratum: a label of the phenomenon, or `CLEAN`.
-        item: the item's name; "" in a clean sentence.
-        start, end: the item's characters in the sentence; 0, 0 in a clean one.
-        licensor: where the annotator's licensor starts, as characters; -1 if it found none.
+        item: name of the item; "" in a clean sentence.
+        start, end: characters of the item in the sentence, ``[start, end)``; 0, 0 in a clean sentence.
+        licensor: first character of the licensor that the annotator chose; -1 for none.
     """
 
     document: str
@@ -58,20 +61,20 @@ class Case:
 
     @property
     def key(self) -> Key:
-        """What tells a case from all others of a corpus."""
+        """Identity of the case in its corpus."""
         return self.document, self.sentence, self.start
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Cases, and how many there were to draw from.
+    """Cases, and the sizes of the strata from which they were drawn.
 
     Attributes:
-        phenomenon: its name.
+        phenomenon: name of the phenomenon.
         environments: its environments.
-        sizes: how many items (or clean sentences) each stratum has in the whole text.
-        cases: what was drawn.
-        texts: the sentences of the cases; empty where only references were kept.
+        sizes: number of items (or clean sentences) of each stratum in the text.
+        cases: the drawn cases.
+        texts: their sentences; empty if only references were kept.
     """
 
     phenomenon: str
@@ -82,29 +85,29 @@ class Sample:
 
 
 def cases_of(annotator: Annotator, document: str, number: int, sentence: str) -> list[Case]:
-    """Every item of a sentence as a case, or the sentence itself where it holds none."""
+    """Return every item of a sentence as a case, or the sentence itself if it contains none."""
     spans = split_spans(sentence)
     digest = sentence_digest(sentence)
-    found = [a for a in annotator.annotate([word for word, _, _ in spans]) if a.npi is not None]
-    if not found:
-        return [Case(document, number, digest, CLEAN)]
+    annotations = [a for a in annotator.annotate([word for word, _, _ in spans]) if a.npi is not None]
+    if not annotations:
+        return [Case(document=document, sentence=number, digest=digest, stratum=CLEAN)]
     return [
         Case(
-            document,
-            number,
-            digest,
-            a.environment,
-            str(a.npi),
-            spans[a.span[0]][1],
-            spans[a.span[1] - 1][2],
-            spans[a.licensor][1] if a.licensor >= 0 else -1,
+            document=document,
+            sentence=number,
+            digest=digest,
+            stratum=a.environment,
+            item=str(a.npi),
+            start=spans[a.span[0]][1],
+            end=spans[a.span[1] - 1][2],
+            licensor=spans[a.licensor][1] if a.licensor >= 0 else -1,
         )
-        for a in found
+        for a in annotations
     ]
 
 
 def sentence_digest(sentence: str) -> str:
-    """The digest that a case keeps of its sentence."""
+    """Return the digest of a sentence that a case keeps."""
     return hashlib.sha256(sentence.encode()).hexdigest()[:12]
 
 
@@ -117,41 +120,41 @@ def draw(
     clean: int = 200,
     seed: int = 0,
 ) -> Sample:
-    """Draw a stratified random sample of a corpus, in one pass and in memory that does not grow with the corpus.
+    """Draw a stratified random sample of a corpus, in one pass and in constant memory.
 
     Args:
         documents: the corpus.
-        annotator: whose labels are to be judged.
-        per_environment: items of each environment.
-        without: items without an environment, shared among `RESIDUALS` by how many each has.
-        clean: sentences in which no item was found.
-        seed: of the draw.
+        annotator: annotator whose labels are to be judged.
+        per_environment: number of items per environment.
+        without: number of items without an environment, divided among `RESIDUALS` by their sizes.
+        clean: number of sentences without an item.
+        seed: random seed.
     """
     environments = annotator.phenomenon.environment_names
     quota = {**dict.fromkeys(environments, per_environment), **dict.fromkeys(RESIDUALS, without), CLEAN: clean}
-    pools = {name: _Reservoir(size, generator(seed, f"audit {name}")) for name, size in quota.items()}
+    reservoirs = {name: _Reservoir(size, generator(seed, f"audit {name}")) for name, size in quota.items()}
     for document, number, sentence in numbered_sentences(documents):
         for case in cases_of(annotator, document, number, sentence):
-            pools[case.stratum].offer(case, sentence)
-    sizes = {name: pool.seen for name, pool in pools.items()}
-    drawn = [pair for name in environments for pair in pools[name].kept]
-    for name, share in _shares({name: sizes[name] for name in RESIDUALS}, without).items():
-        drawn += pools[name].kept[:share]
-    drawn += pools[CLEAN].kept
+            reservoirs[case.stratum].offer(case, sentence)
+    sizes = {name: reservoir.seen for name, reservoir in reservoirs.items()}
+    drawn = [pair for name in environments for pair in reservoirs[name].kept]
+    for name, count in _allocate({name: sizes[name] for name in RESIDUALS}, without).items():
+        drawn += reservoirs[name].kept[:count]
+    drawn += reservoirs[CLEAN].kept
     order = generator(seed, "audit order").permutation(len(drawn))
     cases, texts = [drawn[at][0] for at in order], [drawn[at][1] for at in order]
     return Sample(annotator.phenomenon.name, environments, sizes, cases, texts)
 
 
 class _Reservoir:
-    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R); what is kept is in random order."""
+    """A uniform sample, in random order, of a stream of unknown length (Vitter 1985, algorithm R)."""
 
     def __init__(self, size: int, rng: np.random.Generator) -> None:
         self.size, self.rng, self.seen = size, rng, 0
         self.kept: list[tuple[Case, str]] = []
 
     def offer(self, case: Case, sentence: str) -> None:
-        """Take the next of the stream, or not."""
+        """Take or skip the next element of the stream."""
         self.seen += 1
         if len(self.kept) < self.size:
             at = int(self.rng.integers(len(self.kept) + 1))
@@ -161,11 +164,11 @@ class _Reservoir:
             self.kept[at] = (case, sentence)
 
 
-def _shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
-    """Split a number among strata in proportion to their sizes, at least a tenth for each, as far as they go."""
-    whole = sum(sizes.values())
+def _allocate(sizes: Mapping[str, int], total: int) -> dict[str, int]:
+    """Divide a number among strata in proportion to their sizes: at least a tenth each, at most their size."""
+    all_sizes = sum(sizes.values())
     least = total // 10
-    wanted = {name: max(least, round(total * size / whole)) if size else 0 for name, size in sizes.items()}
+    wanted = {name: max(least, round(total * size / all_sizes)) if size else 0 for name, size in sizes.items()}
     largest = max(wanted, key=lambda name: wanted[name])
     wanted[largest] += total - sum(wanted.values())
     return {name: min(wanted[name], sizes[name]) for name in sizes}
@@ -173,7 +176,14 @@ def _shares(sizes: Mapping[str, int], total: int) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A share, with its 95 % interval, of how many judged cases."""
+    """An estimated proportion and its 95 % interval.
+
+    Attributes:
+        value: the estimate; NaN without judgments.
+        low, high: ends of the interval.
+        judged: number of judged cases.
+        hits: number of judged cases that count as correct (or, for `Findings.missed`, as missed).
+    """
 
     value: float
     low: float
@@ -184,15 +194,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the judgements say.
+    """Results of an audit.
 
     Attributes:
-        precision: by environment: items that are licensed there, of those said to be (Clopper and Pearson 1934).
-        recall: by environment: items found there, of those licensed there.
-        overall: items given the environment that licenses them, of all that one of the environments licenses.
-        missed: sentences that hold an item, of those in which none was found (Clopper and Pearson 1934).
-        unclear: cases that the judge could not decide, left out of all the rest.
-        errors: (label given, judgement) of what was wrong: how often.
+        precision: by environment, the share of its annotated items that it licenses (Clopper and Pearson 1934).
+        recall: by environment, the share of the items that it licenses which have its label.
+        overall: share of the items licensed by any environment which have the label of an environment that licenses
+            them.
+        missed: share of the clean sentences that contain an item (Clopper and Pearson 1934).
+        unclear: number of cases that the judge could not decide; they are excluded from the estimates.
+        errors: number of wrong labels by (label, verdict).
     """
 
     precision: Mapping[str, Estimate]
@@ -203,89 +214,100 @@ class Findings:
     errors: Mapping[tuple[str, str], int]
 
 
+Judged = Mapping[str, Sequence[Sequence[str]]]
+"""Verdicts of each stratum's decided cases."""
+
+
 def estimate(sample: Sample, verdicts: Mapping[Key, Sequence[str]], *, seed: int = 0) -> Findings:
-    """Precision and recall from judgements.
+    """Estimate precision and recall from verdicts.
+
+    Precision and `Findings.missed` have exact binomial intervals. Recall weights each stratum by its size. For its
+    interval, each stratum's shares (correct, licensed by another environment, not licensed) are drawn from their
+    posterior. The low end uses a Jeffreys prior, so that a stratum without an observed error does not count as free
+    of errors. The high end uses no prior, so that what was not observed counts as absent. The recall of a rare
+    environment therefore has a very low end: the large strata can contain many of its items. Recall is NaN as long as
+    a stratum has no verdict.
 
     Args:
-        sample: what was drawn, with the sizes of the strata.
-        verdicts: by the key of a case what it was judged to be: environments (several where several would do), or one
-            of `VERDICTS`. For a clean sentence `NO_ITEM`, or anything else if it holds an item.
-        seed: of the draws behind the intervals of recall.
-
-    Returns:
-        precision and the share missed with exact binomial intervals. Recall weights each stratum by its size; for its
-        interval the shares of each stratum (right, licensed elsewhere, not licensed) are drawn from their posterior:
-        the low end under a Jeffreys prior, so that a stratum without an error seen does not count as free of errors,
-        the high end without, so that what was not seen counts as absent. The recall of a rare environment has a low
-        end far down for that reason: its misses may hide in the large strata. As long as a stratum has no judgement,
-        nothing is said of recall.
+        sample: the sample, with the sizes of the strata.
+        verdicts: verdicts by key of the case: environments (several if each of them could license the item), or one
+            of `VERDICTS`. For a clean sentence: `NO_ITEM`, or anything else if it contains an item.
+        seed: seed of the draws behind the intervals of recall.
     """
     environments = sample.environments
+    decided = [(case, verdicts[case.key]) for case in sample.cases if case.key in verdicts]
+    unclear = sum(UNCLEAR in verdict for _, verdict in decided)
+    decided = [(case, verdict) for case, verdict in decided if UNCLEAR not in verdict]
     judged: dict[str, list[Sequence[str]]] = {name: [] for name in sample.sizes}
-    errors: dict[tuple[str, str], int] = {}
-    unclear = 0
-    for case in sample.cases:
-        verdict = verdicts.get(case.key)
-        if verdict is None:
-            continue
-        if UNCLEAR in verdict:
-            unclear += 1
-            continue
+    for case, verdict in decided:
         judged[case.stratum].append(verdict)
+    precision = {name: _binomial(sum(name in v for v in judged[name]), len(judged[name])) for name in environments}
+    rng = generator(seed, "audit intervals")
+    recall = {name: _recall(sample, judged, (name,), rng) for name in environments}
+    overall = _recall(sample, judged, environments, rng)
+    missed = _binomial(sum(NO_ITEM not in v for v in judged[CLEAN]), len(judged[CLEAN]))
+    return Findings(precision, recall, overall, missed, unclear, _errors(decided, environments))
+
+
+def _errors(decided: Iterable[tuple[Case, Sequence[str]]], environments: Sequence[str]) -> dict[tuple[str, str], int]:
+    errors: dict[tuple[str, str], int] = {}
+    for case, verdict in decided:
         licensed = any(name in environments for name in verdict)
         wrong = case.stratum not in verdict if case.stratum in environments else licensed
         if wrong or (case.stratum == CLEAN and NO_ITEM not in verdict):
             pair = (case.stratum, "/".join(verdict))
             errors[pair] = errors.get(pair, 0) + 1
-    precision = {name: _binomial(sum(name in v for v in judged[name]), len(judged[name])) for name in environments}
-    rng = generator(seed, "audit intervals")
-    recall = {name: _recall(sample, judged, (name,), rng) for name in environments}
-    holding = [v for v in judged[CLEAN] if NO_ITEM not in v]
-    missed = _binomial(len(holding), len(judged[CLEAN]))
-    return Findings(precision, recall, _recall(sample, judged, environments, rng), missed, unclear, errors)
+    return errors
+
+
+_NO_ESTIMATE = Estimate(float("nan"), 0.0, 1.0, 0, 0)
 
 
 def _binomial(hits: int, judged: int) -> Estimate:
     if not judged:
-        return Estimate(float("nan"), 0.0, 1.0, 0, 0)
+        return _NO_ESTIMATE
     interval = stats.binomtest(hits, judged).proportion_ci(0.95, method="exact")
     return Estimate(hits / judged, float(interval.low), float(interval.high), judged, hits)
 
 
-def _recall(
-    sample: Sample, judged: Mapping[str, Sequence[Sequence[str]]], wanted: Sequence[str], rng: np.random.Generator
-) -> Estimate:
-    """Of the items that the wanted environments license, the share that was given one that licenses them."""
-    # The first row is the estimate itself, then draws with the prior, then without.
+def _recall(sample: Sample, judged: Judged, wanted: Sequence[str], rng: np.random.Generator) -> Estimate:
+    """Estimate the share of the items licensed by the wanted environments that have the label of one of these."""
     if any(size and not judged[name] for name, size in sample.sizes.items() if name != CLEAN):
-        return Estimate(float("nan"), 0.0, 1.0, 0, 0)
-    found, there = np.zeros(1 + 2 * _DRAWS), np.zeros(1 + 2 * _DRAWS)
+        return _NO_ESTIMATE
+    # Row 0 is the estimate, followed by draws with the prior and draws without.
+    correct, licensed = np.zeros(1 + 2 * _POSTERIOR_DRAWS), np.zeros(1 + 2 * _POSTERIOR_DRAWS)
     n_judged = n_hits = 0
     for name, size in sample.sizes.items():
-        verdicts = judged[name]
-        # Items in clean sentences are no part of this: `Findings.missed` says how many there are.
-        if name == CLEAN or not size or not verdicts:
+        # Recall ignores clean sentences; `Findings.missed` estimates their items.
+        if name == CLEAN or not size or not judged[name]:
             continue
-        right = sum(name in v and name in wanted for v in verdicts)
-        licensed = sum(any(one in wanted for one in v) for v in verdicts)
-        counts = np.array([right, licensed - right, len(verdicts) - licensed], float)
-        # A share that cannot be is not drawn: what is not among the wanted is never right.
+        counts = _counts(name, judged[name], wanted)
+        # The share of correct items is 0 in a stratum that is not wanted, so it is not drawn.
         prior = np.array([0.5 if name in wanted else 0.0, 0.5, 0.5])
-        drawn = [_shares_drawn(counts + prior, rng), _shares_drawn(counts, rng)]
-        shares = np.vstack([counts / counts.sum(), *drawn])
-        found += size * shares[:, 0]
-        there += size * (shares[:, 0] + shares[:, 1])
-        n_judged += licensed
-        n_hits += right
+        draws = [_dirichlet(counts + prior, rng), _dirichlet(counts, rng)]
+        shares = np.vstack([counts / counts.sum(), *draws])
+        correct += size * shares[:, 0]
+        licensed += size * (shares[:, 0] + shares[:, 1])
+        n_judged += int(counts[0] + counts[1])
+        n_hits += int(counts[0])
     if not n_judged:
-        return Estimate(float("nan"), 0.0, 1.0, 0, 0)
+        return _NO_ESTIMATE
     with np.errstate(invalid="ignore"):
-        values = found / there
-    low, high = np.nanquantile(values[1 : _DRAWS + 1], 0.025), np.nanquantile(values[_DRAWS + 1 :], 0.975)
+        values = correct / licensed
+    low = np.nanquantile(values[1 : _POSTERIOR_DRAWS + 1], 0.025)
+    high = np.nanquantile(values[_POSTERIOR_DRAWS + 1 :], 0.975)
     return Estimate(float(values[0]), float(low), float(high), n_judged, n_hits)
 
 
-def _shares_drawn(weights: Float[np.ndarray, " kinds"], rng: np.random.Generator) -> Float[np.ndarray, "draws kinds"]:
-    """Draws from a Dirichlet distribution; a kind without weight has no share."""
-    gamma = np.where(weights > 0, rng.gamma(np.maximum(weights, 1e-12), size=(_DRAWS, len(weights))), 0.0)
+def _counts(stratum: str, verdicts: Sequence[Sequence[str]], wanted: Sequence[str]) -> Float[np.ndarray, " kinds"]:
+    """Count a stratum's cases: correct, licensed by another of the wanted environments, not licensed by any."""
+    correct = sum(stratum in v and stratum in wanted for v in verdicts)
+    licensed = sum(any(name in wanted for name in v) for v in verdicts)
+    return np.array([correct, licensed - correct, len(verdicts) - licensed], float)
+
+
+def _dirichlet(weights: Float[np.ndarray, " kinds"], rng: np.random.Generator) -> Float[np.ndarray, "draws kinds"]:
+    """Draw shares from a Dirichlet distribution; a kind with weight 0 has share 0."""
+    gamma = rng.gamma(np.maximum(weights, 1e-12), size=(_POSTERIOR_DRAWS, len(weights)))
+    gamma = np.where(weights > 0, gamma, 0.0)
     return np.asarray(gamma / gamma.sum(axis=1, keepdims=True))

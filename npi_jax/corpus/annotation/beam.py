@@ -1,8 +1,8 @@
-"""Annotated text as a TFDS data set, made by an Apache Beam pipeline: for corpora that one machine is too small for.
+"""Annotated text as a TFDS data set, written by an Apache Beam pipeline: for corpora too large for one machine.
 
-The work is that of `npi_jax.corpus.annotation.stored_text`: files are read and split by `npi_jax.corpus.text.sources`
-and annotated by the table of a phenomenon. The data set is in the array_record format and keeps the order of files and
-sentences; a config reads it with ``corpus.source = "tfds"`` and annotates nothing again
+The pipeline reads and splits files with `npi_jax.corpus.text.sources`, and annotates them with the table of a
+phenomenon. The data set is in the array_record format and keeps the order of files and sentences. A config reads it
+with ``corpus.source = "tfds"`` and does not annotate it again
 (`npi_jax.corpus.annotation.stored_text.annotated_blocks`). Neither writing nor reading needs TensorFlow.
 """
 
@@ -25,8 +25,8 @@ from npi_jax.corpus.text.files import find_files
 from npi_jax.corpus.text.words import split_words
 from npi_jax.errors import UserError
 
-_SENTENCES = 1 << 40  # that a file may have: keys are file * _SENTENCES + sentence
-# With this option DirectRunner runs in this process; without it Beam 2.77 first looks for a binary to download.
+_MAX_SENTENCES = 1 << 40  # per file; the key of a sentence is file * _MAX_SENTENCES + sentence
+# With this option DirectRunner runs in this process. Without it, Beam 2.77 first tries to download a binary.
 _DIRECT = ("--runner=DirectRunner", "--allow_unsafe_triggers")
 
 
@@ -36,32 +36,32 @@ def annotated_examples(
     """Read a file and annotate its sentences, for `apache_beam.FlatMap`.
 
     Args:
-        numbered: a number and a path; numbers give the order of files.
+        numbered: number of the file in the order of files, and its path.
         phenomenon: name or path, see `load_phenomenon`.
         unit: one of `sources.UNITS`.
-        field: of JSON lines; "" for plain text.
+        field: field of JSON lines that contains the text; "" for plain text.
 
     Returns:
-        for each sentence a key that grows with its place, and its features (`AnnotatedText`).
+        for each sentence its key, which increases in the order of the text, and its features (`AnnotatedText`).
 
     Raises:
-        SourceError: as `sources.read_text` and `sources.read_jsonl`.
+        SourceError: as for `sources.read_text` and `sources.read_jsonl`.
     """
     number, path = numbered
     table, annotate = load_phenomenon(phenomenon), annotator(phenomenon).annotate
     documents = sources.read_files(path, unit=unit, field=field)
     sentences = ((document.name, text) for document in documents for text in document.sentences)
-    for place, (document, text) in enumerate(sentences):
-        found = AnnotationTable.from_sentences([annotate(split_words(text), contexts=True)], table)
-        columns = {name: getattr(found, name).astype(np.int32) for name in ANNOTATION_FEATURES}
-        yield number * _SENTENCES + place, {"document": document, "text": text, **columns}
+    for position, (document, text) in enumerate(sentences):
+        annotations = AnnotationTable.from_sentences([annotate(split_words(text), contexts=True)], table)
+        columns = {name: getattr(annotations, name).astype(np.int32) for name in ANNOTATION_FEATURES}
+        yield number * _MAX_SENTENCES + position, {"document": document, "text": text, **columns}
 
 
 class AnnotatedText(tfds.core.GeneratorBasedBuilder):
     """Sentences with their annotations, in the order of the text.
 
     Args:
-        splits: name of each split, and the files of its text, in order.
+        splits: files of each split by its name, in order.
         phenomenon, unit, field: as for `annotated_examples`.
     """
 
@@ -71,18 +71,18 @@ class AnnotatedText(tfds.core.GeneratorBasedBuilder):
     def __init__(
         self, *, splits: Mapping[str, Sequence[str]], phenomenon: str, unit: str, field: str = "", **options: Any
     ) -> None:
-        # Before TFDS' own, which calls _info.
+        # Set before TFDS' __init__, which calls _info.
         self._splits, self._phenomenon = splits, phenomenon
         self._work = partial(annotated_examples, phenomenon=phenomenon, unit=unit, field=field)
         super().__init__(**options)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        whole = tfds.features.Tensor(shape=(None,), dtype=np.int32)
+        column = tfds.features.Tensor(shape=(None,), dtype=np.int32)
         features = {"document": tfds.features.Text(), "text": tfds.features.Text()}
         table = load_phenomenon(self._phenomenon)
         return tfds.core.DatasetInfo(
             builder=self,
-            features=tfds.features.FeaturesDict(features | dict.fromkeys(ANNOTATION_FEATURES, whole)),
+            features=tfds.features.FeaturesDict(features | dict.fromkeys(ANNOTATION_FEATURES, column)),
             metadata=tfds.core.MetadataDict(phenomenon=table.name, phenomenon_sha256=table.digest),
             disable_shuffling=True,
         )
@@ -105,17 +105,17 @@ def write_dataset(
     options: Sequence[str] = _DIRECT,
     shards: int | None = None,
 ) -> Path:
-    """Annotate text and write it as a TFDS data set; returns its folder.
+    """Annotate text and write it as a TFDS data set; return its folder.
 
     Args:
-        splits: name of each split, and the files, folders or patterns of its text.
-        data_dir: where data sets are kept; the data set is `DATASET`.
+        splits: files, folders or patterns of each split by its name.
+        data_dir: folder of data sets; this one is called `DATASET`.
         phenomenon, unit, field: as for `annotated_examples`.
-        options: of the Beam pipeline, as on its command line; by default it runs in this process.
-        shards: files to write; None leaves it to TFDS.
+        options: command-line options of the Beam pipeline; by default it runs in this process.
+        shards: number of files to write; None for the default of TFDS.
 
     Raises:
-        UserError: if the data set is there already, or text is missing or damaged.
+        UserError: if the data set exists, or text is missing or damaged.
     """
     ending = ".jsonl" if field else ".txt"
     files = {name: [str(file.path) for file in find_files(paths, ending)] for name, paths in splits.items()}
@@ -124,13 +124,16 @@ def write_dataset(
     )
     folder = Path(builder.data_dir)
     if folder.exists():
-        raise UserError(f"{folder} is there already; remove it, or name another folder")
-    given = PipelineOptions(list(options))
-    runner = given.get_all_options().get("runner") or "DirectRunner"
+        raise UserError(f"{folder} exists already; remove it, or choose another folder")
+    builder.download_and_prepare(download_config=_beam_config(options, shards))
+    return folder
+
+
+def _beam_config(options: Sequence[str], shards: int | None) -> tfds.download.DownloadConfig:
+    beam_options = PipelineOptions(list(options))
+    runner = beam_options.get_all_options().get("runner") or "DirectRunner"
     try:
         apache_beam.runners.create_runner(runner)
     except (ValueError, ImportError) as error:
-        raise UserError(f"Beam has no runner {runner!r} here: {error}") from error
-    download = tfds.download.DownloadConfig(beam_runner=runner, beam_options=given, num_shards=shards)
-    builder.download_and_prepare(download_config=download)
-    return folder
+        raise UserError(f"Beam has no runner {runner!r}: {error}") from error
+    return tfds.download.DownloadConfig(beam_runner=runner, beam_options=beam_options, num_shards=shards)

@@ -1,4 +1,4 @@
-"""How much two environments have in common on the surface: words around the NPI, and the NPIs themselves."""
+"""Surface overlap of environments: the words from licensor to NPI, and the NPIs themselves."""
 
 from collections.abc import Sequence
 
@@ -22,55 +22,61 @@ _SCHEMA = {
 
 
 def environment_table(text: Sequence[str], annotations: AnnotationTable, phenomenon: Phenomenon) -> pl.DataFrame:
-    """Surface overlap of each ordered pair of environments in a corpus, a baseline for what gradients say.
+    """Compute the surface overlap of each ordered pair of environments in a corpus, a baseline for gradient alignment.
 
-    Both overlaps are cosines of vectors of counts, from 0 (nothing in common) to 1 (the same shares). For each NPI
-    that an environment licenses, `npi_overlap` counts its form, as written in lower case; `ngram_overlap` counts the
-    bigrams and trigrams of words in the stretch from the licensor to the NPI, both included: what an n-gram model can
-    learn of the licensing. Words outside of that stretch depend on the topic more than on the environment and are
-    left out.
+    Both overlaps are cosines of count vectors, from 0 (nothing shared) to 1 (the same proportions). `npi_overlap`
+    counts the lower-case forms of the NPIs that an environment licenses. `ngram_overlap` counts the bigrams and
+    trigrams of words from the licensor to the NPI, both included, since an n-gram model can learn licensing from
+    these. Other words are excluded, because they depend on the topic more than on the environment.
 
     Args:
         text: the sentences.
-        annotations: of all of them. Licensors without an NPI and NPIs without a licensor count for nothing.
-        phenomenon: whose annotations they are.
+        annotations: their annotations. Licensors without an NPI and NPIs without a licensor are ignored.
+        phenomenon: the phenomenon of the annotations.
 
     Returns:
-        columns task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j (NPIs licensed by each): a row for each two
-        different environments, in the order of the phenomenon. The overlap is null where one of them has no NPI.
+        columns task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j (number of NPIs of each): one row for each
+        ordered pair of different environments, in the order of the phenomenon. Overlaps are null if one of the two
+        has no NPI.
 
     Raises:
-        ValueError: if an annotation does not lie in its sentence.
+        ValueError: if an annotation exceeds its sentence.
     """
-    numbers: dict[str, int] = {}
-    stretches, forms, environment_of = [], [], []
-    form_numbers: dict[str, int] = {}
     names = phenomenon.environment_names
-    rows = annotations.where(annotations.holds_item & (annotations.label < len(names)))
-    before, words = -1, []
-    for sentence, label, _, licensor, start, stop in zip(*map(np.ndarray.tolist, rows.columns().values()), strict=True):
-        if sentence != before:
-            before, words = sentence, [word.lower() for word in split_words(text[sentence])]
+    licensed = annotations.where(annotations.holds_item & (annotations.label < len(names)))
+    contexts, forms = _contexts(text, licensed)
+    environment = licensed.label.astype(np.int64)
+    npis = np.bincount(environment, minlength=len(names))
+    ngrams = _cosines(*_ngrams(contexts, environment), len(names))
+    return _pairs(names, ngrams, _cosines(np.array(forms, np.int64), environment, len(names)), npis)
+
+
+def _contexts(text: Sequence[str], licensed: AnnotationTable) -> tuple[list[list[int]], list[int]]:
+    """Return for each NPI the words from the licensor to the NPI, and its form; equal words have equal numbers."""
+    word_numbers: dict[str, int] = {}
+    form_numbers: dict[str, int] = {}
+    contexts, forms = [], []
+    previous, words = -1, []
+    for sentence, _, _, licensor, start, stop in zip(*map(np.ndarray.tolist, licensed.columns().values()), strict=True):
+        if sentence != previous:
+            previous, words = sentence, [word.lower() for word in split_words(text[sentence])]
         if not 0 <= licensor < len(words) or not 0 <= start < stop <= len(words):
             raise ValueError(f"licensor {licensor}, item {start} to {stop}: not in sentence {sentence + 1}: {words}")
-        stretch = words[min(licensor, start) : max(licensor + 1, stop)]
-        stretches.append([numbers.setdefault(word, len(numbers)) for word in stretch])
+        context = words[min(licensor, start) : max(licensor + 1, stop)]
+        contexts.append([word_numbers.setdefault(word, len(word_numbers)) for word in context])
         forms.append(form_numbers.setdefault(" ".join(words[start:stop]), len(form_numbers)))
-        environment_of.append(label)
-    owner = np.array(environment_of, np.int64)
-    npis = np.bincount(owner, minlength=len(names))
-    ngrams = _cosines(*_ngrams(stretches, owner), len(names))
-    return _pairs(names, ngrams, _cosines(np.array(forms, np.int64), owner, len(names)), npis)
+    return contexts, forms
 
 
 def _ngrams(
-    stretches: Sequence[Sequence[int]], owner: Integer[np.ndarray, " stretches"]
+    contexts: Sequence[Sequence[int]], environment: Integer[np.ndarray, " contexts"]
 ) -> tuple[Integer[np.ndarray, " ngrams"], Integer[np.ndarray, " ngrams"]]:
-    """All bigrams and trigrams within the stretches as numbers, equal where equal, and the owner of each."""
-    lengths = np.array([len(stretch) for stretch in stretches], np.int64)
-    words = np.array([word for stretch in stretches for word in stretch], np.int64)
-    owners = np.repeat(owner, lengths)
-    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))  # words to the end, this one included
+    """Return the bigrams and trigrams of the contexts as numbers, and the environment of each."""
+    lengths = np.array([len(context) for context in contexts], np.int64)
+    words = np.array([word for context in contexts for word in context], np.int64)
+    environments = np.repeat(environment, lengths)
+    # Number of words from each word to the end of its context, both included.
+    left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(words))
     n_words = int(words.max(initial=0)) + 1
     two = np.flatnonzero(left >= 2)
     _, bigram = np.unique(words[two] * n_words + words[two + 1], return_inverse=True)
@@ -79,23 +85,28 @@ def _ngrams(
     three = np.flatnonzero(left >= 3)
     _, trigram = np.unique(number_at[three] * n_words + words[three + 2], return_inverse=True)
     n_bigrams = int(bigram.max(initial=-1)) + 1
-    return np.concatenate([bigram, trigram + n_bigrams]), np.concatenate([owners[two], owners[three]])
+    return np.concatenate([bigram, trigram + n_bigrams]), np.concatenate([environments[two], environments[three]])
 
 
 def _cosines(
-    kinds: Integer[np.ndarray, " things"], owner: Integer[np.ndarray, " things"], n_environments: int
+    types: Integer[np.ndarray, " occurrences"], environment: Integer[np.ndarray, " occurrences"], n_environments: int
 ) -> Float[np.ndarray, "environments environments"]:
-    """Cosines of the environments' counts of each kind of thing; NaN for an environment that has nothing."""
-    shape = (n_environments, int(kinds.max(initial=-1)) + 1)
-    # A cell that is named several times holds the sum.
-    counts = sparse.csr_array((np.ones(len(kinds)), (owner, kinds)), shape=shape)
+    """Return cosines of the environments' counts of each type; NaN for an environment without occurrences."""
+    shape = (n_environments, int(types.max(initial=-1)) + 1)
+    # The sparse array adds up repeated entries.
+    counts = sparse.csr_array((np.ones(len(types)), (environment, types)), shape=shape)
     products = (counts @ counts.T).toarray()
     norms = np.sqrt(np.diagonal(products))
     with np.errstate(invalid="ignore"):
         return np.asarray(products / np.outer(norms, norms))
 
 
-def _pairs(names: Sequence[str], ngrams: np.ndarray, forms: np.ndarray, npis: np.ndarray) -> pl.DataFrame:
+def _pairs(
+    names: Sequence[str],
+    ngrams: Float[np.ndarray, "environments environments"],
+    forms: Float[np.ndarray, "environments environments"],
+    npis: Integer[np.ndarray, " environments"],
+) -> pl.DataFrame:
     rows = [
         (first, second, ngrams[i, j], forms[i, j], int(npis[i]), int(npis[j]))
         for i, first in enumerate(names)

@@ -1,9 +1,9 @@
-"""Finds what licenses each item by dependency parses: the same tables as the word patterns, scope read off a tree.
+"""Decision what licenses each item by dependency parses, with the same tables as the shallow parse.
 
-The table says which words may license (`Annotator.mark`), the tree where they do: a licensor reaches what is below
-the word it depends on, not what is outside of its own relative clause. Labels are those of spaCy's English models
-(ClearNLP): relcl, acl, dobj, nsubjpass, pobj, mark, neg, advmod. Parses come from spaCy, an extra, with a model of the
-user's choice.
+The table tells which words can license (`LicensorFinder`), the tree determines their scope. The scope of a licensor
+consists of the words below its head, and never extends out of a relative clause. Dependency labels are those of
+spaCy's English models (ClearNLP): relcl, acl, dobj, nsubjpass, pobj, mark, neg, advmod. Parsing needs spaCy, an
+optional dependency, and a model of the user's choice.
 """
 
 import importlib
@@ -13,9 +13,9 @@ from typing import Any
 
 from npi_jax.corpus.annotation.annotations import Annotation
 from npi_jax.corpus.annotation.annotator import Annotator
-from npi_jax.corpus.annotation.clauses import Mark
-from npi_jax.corpus.annotation.items import Found
-from npi_jax.corpus.annotation.phenomenon import NO_ITEM
+from npi_jax.corpus.annotation.entries import NO_ITEM
+from npi_jax.corpus.annotation.items import ItemMatch
+from npi_jax.corpus.annotation.licensors import LicensorMatch
 from npi_jax.corpus.text.words import split_words
 from npi_jax.errors import UserError
 
@@ -30,9 +30,9 @@ class Tree:
     """A dependency parse.
 
     Attributes:
-        words: as `split_words` splits the sentence.
-        heads: the word that each depends on; a root has itself.
-        labels: of the dependencies.
+        words: words of the sentence, as `split_words` splits it.
+        heads: position of each word's head; a root is its own head.
+        labels: label of each word's dependency.
     """
 
     words: Sequence[str]
@@ -44,148 +44,151 @@ class Tree:
             raise ValueError(f"{len(self.words)} words, {len(self.heads)} heads, {len(self.labels)} labels")
 
     def path(self, index: int) -> list[int]:
-        """A word and all that it depends on, from below; ends at a root or where a cycle would begin."""
+        """Return a word and its ancestors, from the word to the root; stops before a cycle."""
         path = [index]
         while self.heads[path[-1]] not in path:
             path.append(self.heads[path[-1]])
         return path
 
-    def below(self, index: int) -> list[int]:
-        """The words that depend on a word directly, in order."""
+    def dependents(self, index: int) -> list[int]:
+        """Return the direct dependents of a word, in order."""
         return [at for at, head in enumerate(self.heads) if head == index and at != index]
 
-    def last(self, index: int) -> int:
-        """The end of the words below a word, itself included."""
+    def subtree_end(self, index: int) -> int:
+        """Return the end of the subtree of a word."""
         return 1 + max(at for at in range(len(self.words)) if index in self.path(at))
 
 
 class ParseAnnotator:
-    """Annotates parsed sentences, with the items and licensors of a word-pattern annotator's table.
+    """Annotates parsed sentences, with the items and licensors of an annotator's table.
 
     Args:
-        annotator: whose table.
+        annotator: an annotator of the phenomenon.
     """
 
     def __init__(self, annotator: Annotator) -> None:
         self.annotator = annotator
 
     def annotate(self, tree: Tree) -> tuple[Annotation, ...]:
-        """Find the items of a sentence and the licensor of each; as `Annotator.annotate`, without `contexts`."""
+        """Find the items of a sentence and the licensor of each, as `Annotator.annotate` does without `contexts`."""
         lower = [word.lower() for word in tree.words]
-        items = list(self.annotator.find(lower))
+        items = list(self.annotator.items.find(lower))
         if not items:
             return ()
-        marks = [mark for at in range(len(lower)) if (mark := self.annotator.mark(lower, at))]
-        reading = _Reading(tree, lower, marks, self.annotator.question)
-        found = []
-        for item in items:
-            mark = None if item.free else reading.licensor(item)
-            if mark is not None:
-                scope = (min(mark.position + 1, item.start), max(tree.last(reading.anchor(mark)), item.stop))
-                span = (item.start, item.stop)
-                found.append(Annotation(mark.environment, mark.position, scope, item.item.name, span))
-            elif item.item.unlicensed != NO_ITEM:
-                span = (item.start, item.stop)
-                found.append(Annotation(item.item.unlicensed, -1, (-1, -1), item.item.name, span))
-        return tuple(found)
+        finder = self.annotator.licensors
+        licensors = [licensor for at in range(len(lower)) if (licensor := finder.match(lower, at))]
+        reading = _Reading(tree, lower, licensors, finder.question)
+        return tuple(annotation for item in items if (annotation := reading.annotation(item)))
 
 
 class _Reading:
-    """One sentence."""
+    """One sentence, its tree and its licensors."""
 
-    def __init__(self, tree: Tree, words: list[str], marks: list[Mark], question: str | None) -> None:
-        self.tree, self.words, self.marks, self.question = tree, words, marks, question
+    def __init__(self, tree: Tree, words: list[str], licensors: list[LicensorMatch], question: str | None) -> None:
+        self.tree, self.words, self.licensors, self.question = tree, words, licensors, question
 
-    def anchor(self, mark: Mark) -> int:
-        """The word whose dependents a licensor reaches."""
-        if mark.scope == "relative":
-            return self._noun(mark.position)
-        return self.tree.heads[mark.position]
+    def annotation(self, item: ItemMatch) -> Annotation | None:
+        """Return the annotation of an item; None for words that are no item without a licensor."""
+        name, span = item.item.name, (item.start, item.stop)
+        licensor = None if item.free else self._licensor(item)
+        if licensor is not None:
+            end = max(self.tree.subtree_end(self._anchor(licensor)), item.stop)
+            scope = (min(licensor.position + 1, item.start), end)
+            return Annotation(licensor.environment, licensor.position, scope, name, span)
+        return None if item.item.unlicensed == NO_ITEM else Annotation(item.item.unlicensed, -1, (-1, -1), name, span)
 
-    def licensor(self, item: Found) -> Mark | None:
-        """The licensor that is attached nearest above an item; of several at one word the rightmost."""
+    def _anchor(self, licensor: LicensorMatch) -> int:
+        """Return the word whose subtree is the scope of a licensor."""
+        if licensor.scope == "relative":
+            return self._noun(licensor.position)
+        return self.tree.heads[licensor.position]
+
+    def _licensor(self, item: ItemMatch) -> LicensorMatch | None:
+        """Return the licensor that is attached nearest above an item; of several at one word, the rightmost."""
         path = self.tree.path(item.start)
-        candidates = [(place, mark) for mark in self.marks if (place := self._reach(mark, item, path)) is not None]
+        candidates = [
+            (height, licensor)
+            for licensor in self.licensors
+            if (height := self._attachment(licensor, item, path)) is not None
+        ]
         if self.question and "?" in self.words[item.start :]:
-            candidates += [(path.index(verb), mark) for verb, mark in self._questions(path)]
-        candidates = [(place, mark) for place, mark in candidates if item.owner in (None, mark.environment)]
+            candidates += [(path.index(verb), licensor) for verb, licensor in self._questions(path)]
+        candidates = [pair for pair in candidates if item.environment in (None, pair[1].environment)]
         if not candidates:
             return None
         return min(candidates, key=lambda pair: (pair[0], -pair[1].position))[1]
 
-    def _reach(self, mark: Mark, item: Found, path: list[int]) -> int | None:
-        """How far up the path of an item a licensor is attached; None if the item is not in its scope."""
-        at = mark.position
+    def _attachment(self, licensor: LicensorMatch, item: ItemMatch, path: list[int]) -> int | None:
+        """Return the index on an item's path at which a licensor is attached; None if the item is not in its scope."""
+        at = licensor.position
         if at in range(item.start, item.stop) or at > item.start:
             return None
-        if mark.scope in ("adverbial", "complement"):
+        if licensor.scope in ("adverbial", "complement"):
             head = self.tree.heads[at]
-            # A preposition ("without") is itself above the item, a conjunction ("if") depends on the clause's verb.
+            # A preposition ("without") is an ancestor of the item; a conjunction ("if") depends on the verb.
             return path.index(at) if at in path else path.index(head) if head in path else None
-        if mark.scope == "relative":
-            return self._restrictor(mark, item, path)
-        attached = self._attached(at, path)
-        if attached is None:
+        if licensor.scope == "relative":
+            return self._restricted_noun(licensor, item, path)
+        if licensor.scope == "predicate" and self._inside_focus(at, path):
             return None
-        if mark.scope == "predicate" and self._inside_focus(at, path):
-            return None
-        return attached
+        return self._clausal_attachment(at, path)
 
-    def _attached(self, at: int, path: list[int]) -> int | None:
-        """Where a clausal licensor meets the path: it, its noun phrase or the phrase's preposition depends on it."""
+    def _clausal_attachment(self, at: int, path: list[int]) -> int | None:
+        """Return the index on the path of the word on which a licensor, its noun phrase or its preposition depends."""
         if at in path:
             return path.index(at)
-        place = self.tree.heads[at]
+        head = self.tree.heads[at]
         for _ in range(3):
-            if place in path:
-                return path.index(place)
-            if self.tree.labels[place] not in _NOMINALS | {"prep", "advmod"}:
+            if head in path:
+                return path.index(head)
+            if self.tree.labels[head] not in _NOMINALS | {"prep", "advmod"}:
                 return None
-            place = self.tree.heads[place]
+            head = self.tree.heads[head]
         return None
 
     def _inside_focus(self, at: int, path: list[int]) -> bool:
-        """Whether an item stands in the noun phrase that "only" is on."""
+        """Return True if an item is part of the noun phrase that "only" modifies."""
         focus = self.tree.heads[at]
         return focus in path and self.tree.labels[focus] in _NOMINALS
 
     def _noun(self, at: int) -> int:
-        """The noun of a determiner or superlative, itself if it is one."""
-        place = at
-        while (
-            self.tree.labels[place] in ("det", "predet", "amod", "advmod", "poss") and place != self.tree.heads[place]
-        ):
-            place = self.tree.heads[place]
-        return place
+        """Return the noun that a determiner or superlative modifies; a noun itself."""
+        noun = at
+        while self.tree.labels[noun] in ("det", "predet", "amod", "advmod", "poss") and noun != self.tree.heads[noun]:
+            noun = self.tree.heads[noun]
+        return noun
 
-    def _restrictor(self, mark: Mark, item: Found, path: list[int]) -> int | None:
-        """Whether the item is in a clause on the licensor's noun, or beside it where it may be."""
-        noun = self._noun(mark.position)
+    def _restricted_noun(self, licensor: LicensorMatch, item: ItemMatch, path: list[int]) -> int | None:
+        """Return the index on the path of the licensor's noun if a clause with the item restricts the noun.
+
+        Some items are also licensed directly in the noun phrase.
+        """
+        noun = self._noun(licensor.position)
         if noun not in path:
             return None
-        place = path.index(noun)
-        if place and self.tree.labels[path[place - 1]] in _RESTRICTORS:
-            return place
-        return place if item.item.name in mark.direct else None
+        index = path.index(noun)
+        if index and self.tree.labels[path[index - 1]] in _RESTRICTORS:
+            return index
+        return index if item.item.name in licensor.direct else None
 
-    def _questions(self, path: list[int]) -> Iterator[tuple[int, Mark]]:
-        """Verbs above the item whose auxiliary stands before the subject, each as a licensor."""
+    def _questions(self, path: list[int]) -> Iterator[tuple[int, LicensorMatch]]:
+        """Yield the verbs on the path whose auxiliary precedes the subject, and the auxiliary as a licensor."""
         assert self.question is not None
         for verb in path:
             if self.tree.labels[verb] in ("relcl", "acl", "advcl"):
                 return
-            below = self.tree.below(verb)
-            subjects = [at for at in below if self.tree.labels[at] in _SUBJECTS]
-            finite = [at for at in below if self.tree.labels[at] in _AUXILIARIES] or [verb]
+            dependents = self.tree.dependents(verb)
+            subjects = [at for at in dependents if self.tree.labels[at] in _SUBJECTS]
+            finite = [at for at in dependents if self.tree.labels[at] in _AUXILIARIES] or [verb]
             if subjects and finite[0] < subjects[0]:
-                yield verb, Mark(self.question, finite[0], "question")
+                yield verb, LicensorMatch(self.question, finite[0], "question")
 
 
 def load_parser(model: str) -> Any:
-    """Load a spaCy pipeline that parses.
+    """Load a spaCy pipeline with a parser.
 
     Raises:
-        UserError: spaCy or the model is not there, or the model has no parser; the message says what to install.
+        UserError: if spaCy or the model is not installed, or the model has no parser; says what to install.
     """
     try:
         spacy = importlib.import_module("spacy")
@@ -205,7 +208,7 @@ def load_parser(model: str) -> Any:
 
 
 def parsed(pipeline: Any, sentences: Iterable[str]) -> Iterator[Tree]:
-    """Parse sentences with a spaCy pipeline, over the words of `split_words`, so that positions agree."""
+    """Parse sentences with a spaCy pipeline; its words are those of `split_words`, so that positions agree."""
     doc_class = importlib.import_module("spacy.tokens").Doc
     docs = (doc_class(pipeline.vocab, words=split_words(sentence)) for sentence in sentences)
     for doc in pipeline.pipe(docs):
@@ -213,10 +216,10 @@ def parsed(pipeline: Any, sentences: Iterable[str]) -> Iterator[Tree]:
 
 
 def tree_of(doc: Any) -> Tree:
-    """The parse of a spaCy document.
+    """Convert the parse of a spaCy document.
 
     Raises:
-        UserError: if it was not parsed.
+        UserError: if the document has no parse.
     """
     if len(doc) and not doc.has_annotation("DEP"):
         raise UserError("the document was not parsed: its pipeline has no parser")

@@ -1,6 +1,6 @@
-"""Annotated text on disk: sentences as written, and the annotations of each."""
+"""Annotated text on disk: sentences as written, and their annotations."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,29 +19,29 @@ from npi_jax.corpus.text.sources import Document
 from npi_jax.corpus.text.words import split_words
 from npi_jax.errors import UserError
 
-_BLOCK = 20_000
-_TASK = 1 << 20
+_BLOCK = 20_000  # sentences
+_TASK = 1 << 20  # characters
 DATASET = "npi_annotated_text"
 """Name of the TFDS data sets that `npi_jax.corpus.annotation.beam` writes."""
 ANNOTATION_FEATURES: tuple[str, ...] = tuple(name for name in DTYPES if name != "sentence")
-"""Their features beside ``text`` and ``document``: the columns of a sentence's annotations."""
+"""Features of these data sets besides ``text`` and ``document``: the columns of a sentence's annotations."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some sentences with their annotations; sentences are numbered from 0 in it."""
+    """Some sentences and their annotations; sentence numbers start at 0 in each block."""
 
     sentences: list[str]
     annotations: AnnotationTable
 
 
 class Text(Sequence[str]):
-    """Sentences that stay on disk until they are asked for.
+    """Sentences that are read from disk on access.
 
     Args:
-        content: UTF-8, all sentences one after the other.
-        ends: where each ends in it.
-        chosen: the sentences that count, in order; None for all.
+        content: all sentences, concatenated, in UTF-8.
+        ends: end of each sentence in `content`.
+        chosen: numbers of the sentences that this text consists of, in increasing order; None for all.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class Text(Sequence[str]):
         return self.content[start : int(self.ends[at])].tobytes().decode()
 
     def blocks(self) -> Iterator[list[str]]:
-        """The sentences in order, some thousands at a time."""
+        """Yield the sentences in order, some thousands at a time."""
         for start in range(0, len(self), _BLOCK):
             yield self[start : start + _BLOCK]
 
 
 @dataclass(frozen=True)
 class AnnotatedStore:
-    """Text and annotations, mapped into memory from the folder that `write_documents` or `write_blocks` has made."""
+    """Text and annotations, mapped into memory from a folder of `write_documents` or `write_blocks`."""
 
     text: Text
     annotations: AnnotationTable
@@ -86,7 +86,7 @@ class AnnotatedStore:
         """Open a folder.
 
         Raises:
-            UserError: if a file of it is missing or cut off.
+            UserError: if a file is missing or truncated.
         """
         columns = Columns(folder)
         table = AnnotationTable(*(columns[name] for name in DTYPES))
@@ -96,26 +96,28 @@ class AnnotatedStore:
 def write_documents(
     folder: Path, documents: Iterable[Document], phenomenon: str, *, processes: int = 1, digest: str = ""
 ) -> int:
-    """Split documents into sentences, annotate them, and write both; returns how many sentences there are.
+    """Split documents into sentences, annotate them, and write both; return the number of sentences.
 
-    Memory does not grow with the text. Licensors without an item are kept as well.
+    Memory use does not grow with the text. Licensors without an item are written, too.
 
     Args:
-        folder: where to.
+        folder: output folder.
         documents: the text; see `npi_jax.corpus.text.sources`.
         phenomenon: name or path, see `load_phenomenon`.
-        processes: that annotate; 0 for one a core.
-        digest: that the phenomenon must have; "" for any.
+        processes: number of processes that annotate; 0 for one per core.
+        digest: expected digest of the phenomenon; "" for any.
 
     Raises:
-        UserError: if the phenomenon's file has changed meanwhile, or as reading the documents raises.
+        UserError: if the phenomenon has another digest, or reading the documents fails.
     """
     tasks = _tasks(documents)
-    return write_blocks(folder, ordered_map(partial(_Annotating, phenomenon, digest), tasks, processes=processes))
+    return write_blocks(
+        folder, ordered_map(partial(_DocumentAnnotator, phenomenon, digest), tasks, processes=processes)
+    )
 
 
 def _tasks(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Documents in lists of about a megabyte: a small one is not worth a task."""
+    """Group documents into tasks of about a megabyte; one task per small document would be slow."""
     task: list[Document] = []
     size = 0
     for document in documents:
@@ -129,12 +131,12 @@ def _tasks(documents: Iterable[Document]) -> Iterator[list[Document]]:
 
 
 def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
-    """Write sentences that are annotated already; returns how many there are."""
+    """Write annotated sentences; return the number of sentences."""
     count = size = 0
     with ColumnWriter(folder, {"content": np.uint8, "ends": np.int64, **DTYPES}) as writer:
         for block in blocks:
             encoded = [sentence.encode() for sentence in block.sentences]
-            ends = np.cumsum([len(one) for one in encoded], dtype=np.int64) + size
+            ends = np.cumsum([len(content) for content in encoded], dtype=np.int64) + size
             table = block.annotations.columns()
             writer.append(
                 content=np.frombuffer(b"".join(encoded), np.uint8),
@@ -148,48 +150,51 @@ def write_blocks(folder: Path, blocks: Iterable[Block]) -> int:
 
 
 def annotated_block(sentences: list[str], annotations: Sequence[Sequence[Annotation]], phenomenon: str) -> Block:
-    """A block of sentences whose annotations are known."""
+    """Return a block of sentences with given annotations."""
     return Block(sentences, AnnotationTable.from_sentences(annotations, load_phenomenon(phenomenon)))
 
 
 def annotated_blocks(source: Any, phenomenon: Phenomenon) -> Iterator[Block]:
-    """Read a TFDS data set that `npi_jax.corpus.annotation.beam` has written.
+    """Read a TFDS data set that `npi_jax.corpus.annotation.beam` wrote.
 
     Args:
-        source: as `npi_jax.corpus.text.sources.tfds_source` opens it.
-        phenomenon: that it must have been annotated for.
+        source: the data set, opened by `npi_jax.corpus.text.sources.tfds_source`.
+        phenomenon: expected phenomenon of its annotations.
 
     Raises:
-        UserError: if it was annotated with another table.
+        UserError: if the data set was annotated with another table.
     """
     metadata = source.dataset_info.metadata or {}
     if metadata.get("phenomenon_sha256") != phenomenon.digest:
         raise UserError(
             f"the data set was annotated with another table ({metadata.get('phenomenon')}) than {phenomenon.name} is "
-            "now: annotate the text anew, or set corpus.phenomenon"
+            "now: annotate the text again, or set corpus.phenomenon"
         )
     for start in range(0, len(source), _BLOCK):
-        examples = [source[at] for at in range(start, min(start + _BLOCK, len(source)))]
-        numbers = [np.full(len(example["label"]), at, np.int64) for at, example in enumerate(examples)]
-        columns = [
-            np.concatenate([example[name] for example in examples]).astype(DTYPES[name]) for name in ANNOTATION_FEATURES
-        ]
-        sentences = [example["text"].decode() for example in examples]
-        yield Block(sentences, AnnotationTable(np.concatenate(numbers), *columns))
+        yield _block([source[at] for at in range(start, min(start + _BLOCK, len(source)))])
 
 
-class _Annotating:
-    """Annotates documents; made once in each process."""
+def _block(examples: Sequence[Mapping[str, Any]]) -> Block:
+    numbers = [np.full(len(example["label"]), at, np.int64) for at, example in enumerate(examples)]
+    columns = [
+        np.concatenate([example[name] for example in examples]).astype(DTYPES[name]) for name in ANNOTATION_FEATURES
+    ]
+    sentences = [example["text"].decode() for example in examples]
+    return Block(sentences, AnnotationTable(np.concatenate(numbers), *columns))
+
+
+class _DocumentAnnotator:
+    """Annotates documents; each process builds one."""
 
     def __init__(self, phenomenon: str, digest: str = "") -> None:
         self.annotator = annotator(phenomenon)
         if digest not in ("", self.annotator.phenomenon.digest):
             raise UserError(
-                f"{phenomenon}: changed while text was annotated by it; run again when nothing writes to it"
+                f"{phenomenon}: the file changed while text was annotated with it; run again when nothing writes to it"
             )
 
     def __call__(self, documents: list[Document]) -> Block:
         sentences = [sentence for document in documents for sentence in document.sentences]
         annotate = self.annotator.annotate
-        found = [annotate(split_words(sentence), contexts=True) for sentence in sentences]
-        return Block(sentences, AnnotationTable.from_sentences(found, self.annotator.phenomenon))
+        annotations = [annotate(split_words(sentence), contexts=True) for sentence in sentences]
+        return Block(sentences, AnnotationTable.from_sentences(annotations, self.annotator.phenomenon))

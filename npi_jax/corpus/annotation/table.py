@@ -1,4 +1,4 @@
-"""The annotations of many sentences as columns."""
+"""Annotations of many sentences as columns."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ DTYPES = {
     "start": np.int32,
     "stop": np.int32,
 }
-"""The columns, in order, with their dtypes."""
+"""Dtypes of the columns, in their order."""
 
 
 @dataclass(frozen=True)
 class AnnotationTable:
-    """One row an annotation, sentences in order.
+    """Annotations, one per row, in the order of sentences.
 
     Attributes:
         sentence: number of the sentence, from 0.
-        label: what licenses, as an index into `Phenomenon.labels`.
-        item: the item as an index into `Phenomenon.items`; -1 for a licensor without one.
-        licensor: word of the licensor; -1 for none.
-        start, stop: the item's words; -1 for none.
+        label: environment or residual label, as an index into `Phenomenon.labels`.
+        item: item as an index into `Phenomenon.items`; -1 for a licensor without an item.
+        licensor: position of the licensor's word; -1 for none.
+        start, stop: words of the item, ``[start, stop)``; -1 for none.
     """
 
     sentence: Integer[np.ndarray, " rows"]
@@ -43,13 +43,13 @@ class AnnotationTable:
     def from_sentences(
         cls, annotations: Iterable[Sequence[Annotation]], phenomenon: Phenomenon, *, first: int = 0
     ) -> "AnnotationTable":
-        """The annotations of sentences, the first of which has the number `first`."""
+        """Build a table from the annotations of each sentence; `first` is the number of the first sentence."""
         labels = {name: index for index, name in enumerate(phenomenon.labels)}
         items = {name: index for index, name in enumerate(phenomenon.item_names)}
         rows = [
             (number, labels[a.environment], -1 if a.npi is None else items[a.npi], a.licensor, *a.span)
-            for number, found in enumerate(annotations, first)
-            for a in found
+            for number, sentence_annotations in enumerate(annotations, first)
+            for a in sentence_annotations
         ]
         table = np.array(rows, np.int64).reshape(-1, len(DTYPES))
         return cls(*(table[:, at].astype(dtype) for at, dtype in enumerate(DTYPES.values())))
@@ -57,15 +57,15 @@ class AnnotationTable:
     def __len__(self) -> int:
         return len(self.sentence)
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """The columns by name."""
+    def columns(self) -> dict[str, Integer[np.ndarray, " rows"]]:
+        """Return the columns by name."""
         return {name: getattr(self, name) for name in DTYPES}
 
     def where(self, mask: Bool[np.ndarray, " rows"] | Int[np.ndarray, " chosen"]) -> "AnnotationTable":
-        """Some of the rows."""
+        """Return some of the rows, by mask or by index."""
         return AnnotationTable(*(column[mask] for column in self.columns().values()))
 
     @property
     def holds_item(self) -> Bool[np.ndarray, " rows"]:
-        """Which rows are about an item, not about a licensor alone."""
+        """Mask of the rows with an item; the other rows are licensors without an item."""
         return np.asarray(self.item >= 0)

@@ -1,4 +1,4 @@
-"""Closed word classes of English, lower case, by which the annotator finds where clauses begin and end."""
+"""Word classes of English in lower case, from which the annotator recognizes the boundaries of clauses."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -10,7 +10,7 @@ AUXILIARIES = _words(
     "am ca wo sha ai 'll 've 're 'm 'd ’ll ’ve ’re ’m ’d"
 )
 MODALS = _words("will would can could shall should may might must do does did 'll ’ll 'd ’d wo sha ca")
-# After these a full stop belongs to an abbreviation.
+# Abbreviations: a period after them does not end the sentence.
 ABBREVIATED = _words("cent co no vol p pp ch fig a b c d e f g h i j k l m n o q r s t u v w x y z")
 BEFORE_IS = _words("everything everyone everybody nobody nothing something that who what here where how")
 TIMES = _words(
@@ -35,11 +35,11 @@ BREAKS = _words("; : -- - — – \" “ ” `` '' ( ) ... …")
 DASHES = _words("- -- – —")
 QUOTES = _words("\" “ ” `` ''")
 ENDINGS = _words(". ? ! ; : , \" ” '' ) ' ’ ... …")
-# After these "but" means "except".
+# "But" means "except" after these.
 NEGATED = _words("nobody nothing none nowhere no-one anything anyone anybody everything everyone all neither one")
 NOT_A_NOUN = PREPOSITIONS | BREAKS | ENDINGS
 
-# After these "that" opens a complement clause; after other words, a relative clause on a noun.
+# "That" opens a complement clause after these, and a relative clause after other words.
 COMPLEMENT_VERBS = _words(
     "say says said saying think thinks thought thinking claim claims claimed believe believes "
     "believed suggest suggests suggested know knows knew known learn learns learned remember "
@@ -63,7 +63,7 @@ WONDERING_VERBS = _words(
     "wonder wonders wondered wondering wonderin ask asks asked asking inquire inquired enquire enquired"
 )
 
-# The finite verbs that a spelling rule for the past in "-ed" misses.
+# Finite verbs that are not past forms in "-ed".
 IRREGULAR_VERBS = _words(
     "met left found saw bought sold lost hid stole forgot said thought knew wonder wonders ask asks "
     "know knows learn learns remember remembers discover discovers say says think thinks claim claims "
@@ -91,4 +91,4 @@ CLOSED = (
     - NOT_SUPERLATIVE
     - NOT_PAST
 )
-"""Every word of a class above."""
+"""All words of the classes above, except those that only look like a superlative or a past form."""

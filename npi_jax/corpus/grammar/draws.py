@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.corpus.annotation.entries import Item
 from npi_jax.corpus.annotation.npi_en import NPIS, TABLE, npi_words
-from npi_jax.corpus.annotation.phenomenon import Item
 from npi_jax.corpus.grammar import lexicon
 from npi_jax.corpus.grammar.lexicon import Noun, draws, uniforms
 
