@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "npi_jax"
 FLOORS = [
     ["errors", "scoring"],
     ["files"],
-    ["corpus", "models", "results"],
+    ["models", "results"],
+    ["corpus"],
     ["config", "gradients", "suites"],
     ["preparation", "terminal"],
     ["analysis", "training"],

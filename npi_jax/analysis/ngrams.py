@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Integer
 from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.config.schema import Config
 from npi_jax.corpus.storage.arrays import spread
-from npi_jax.corpus.variants.builder import RowPool, Variant
+from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.preparation.prepare import Prepared
 from npi_jax.scoring import ABSENT, Encodable, EncodedSentences, Scores, ScoreSpec, make_scorer
 from npi_jax.scoring.streams import sentence_streams

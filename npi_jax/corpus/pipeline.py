@@ -42,11 +42,12 @@ from npi_jax.corpus.storage.stage import Stage
 from npi_jax.corpus.stored import StoredCorpus, StoredText, StoredVariants, save_variants
 from npi_jax.corpus.text.sources import Document
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
-from npi_jax.corpus.variants.builder import RowPool, Variant, VariantBuilder
+from npi_jax.corpus.variants.builder import VariantBuilder
 from npi_jax.corpus.variants.edits import Editor
 from npi_jax.corpus.variants.row_files import RowRecords, check_grain, write_records
 from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.corpus.variants.settings import VariantSettings
+from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.errors import UserError
 from npi_jax.files.writing import write_table
 

@@ -15,8 +15,9 @@ from npi_jax.corpus.annotation.phenomenon import Phenomenon
 from npi_jax.corpus.annotation.stored_text import AnnotatedStore, Text
 from npi_jax.corpus.encoded import Corpus
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
-from npi_jax.corpus.variants.builder import RowPool, Variant, variant_table
 from npi_jax.corpus.variants.interventions import parse_intervention
+from npi_jax.corpus.variants.summary import variant_table
+from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.files.checksums import DamagedError
 from npi_jax.files.writing import read_checked, read_table, write_json, write_table
 

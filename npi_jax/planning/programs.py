@@ -12,7 +12,7 @@ import numpy as np
 
 from npi_jax.config.schema import Config
 from npi_jax.corpus.encoded import token_dtype
-from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.preparation.inputs import open_gradient_suite, open_suite, stand_in
 from npi_jax.suites import Suite
 from npi_jax.training.ensemble import Ensemble

@@ -32,10 +32,11 @@ from npi_jax.corpus.storage.cache import Say
 from npi_jax.corpus.stored import StoredText
 from npi_jax.corpus.text import sources
 from npi_jax.corpus.text.tokenizer import Tokenizer
-from npi_jax.corpus.variants.builder import RowPool, Variant, check_changes
 from npi_jax.corpus.variants.row_files import RowRecords
 from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.corpus.variants.settings import VariantSettings
+from npi_jax.corpus.variants.summary import check_changes
+from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.models import CustomConfig
 from npi_jax.preparation.inputs import (
     Inputs,

@@ -16,9 +16,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Int, UInt
 
 from npi_jax.config.schema import Config, Member, TrainConfig
-from npi_jax.corpus.variants.builder import RowPool, Variant
 from npi_jax.corpus.variants.row_files import RowRecords, read_ahead
 from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.training.devices.chips import chip_of
 from npi_jax.training.devices.mesh import REPLICATED, put
 from npi_jax.training.member.step import Pool

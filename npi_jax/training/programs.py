@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.scoring import Scorer
 from npi_jax.scoring.scorer import CHUNKED
 from npi_jax.training.devices.data_axis import DATA, DataAxis

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float, UInt
 
-from npi_jax.corpus.variants.builder import RowPool, Variant
 from npi_jax.corpus.variants.row_files import RowRecords
 from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.scoring import Scorer
 from npi_jax.training.devices.mesh import MEMBERS, put, replicate
 from npi_jax.training.ensemble import Ensemble

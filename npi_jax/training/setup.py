@@ -4,8 +4,8 @@ import jax
 from jax.sharding import Mesh
 
 from npi_jax.config.schema import Config
-from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.corpus.variants.row_files import RowRecords
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.models import make_model
 from npi_jax.models.flops import train_flops
 from npi_jax.preparation.prepare import Prepared

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from npi_jax.config.schema import Config
-from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.errors import UserError
 from npi_jax.files.writing import write_arrays
 from npi_jax.gradients import (

@@ -6,7 +6,8 @@ from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, Annotation
 from npi_jax.corpus.annotation.npi_en import NPI_EN
 from npi_jax.corpus.annotation.phenomenon import load_phenomenon
 from npi_jax.corpus.annotation.table import AnnotationTable
-from npi_jax.corpus.variants.interventions import Dose, changes, controls, parse_intervention
+from npi_jax.corpus.variants.changes import find_change
+from npi_jax.corpus.variants.interventions import Dose, controls, parse_intervention
 
 
 def table_of(*labels: str | tuple[str, ...] | None) -> AnnotationTable:
@@ -51,10 +52,10 @@ def test_parse_reads_what_str_writes(text, canonical):
     ("text", "words"),
     [
         ("wihtout(adverbs)", "unknown intervention"),
-        ("without(only) + random(no_npi)", "a random control stands alone"),
-        ("remove(only &)", "something is missing at its end"),
-        ("remove(only ever)", "'ever' is not expected after character 4"),
-        ("remove((only)", "its brackets do not close"),
+        ("without(only) + random(no_npi)", "random(ONE + ANOTHER)"),
+        ("remove(only &)", "a word is missing at the end"),
+        ("remove(only ever)", "'ever' is unexpected after character 4"),
+        ("remove((only)", "brackets are not closed"),
         ("replace(word, only)", "write it as replace(licensor, SELECTION)"),
         ("inject(only, 3)", "write it as inject(SELECTION, N, STEP, ...)"),
         ("inject(only, 3, -1)", "write it as inject"),
@@ -62,8 +63,8 @@ def test_parse_reads_what_str_writes(text, canonical):
         ("full(adverbs)", "write it as full"),
         ("downsample(only, 2)", "from 0 to 1"),
         ("downsample(only, x)", "from 0 to 1"),
-        ("random(full)", "needs the removal"),
-        ("random", "needs the removal"),
+        ("random(full)", "random(no_npi)"),
+        ("random", "random(no_npi)"),
         ("", "unknown intervention"),
     ],
 )
@@ -75,7 +76,7 @@ def test_parse_says_what_is_wrong(text, words):
 
 
 def change(text: str, table: AnnotationTable, lengths: np.ndarray):
-    return changes(parse_intervention(text), table, NPI_EN, lengths, seed=0)
+    return find_change(parse_intervention(text), table, NPI_EN, lengths, seed=0)
 
 
 def removed(text: str, table: AnnotationTable, n: int = 5) -> list[int]:

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from corpora import build_corpus
@@ -10,10 +12,11 @@ from npi_jax.corpus.encoded import Corpus
 from npi_jax.corpus.pipeline import order_rows
 from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.corpus.text.words import split_words
-from npi_jax.corpus.variants.builder import VariantBuilder, check_changes, variant_table
+from npi_jax.corpus.variants.builder import VariantBuilder
 from npi_jax.corpus.variants.edits import Editor
 from npi_jax.corpus.variants.interventions import parse_intervention
 from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.summary import check_changes, variant_table
 from npi_jax.errors import UserError
 
 ROW = 24
@@ -395,7 +398,8 @@ def test_variants_that_change_nothing_are_refused_and_few_changes_warned_of():
     assert len(said) == 1
     said.clear()
     check_changes([full, some], 1500, said.append)
-    assert said == ["warning: variant no_npi changes 1 of 1,500 sentences; effects of so few are hard to find"]
+    assert len(said) == 1
+    assert re.match(facts("warning", "no_npi", "1 of 1,500 sentences"), said[0])
     check_changes([full, some], 1000, said.append)
     assert len(said) == 1, "one in a thousand is enough"
     table = variant_table([full, none[0]], NPI_EN.labels)

@@ -23,8 +23,8 @@ from npi_jax.corpus.storage.columns import Columns, ColumnWriter
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.sources import read_jsonl, read_text
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
-from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.corpus.variants.row_files import RowRecords, write_records
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.evaluation.scoring import open_models
 from npi_jax.models import TransformerConfig, make_model, save_hf
 from npi_jax.suites import load_suite

@@ -15,8 +15,8 @@ from npi_jax.analysis.alignment.grams import load_grams
 from npi_jax.config.build import make_config
 from npi_jax.corpus.storage.columns import Columns
 from npi_jax.corpus.text.tokenizer import WordTokenizer
-from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.corpus.variants.row_files import RowRecords, write_records
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.errors import UserError
 from npi_jax.evaluation.scoring import open_models
 from npi_jax.models import load_hf

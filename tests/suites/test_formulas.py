@@ -40,7 +40,7 @@ def test_formulas_mean_what_they_say(text, expected):
         ("[(5;%a%) > 1", ("bracket", "column 1", "closed")),
         ("(5;%a%) > 1 ) ", ("column 12", "end")),
         ("(5;%a%) ! 1", ("column 8", "parsed")),
-        ("(5;%a%) & (5;%a%) > 1", ("number", "'&'")),
+        ("(5;%a%) & (5;%a%) > 1", ("numbers", "'&'")),
         ("1 > 2", "region"),
         ("[(5;%a%) > 1] + 1 > 2", ("'+'", "numbers", "predictions")),
     ],

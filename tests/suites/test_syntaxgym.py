@@ -68,7 +68,7 @@ def test_predictions_are_of_bits(tmp_path, metric):
         ({"meta": {}}, ("meta: ", "'name'")),
         ({"items": []}, "no items"),
         ({"items": [{"item_number": 1, "conditions": [{"condition_name": "x", "regions": []}]}]}, ("regions", "empty")),
-        ({"items": [{"item_number": "one"}]}, ("'item_number'", "'one'", "whole number")),
+        ({"items": [{"item_number": "one"}]}, ("'item_number'", "'one'", "integer")),
     ],
 )
 def test_faults_are_named(tmp_path, changes, message):

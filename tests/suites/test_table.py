@@ -84,9 +84,9 @@ def test_limit(tmp_path: Path) -> None:
             ("critical_good", "'eve'", "0 times"),
         ),
         ({"critical_good": "ever", "critical_good_end": 3}, ("'critical_good'", "'critical_good_end'")),
-        ({"critical_good_end": 3}, ("critical_good_start", "None", "whole number")),
-        ({"critical_good_start": "x", "critical_good_end": 3}, ("critical_good_start", "'x'", "whole number")),
-        ({"critical_good_start": 1.5, "critical_good_end": 3}, ("critical_good_start", "1.5", "whole number")),
+        ({"critical_good_end": 3}, ("critical_good_start", "None", "integer")),
+        ({"critical_good_start": "x", "critical_good_end": 3}, ("critical_good_start", "'x'", "integer")),
+        ({"critical_good_start": 1.5, "critical_good_end": 3}, ("critical_good_start", "1.5", "integer")),
         ({"critical_good_start": 3, "critical_good_end": 3}, ("critical_good", "[3, 3)")),
         (
             {"critical_good_start": 3, "critical_good_end": 22},

@@ -99,8 +99,8 @@ def test_items_do_not_depend_on_the_order_of_lines(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"environment": "question"}, ("line 8", "'question'", "adverbs, conditional")),
-        ({"licensor": "1"}, ("line 8", "'licensor'", "'1'", "whole number")),
-        ({"paradigm": None}, ("line 8", "'paradigm'", "None", "whole number")),
+        ({"licensor": "1"}, ("line 8", "'licensor'", "'1'", "integer")),
+        ({"paradigm": None}, ("line 8", "'paradigm'", "None", "integer")),
         ({"sentence": 5}, ("line 8", "'sentence'", "int", "string")),
         ({"scope": 0}, ("line 8", "questions", "paradigm 12", "(1, 0, 1)")),
         ({"paradigm": 13}, ("embedded_question", "paradigm 12", "(1, 1, 1)")),

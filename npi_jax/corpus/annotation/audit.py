@@ -2,7 +2,7 @@
 
 The text is split into strata: one for the items of each label of the annotator (`Phenomenon.labels`), and `CLEAN` for
 the sentences in which it finds no item. A random sample is drawn from each stratum. The judge does not see the
-annotator's labels. He states what licenses each item, or if a clean sentence contains an item. The share of correct
+annotator's labels, and states what licenses each item, or if a clean sentence contains an item. The share of correct
 labels is the precision of an environment. Recall also weights each stratum by its size.
 """
 

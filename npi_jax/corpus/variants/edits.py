@@ -1,10 +1,11 @@
-"""Sentences with a licensor or an item replaced by what does not license, or needs no licensor."""
+"""Replacement of licensors by non-licensors, and of items by counterparts that need no licensor."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Integer
 
 from npi_jax.corpus.annotation.annotator import Annotator
 from npi_jax.corpus.annotation.table import AnnotationTable
@@ -13,37 +14,40 @@ from npi_jax.corpus.storage.arrays import generator
 from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.corpus.text.words import split_spans
 
+_WordSpan = tuple[str, int, int]  # a word, and its characters [start, end)
+_Words = tuple[int, int]  # positions [start, stop) of words
+
 
 @dataclass(frozen=True)
-class Edited:
+class EditedSentence:
     """A sentence after its edits.
 
     Attributes:
-        text: as it would be written.
-        tokens: as many as before, `<eos>` included.
-        annotations: found anew; they have sentence number 0.
+        text: the new text.
+        tokens: its tokens, as many as before, `<eos>` included.
+        annotations: annotations of the new text, with sentence number 0.
     """
 
     text: str
-    tokens: np.ndarray
+    tokens: Integer[np.ndarray, " tokens"]
     annotations: AnnotationTable
 
 
 class Editor:
-    """Replaces words of sentences by others that take as many tokens.
+    """Replaces words of sentences by others, without a change in the number of tokens.
 
     Args:
-        corpus: whose sentences.
-        tokenizer: of the corpus.
-        annotator: of the corpus' phenomenon, which says what is left after an edit.
-        seed: of the choice among several replacements.
+        corpus: the corpus with the sentences.
+        tokenizer: tokenizer of the corpus.
+        annotator: annotator of the corpus' phenomenon; annotates edited sentences.
+        seed: seed of the choice between replacements.
     """
 
     def __init__(self, corpus: Corpus, tokenizer: Tokenizer, annotator: Annotator, seed: int) -> None:
         self.corpus, self.tokenizer, self.annotator, self.seed = corpus, tokenizer, annotator, seed
         self._items = corpus.phenomenon.items
         self.without_counterpart: Counter[str] = Counter()
-        """Words for which the table has nothing to replace them by, and in how many sentences."""
+        """Words without a replacement in the table, and the number of sentences with each."""
         self._contrasts: dict[tuple[str, str], tuple[str, ...]] = {
             (entry.name, form): group.contrasts_of(form)
             for entry in corpus.phenomenon.environments
@@ -52,53 +56,64 @@ class Editor:
             if group.contrasts_of(form)
         }
 
-    def edit(self, sentence: int, rows: Sequence[tuple[str, int]]) -> Edited | None:
-        """Replace in one sentence.
+    def edit(self, sentence: int, rows: Sequence[tuple[str, int]]) -> EditedSentence | None:
+        """Replace words in one sentence.
 
         Args:
-            sentence: its number.
-            rows: what to replace (``"licensor"`` or ``"npi"``) of which rows of the corpus' annotations.
+            sentence: number of the sentence.
+            rows: pairs of the part to replace (``"licensor"`` or ``"npi"``) and a row of the corpus' annotations.
 
         Returns:
-            None if a word has no counterpart, or none of the choices tried takes as many tokens as before: with several
-            words to replace, as many choices as the word with most counterparts has.
+            the edited sentence; None if a word has no replacement, or no attempt keeps the number of tokens. There are
+            as many attempts as the word with most replacements has replacements.
         """
         text = self.corpus.text[sentence]
         spans = split_spans(text)
-        swaps: dict[tuple[int, int], tuple[str, ...]] = {}
-        for what, row in rows:
-            place, choices = self._choices(what, row, [word for word, _, _ in spans])
-            if not choices:
-                words = " ".join(word for word, _, _ in spans[slice(*place)]).lower()
-                self.without_counterpart[words if place[0] >= 0 else "(no licensor)"] += 1
-                return None
-            swaps[place] = choices
-        wanted, room = len(self.tokenizer.encode(text).ids), int(self.corpus.lengths[sentence]) - 1
+        replacements = self._replacements(rows, spans)
+        if replacements is None:
+            return None
+        n_tokens, most_tokens = len(self.tokenizer.encode(text).ids), int(self.corpus.lengths[sentence]) - 1
         rng = generator(self.seed, f"edit {sentence}")
-        orders = {place: rng.permutation(len(choices)) for place, choices in swaps.items()}
-        for turn in range(max(map(len, swaps.values()))):
-            chosen = {p: swaps[p][orders[p][turn % len(swaps[p])]] for p in swaps}
-            written = _rewrite(text, spans, chosen)
-            if len(self.tokenizer.encode(written).ids) == wanted:
-                return self._edited(written, room)
+        orders = {words: rng.permutation(len(choices)) for words, choices in replacements.items()}
+        for attempt in range(max(map(len, replacements.values()))):
+            chosen = {words: choices[orders[words][attempt % len(choices)]] for words, choices in replacements.items()}
+            new_text = _rewrite(text, spans, chosen)
+            if len(self.tokenizer.encode(new_text).ids) == n_tokens:
+                return self._edited(new_text, most_tokens)
         return None
 
-    def _edited(self, text: str, room: int) -> Edited:
-        """A sentence with its annotations, cut where its original was."""
+    def _replacements(
+        self, rows: Sequence[tuple[str, int]], spans: Sequence[_WordSpan]
+    ) -> dict[_Words, tuple[str, ...]] | None:
+        """Return the possible replacements of each part; None, after counting it, if a part has none."""
+        replacements: dict[_Words, tuple[str, ...]] = {}
+        for part, row in rows:
+            words, choices = self._choices(part, row, [word for word, _, _ in spans])
+            if not choices:
+                form = " ".join(word for word, _, _ in spans[slice(*words)]).lower()
+                self.without_counterpart[form if words[0] >= 0 else "(no licensor)"] += 1
+                return None
+            replacements[words] = choices
+        return replacements
+
+    def _edited(self, text: str, most_tokens: int) -> EditedSentence:
+        """Tokenize and annotate a sentence, which is truncated if its original was."""
         encoding, spans = self.tokenizer.encode(text), split_spans(text)
-        found = self.annotator.annotate([word for word, _, _ in spans], contexts=True)
-        table = AnnotationTable.from_sentences([found], self.corpus.phenomenon)
-        end = int(encoding.offsets[min(room, len(encoding.ids)) - 1, 1])
+        annotations = self.annotator.annotate([word for word, _, _ in spans], contexts=True)
+        table = AnnotationTable.from_sentences([annotations], self.corpus.phenomenon)
+        end = int(encoding.offsets[min(most_tokens, len(encoding.ids)) - 1, 1])
         kept = sum(word_end <= end for _, _, word_end in spans)
         cut = {0: kept} if kept < len(spans) else {}
         table = annotations_after_cut(table, cut, self.corpus.phenomenon)
-        return Edited(text, np.append(encoding.ids[:room], self.corpus.eos).astype(self.corpus.tokens.dtype), table)
+        tokens = np.append(encoding.ids[:most_tokens], self.corpus.eos).astype(self.corpus.tokens.dtype)
+        return EditedSentence(text, tokens, table)
 
-    def _choices(self, what: str, row: int, words: list[str]) -> tuple[tuple[int, int], tuple[str, ...]]:
+    def _choices(self, part: str, row: int, words: list[str]) -> tuple[_Words, tuple[str, ...]]:
+        """Return the words of a licensor or an item, and their replacements."""
         table = self.corpus.annotations
-        if what == "npi":
-            place = int(table.start[row]), int(table.stop[row])
-            return place, self._items[table.item[row]].counterparts if table.item[row] >= 0 else ()
+        if part == "npi":
+            span = int(table.start[row]), int(table.stop[row])
+            return span, self._items[table.item[row]].counterparts if table.item[row] >= 0 else ()
         at = int(table.licensor[row])
         if at < 0:
             return (at, at), ()
@@ -106,13 +121,13 @@ class Editor:
         return (at, at + 1), self._contrasts.get((environment, words[at].lower()), ())
 
 
-def _rewrite(text: str, spans: Sequence[tuple[str, int, int]], swaps: Mapping[tuple[int, int], str]) -> str:
-    """The text with words ``[start, stop)`` replaced, in the case of what they replace."""
-    for (start, stop), word in sorted(swaps.items(), reverse=True):
+def _rewrite(text: str, spans: Sequence[_WordSpan], chosen: Mapping[_Words, str]) -> str:
+    """Return the text with words replaced, in the case of the original words."""
+    for (start, stop), replacement in sorted(chosen.items(), reverse=True):
         begin, end = spans[start][1], spans[stop - 1][2]
-        # What was written together ("don't") has to come apart.
+        # Contracted words ("don't") need a space between them when one is replaced.
         space = " " if begin and text[begin - 1].isalnum() else ""
-        text = text[:begin] + space + _in_case_of(text[begin:end], word) + text[end:]
+        text = text[:begin] + space + _in_case_of(text[begin:end], replacement) + text[end:]
     return text
 
 

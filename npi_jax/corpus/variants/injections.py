@@ -1,121 +1,131 @@
-"""Sentences put into the batches of certain training steps, slot by slot."""
+"""Injection of sentences into the batches of given training steps, in place of item-free sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Integer
 
 from npi_jax.corpus.storage.arrays import generator
 from npi_jax.corpus.variants.donors import Donors
 from npi_jax.corpus.variants.interventions import Step
-from npi_jax.corpus.variants.layout import Layout, Pieces, Renderer
+from npi_jax.corpus.variants.rendering import Renderer
 from npi_jax.corpus.variants.rows import RowOrder
+from npi_jax.corpus.variants.slot_contents import Pieces, SlotContents
 
 
 @dataclass
 class Injections:
-    """What was put in.
+    """Injected sentences of one variant.
 
     Attributes:
-        overrides: by (seed, step), the pool rows that take the place of the batch's own.
-        pieces: by (seed, step), which sentence stands in which slot.
-        unplaced: sentences that found no slot of their length.
+        overrides: by (seed, step), the pool rows that replace those of the batch.
+        pieces: by (seed, step), the injected sentences and their slots.
+        unplaced: number of sentences without a slot of their length.
     """
 
-    overrides: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    overrides: dict[tuple[int, int], Integer[np.ndarray, " batch"]] = field(default_factory=dict)
     pieces: dict[tuple[int, int], Pieces] = field(default_factory=dict)
     unplaced: int = 0
 
     @property
     def placed(self) -> int:
-        """Sentences put in, over all seeds and steps."""
+        """Number of injected sentences, over all seeds and steps."""
         return sum(map(len, self.pieces.values()))
 
 
 @dataclass(frozen=True)
 class Injector:
-    """Puts sentences into the batches of one variant.
+    """Injects sentences into the batches of one variant.
 
     Args:
-        renderer: of the corpus.
-        layout: what stands in the variant's slots.
-        rows: the pool rows of the layout's rows.
-        donors: for a random control, which puts in sentences without items; None for the selected ones.
-        seed: of the draw of sentences and slots; a control draws the same slots as what it controls.
+        renderer: renderer of the corpus.
+        contents: contents of the variant's slots.
+        rows: pool rows of the variant.
+        donors: for a random control, which injects item-free sentences; None to inject the selected sentences.
+        seed: seed of the choice of sentences and slots; a control uses the same slots as its intervention.
     """
 
     renderer: Renderer
-    layout: Layout
-    rows: np.ndarray
+    contents: SlotContents
+    rows: Integer[np.ndarray, " rows"]
     donors: Donors | None
     seed: int
 
     def inject(self, steps: Sequence[Step], *, batch_size: int, seeds: Sequence[int]) -> Injections:
-        """Put in what the steps of an intervention say, for each seed of training."""
-        found = Injections()
+        """Inject the sentences of an intervention's steps, for each training seed."""
+        injections = Injections()
         order = RowOrder(len(self.rows), batch_size)
         for seed in seeds:
             for at in sorted({at for step in steps for at in step.at}):
-                wanted = [step for step in steps if at in step.at]
+                active = [step for step in steps if at in step.at]
                 batch = order.rows(seed, at)
-                put = self._choose(batch, wanted, generator(self.seed, f"inject {seed} {at}"))
-                found.pieces[seed, at] = put
-                found.unplaced += sum(step.count for step in wanted) - len(put)
-                found.overrides[seed, at] = self._render(batch, put)
-        return found
+                pieces = self._choose(batch, active, generator(self.seed, f"inject {seed} {at}"))
+                injections.pieces[seed, at] = pieces
+                injections.unplaced += sum(step.count for step in active) - len(pieces)
+                injections.overrides[seed, at] = self._render(batch, pieces)
+        return injections
 
-    def _choose(self, batch: np.ndarray, steps: Sequence[Step], rng: np.random.Generator) -> Pieces:
-        """Which sentences take which slots of a batch: those of the same length, drawn at random."""
+    def _choose(self, batch: Integer[np.ndarray, " batch"], steps: Sequence[Step], rng: np.random.Generator) -> Pieces:
+        """Choose sentences, and a random slot of equal length in the batch for each."""
         corpus, lengths = self.renderer.corpus, self.renderer.lengths
         table = corpus.annotations
-        # Slots whose own sentence holds no item: nothing else is then taken out, and a control finds the same slots.
-        slots = np.flatnonzero(np.isin(self.layout.packing.row, batch))
-        holding = np.isin(self.layout.own[slots], table.sentence[table.holds_item])
-        slots = rng.permutation(slots[~holding])
-        room = lengths[self.layout.own[slots]]
+        slots = rng.permutation(self._item_free_slots(batch))
+        slot_lengths = lengths[self.contents.original[slots]]
         free = np.ones(len(slots), bool)
         pairs: list[tuple[int, int]] = []
         for step in steps:
-            chosen = table.sentence[step.selection.mask(table, corpus.phenomenon)]
-            last = len(pairs) + step.count
-            for sentence in rng.permutation(np.unique(chosen)).tolist():
-                if len(pairs) == last:
+            selected = table.sentence[step.selection.mask(table, corpus.phenomenon)]
+            most = len(pairs) + step.count
+            for sentence in rng.permutation(np.unique(selected)).tolist():
+                if len(pairs) == most:
                     break
-                fitting = np.flatnonzero(free & (room == lengths[sentence]))
+                fitting = np.flatnonzero(free & (slot_lengths == lengths[sentence]))
                 if len(fitting):
                     free[fitting[0]] = False
                     pairs.append((int(slots[fitting[0]]), sentence))
         if self.donors is not None:
-            pairs = self._without_items(pairs, rng)
-        slot, sentence = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
-        return Pieces.whole(slot, sentence, lengths)
+            pairs = self._with_donors(self.donors, pairs, rng)
+        slot, sentences = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+        return Pieces.of_sentences(slot, sentences, lengths)
 
-    def _without_items(self, pairs: Sequence[tuple[int, int]], rng: np.random.Generator) -> list[tuple[int, int]]:
-        """The same slots, with item-free sentences of the same lengths; a slot for which there is none is left out."""
-        assert self.donors is not None
-        found = []
+    def _item_free_slots(self, batch: Integer[np.ndarray, " batch"]) -> Integer[np.ndarray, " slots"]:
+        """Return the batch's slots whose original sentence has no item.
+
+        An injection then removes no item, and a control uses the same slots.
+        """
+        table = self.renderer.corpus.annotations
+        slots = np.flatnonzero(np.isin(self.contents.packing.row, batch))
+        holds_item = np.isin(self.contents.original[slots], table.sentence[table.holds_item])
+        return slots[~holds_item]
+
+    def _with_donors(
+        self, donors: Donors, pairs: Sequence[tuple[int, int]], rng: np.random.Generator
+    ) -> list[tuple[int, int]]:
+        """Replace the sentence of each slot by an item-free donor of its length; drop slots without a donor."""
         barred = np.zeros(len(self.renderer.corpus), bool)
-        barred[self.layout.own[self.layout.removed]] = True
-        barred[list(self.layout.edits)] = True
+        barred[self.contents.original[self.contents.removed]] = True
+        barred[list(self.contents.edits)] = True
+        matched = []
         for slot, sentence in pairs:
-            own = int(self.layout.own[slot])
-            was, barred[own] = barred[own], True
-            donor = self.donors.draw(int(self.renderer.lengths[sentence]), rng, barred=barred)
-            barred[own] = was
+            original = int(self.contents.original[slot])
+            was_barred, barred[original] = barred[original], True
+            donor = donors.draw(int(self.renderer.lengths[sentence]), rng, barred=barred)
+            barred[original] = was_barred
             if donor is not None:
-                found.append((slot, donor))
-                barred[donor] = True  # none twice in a batch
-        return found
+                matched.append((slot, donor))
+                barred[donor] = True  # no sentence occurs twice in a batch
+        return matched
 
-    def _render(self, batch: np.ndarray, put: Pieces) -> np.ndarray:
-        """Pool rows of a batch, those that something was put into rendered anew."""
-        packing = self.layout.packing
-        touched = np.unique(packing.row[put.slot])
-        if not len(touched):
+    def _render(self, batch: Integer[np.ndarray, " batch"], pieces: Pieces) -> Integer[np.ndarray, " batch"]:
+        """Render the rows with injected sentences; return the pool rows of the batch."""
+        packing = self.contents.packing
+        changed = np.unique(packing.row[pieces.slot])
+        if not len(changed):
             return self.rows[batch]
-        slots = np.flatnonzero(np.isin(packing.row, touched))
-        tokens, used = self.renderer.rows(self.layout, touched, slots)
-        self.renderer.overwrite(tokens, packing, touched, put)
-        places = self.renderer.append(tokens, used)
-        at = np.minimum(np.searchsorted(touched, batch), len(touched) - 1)
-        return np.where(touched[at] == batch, places[at], self.rows[batch])
+        slots = np.flatnonzero(np.isin(packing.row, changed))
+        tokens, used = self.renderer.render(self.contents, changed, slots)
+        self.renderer.overwrite(tokens, packing, changed, pieces)
+        new_rows = self.renderer.append(tokens, used)
+        at = np.minimum(np.searchsorted(changed, batch), len(changed) - 1)
+        return np.where(changed[at] == batch, new_rows[at], self.rows[batch])

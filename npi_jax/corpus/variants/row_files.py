@@ -1,4 +1,4 @@
-"""Rows on disk in ArrayRecord files, which Grain reads in any order and ahead of time; for pools beyond memory."""
+"""Rows in ArrayRecord files, which Grain reads in any order and ahead of time, for pools larger than memory."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,20 +10,20 @@ import numpy as np
 from jaxtyping import Integer
 from pydantic import Field, TypeAdapter
 
-from npi_jax.corpus.variants.builder import RowPool
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.errors import UserError, first_line
 from npi_jax.files.checksums import DamagedError
 from npi_jax.files.writing import Name, read_checked, write_json
 
 ROWS_PER_FILE = 1 << 22
-AHEAD = 2
-"""How many calls are read before they are asked for, besides the one that is being read."""
+PREFETCHED = 2
+"""Default number of requests that are read ahead, besides the one that is being read."""
 
 _INDEX = "records.json"
-_COUNT = np.dtype("<i4")  # before the tokens of each record: how many of them are used
-_CHUNK = 1 << 14
+_COUNT = np.dtype("<i4")  # number of used tokens, before the tokens of each record
+_CHUNK = 1 << 14  # rows
 
-Call = TypeVar("Call")
+Request = TypeVar("Request")
 Rows = TypeVar("Rows")
 
 
@@ -34,13 +34,13 @@ def write_records(
     *,
     rows_per_file: int = ROWS_PER_FILE,
 ) -> None:
-    """Write the rows of a pool, each a record: how many tokens are used, then the tokens.
+    """Write the rows of a pool. Each row is a record: the number of used tokens, then the tokens.
 
     Args:
-        folder: where to; should be a temporary one that is renamed then.
-        pool: the rows; may be mapped from disk.
-        track: is wrapped around the numbers of stretches of rows, to show how far it is.
-        rows_per_file: a multiple of `_CHUNK`.
+        folder: output folder; should be a temporary one that is renamed afterwards.
+        pool: the rows; can be mapped from disk.
+        track: wraps the iteration over chunks of rows, to show progress.
+        rows_per_file: largest number of rows per file, a multiple of `_CHUNK`.
 
     Raises:
         UserError: if Grain is not installed, or the files cannot be written.
@@ -49,10 +49,10 @@ def write_records(
     try:
         files = _write_files(folder, pool, track, rows_per_file)
     except (OSError, RuntimeError) as error:
-        # Of a full disk ArrayRecord gives no error of the operating system.
+        # ArrayRecord does not raise OSError when the disk is full.
         raise UserError(
-            f"{folder}: rows cannot be written ({first_line(error)}); make room, or set NPI_JAX_CACHE or corpus.cache "
-            "to another folder"
+            f"{folder}: rows cannot be written ({first_line(error)}); free disk space, or set NPI_JAX_CACHE or "
+            "corpus.cache to another folder"
         ) from error
     sizes = [(folder / name).stat().st_size for name in files]
     facts = {"rows": len(pool.used), "width": pool.tokens.shape[1], "dtype": pool.tokens.dtype.newbyteorder("<").str}
@@ -70,7 +70,7 @@ def _write_files(
             if writer is not None:
                 writer.close()
             files.append(f"{len(files):05}.array_record")
-            # One row a group: rows are read in random order, and a group is read as a whole.
+            # One row per group: rows are read in random order, and ArrayRecord reads entire groups.
             writer = writer_class(str(folder / files[-1]), "group_size:1,uncompressed")
         assert writer is not None
         used, tokens = pool.used[start : start + _CHUNK], pool.tokens[start : start + _CHUNK]
@@ -92,13 +92,13 @@ class _Facts:
 
 
 class RowRecords:
-    """The rows that `write_records` has written, read as they are asked for.
+    """Rows that `write_records` wrote, read on demand.
 
     Args:
-        folder: of the records.
+        folder: folder of the records.
 
     Raises:
-        UserError: if Grain is not installed, or a file is missing or cut off.
+        UserError: if Grain is not installed, or a file is missing or truncated.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -106,7 +106,7 @@ class RowRecords:
         facts = read_checked(folder / _INDEX, TypeAdapter(_Facts).validate_json)
         for name, size in facts.files.items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
-                raise self._damaged(folder / name, "missing, or not of its length")
+                raise self._damaged(folder / name, "missing, or of another length than was written")
         self.folder = folder
         self.width, self.dtype = facts.width, np.dtype(facts.dtype)
         self._record = _record(self.dtype, self.width)
@@ -115,29 +115,29 @@ class RowRecords:
         except (OSError, RuntimeError, ValueError) as error:
             raise self._damaged(folder, f"cannot be opened ({first_line(error)})") from error
         if len(self._source) != facts.rows:
-            raise self._damaged(folder, f"holds {len(self._source):,} rows in place of {facts.rows:,}")
+            raise self._damaged(folder, f"contains {len(self._source):,} rows instead of {facts.rows:,}")
 
     def read(
         self, rows: Integer[np.ndarray, "*rows"]
     ) -> tuple[Integer[np.ndarray, "*rows length_and_one"], Integer[np.ndarray, "*rows"]]:
-        """Some rows, each read once however often it is asked for.
+        """Read some rows; a row that is requested several times is read once.
 
         Args:
-            rows: their numbers in the pool.
+            rows: indices of the rows in the pool.
 
         Returns:
-            Tokens [..., length + 1] and how many of them are used [...].
+            tokens of the rows, and the number of used tokens of each.
 
         Raises:
-            UserError: if they cannot be read; every record has a checksum.
+            UserError: if a row cannot be read; every record has a checksum.
         """
-        wanted, places = np.unique(rows, return_inverse=True)
+        distinct, inverse = np.unique(rows, return_inverse=True)
         try:
-            found = self._source.__getitems__(wanted.tolist()) if len(wanted) else []
+            records = self._source.__getitems__(distinct.tolist()) if len(distinct) else []
         except (OSError, RuntimeError, ValueError) as error:
-            advice = "run again: damage is found when rows are opened, and they are rebuilt"
+            advice = "run again: damaged rows are detected when they are opened, and rebuilt"
             raise self._damaged(self.folder, f"cannot be read ({first_line(error)}); {advice}") from error
-        content = np.frombuffer(b"".join(found), self._record)[places.reshape(rows.shape)]
+        content = np.frombuffer(b"".join(records), self._record)[inverse.reshape(rows.shape)]
         return content["tokens"], content["used"]
 
     @staticmethod
@@ -145,18 +145,20 @@ class RowRecords:
         return DamagedError(f"{path}: {what}")
 
 
-def read_ahead(calls: Sequence[Call], read: Callable[[Call], Rows], *, ahead: int = AHEAD) -> Iterator[Rows]:
-    """``map(read, calls)``, in a thread that stays some calls ahead.
+def read_ahead(
+    requests: Sequence[Request], read: Callable[[Request], Rows], *, ahead: int = PREFETCHED
+) -> Iterator[Rows]:
+    """Yield ``map(read, requests)``, computed ahead of time in another thread.
 
     Args:
-        calls: what to read, in order.
-        read: reads one; what it raises is raised where its result is asked for.
-        ahead: how many results may wait.
+        requests: arguments of `read`, in order.
+        read: reads the rows of one request; its exceptions are raised when the result is requested.
+        ahead: largest number of results that wait.
     """
     grain = _grain("grain")
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
-    found: Iterator[Rows] = iter(grain.MapDataset.source(calls).map(read).to_iter_dataset(options))
-    return found
+    results: Iterator[Rows] = iter(grain.MapDataset.source(requests).map(read).to_iter_dataset(options))
+    return results
 
 
 def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:
@@ -164,7 +166,7 @@ def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:
 
 
 def check_grain() -> None:
-    """Raise a `UserError` that says how to install Grain, where it is not."""
+    """Raise a `UserError` that says how to install Grain if it is not installed."""
     _grain("grain")
     _grain("array_record.python.array_record_module")
 
@@ -174,5 +176,5 @@ def _grain(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         raise UserError(
-            f"rows are read from disk by Grain, which is not installed: pip install 'npi-jax[grain]' ({error})"
+            f"reading rows from disk needs Grain, which is not installed: pip install 'npi-jax[grain]' ({error})"
         ) from error

@@ -1,4 +1,4 @@
-"""Rows: sentences packed into training rows of one static length, and the order in which seeds see them."""
+"""Rows of fixed length into which sentences are packed, and the order of the rows for each seed."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from npi_jax.errors import UserError
 
 @dataclass(frozen=True)
 class Packing:
-    """Where each slot lies.
+    """Positions of slots in rows.
 
     Attributes:
-        row: the row of each slot.
-        start: the slot's first token position in its row, from 0; position 0 of the stored row is `<eos>`, so
-            a slot's tokens are stored at ``start + 1 ...``.
-        n_rows: how many rows there are.
-        row_length: tokens predicted in a full row.
+        row: row of each slot.
+        start: first token of each slot in its row, from 0. A stored row begins with `<eos>`, so the tokens of a slot
+            are stored from ``start + 1``.
+        n_rows: number of rows.
+        row_length: number of predicted tokens of a full row.
     """
 
     row: Integer[np.ndarray, " slots"]
@@ -28,13 +28,13 @@ class Packing:
 
 
 def pack(lengths: Integer[np.ndarray, " slots"], row_length: int) -> Packing:
-    """Put slots into rows, in order, each into the fullest open row that still has room (online best fit).
+    """Pack slots into rows in order, each into the fullest open row with enough free tokens (online best fit).
 
-    The order of the corpus is kept roughly (a row holds neighbors), no slot is cut, and few positions stay empty.
+    Rows consist of neighboring sentences, no slot is split, and few tokens stay unused.
 
     Args:
-        lengths: tokens of each slot, from 1 to `row_length`.
-        row_length: room in a row, in tokens.
+        lengths: number of tokens of each slot, from 1 to `row_length`.
+        row_length: number of tokens of a row.
 
     Raises:
         UserError: if a slot is empty or longer than a row.
@@ -43,39 +43,63 @@ def pack(lengths: Integer[np.ndarray, " slots"], row_length: int) -> Packing:
         raise UserError(f"slot lengths run from {lengths.min()} to {lengths.max()}; rows hold 1 to {row_length}")
     row = np.empty(len(lengths), np.int32)
     start = np.empty(len(lengths), np.int32)
-    open_rows: list[list[int]] = [[] for _ in range(row_length + 1)]
-    rooms = 0  # bit r is set while a row with r tokens of room is open
+    open_rows = _OpenRows(row_length)
     n_rows = 0
     for slot, length in enumerate(lengths.tolist()):
-        fitting = rooms >> length
-        if fitting:
-            room = length + ((fitting & -fitting).bit_length() - 1)
-            index = open_rows[room].pop()
-            if not open_rows[room]:
-                rooms &= ~(1 << room)
-        else:
-            room, index = row_length, n_rows
+        index, free = open_rows.take(length)
+        if index < 0:
+            index, free = n_rows, row_length
             n_rows += 1
-        row[slot], start[slot] = index, row_length - room
-        if room > length:
-            open_rows[room - length].append(index)
-            rooms |= 1 << (room - length)
+        row[slot], start[slot] = index, row_length - free
+        open_rows.add(index, free - length)
     return Packing(row, start, n_rows, row_length)
 
 
+class _OpenRows:
+    """Rows with free tokens, by the number of these."""
+
+    def __init__(self, row_length: int) -> None:
+        self._by_free: list[list[int]] = [[] for _ in range(row_length + 1)]
+        self._bits = 0  # bit n is 1 while a row with n free tokens is open
+
+    def take(self, length: int) -> tuple[int, int]:
+        """Remove the fullest row with enough free tokens; return it and its number of free tokens, or -1 twice."""
+        fitting = self._bits >> length
+        if not fitting:
+            return -1, -1
+        free = length + ((fitting & -fitting).bit_length() - 1)
+        index = self._by_free[free].pop()
+        if not self._by_free[free]:
+            self._bits &= ~(1 << free)
+        return index, free
+
+    def add(self, index: int, free: int) -> None:
+        """Add a row, unless it is full."""
+        if free:
+            self._by_free[free].append(index)
+            self._bits |= 1 << free
+
+
 def epoch_order(seed: int, epoch: int, n_rows: int) -> Integer[np.ndarray, " rows"]:
-    """The order in which a seed sees the rows in an epoch: a pure function of its arguments."""
+    """Return the order of the rows in an epoch, a pure function of the arguments."""
     return generator(seed, f"epoch {epoch}").permutation(n_rows)
 
 
 class RowOrder:
-    """Which rows a seed sees at a step; remembers the epochs last asked for.
+    """Rows of each seed and step; keeps the orders of recent epochs.
 
-    Data is a pure function of (seed, step): nothing has to be saved to resume, and members that share a seed see
-    the same rows whatever their variant. Each epoch leaves out the rows that do not fill a batch.
+    Data is a pure function of (seed, step): resuming needs no saved state, and members that share a seed see the same
+    rows in every variant. Each epoch omits the rows that do not fill a batch.
+
+    Args:
+        n_rows: number of rows of the variant.
+        batch_size: number of rows of a batch.
+
+    Raises:
+        UserError: if the rows do not fill a batch.
     """
 
-    def __init__(self, n_rows: int, batch_size: int):
+    def __init__(self, n_rows: int, batch_size: int) -> None:
         if n_rows < batch_size:
             raise UserError(
                 f"the corpus fills {n_rows} rows, fewer than one batch of {batch_size}: "
@@ -87,10 +111,10 @@ class RowOrder:
         self._orders: dict[tuple[int, int], np.ndarray] = {}
 
     def rows(self, seed: int, step: int) -> Integer[np.ndarray, " batch"]:
-        """The rows of the batch that is trained on in step `step`, counted from 0."""
-        epoch, place = divmod(step, self.steps_per_epoch)
+        """Return the rows of the batch of a step; steps are counted from 0."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
         key = (seed, epoch)
         if key not in self._orders:
             self._orders = {k: v for k, v in self._orders.items() if k[1] >= epoch - 1}
             self._orders[key] = epoch_order(seed, epoch, self.n_rows)
-        return self._orders[key][place * self.batch_size : (place + 1) * self.batch_size]
+        return self._orders[key][batch * self.batch_size : (batch + 1) * self.batch_size]

@@ -1,14 +1,14 @@
-"""Selections: which annotations an intervention is about, as text that configs and tables share.
+"""Selections of annotations, in the text form of configs and tables.
 
-    only                      sentences with the licensor "only" in an environment of that name, with an NPI or without
+    only                      sentences with the licensor "only" in an environment of that name, with or without an NPI
     only & npi                those with an NPI that it licenses
-    npi & !superlative        NPIs in any but that environment
-    'at all' | ever           two NPIs by name (quoted where the name has a space)
+    npi & !superlative        NPIs in any environment but that one
+    'at all' | ever           two NPIs by name (quoted if the name has a space)
     strong & (only | adverbs)
 
-Words are the environments and items of the phenomenon, its residual labels (``other``, ``ambiguous``, ``unlicensed``),
-``npi`` or ``item`` (any item), ``licensed`` (an item in an environment), ``strong`` and ``weak``. A sentence is
-selected if one of its annotations is.
+Valid words are the environments and items of the phenomenon, its residual labels (``other``, ``ambiguous``,
+``unlicensed``), ``npi`` or ``item`` (any item), ``licensed`` (an item in an environment), ``strong`` and ``weak``. A
+sentence is selected if one of its annotations is.
 """
 
 import re
@@ -25,16 +25,17 @@ from npi_jax.errors import did_you_mean
 _TOKEN = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\"|([\w\-]+)|([&|!()]))")
 
 AnnotationMask = Bool[np.ndarray, " rows"]
+"""Mask of the rows of an `AnnotationTable`."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """One selection.
+    """A word, or a combination of selections by an operator.
 
     Attributes:
-        operator: ``""`` for a word, else ``"&"``, ``"|"`` or ``"!"``.
-        word: of a selection that is one word.
-        parts: what the operator combines.
+        operator: ``"&"``, ``"|"`` or ``"!"``; ``""`` for a word.
+        word: the word, if there is no operator.
+        parts: operands of the operator.
     """
 
     operator: str
@@ -50,31 +51,35 @@ class Selection:
         return f" {self.operator} ".join(part._inner(self.operator) for part in self.parts)
 
     def _inner(self, outside: str) -> str:
-        """The text inside of an operator, in brackets where they are needed."""
-        loose = {"": 0, "!": 0, "&": 1, "|": 2}
-        return f"({self})" if loose[self.operator] > loose[outside] or (outside == "!" and self.operator) else str(self)
+        """Return the text as an operand of an operator, in brackets if necessary."""
+        precedence = {"": 0, "!": 0, "&": 1, "|": 2}
+        return (
+            f"({self})"
+            if precedence[self.operator] > precedence[outside] or (outside == "!" and self.operator)
+            else str(self)
+        )
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All words of it."""
+        """All words of the selection."""
         return (self.word,) if not self.operator else tuple(word for part in self.parts for word in part.words)
 
     def check(self, phenomenon: Phenomenon) -> None:
-        """Refuse words that mean nothing in a phenomenon.
+        """Reject words that a phenomenon does not define.
 
         Raises:
-            ValueError: naming the word and what would be valid.
+            ValueError: names the word and all valid words.
         """
         known = (*phenomenon.labels, *phenomenon.item_names, *SELECTION_WORDS)
         for word in self.words:
             if word not in known:
                 hint = did_you_mean(word, known)
                 raise ValueError(
-                    f"{word!r} is no word of selections in {phenomenon.name}{hint}; there are {', '.join(known)}"
+                    f"{word!r} is not a valid selection in {phenomenon.name}{hint}; valid words are {', '.join(known)}"
                 )
 
     def mask(self, table: AnnotationTable, phenomenon: Phenomenon) -> AnnotationMask:
-        """Which annotations are selected."""
+        """Return the mask of the selected annotations."""
         match self.operator:
             case "":
                 return self._mask_of_word(table, phenomenon)
@@ -90,15 +95,15 @@ class Selection:
             case "licensed":
                 return table.holds_item & (table.label < len(phenomenon.environments))
             case "weak" | "strong":
-                of = np.array([*(entry.strength == self.word for entry in phenomenon.items), False])
-                return np.asarray(of[table.item])  # -1, no item, is the last
+                has_strength = np.array([*(entry.strength == self.word for entry in phenomenon.items), False])
+                return np.asarray(has_strength[table.item])  # -1 (no item) indexes the last entry
         if self.word in phenomenon.labels:
             return np.asarray(table.label == phenomenon.labels.index(self.word))
         return np.asarray(table.item == phenomenon.item_names.index(self.word))
 
 
 def word(name: str) -> Selection:
-    """The selection of one word."""
+    """Return the selection of one word."""
     return Selection("", name)
 
 
@@ -106,36 +111,38 @@ NPI = word("npi")
 
 
 def both(*parts: Selection) -> Selection:
-    """What is in all parts."""
+    """Return the selection of annotations that all parts select."""
     return Selection("&", parts=parts)
 
 
 def parse_selection(text: str) -> Selection:
-    """Read a selection.
+    """Parse the text form of a selection.
 
     Raises:
-        ValueError: saying where the text cannot be read.
+        ValueError: names the character at which the text cannot be parsed.
     """
     parser = _Parser(text)
-    found = parser.either()
+    selection = parser.alternatives()
     if parser.token:
-        raise ValueError(f"selection {text!r}: {parser.token[1]!r} is not expected after character {parser.at}")
-    return found
+        raise ValueError(f"selection {text!r}: {parser.token[1]!r} is unexpected after character {parser.at}")
+    return selection
 
 
 class _Parser:
+    """Recursive-descent parser of selections."""
+
     def __init__(self, text: str) -> None:
         self.text, self.at, self._next = text, 0, 0
-        self.token: tuple[bool, str] | None = None  # (whether a word, the text)
+        self.token: tuple[bool, str] | None = None  # (True for a word, text)
         self.advance()
 
     def advance(self) -> None:
-        """Go on to the next token."""
+        """Move to the next token."""
         self.at = self._next
         match = _TOKEN.match(self.text, self._next)
         if match is None:
             if self.text[self._next :].strip():
-                raise ValueError(f"selection {self.text!r}: cannot be read from character {self._next + 1} on")
+                raise ValueError(f"selection {self.text!r}: cannot be parsed from character {self._next + 1} on")
             self.token = None
             return
         self._next = match.end()
@@ -143,13 +150,13 @@ class _Parser:
         name = next((one for one in (single, double, plain) if one is not None), None)
         self.token = (False, sign) if name is None else (True, name)
 
-    def either(self) -> Selection:
-        """Parts joined by ``|``."""
-        return self._chain("|", self.every)
+    def alternatives(self) -> Selection:
+        """Parse parts joined by ``|``."""
+        return self._chain("|", self.conjunction)
 
-    def every(self) -> Selection:
-        """Parts joined by ``&``."""
-        return self._chain("&", self.one)
+    def conjunction(self) -> Selection:
+        """Parse parts joined by ``&``."""
+        return self._chain("&", self.operand)
 
     def _chain(self, sign: str, part: Callable[[], Selection]) -> Selection:
         parts = [part()]
@@ -158,24 +165,24 @@ class _Parser:
             parts.append(part())
         if len(parts) == 1:
             return parts[0]
-        # "npi & only" is "only & npi": one text for one selection.
+        # "npi & only" becomes "only & npi", so that equal selections have equal texts.
         parts.sort(key=lambda part: part == NPI)
         return Selection(sign, parts=tuple(parts))
 
-    def one(self) -> Selection:
-        """A word, a bracket or a negation."""
+    def operand(self) -> Selection:
+        """Parse a word, brackets or a negation."""
         if self.token is None:
-            raise ValueError(f"selection {self.text!r}: something is missing at its end")
+            raise ValueError(f"selection {self.text!r}: a word is missing at the end")
         is_word, text = self.token
         self.advance()
         if is_word:
             return NPI if text == "item" else word(text)
         if text == "!":
-            return Selection("!", parts=(self.one(),))
+            return Selection("!", parts=(self.operand(),))
         if text == "(":
-            inside = self.either()
+            inside = self.alternatives()
             if self.token != (False, ")"):
                 raise ValueError(f"selection {self.text!r}: a bracket is not closed")
             self.advance()
             return inside
-        raise ValueError(f"selection {self.text!r}: {text!r} is not expected before character {self.at + 1}")
+        raise ValueError(f"selection {self.text!r}: {text!r} is unexpected before character {self.at + 1}")

@@ -5,8 +5,8 @@ import pytest
 from facts import facts
 
 from npi_jax.corpus.variants import row_files as records
-from npi_jax.corpus.variants.builder import RowPool
 from npi_jax.corpus.variants.row_files import RowRecords, read_ahead, write_records
+from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.errors import UserError
 
 CHUNK = records._CHUNK
