@@ -33,12 +33,12 @@ class _Pair(NamedTuple):
 def grammar_suite(spec: GrammarSpec, *, items: int, exclude: Collection[str] = ()) -> Suite:
     """Derive minimal pairs with the words, forms and sentence frames of a grammar.
 
-    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor ("no teacher has ever ..." and
-    "some teacher has ever ..."; a simple question becomes a statement). Kind ``"scope"``: the bad sentence has the
-    same words, but its NPI is outside of the licensor's scope. Either the licensor moves into a relative clause, or
-    the NPI into another clause; simple questions have no such pairs. The critical region is the NPI. A pair contains
-    one NPI; all other NPI positions are filled with counterparts. Items are named like ``adverbs/licensor/17``,
-    paradigms like ``adverbs_licensor``.
+    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor, such as "some teacher has ever
+    ..." instead of "no teacher has ever ...". A simple question becomes a statement. Kind ``"scope"``: the bad sentence
+    has the same words, but its NPI is outside of the licensor's scope. Either the licensor moves into a relative
+    clause, or the NPI into another clause; simple questions have no such pairs. The critical region is the NPI. A
+    sentence contains one NPI; its other NPI positions are filled with counterparts. Items are named like
+    ``adverbs/licensor/17``, paradigms like ``adverbs_licensor``.
 
     Args:
         spec: gives the seed and the sharing rule; its rates and its number of sentences have no effect.
@@ -107,11 +107,11 @@ def _characters(side: _Side) -> Span:
 def _licensor_pair(writer: Derivation, environment: str) -> _Pair | None:
     """Derive a sentence with a licensed NPI, and the same with a non-licensor instead of the licensor."""
     writer.sentence(environment)
-    position = _pick(writer, (position for position in writer.positions if position.licensed))
-    if position is None or any(" " in other for _, other in writer.swaps):
+    site = _pick(writer, (site for site in writer.positions if site.licensed))
+    if site is None or any(" " in other for _, other in writer.swaps):
         return None
-    _, npi = writer.npi(position.position)
-    good = _with_npi(writer.words, position, npi)
+    _, npi = writer.npi(site.position)
+    good = _with_npi(writer.words, site, npi)
     if environment == "simple_question":
         auxiliary, *rest = good.words[:-1]
         words = (*rest[: writer.subject - 1], auxiliary, *rest[writer.subject - 1 :], ".")
@@ -129,10 +129,10 @@ def _scope_pair(writer: Derivation, environment: str) -> _Pair | None:
 
 def _moved_licensor(writer: Derivation) -> _Pair | None:
     """Swap the licensor with a non-licensor in the relative clause of the subject."""
-    position = _pick(writer, (position for position in writer.positions if position.licensed))
-    if position is None or writer.distractor < 0:
+    site = _pick(writer, (site for site in writer.positions if site.licensed))
+    if site is None or writer.distractor < 0:
         return None
-    good = _with_npi(writer.words, position, writer.npi(position.position)[1])
+    good = _with_npi(writer.words, site, writer.npi(site.position)[1])
     licensor, distractor = writer.licensor, writer.distractor
     swaps = [(licensor, good.words[distractor]), (distractor, good.words[licensor])]
     return _Pair(good, good._replace(words=_replaced(good.words, swaps)))
@@ -141,7 +141,7 @@ def _moved_licensor(writer: Derivation) -> _Pair | None:
 def _moved_npi(writer: Derivation) -> _Pair | None:
     """Swap the NPI with a counterpart in a clause outside of the licensor's scope."""
     first, last = writer.scope
-    outer = [position for position in writer.positions if not (position.licensed or first <= position.start < last)]
+    outer = [site for site in writer.positions if not (site.licensed or first <= site.start < last)]
     pair = _pick(
         writer,
         ((a, b) for a in writer.positions if a.licensed for b in outer if a.position == b.position),
@@ -164,18 +164,18 @@ def _pick(writer: Derivation, choices: Iterable[T]) -> T | None:
     return options[int(next(writer.unit) * len(options))] if options else None
 
 
-def _with_npi(words: Sequence[str], position: NPIPosition, npi: tuple[str, ...]) -> _Side:
-    filled = (*words[: position.start], *npi, *words[position.stop :])
-    return _Side(filled, (position.start, position.start + len(npi)))
+def _with_npi(words: Sequence[str], site: NPIPosition, npi: tuple[str, ...]) -> _Side:
+    filled = (*words[: site.start], *npi, *words[site.stop :])
+    return _Side(filled, (site.start, site.start + len(npi)))
 
 
 def _with_two(
-    words: Sequence[str], position: NPIPosition, npi: tuple[str, ...], other: NPIPosition, filler: tuple[str, ...]
+    words: Sequence[str], site: NPIPosition, npi: tuple[str, ...], other: NPIPosition, filler: tuple[str, ...]
 ) -> _Side:
     """Return the sentence with the NPI at one position and the filler at the other."""
-    if other.start > position.start:
-        return _with_npi([*words[: other.start], *filler, *words[other.stop :]], position, npi)
-    side = _with_npi(words, position, npi)
+    if other.start > site.start:
+        return _with_npi([*words[: other.start], *filler, *words[other.stop :]], site, npi)
+    side = _with_npi(words, site, npi)
     shift = len(filler) - (other.stop - other.start)
     filled = (*side.words[: other.start], *filler, *side.words[other.stop :])
     return _Side(filled, (side.npi[0] + shift, side.npi[1] + shift))

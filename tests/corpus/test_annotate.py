@@ -39,7 +39,7 @@ def test_precision_and_recall_on_the_grammar(sharing):
         assert scopes[name] / right[name] >= 0.95, f"scope in {name}"
 
 
-def test_of_every_minimal_pair_the_bad_sentence_is_unlicensed():
+def test_the_bad_sentence_of_every_minimal_pair_is_unlicensed():
     right: dict[str, list[bool]] = {}
     for item in grammar_suite(GrammarSpec(1, seed=5), items=100):
         good, bad = annotate(item.good.split()), annotate(item.bad.split())
@@ -205,7 +205,7 @@ def test_two_npis_of_one_licensor():
     assert {(a.environment, a.licensor, a.scope) for a in found} == {("determiner_negation", 0, (1, 9))}
 
 
-def test_an_own_form_is_licensed_only_by_its_environment():
+def test_a_form_of_one_environment_is_licensed_only_there():
     (annotation,) = annotate(split_words("no teacher has ever_only left ."))
     assert (annotation.npi, annotation.environment) == ("ever", "unlicensed")
     (annotation,) = annotate(split_words("only this teacher has ever_only left ."))
@@ -217,7 +217,7 @@ def test_fragments_do_not_fail(words):
     assert all(a.environment in RESIDUALS for a in annotate(words))
 
 
-# Where clauses open and close and NPIs stand by chance.
+# Random sequences of these words open and close clauses around NPIs.
 WORDS = split_words(
     "any ever yet at all in years either anyone not no only every if whether that who the man has said "
     "ever_only saw whom he best of , . ? while often rarely ; did and than as"
@@ -303,7 +303,7 @@ def test_the_sentences_of_warstadt_2019(data_folder):
         assert not counts.get((name, "no npi", True)), name
 
 
-def test_a_very_long_sentence_is_annotated_in_stretches_as_it_would_be_at_once(monkeypatch):
+def test_a_very_long_sentence_gets_the_same_annotations_in_parts(monkeypatch):
     sentences = generate(GrammarSpec(400, seed=8, environment_rate=0.9)).sentences
     words = [word for sentence in sentences for word in sentence]
     assert len(words) > 3 * MAX_WORDS

@@ -67,7 +67,7 @@ def test_every_item_is_as_likely():
         counts[kept] += 1
         places += kept
     assert stats.chisquare(counts).pvalue > 1e-4
-    # What is kept is in random order: the first few are a sample as well.
+    # The sample is in random order, so that its first cases are a sample, too.
     assert np.abs(places / 600 - 149.5).max() < 20
 
 
@@ -126,7 +126,7 @@ def test_intervals_hold_the_truth():
     assert min(inside.values()) >= 54, inside
 
 
-def test_what_was_not_judged_or_not_decided_is_left_out():
+def test_undecided_cases_are_left_out():
     sample, verdicts = sample_of(TRUTH, 40, np.random.default_rng(0))
     first = sample.cases[0].key
     unclear = {**verdicts, first: [UNCLEAR]}
@@ -144,7 +144,7 @@ def test_several_labels_are_all_right():
     assert estimate(sample, {case.key: ["y", "x"]}).precision["x"].hits == 1
 
 
-def test_the_audit_that_is_shown_is_of_this_annotator(data_folder):
+def test_the_audit_of_the_documentation_matches_the_annotator(data_folder):
     """Every sentence of docs/audit still gets the label that it was drawn under."""
     sample, verdicts = load_sample(AUDIT), load_verdicts(AUDIT)
     assert len(verdicts) == len(sample.cases)
@@ -168,7 +168,7 @@ def test_the_audit_that_is_shown_is_of_this_annotator(data_folder):
 
 
 def test_development_judgements_are_met(data_folder):
-    """What was learned from while the rules were made is not forgotten."""
+    """The judgments from which the rules were developed still hold."""
     right = total = 0
     by_document: dict[str, dict[int, list[tuple[int, set[str]]]]] = {}
     with (AUDIT / "development.tsv").open(encoding="utf-8", newline="") as file:

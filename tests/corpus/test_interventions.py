@@ -146,7 +146,7 @@ def test_replacements_of_what_is_removed_are_dropped():
         ("full", None, ""),
     ],
 )
-def test_what_an_intervention_is_about(text, dose, alone):
+def test_the_dose_and_the_removed_environment(text, dose, alone):
     intervention = parse_intervention(text)
     assert intervention.dose == dose
     assert intervention.removed == alone
@@ -161,7 +161,7 @@ def test_words_are_checked_against_the_phenomenon():
         parse_intervention("random(remove(ever))").check(load_phenomenon("filler_gap_en"))
 
 
-def test_controls_of_what_has_one():
+def test_all_interventions_but_full_and_controls_have_a_control():
     held_out = tuple(f"without({name})" for name in ENVIRONMENTS[:2])
     assert controls(("full", "no_npi", *held_out)) == (
         "random(no_npi)",

@@ -41,7 +41,7 @@ def test_overlaps_by_hand():
     assert (found["npis_i"], found["npis_j"]) == (3, 1)
 
 
-def test_words_outside_of_the_stretch_do_not_count():
+def test_words_outside_of_the_context_do_not_count():
     annotations = [(licensed("only", 1, 2, 3),), (licensed("superlative", 1, 2, 3),)]
     same = table_of([["a", "x", "ever", "b"], ["c", "x", "ever", "d"]], annotations)
     assert row(same, "only", "superlative")["ngram_overlap"] == pytest.approx(1)
@@ -81,7 +81,7 @@ def test_null_where_an_environment_has_no_npi():
     assert table_of([], [])["ngram_overlap"].null_count() == 72
 
 
-def test_what_the_environments_share_decides():
+def test_overlap_follows_the_sharing_of_the_grammar():
     shared, own = (
         table_of(text.sentences, text.annotations)
         for text in (generate(GrammarSpec(3000, sharing=sharing)) for sharing in (1.0, 0.0))

@@ -106,7 +106,7 @@ def test_spacy_documents_are_read():
         list(parsed(spacy.blank("en"), ["Nobody came."]))
 
 
-def test_what_is_not_installed_is_named(tmp_path):
+def test_a_missing_model_is_named(tmp_path):
     pytest.importorskip("spacy", reason="the extra 'spacy' is not installed")
     with pytest.raises(UserError, match=facts("'en_of_mine'", "python -m spacy download en_of_mine")):
         load_parser("en_of_mine")

@@ -31,7 +31,7 @@ def test_the_tables_of_the_package_load():
     assert {entry.name for entry in npi.items if entry.strength == "strong"} >= {"in years", "either"}
 
 
-def test_a_table_of_ones_own(tmp_path):
+def test_a_table_of_the_user(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(TABLE)
     mine = annotator(str(path))
@@ -73,7 +73,7 @@ def test_faults_name_file_and_field(tmp_path, old, new, message):
     assert str(path) in str(caught.value)
 
 
-def test_a_changed_table_is_read_anew(tmp_path):
+def test_a_changed_table_is_read_again(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(TABLE)
     before = load_phenomenon(path)

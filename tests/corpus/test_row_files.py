@@ -45,7 +45,7 @@ def test_damage_is_named(tmp_path):
         RowRecords(tmp_path)
 
 
-def test_what_reading_ahead_raises_comes_where_it_is_asked_for():
+def test_an_exception_of_reading_ahead_is_raised_when_the_result_is_requested():
     def read(call: int) -> int:
         if call == 3:
             raise UserError("no more")
@@ -63,7 +63,7 @@ def test_without_grain_the_extra_is_named(monkeypatch, tmp_path):
         write_records(tmp_path, pool(2))
 
 
-def test_a_full_disk_is_said_with_what_to_do(monkeypatch, tmp_path):
+def test_a_full_disk_is_reported_with_advice(monkeypatch, tmp_path):
     class Full:
         def __init__(self, *_):
             pass

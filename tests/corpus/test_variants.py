@@ -93,7 +93,7 @@ def test_no_npi_leaves_none_and_without_leaves_the_others(corpus):
     assert without.items[1:].tolist() == full.items[1:].tolist()
 
 
-def test_variants_share_what_they_share(corpus):
+def test_variants_share_equal_rows_and_donors(corpus):
     builder = VariantBuilder(corpus, ROW)
     full, none, without = (builder.build(parse_intervention(t)) for t in ("full", "no_npi", "without(adverbs)"))
     pool = builder.pool()
@@ -275,7 +275,7 @@ def test_injections_that_find_no_slot_are_counted(english):
     assert variant.injected <= 1
 
 
-def test_the_slots_of_every_variant_are_told(corpus):
+def test_the_log_has_every_changed_slot(corpus):
     builder = VariantBuilder(corpus, ROW)
     variant = builder.build(parse_intervention("no_npi"))
     slots = builder.log.table()
@@ -283,7 +283,7 @@ def test_the_slots_of_every_variant_are_told(corpus):
     assert slots["tokens"].sum() == corpus.lengths[item_counts(corpus).sum(axis=1) > 0].sum()
 
 
-def test_what_is_removed_does_not_come_back_as_a_donor():
+def test_a_removed_sentence_is_no_donor():
     sentences = [f"only the man saw w{n} ." for n in range(60)] + [f"so the man saw w{n} ." for n in range(60)]
     annotations = [annotate(split_words(text), contexts=True) for text in sentences]
     corpus = build_corpus(sentences, annotations, WordTokenizer.train(sentences), row_length=ROW)

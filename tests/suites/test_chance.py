@@ -34,7 +34,7 @@ def untrained(suite: Suite, tokenizer: Tokenizer, spec: ScoreSpec) -> Scores:
 
 
 def interval(accuracies: np.ndarray, level: float = 0.99) -> tuple[float, float]:
-    """Of the mean over seeds, by Student's t."""
+    """Interval of the mean over seeds, by Student's t."""
     half = stats.t.ppf((1 + level) / 2, SEEDS - 1) * accuracies.std(ddof=1) / SEEDS**0.5
     return accuracies.mean() - half, accuracies.mean() + half
 
@@ -60,7 +60,7 @@ def test_an_untrained_model_gets_one_half(name: str) -> None:
     assert_chance(suite, WordTokenizer.train(texts(suite)))
 
 
-def test_in_the_grammar() -> None:
+def test_an_untrained_model_gets_one_half_on_the_grammar() -> None:
     suite = grammar_suite(GrammarSpec(sentences=1), items=10)
     assert_chance(suite, WordTokenizer.train(texts(suite)))
 
@@ -79,7 +79,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 
 
 @pytest.mark.parametrize("kind", ["word", pytest.param("bpe", marks=pytest.mark.drill)])
-def test_with_pairs_of_ones_own_in_each_paradigm(own: Suite, kind: str) -> None:
+def test_an_untrained_model_gets_one_half_in_each_paradigm_of_a_table(own: Suite, kind: str) -> None:
     tokenizer = WordTokenizer.train(texts(own)) if kind == "word" else BPETokenizer.train(texts(own), size=300)
     scores = untrained(own, tokenizer, ScoreSpec())
     assert scores.scorer.covered == "sentence"
@@ -90,7 +90,7 @@ def test_with_pairs_of_ones_own_in_each_paradigm(own: Suite, kind: str) -> None:
         assert low <= 0.5 <= high, (paradigm, low, high)
 
 
-def test_sums_prefer_what_is_short(own: Suite) -> None:
+def test_sums_prefer_short_sentences(own: Suite) -> None:
     """Every word costs about log V nats: without the default's matching, length decides."""
     scores = untrained(own, WordTokenizer.train(texts(own)), ScoreSpec(normalization="sum"))
     paradigms = np.array([item.paradigm for item in own])

@@ -56,7 +56,7 @@ def pairs(*entries: tuple[str, str, tuple[int, int], tuple[int, int]]) -> Suite:
 
 
 def unequal_regions(encoded: EncodedSuite) -> int:
-    """As a scorer counts them."""
+    """Number of unequal regions, as a scorer counts them."""
     return make_scorer(lambda *_: None, encoded).unequal_regions
 
 
@@ -104,6 +104,6 @@ def test_half_of_a_surrogate_pair_is_refused(field):
 
 
 @pytest.mark.parametrize("task", ["mean over tasks", "lm"])
-def test_names_that_tables_use_themselves_are_no_tasks(task):
+def test_reserved_names_are_no_tasks(task):
     with pytest.raises(ValueError, match=facts("suite 's'", "item 'i'", f"task '{task}'")):
         Suite("s", [minimal_pair("a", "b", (0, 1), (0, 1), task=task)])

@@ -28,7 +28,7 @@ VALUES |= {("*", "a b"): np.array([0.5, 0.5, 0.5, 0.5])}
 def test_formulas_mean_what_they_say(text, expected):
     result = parse_formula(text).evaluate(VALUES)
     np.testing.assert_array_equal(result[:3], expected)
-    # Where a value is missing nothing is known.
+    # A missing value gives NaN.
     assert np.isnan(result[3])
 
 

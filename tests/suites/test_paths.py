@@ -1,4 +1,4 @@
-"""What a suite's path can be instead of what its loader reads."""
+"""Paths that a loader cannot read: missing, of another kind, or of another format."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def refusal(name: str, path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", LOADERS)
-def test_what_is_there_instead_is_said(place: Path, name: str) -> None:
+def test_an_unusable_path_is_described(place: Path, name: str) -> None:
     assert "no such file" in refusal(name, place / "nothing")
     assert "a link to " in refusal(name, place / "link")
     for path in (place / "pipe", Path("/dev/zero")):
@@ -55,7 +55,7 @@ def test_a_file_of_another_kind_names_its_reader(place: Path, file: str, reader:
             assert sentence_with(refusal(name, place / file), ending, repr(reader))
 
 
-def test_names_of_the_reports_own_rows_are_refused_with_the_file(tmp_path: Path) -> None:
+def test_a_reserved_task_name_is_refused_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("good,bad,task\na b,a c,mean over tasks\n")
     message = refusal("table", path)

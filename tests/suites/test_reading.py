@@ -8,7 +8,7 @@ from npi_jax.suites.loaders.reading import find_word, make_suite
 from npi_jax.suites.schema import Item, SuiteError
 
 
-def test_words_are_found_whole() -> None:
+def test_a_word_is_not_found_inside_of_another() -> None:
     assert find_word("Many ask if any company has any.", "any") == [(12, 15), (28, 31)]
     assert find_word("Kim can't, at all.", "at all") == [(11, 17)]
 

@@ -46,7 +46,7 @@ def test_regions_are_joined_and_found_again(tmp_path):
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_predictions_are_of_bits(tmp_path, metric):
+def test_predictions_are_evaluated_in_bits(tmp_path, metric):
     bits = "(3;%x%) = 2"
     path = make_file(tmp_path / "t.json", meta={"name": "t", "metric": metric}, predictions=[{"formula": bits}])
     suite = load_suite("syntaxgym", path)

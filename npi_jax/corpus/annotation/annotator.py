@@ -34,7 +34,7 @@ class Annotator:
     def annotate(self, words: Sequence[str], *, contexts: bool = False) -> tuple[Annotation, ...]:
         """Find the items of a sentence and the licensor of each.
 
-        An item goes to the nearest licensor before it in its own clause, otherwise to one in an outer clause; one
+        An item goes to the nearest licensor before it in its own clause, otherwise to one in an outer clause. One
         sentence can therefore contain several environments. Without a licensor, the table decides between `AMBIGUOUS`
         and `UNLICENSED`. With a licensor that belongs to no environment, it is `OTHER`. Other uses of the same words
         are omitted ("either ... or", "in any case", "for ever"). A sentence of more than `MAX_WORDS` is read in

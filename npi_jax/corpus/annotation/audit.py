@@ -1,9 +1,9 @@
 """Accuracy of an annotator on real text, estimated from a stratified sample that a person judges.
 
-The text is split into strata: one for the items of each label of the annotator (`Phenomenon.labels`), and `CLEAN` for
-the sentences in which it finds no item. A random sample is drawn from each stratum. The judge does not see the
-annotator's labels, and states what licenses each item, or if a clean sentence contains an item. The share of correct
-labels is the precision of an environment. Recall also weights each stratum by its size.
+The text is split into strata. The items of each label (`Phenomenon.labels`) form one stratum. The sentences in which
+the annotator finds no item form the stratum `CLEAN`. A random sample is drawn from each stratum. A judge, who does not
+see the labels, states what licenses each item, and which clean sentences contain an item. The share of correct labels
+is the precision of an environment. Recall also weights each stratum by its size.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """A shallow parse of English into clauses, from left to right, by the words that open and close clauses.
 
 Words such as "who", "that", "whether" and "if" open a clause. Punctuation closes it. A relative clause also ends at a
-second finite verb, which belongs to the outer clause: in "the man who no one met has ever ...", "has" ends the relative
-clause. Each licensor is noted on its clause.
+second finite verb, which belongs to the outer clause: "has" in "the man who no one met has ever ...". Each licensor is
+noted on its clause.
 """
 
 from collections.abc import Callable, Sequence

@@ -46,7 +46,7 @@ class Item:
         forms: forms that are reported under this name; only the name itself if empty.
         strength: ``"weak"`` or ``"strong"``, for selections (`npi_jax.corpus.variants.selection`).
         counterparts: words that fit the same position and need no licensor.
-        before, after: words of which one must directly follow (`before`) or precede (`after`) the item: with
+        before, after: words of which one must directly follow (`before`) or precede (`after`) the item. With
             ``before = ["is"]``, "there" is an item in "there is". Empty for no condition.
         not_before, not_after: words that may not directly follow or precede it: "ever" before "since" is no item.
         not_in: phrases in which it is no item ("at any rate").
@@ -171,7 +171,7 @@ class Environment:
 
 
 def resolve(words: Words) -> frozenset[str]:
-    """Return the words of a condition; an ``@class`` stands for all its words, `EDGE` for the empty word.
+    """Return the words of a condition; an ``@class`` means all its words, `EDGE` for the empty word.
 
     Raises:
         ValueError: if there is no such class.

@@ -1,4 +1,4 @@
-"""Decision what licenses each item of a sentence: the nearest licensor whose scope includes the item."""
+"""Licensing: assigns each item of a sentence the nearest licensor whose scope includes it."""
 
 from npi_jax.corpus.annotation import wordclasses as wc
 from npi_jax.corpus.annotation.annotations import Annotation

@@ -69,8 +69,8 @@ class LicensorFinder:
         phenomenon: the phenomenon.
 
     Attributes:
-        question: the environment with the scope ``"question"``, whose licensor is the position of the auxiliary, not
-            a form; None if the phenomenon has no such environment.
+        question: the environment with the scope ``"question"``; None if the phenomenon has none. Its licensor is
+            recognized by the position of the auxiliary, not by a form.
     """
 
     def __init__(self, phenomenon: Phenomenon) -> None:

@@ -10,15 +10,7 @@ from scipy import sparse
 from npi_jax.corpus.annotation.phenomenon import Phenomenon
 from npi_jax.corpus.annotation.table import AnnotationTable
 from npi_jax.corpus.text.words import split_words
-
-_SCHEMA = {
-    "task_i": pl.String,
-    "task_j": pl.String,
-    "ngram_overlap": pl.Float64,
-    "npi_overlap": pl.Float64,
-    "npis_i": pl.Int64,
-    "npis_j": pl.Int64,
-}
+from npi_jax.results.tables_preparation import Environments
 
 
 def environment_table(text: Sequence[str], annotations: AnnotationTable, phenomenon: Phenomenon) -> pl.DataFrame:
@@ -35,9 +27,8 @@ def environment_table(text: Sequence[str], annotations: AnnotationTable, phenome
         phenomenon: the phenomenon of the annotations.
 
     Returns:
-        columns task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j (number of NPIs of each): one row for each
-        ordered pair of different environments, in the order of the phenomenon. Overlaps are null if one of the two
-        has no NPI.
+        the table `npi_jax.results.tables_preparation.Environments`, with one row for each ordered pair of different
+        environments, in the order of the phenomenon.
 
     Raises:
         ValueError: if an annotation exceeds its sentence.
@@ -113,5 +104,5 @@ def _pairs(
         for j, second in enumerate(names)
         if i != j
     ]
-    table = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
-    return table.with_columns(pl.col("ngram_overlap", "npi_overlap").fill_nan(None))
+    table = pl.DataFrame(rows, schema=Environments.schema(), orient="row")
+    return table.with_columns(pl.col(Environments.ngram_overlap, Environments.npi_overlap).fill_nan(None))

@@ -1,8 +1,8 @@
-"""Decision what licenses each item by dependency parses, with the same tables as the shallow parse.
+"""Licensing by dependency parses, with the same tables as the shallow parse.
 
-The table tells which words can license (`LicensorFinder`), the tree determines their scope. The scope of a licensor
-consists of the words below its head, and never extends out of a relative clause. Dependency labels are those of
-spaCy's English models (ClearNLP): relcl, acl, dobj, nsubjpass, pobj, mark, neg, advmod. Parsing needs spaCy, an
+The table determines which words can license (`LicensorFinder`), the tree determines their scope. The scope of a
+licensor consists of the words below its head, and never extends out of a relative clause. Dependency labels are those
+of spaCy's English models (ClearNLP): relcl, acl, dobj, nsubjpass, pobj, mark, neg, advmod. Parsing needs spaCy, an
 optional dependency, and a model of the user's choice.
 """
 
@@ -119,7 +119,7 @@ class _Reading:
         return min(candidates, key=lambda pair: (pair[0], -pair[1].position))[1]
 
     def _attachment(self, licensor: LicensorMatch, item: ItemMatch, path: list[int]) -> int | None:
-        """Return the index on an item's path at which a licensor is attached; None if the item is not in its scope."""
+        """Return where a licensor is attached, as an index on the item's path; None if the item is not in its scope."""
         at = licensor.position
         if at in range(item.start, item.stop) or at > item.start:
             return None
@@ -134,7 +134,7 @@ class _Reading:
         return self._clausal_attachment(at, path)
 
     def _clausal_attachment(self, at: int, path: list[int]) -> int | None:
-        """Return the index on the path of the word on which a licensor, its noun phrase or its preposition depends."""
+        """Return the index on the path of the first word above a licensor; None if another clause is between."""
         if at in path:
             return path.index(at)
         head = self.tree.heads[at]
@@ -159,9 +159,9 @@ class _Reading:
         return noun
 
     def _restricted_noun(self, licensor: LicensorMatch, item: ItemMatch, path: list[int]) -> int | None:
-        """Return the index on the path of the licensor's noun if a clause with the item restricts the noun.
+        """Return the index on the path of the licensor's noun if the item is in a clause that restricts the noun.
 
-        Some items are also licensed directly in the noun phrase.
+        Items in `LicensorMatch.direct` can also be in the noun phrase itself.
         """
         noun = self._noun(licensor.position)
         if noun not in path:

@@ -21,7 +21,7 @@ A phenomenon is a TOML file, one of the package (`PHENOMENA`) or the user's own:
     scope = "adverbial"
 
 The fields are those of `Item`, `Environment` and `Licensor`. Conditions on neighboring words are lists of lower-case
-words. In them ``"^"`` is the start or the end of the sentence, and ``"@endings"`` stands for all words of that class in
+words. In them ``"^"`` is the start or the end of the sentence, and ``"@endings"`` means all words of that class in
 `npi_jax.corpus.annotation.wordclasses`.
 """
 

@@ -110,10 +110,8 @@ def write_documents(
     Raises:
         UserError: if the phenomenon has another digest, or reading the documents fails.
     """
-    tasks = _tasks(documents)
-    return write_blocks(
-        folder, ordered_map(partial(_DocumentAnnotator, phenomenon, digest), tasks, processes=processes)
-    )
+    make_annotator = partial(_DocumentAnnotator, phenomenon, digest)
+    return write_blocks(folder, ordered_map(make_annotator, _tasks(documents), processes=processes))
 
 
 def _tasks(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -16,7 +16,7 @@ Selections (`npi_jax.corpus.variants.selection`) refer to the unchanged text. A 
 replaced is removed. A corpus is a sequence of *slots* with one sentence each. A variant determines which slots lose
 their sentence. By default, a donor fills such a slot: an item-free sentence of equal length in tokens that the variant
 does not change. All variants then have the same tokens at the same positions in all other slots. The donor of a slot
-does not depend on the variant: two variants that empty the same slot fill it with the same sentence, unless one of them
+does not depend on the variant. Two variants that empty the same slot fill it with the same sentence, unless one of them
 changes that sentence.
 """
 

@@ -16,6 +16,8 @@ from npi_jax.files.checksums import DamagedError
 from npi_jax.files.writing import Name, read_checked, write_json
 
 ROWS_PER_FILE = 1 << 22
+"""Default number of rows per file."""
+
 PREFETCHED = 2
 """Default number of requests that are read ahead, besides the one that is being read."""
 

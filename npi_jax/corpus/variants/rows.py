@@ -88,7 +88,7 @@ def epoch_order(seed: int, epoch: int, n_rows: int) -> Integer[np.ndarray, " row
 class RowOrder:
     """Rows of each seed and step; keeps the orders of recent epochs.
 
-    Data is a pure function of (seed, step): resuming needs no saved state, and members that share a seed see the same
+    Data is a pure function of (seed, step). Resuming needs no saved state, and members that share a seed see the same
     rows in every variant. Each epoch omits the rows that do not fill a batch.
 
     Args:

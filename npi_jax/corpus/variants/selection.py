@@ -6,9 +6,9 @@
     'at all' | ever           two NPIs by name (quoted if the name has a space)
     strong & (only | adverbs)
 
-Valid words are the environments and items of the phenomenon, its residual labels (``other``, ``ambiguous``,
-``unlicensed``), ``npi`` or ``item`` (any item), ``licensed`` (an item in an environment), ``strong`` and ``weak``. A
-sentence is selected if one of its annotations is.
+Valid words are the environments and items of the phenomenon, and its residual labels (``other``, ``ambiguous``,
+``unlicensed``). Further words are ``npi`` or ``item`` (any item), ``licensed`` (an item in an environment), ``strong``
+and ``weak``. A sentence is selected if one of its annotations is.
 """
 
 import re

@@ -31,8 +31,8 @@ class Variant:
         intervention: the intervention.
         rows: for each of the variant's rows, its row in the pool.
         removed: number of removed sentences.
-        unmatched: number of changes that were not made exactly: removed slots without a single donor of equal length,
-            replacements without a counterpart of as many tokens (the sentence is removed instead), injections
+        unmatched: number of changes that were not made exactly. These are removed slots without a donor of equal
+            length, and sentences that were removed because no replacement has as many tokens. They are also injections
             without a slot, and removals of a control without a sentence of equal length.
         sentences, tokens: number of sentences and tokens to train on.
         items: number of items by label (`Phenomenon.labels`).

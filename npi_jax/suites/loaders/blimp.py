@@ -45,7 +45,7 @@ def load_blimp(
 
     Arguments:
         path: a file, or a folder whose files ending in .jsonl or .jsonl.gz are all read, including those in
-            subfolders; if the folder contains a folder ``data``, only the files in that one.
+            subfolders. If the folder contains a folder ``data``, only that one is read.
         limit: largest number of items per paradigm, taken at even distances; None for all.
         name: name of the suite.
         good, bad, paradigm: fields with the sentences and with the name of the paradigm.

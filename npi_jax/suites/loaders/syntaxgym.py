@@ -15,7 +15,7 @@ from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Pred
 from npi_jax.suites.sentences import Span
 
 ALL_REGIONS = "*"
-"""Region of a formula that stands for all regions, that is for the full sentence."""
+"""Name of the region that consists of all regions, that is of the full sentence."""
 
 
 def load_syntaxgym(path: Path, *, limit: int | None = None) -> ConditionSuite:
@@ -25,8 +25,8 @@ def load_syntaxgym(path: Path, *, limit: int | None = None) -> ConditionSuite:
     empty regions are skipped. Regions are named by their numbers; ``*`` is the full sentence.
 
     Arguments:
-        path: a .json file, or a folder whose .json files are all read; if the folder contains a folder ``json``, only
-            the files in that one.
+        path: a .json file, or a folder whose .json files are all read. If the folder contains a folder ``json``, only
+            that one is read.
         limit: largest number of items per paradigm, taken at even distances; None for all.
 
     Raises:

@@ -59,9 +59,9 @@ def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
     same sentence without NPI.
 
     Arguments:
-        path: the file of JSON lines with all environments, a folder that contains it as
-            ``npi_all_environments.jsonl.gz``, or a folder of ``<environment>/*.tsv`` (or of ``splits`` with these) as
-            published.
+        path: the file of JSON lines with all environments, or a folder that contains it as
+            ``npi_all_environments.jsonl.gz``. Or a folder as published, with ``<environment>/*.tsv`` or with
+            ``splits/<environment>/*.tsv``.
         limit: largest number of items per paradigm, taken at even distances; None for all.
 
     Raises:

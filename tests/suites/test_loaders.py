@@ -65,7 +65,7 @@ def test_the_supplement_has_line_ends_and_no_numbers(tmp_path):
     assert suite.items[0].good[slice(*suite.items[0].critical_good)] == "A: Who?\nB: Sarah."
 
 
-def test_what_is_odd_is_kept_and_counted(tmp_path):
+def test_identical_and_repeated_pairs_are_kept_and_counted(tmp_path):
     pair = {"sentence_good": "a b", "sentence_bad": "a c"}
     equal = {"sentence_good": "a b", "sentence_bad": "a b"}
     path = write(tmp_path / "p.jsonl", pair, pair, equal, {"sentence_good": "x", "sentence_bad": "y"})
@@ -96,14 +96,14 @@ def test_blimps_seven_identical_pairs_are_counted():
 
 @pytest.mark.drill
 @pytest.mark.skipif(not (DATA / "blimp").is_dir(), reason="NPI_JAX_DATA has no folder blimp")
-def test_rows_are_full_of_blimp():
+def test_packed_rows_of_blimp_are_nearly_full():
     suite = load_suite("blimp", DATA / "blimp", limit=250)
     tokenizer = WordTokenizer.train([text for item in suite for text in (item.good, item.bad)])
     packed = pack(suite.encode(tokenizer).sentences(ScoreSpec()), ScoreSpec(regions=("sentence",)))
     assert packed.utilization >= 0.97
     (bucket,) = packed.buckets
     assert bucket.tokens.shape[2] <= 128
-    # What sentences have in common is looked at once.
+    # Prefixes that sentences share are computed once.
     assert bucket.n_contexts < 0.7 * bucket.n_positions
 
 
