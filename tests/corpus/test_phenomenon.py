@@ -114,7 +114,7 @@ def test_an_annotator_follows_its_table(tmp_path):
 
 
 def test_the_example_of_the_documentation(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "annotator.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "concepts" / "annotator.md").read_text(encoding="utf-8")
     path = tmp_path / "reflexive.toml"
     path.write_text(page.partition("```toml\n")[2].partition("```")[0])
     found = annotator(str(path)).annotate(split_words("Kim has hurt himself. Lee hurt herself by himself."))
