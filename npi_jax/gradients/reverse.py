@@ -125,7 +125,8 @@ class Reverse:
             gradient = self._gradient_function(leaves, tree, chosen, output, 0 if words is None else words.shape[1])
             at_once = micro_batches_at_once(family, output[1].shape[0])
             stack, rows, hidden = _stack_gradients(stack, first, gradient, (family, words), at_once)
-            seen.rows.append(rows)
+            if rows is not None:
+                seen.rows.append(rows)
             seen.hidden.append(hidden)
             first += family.weights.shape[0]
         return stack, seen
@@ -196,7 +197,8 @@ class _Seen(NamedTuple):
     """Results of a pass besides the stack, by family.
 
     Attributes:
-        rows: gradients of the embedding's rows for the words of each micro-batch, [batches, words, features].
+        rows: gradients of the embedding's rows for the words of each micro-batch, [batches, words, features]; empty for
+            a custom model.
         hidden: hidden states at the contexts, [batches, contexts, features].
     """
 
@@ -210,7 +212,7 @@ def _stack_gradients(
     gradient: Gradient,
     batches: tuple[MicroBatches, Array | None],
     at_once: int,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array | None, Array]:
     """Differentiate the micro-batches of a family, `at_once` at a time, and write the gradients into the stack.
 
     Args:

@@ -2,8 +2,8 @@
 
 A checksum is a sum over the elements of a member, modulo 2 ** 32. Each term is the element's bits times an odd number
 that depends on the element's position. Integer sums do not depend on their order, so the checksum does not depend on
-the sharding. A change of one bit always changes it, because an odd number times 2 ** k, with k below 32, is not a
-multiple of 2 ** 32.
+the sharding. A change of one bit always changes it: an odd number times 2 ** k, for k < 32, is not a multiple of
+2 ** 32.
 """
 
 import zlib

@@ -1,4 +1,4 @@
-"""Sinks for the values of a running run: a log of JSON lines, and optionally TensorBoard and Weights & Biases."""
+"""Sinks for the values of a run in progress: a log of JSON lines, and optionally TensorBoard and Weights & Biases."""
 
 import hashlib
 import importlib

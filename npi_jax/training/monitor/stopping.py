@@ -53,8 +53,8 @@ class StopRequest:
     An ignored signal, such as SIGHUP under nohup, stays ignored. Enter it in the main thread.
 
     Args:
-        grace: seconds from a signal until the process is ended in any case. This helps if `Interrupted` cannot be
-            raised, for example because a library is compiling. None to leave it to the caller.
+        grace: seconds from a signal until the process is ended, if it should have stopped and has not: Python cannot
+            raise `Interrupted` while a library is compiling. None to leave the end to the caller.
 
     Attributes:
         requested: a stop was requested.

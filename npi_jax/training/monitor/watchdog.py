@@ -58,7 +58,7 @@ class Watchdog:
             faulthandler.unregister(signal.SIGQUIT)
 
     def _await_end(self, watching: subprocess.Popen[bytes]) -> None:
-        """End this process when the watcher reports that the time is up; the watcher kills it if this cannot run."""
+        """End this process when the watcher reports that the time is up; the watcher kills it if this fails."""
         assert watching.stdout is not None
         with watching.stdout as reports:
             if reports.read(1) != watcher.TIME_IS_UP:
