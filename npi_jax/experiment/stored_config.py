@@ -23,7 +23,7 @@ def check_config(path: Path, config: Mapping[str, Any], say: Callable[[str], Non
     """Compare the configuration given now with the stored one, and write it where that is allowed.
 
     A run that has not trained accepts any configuration; if it differs from the stored one, prepared files are removed.
-    A damaged or lost ``config.json`` is rewritten if its checksum matches the configuration given now.
+    A damaged or lost ``config.json`` is rewritten if its checksum or its content matches the configuration given now.
 
     Raises:
         RunError: if a trained run has another configuration, with the fields that differ.
