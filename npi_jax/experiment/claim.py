@@ -9,7 +9,7 @@ from typing import Any
 import filelock
 
 from npi_jax.errors import UserError
-from npi_jax.experiment.resuming import check_config
+from npi_jax.experiment.stored_config import check_config
 from npi_jax.files import checksums
 from npi_jax.files.temporary import remove_abandoned
 from npi_jax.results import manifest

@@ -96,7 +96,8 @@ def warn_of_changes(run: Run, description: Mapping[str, Any], console: Console) 
             if before.get(name) != value
         ]
         if changes:
-            note = f"continued with other {field} ({', '.join(changes)}): equal to the start only numerically"
+            listed = ", ".join(changes)
+            note = f"continued with other {field} ({listed}): results agree with those before only up to rounding"
             run.update_manifest(notes=[*run.manifest.get("notes", []), note])
             console.print(f"warning: {note}", highlight=False, markup=False)
 

@@ -18,7 +18,7 @@ from npi_jax.results.folder import RunError
 from npi_jax.training.devices.processes import fail_together, is_first_process
 
 SHARED_SECONDS = 60.0
-"""Seconds in which a shared file system must show a file that another machine wrote; NPI_SHARED_TIMEOUT changes it."""
+"""Most seconds until a shared file system shows a file of another machine; NPI_SHARED_TIMEOUT changes it."""
 
 
 def run_directory(config: Config) -> Path:

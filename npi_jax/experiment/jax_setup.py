@@ -42,7 +42,7 @@ def _private_cache() -> Path:
     cache = base / "npi_jax" / "compiled"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     about = cache.stat()
-    # A compiled program is code that will be executed.
+    # A compiled program is code: nobody else may put one there.
     if about.st_mode & 0o022 or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
         raise PermissionError(f"others can write to {cache}, and programs in it are executed; chmod 700 it")
     return cache

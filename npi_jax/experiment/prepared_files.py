@@ -11,7 +11,7 @@ from npi_jax.results.folder import NGRAM, TABLES, TOKENIZER
 
 
 def store_prepared(run: Run, prepared: Prepared, say: Say) -> None:
-    """Write prepared data that the run keeps, which also replaces damaged files of it."""
+    """Write the prepared data that a run keeps; this also rebuilds damaged files."""
     names = [name for name in (*TABLES, *TOKENIZER) if name != NGRAM]
     rebuilt = [path for path in damaged(run.path) if path.relative_to(run.path).as_posix() in names]
     write_table(run.path / "corpus.parquet", prepared.table)

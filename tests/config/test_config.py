@@ -31,7 +31,7 @@ def test_a_single_number_is_a_sweep_of_one():
     assert make_config(tiny_values(train__learning_rate=0.1)).train.learning_rate == (0.1,)
 
 
-def test_models_are_told_by_kind():
+def test_the_kind_selects_the_class_of_the_model():
     values = tiny_values(model={"kind": "transformer", "width": 8, "heads": 2})
     assert make_config(values).model == TransformerConfig(width=8, heads=2)
 

@@ -160,7 +160,7 @@ def test_fields_of_suites_options_and_shares_can_be_set_one_by_one():
     assert config.model == CustomConfig("bag.py:make", {"size": 3, "label": "x y"})
 
 
-def test_what_the_file_does_not_have_is_filled_in():
+def test_fields_absent_from_the_file_get_their_defaults():
     values = {"name": "small"}
     config = make_config(with_overrides(values, ["--config.corpus.grammar.npi_rate=.5"]))
     # The default grammar has 60,000 sentences; below, the default suite stays.
@@ -203,7 +203,7 @@ def test_a_field_that_is_true_or_false_may_stand_alone():
         ("seeds=0,x", "seeds.1 = 'x'"),
     ],
 )
-def test_what_is_no_field_or_value_is_named(field, words):
+def test_an_unknown_field_or_invalid_value_is_named(field, words):
     with pytest.raises(ConfigError) as caught:
         set_fields(field)
     assert words in str(caught.value)

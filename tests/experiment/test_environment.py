@@ -58,7 +58,7 @@ def test_a_launch_is_possible_or_refused_whatever_the_environment_holds(variable
         ({"SLURM_NTASKS": "0"}, "SLURM_NTASKS='0': a whole number from 1 is wanted"),
     ],
 )
-def test_junk_of_slurm_is_named(variables, words):
+def test_invalid_variables_of_slurm_are_named(variables, words):
     job = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n1", "SLURM_NTASKS": "2", "SLURM_PROCID": "1"}
     whole = {**job, "SLURM_LOCALID": "0", "SLURM_STEP_TASKS_PER_NODE": "2(x3),1"}
     assert detect_launch(whole).on_this_host == 2
@@ -81,7 +81,7 @@ def test_junk_of_slurm_is_named(variables, words):
         ("JAX_NUM_CPU_DEVICES", "two"),
     ],
 )
-def test_variables_that_cannot_be_are_named_by_every_command(monkeypatch, name, text):
+def test_every_command_names_an_invalid_variable(monkeypatch, name, text):
     monkeypatch.setenv(name, text)
     assert f"npi-jax: {name}={text!r}: a " in assert_refused(call("presets"))
 
@@ -101,7 +101,7 @@ def test_too_few_open_files_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["²", "0", "-3", "wide", "9" * 30, ""])
-def test_sizes_of_a_terminal_that_cannot_be_are_not_looked_at(monkeypatch, text):
+def test_invalid_terminal_sizes_are_ignored(monkeypatch, text):
     monkeypatch.setenv("COLUMNS", text)
     monkeypatch.setenv("LINES", text)
     assert call("presets").status == 0
@@ -117,7 +117,7 @@ def test_a_home_that_nobody_has_is_named(monkeypatch):
         cache_folder()
 
 
-def test_devices_that_are_not_there_are_one_line(monkeypatch):
+def test_missing_devices_are_one_line(monkeypatch):
     def fails() -> None:
         raise AssertionError
 

@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_damaged_is_read_or_refused_by_name(folder, name):
+def test_a_damaged_file_is_read_or_refused_by_name(folder, name):
     @settings(deadline=None, max_examples=CASES[name].draws * MORE)
     @given(data=st.data())
     def fuzz(data):
@@ -84,7 +84,7 @@ def _huge(file: Path) -> None:
     [_pipe, _endless, _huge, lambda file: file.write_bytes(b"\xff{}"), lambda file: file.write_bytes(b"[" * 99_999)],
     ids=["pipe", "device", "huge", "not UTF-8", "deep"],
 )
-def test_the_command_line_refuses_files_that_are_none_within_seconds(tmp_path, name, make):
+def test_the_command_line_refuses_special_files_within_seconds(tmp_path, name, make):
     write_hf(tmp_path, "llama")
     (tmp_path / name).unlink(missing_ok=True)
     make(tmp_path / name)

@@ -60,7 +60,7 @@ def _look(folder: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.mark.parametrize("kind", IN_THE_WAY)
 @pytest.mark.parametrize("command", commands(Path()))
-def test_what_is_no_plain_file_is_refused_before_work_and_stays(tmp_path, kind, command):
+def test_an_output_that_is_not_a_plain_file_is_refused_before_work_and_stays(tmp_path, kind, command):
     """The inputs are missing: a command that read them first would refuse those."""
     if kind == "folder" and command in ("audit", "export"):
         pytest.skip("these write folders")
@@ -79,7 +79,7 @@ def test_what_is_no_plain_file_is_refused_before_work_and_stays(tmp_path, kind, 
         assert (folder / "precious").read_text() == "precious"
 
 
-def test_predictions_and_figures_are_looked_at_too(tmp_path):
+def test_paths_of_predictions_and_figures_are_checked_too(tmp_path):
     os.mkfifo(tmp_path / "s_predictions.csv")
     score = ("score", "--suite", "grammar", "--model", "absent", "--out", str(tmp_path / "s.csv"))
     assert "s_predictions.csv is a pipe" in refused(*score)
@@ -91,7 +91,7 @@ def test_predictions_and_figures_are_looked_at_too(tmp_path):
     assert (tmp_path / "page_figures").read_text() == "mine"
 
 
-def test_what_a_command_reads_or_a_run_owns_is_not_written_over(tmp_path):
+def test_inputs_of_a_command_and_files_of_a_run_are_not_overwritten(tmp_path):
     text = tmp_path / "text.csv"
     text.write_text("No one ever left.\n")
     assert "is read by this command" in refused("annotate", str(text), "--out", str(text))
@@ -108,7 +108,7 @@ def test_what_a_command_reads_or_a_run_owns_is_not_written_over(tmp_path):
 
 
 @pytest.mark.parametrize("folder", [False, True])
-def test_what_cannot_be_written_is_known_before(tmp_path, folder):
+def test_an_unwritable_output_is_refused_before_work(tmp_path, folder):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file is not a folder"):
         check_output(tmp_path / "file" / "deep" / "out", folder=folder)
@@ -122,7 +122,7 @@ def test_what_cannot_be_written_is_known_before(tmp_path, folder):
             check_output(tmp_path / "shut" / "out", folder=folder)
 
 
-def test_tables_and_texts_take_the_place_of_plain_files_alone(tmp_path):
+def test_tables_and_texts_replace_only_plain_files(tmp_path):
     """All files are written through these functions."""
     frame = pl.DataFrame({"x": [1]})
     writes: list[Callable[[Path], None]] = [

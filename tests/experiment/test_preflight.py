@@ -70,7 +70,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_wrong_with_an_input_is_told_before_anything_is_prepared(folder, name):
+def test_a_faulty_input_is_refused_before_anything_is_prepared(folder, name):
     changes, message = REFUSED[name]
     config = config_of(folder, **changes)
     before = sorted(folder.rglob("*"))
@@ -78,7 +78,7 @@ def test_what_is_wrong_with_an_input_is_told_before_anything_is_prepared(folder,
     assert sorted(folder.rglob("*")) == before
 
 
-def test_devices_that_make_no_mesh_are_told_before_anything_is_prepared(folder):
+def test_a_mesh_that_does_not_fit_the_devices_is_refused_before_anything_is_prepared(folder):
     config = config_of(folder, mesh={"ens": 100})
     before = sorted(folder.rglob("*"))
     assert "needs 100 devices" in assert_refused(call("run", "--config", config, seconds=30))
@@ -94,7 +94,7 @@ def test_devices_that_make_no_mesh_are_told_before_anything_is_prepared(folder):
     ],
 )
 @pytest.mark.parametrize("command", ["prepare", "run"])
-def test_what_is_refused_later_leaves_no_run_directory(folder, changes, message, command):
+def test_an_experiment_refused_during_preparation_leaves_no_run_directory(folder, changes, message, command):
     config = config_of(folder, **changes)
     assert message in assert_refused(call(command, "--config", config, seconds=60))
     assert not (folder / "runs").exists()

@@ -6,7 +6,7 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import atomic_path, read_json, write_json, write_table, write_text
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "deep" / "file.txt"
     write_text(path, "old")
 

@@ -71,7 +71,7 @@ PREPARED = (*TABLES, "tokenizer/vocab.txt", "tokenizer/tokenizer.json", "members
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, pytest.param(flip, marks=pytest.mark.drill)])
-def test_what_preparation_made_is_made_anew_by_the_command_that_trained(copy, config_file, damage):
+def test_training_rebuilds_prepared_files(copy, config_file, damage):
     before = contents(copy)
     for name in PREPARED:
         damage(copy / name)
@@ -84,7 +84,7 @@ def test_what_preparation_made_is_made_anew_by_the_command_that_trained(copy, co
     assert not damaged(copy)
 
 
-def test_members_lists_of_checksums_and_tables_are_mended_by_a_report(copy, undrawn):
+def test_a_report_rebuilds_members_checksums_and_tables(copy, undrawn):
     before = contents(copy)
     (copy / "members.parquet").rename(copy / "away")
     with pytest.raises(RunError, match=facts("members.parquet", "gone", "npi-jax report")):
@@ -106,9 +106,7 @@ def test_members_lists_of_checksums_and_tables_are_mended_by_a_report(copy, undr
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, pytest.param(flip, marks=pytest.mark.drill)])
-def test_a_step_that_is_lost_is_named_by_all_and_written_anew_where_a_checkpoint_is_before_it(
-    copy, config_file, damage, undrawn
-):
+def test_a_lost_step_is_refused_and_rewritten_from_the_checkpoint_before_it(copy, config_file, damage, undrawn):
     before, table = contents(copy), copy / "scores" / f"{LAST}.parquet"
     damage(table)
     with pytest.raises(RunError, match=rf"scores/{LAST}\.parquet\b.*\b(damaged|gone)"):
@@ -125,7 +123,7 @@ def test_a_step_that_is_lost_is_named_by_all_and_written_anew_where_a_checkpoint
 
 
 @pytest.mark.drill
-def test_where_no_checkpoint_is_before_what_is_lost_the_advice_keeps_all_and_brings_it_back(copy, config_file):
+def test_without_an_earlier_checkpoint_the_advice_keeps_everything_and_restores_the_step(copy, config_file):
     before = contents(copy)
     (copy / "metrics" / "0.parquet").unlink()
     message = assert_refused(called("train", config_file, copy))
@@ -152,7 +150,7 @@ def test_an_empty_newest_checkpoint_hides_no_other(copy, config_file):
     assert (copy / "checkpoints" / "damaged" / str(LAST)).is_dir()
 
 
-def test_where_all_checkpoints_are_set_aside_nothing_is_begun_anew(copy, config_file):
+def test_training_does_not_restart_while_all_checkpoints_are_set_aside(copy, config_file):
     for step in (copy / "checkpoints").iterdir():
         shutil.rmtree(step)
         step.mkdir()

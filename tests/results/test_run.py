@@ -78,7 +78,7 @@ def test_a_field_that_is_newer_than_the_run_counts_as_its_default(tmp_path):
         pass
 
 
-def test_what_a_normalization_left_open_stands_for_is_compared_once_it_is_known(tmp_path):
+def test_the_value_of_an_automatic_normalization_is_compared_once_it_is_known(tmp_path):
     spec = ScoreSpec(normalization="sum")
     config = make_config(tiny_values()).to_dict()
     older = {**config, "score": {**config["score"], "suites": {"grammar": {"limit": 3, "spec": spec.to_dict()}}}}
@@ -131,7 +131,7 @@ def test_foreign_folders_and_files_are_left_alone(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_killed_run_left_half_written_is_cleared_away(tmp_path):
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path):
     half = tmp_path / killed_temporary_name("config.json")
     half.write_text("half")
     with claim_run(tmp_path, CONFIG):

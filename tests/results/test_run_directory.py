@@ -39,7 +39,7 @@ def test_a_folder_of_another_program_is_refused_untouched(tmp_path, config_file)
     assert {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in tmp_path.iterdir()} == before
 
 
-def test_a_run_of_which_the_bulk_was_removed_is_still_that_run(copy, config_file):
+def test_a_run_without_most_of_its_files_is_still_that_run(copy, config_file):
     for folder in ("scores", "metrics", "gradients", "checkpoints", "tables"):
         shutil.rmtree(copy / folder)
     outcome = called("train", config_file, copy, "--config.seeds=(7,8)")
@@ -51,7 +51,7 @@ def test_a_run_of_which_the_bulk_was_removed_is_still_that_run(copy, config_file
     assert open_run(copy).config["seeds"] == [0, 1]
 
 
-def test_the_format_is_named_and_that_of_before_the_marker_is_taken_over(copy, config_file):
+def test_a_newer_format_is_refused_and_a_run_without_a_marker_gets_one(copy, config_file):
     values = json.loads((copy / "manifest.json").read_text())
     newer = {**values, "npi_jax": {**values["npi_jax"], "format": 2}}
     (copy / "manifest.json").write_text(json.dumps(newer, indent=2))

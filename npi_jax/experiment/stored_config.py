@@ -20,10 +20,10 @@ Difference = tuple[str, Any, Any]
 
 
 def check_config(path: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """Write the configuration of a new run, or compare it with the one that the run has.
+    """Compare the configuration given now with the stored one, and write it where that is allowed.
 
-    A run that has not trained takes a changed configuration: prepared files are removed. A damaged or lost
-    configuration is rewritten if the one given is the same.
+    A run that has not trained accepts any configuration; if it differs from the stored one, prepared files are removed.
+    A damaged or lost ``config.json`` is rewritten if its checksum or its content matches the configuration given now.
 
     Raises:
         RunError: if a trained run has another configuration, with the fields that differ.
@@ -57,7 +57,7 @@ def _refuse(path: Path, differences: list[Difference] | None) -> None:
     if differences is None:
         raise RunError(
             f"{path / CONFIG} is damaged or lost, and the configuration given now is another one. Run with the "
-            "configuration that the run was started with to rewrite the file, or restore it from a copy"
+            "configuration that the run was started with, which rewrites the file, or restore it from a copy"
         )
     raise RunError(
         f"{path} was started with another configuration:\n"
@@ -67,8 +67,8 @@ def _refuse(path: Path, differences: list[Difference] | None) -> None:
 
 
 def _matters(field: str, stored: Any, given: Any) -> bool:
-    """Return whether a difference makes another run."""
-    # What "auto" stands for is known, and compared, only after the pairs are encoded.
+    """Return whether a difference changes what the run holds."""
+    # The value of "auto" is known only after the pairs are encoded; `check_same_spec` compares it then.
     resolved_later = field.endswith(".spec.normalization") and given == "auto" and stored is not None
     return not may_change(field) and not resolved_later
 
