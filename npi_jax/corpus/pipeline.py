@@ -126,7 +126,7 @@ GRAMMAR = Stage("grammar", version=1, libraries=("numpy",))
 
 
 def write_grammar(pipeline: Pipeline, spec: GrammarSpec) -> StoredText:
-    """Write the sentences of the built-in grammar with the annotations that it knows."""
+    """Write the sentences of the built-in grammar with their gold annotations."""
 
     def make(folder: Path) -> None:
         text = generate(spec)

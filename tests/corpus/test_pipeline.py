@@ -44,7 +44,7 @@ def written(folder: Path, sentences: int) -> Path:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory) -> Path:
-    return written(tmp_path_factory.mktemp("text"), 3000)
+    return written(tmp_path_factory.mktemp("text"), 1000)
 
 
 @pytest.fixture(scope="module")
