@@ -72,6 +72,9 @@ def test_the_examples_run(page, tmp_path, monkeypatch, capsys):
     for number, block in enumerate(blocks(page)):
         if block.language == "python":
             exec(compile(block.text, f"{page.name}, block {number}", "exec"), names)
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+            assert load_config(block.file).members
     shown = capsys.readouterr().out
     if page.stem == "scoring":
         assert denies(sentence_with(shown, "compared"))
