@@ -48,7 +48,7 @@ lint: $(VENV)/test.done
 PYTEST := $(BIN)/python -P -m pytest
 
 test: $(VENV)/test.done
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST) -n 2 --dist worksteal
 
 $(VENV)/docs.done: $(VENV)/run.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
@@ -65,7 +65,7 @@ $(VENV)/drills.done: $(VENV)/test.done
 	touch $@
 
 drills: $(VENV)/drills.done
-	$(PYTEST) -m "drill and not long"
+	$(PYTEST) -n 2 --dist worksteal -m "drill and not long"
 	TEST_DEVICES=8 $(PYTEST) -m eight_devices
 
 $(VENV)/parity.done: $(VENV)/test.done
@@ -73,8 +73,13 @@ $(VENV)/parity.done: $(VENV)/test.done
 	touch $@
 
 parity: $(VENV)/parity.done
-	$(PYTEST) tests/models/test_lstm.py tests/models/test_hf_parity.py tests/corpus/test_hf_tokenizer.py \
-	  tests/scoring/test_parity.py tests/test_lm_eval.py
+	$(PYTEST) -n 2 --dist loadfile tests/models/test_lstm.py tests/models/test_hf_parity.py \
+	  tests/corpus/test_hf_tokenizer.py tests/scoring/test_parity.py tests/evaluation/test_lm_eval.py
+
+# What docs, drills and parity need, installed at once.
+$(VENV)/all.done: $(VENV)/test.done
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs,topology,parity]'
+	touch $(VENV)/docs.done $(VENV)/drills.done $(VENV)/parity.done $@
 
 bench: $(VENV)/parity.done
 	$(BIN)/python benchmarks/train_throughput.py

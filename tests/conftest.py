@@ -11,6 +11,8 @@ from pathlib import Path
 import jax
 import pytest
 
+from npi_jax.training.devices.compile_cache import verify_compile_cache
+
 # What starts the tests in the background, as nohup or a scheduler, may have these ignored, and processes inherit that.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
@@ -25,7 +27,11 @@ if "TEST_COMPILE_CACHE" not in os.environ:
     os.environ["TEST_COMPILE_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, os.environ["TEST_COMPILE_CACHE"], ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", os.environ["TEST_COMPILE_CACHE"])
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+# Programs of tests are small: all are kept. Processes that tests start read this variable.
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+# The same folder of the cache as the commands use.
+verify_compile_cache(lambda line: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

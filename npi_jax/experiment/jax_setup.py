@@ -29,7 +29,8 @@ def set_up_jax(processes_here: int = 1) -> None:
         except OSError as error:
             complain(f"npi-jax: programs will be compiled again each time: {error}")
             return
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _private_cache() -> Path:

@@ -105,6 +105,6 @@ def test_annotations_have_to_fit():
 
 def test_a_corpus_takes_seconds():
     text = generate(GrammarSpec(6000))
-    started = time.perf_counter()
+    started = time.process_time()
     table_of(text.sentences * 10, text.annotations * 10)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - started < 10

@@ -71,9 +71,23 @@ def kill(process: subprocess.Popen[str]) -> None:
     process.stdout.close()
 
 
+def assert_resumes(process: subprocess.Popen[str]) -> int:
+    """Kill a run as soon as it says from which step it goes on; return that step."""
+    assert process.stdout is not None
+    said = next((line for line in process.stdout if line.startswith("resuming at step")), "")
+    kill(process)
+    assert said, "it began anew"
+    return int(said.split()[-1])
+
+
 def finish(process: subprocess.Popen[str], status: int = 0) -> str:
     """Wait for a process; its output."""
-    output, _ = process.communicate(timeout=SECONDS)
+    try:
+        output, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        raise AssertionError(f"still running after {SECONDS} s: {output}") from None
     assert process.returncode == status, output
     return output
 

@@ -41,9 +41,11 @@ def test_the_quickstart_keeps_its_promises(tmp_path):
     means = curves.group_by("variant", "step").agg(pl.col("accuracy").mean()).sort("step")
     at = {(row["variant"], row["step"]): row["accuracy"] for row in means.iter_rows(named=True)}
     last = opened.config["train"]["steps"]
-    assert abs(at["full", 0] - 0.5) < 0.1
+    # Bounds hold in 99 of 100 draws of three seeds, by the spread over seeds. Standard errors of a mean over three: in
+    # accuracy 0.02 before training, then 0.003 (full) and 0.056 (no_npi); in alignment 0.003 (full) and 0.019 (no_npi).
+    assert abs(at["full", 0] - 0.5) < 0.15
     assert at["full", last] >= 0.95
-    assert 0.30 <= at["no_npi", last] <= 0.70
+    assert 0.2 <= at["no_npi", last] <= 0.8
     # What the others taught about an environment whose NPIs were never seen is less than seeing them.
     for held_out in ("only", "conditional"):
         own = curves.filter(step=last, task=held_out).group_by("variant").agg(pl.col("accuracy").mean())
@@ -53,8 +55,8 @@ def test_the_quickstart_keeps_its_promises(tmp_path):
     assert seconds["score"] <= 0.15 * seconds["total"]
     # One task or nine: shared where there was something to share, and nothing where there were no NPIs.
     at_end = aligned(opened)
-    assert at_end["full", "environments"] >= 0.2
-    assert abs(at_end["no_npi", "environments"]) <= 0.1
+    assert at_end["full", "environments"] >= 0.25
+    assert abs(at_end["no_npi", "environments"]) <= 0.15
     page = (path / "report" / "index.html").read_text(encoding="utf-8")
     assert page.index("Alignment") < page.index("Final results")
 

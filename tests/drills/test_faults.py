@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,23 @@ def uninterrupted(config_file, tmp_path_factory) -> Path:
     run_dir = tmp_path_factory.mktemp("whole") / "run"
     finish(start(config_file, run_dir))
     return run_dir
+
+
+@pytest.fixture(scope="module")
+def stopped(config_file, tmp_path_factory) -> Path:
+    """A run that was asked to stop after its third checkpoint."""
+    run_dir = tmp_path_factory.mktemp("stopped") / "run"
+    process = start(config_file, run_dir)
+    wait_until(process, run_dir, 3 * EVERY)
+    process.terminate()
+    finish(process, status=42)
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(stopped, tmp_path) -> Path:
+    """A copy of the stopped run."""
+    return Path(shutil.copytree(stopped, tmp_path / "run"))
 
 
 @pytest.fixture
@@ -97,10 +115,11 @@ def test_a_full_cache_is_an_error_and_leaves_nothing_that_is_taken_for_whole(
     assert_same_run(uninterrupted, tmp_path / "run", VALUES)
 
 
-def test_a_read_only_disk_is_refused_and_the_run_goes_on_when_it_can_be_written(config_file, uninterrupted, small_disk):
+def test_a_read_only_disk_is_refused_and_the_run_goes_on_when_it_can_be_written(
+    config_file, uninterrupted, stopped, small_disk
+):
     remount(small_disk, "size=100m")
-    run_dir = small_disk / "run"
-    stopped(config_file, run_dir, 2 * EVERY)
+    run_dir = Path(shutil.copytree(stopped, small_disk / "run"))
     remount(small_disk, "ro")
     error = error_line(finish(start(config_file, run_dir), status=1))
     assert "Read-only file system" in error
@@ -120,13 +139,6 @@ def test_a_run_directory_that_is_removed_is_not_made_anew(config_file, tmp_path)
     assert not (run_dir / "config.json").exists()
 
 
-def stopped(config_file: Path, run_dir: Path, step: int) -> None:
-    process = start(config_file, run_dir)
-    wait_until(process, run_dir, step)
-    process.terminate()
-    finish(process, status=42)
-
-
 def flip(file: Path, seed: int) -> None:
     content = bytearray(file.read_bytes())
     content[random.Random(seed).randrange(len(content))] ^= 0x10
@@ -138,9 +150,7 @@ def biggest(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("damage", [flip, lambda file, _: file.write_bytes(file.read_bytes()[:1000])])
-def test_instead_of_a_damaged_checkpoint_the_one_before_is_used(config_file, uninterrupted, tmp_path, damage):
-    run_dir = tmp_path / "run"
-    stopped(config_file, run_dir, 3 * EVERY)
+def test_instead_of_a_damaged_checkpoint_the_one_before_is_used(config_file, uninterrupted, run_dir, damage):
     steps = sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir() if path.name.isdigit())
     damage(biggest(run_dir / "checkpoints" / str(steps[-1])), 1)
     output = finish(start(config_file, run_dir))
@@ -149,9 +159,7 @@ def test_instead_of_a_damaged_checkpoint_the_one_before_is_used(config_file, uni
     assert_same_run(uninterrupted, run_dir, VALUES)
 
 
-def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(config_file, tmp_path):
-    run_dir = tmp_path / "run"
-    stopped(config_file, run_dir, 2 * EVERY)
+def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(config_file, run_dir):
     for folder in (run_dir / "checkpoints").iterdir():
         if folder.name.isdigit():
             biggest(folder).write_bytes(b"")
@@ -160,9 +168,7 @@ def test_where_all_checkpoints_are_damaged_nothing_is_begun_anew(config_file, tm
     assert "rename" in output
 
 
-def test_a_damaged_table_is_named_and_written_anew(config_file, uninterrupted, tmp_path):
-    run_dir = tmp_path / "run"
-    stopped(config_file, run_dir, 3 * EVERY)
+def test_a_damaged_table_is_named_and_written_anew(config_file, uninterrupted, run_dir):
     table = run_dir / "scores" / f"{3 * EVERY}.parquet"
     flip(table, 1)
     report = [sys.executable, "-m", "npi_jax.cli", "report", str(run_dir)]
@@ -185,9 +191,7 @@ def test_a_damaged_cache_is_named_and_made_anew(config_file, tmp_path):
     assert tokens.read_bytes() == content
 
 
-def test_a_clock_that_was_set_back_changes_nothing(config_file, uninterrupted, tmp_path):
-    run_dir = tmp_path / "run"
-    stopped(config_file, run_dir, 3 * EVERY)
+def test_a_clock_that_was_set_back_changes_nothing(config_file, uninterrupted, run_dir, tmp_path):
     (tmp_path / "clock").mkdir()
     (tmp_path / "clock" / "sitecustomize.py").write_text(
         "import time\nnow, now_ns = time.time, time.time_ns\n"
@@ -214,6 +218,7 @@ def test_a_worker_that_hangs_is_seen_by_the_watchdog_of_the_other(config_file, t
     assert last_logged_step(run_dir) >= EVERY
 
 
+KILLS = int(os.environ.get("TEST_KILLS", "8"))
 SAVES = """
 import sys
 import numpy as np, jax
@@ -231,7 +236,7 @@ for step in range(first, first + 1000):
 """
 
 
-def test_killed_twenty_times_while_it_writes_checkpoints_every_one_that_is_seen_is_whole(tmp_path):
+def test_killed_while_it_writes_checkpoints_every_one_that_is_seen_is_whole(tmp_path):
     import jax  # noqa: PLC0415
     import numpy as np  # noqa: PLC0415
 
@@ -239,14 +244,15 @@ def test_killed_twenty_times_while_it_writes_checkpoints_every_one_that_is_seen_
     from npi_jax.training.checkpoints.checkpoints import Checkpoints  # noqa: PLC0415
     from npi_jax.training.checkpoints.checksum import member_checksum  # noqa: PLC0415
 
-    rng, latest, seen = random.Random(0), 0, 0
-    for _ in range(20):
+    latest = seen = 0
+    for kill_number in range(KILLS):
         process = subprocess.Popen(
             [sys.executable, "-c", SAVES, str(tmp_path / "c")], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(0.2 + rng.random())
+        # Moments spread evenly over a second, in which several checkpoints are written.
+        time.sleep(0.2 + (kill_number + 0.5) / KILLS)
         kill(process)
         checkpoints = Checkpoints(tmp_path / "c", CheckpointConfig(keep=3), read_only=True)
         steps = checkpoints.steps()
@@ -259,4 +265,4 @@ def test_killed_twenty_times_while_it_writes_checkpoints_every_one_that_is_seen_
         assert max(steps, default=0) >= latest
         latest = max(steps, default=0)
         checkpoints.close()
-    assert seen > 20
+    assert seen > KILLS

@@ -5,11 +5,13 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from run_processes import ROOT, assert_same_run, last_logged_step, write_config
 from tiny import tiny_values
 
@@ -59,7 +61,13 @@ def until(happened, seconds: float = 120) -> None:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory) -> Iterator[dict[str, str]]:
     """The environment of a cluster's user."""
-    folder = tmp_path_factory.mktemp("slurm")
+    # One cluster a machine: workers of the tests take turns.
+    with FileLock(Path(tempfile.gettempdir()) / "npi_jax_slurm.lock"):
+        yield from cluster_in(tmp_path_factory.mktemp("slurm"))
+
+
+def cluster_in(folder: Path) -> Iterator[dict[str, str]]:
+    """Start a cluster whose files are in a folder, yield the environment of its user, and end it."""
     for name in ("state", "spool"):
         (folder / name).mkdir()
     settings = folder / "slurm.conf"

@@ -1,7 +1,9 @@
 """Two real processes that train together: stopped, killed, left alone, resumed with other devices."""
 
+import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -76,14 +78,21 @@ def test_one_asked_to_stop_before_training_begins_stops_both(config_file, tmp_pa
     assert "same command" in shown[0]
 
 
-@pytest.mark.parametrize("devices", [2, 1])
-def test_a_run_of_two_processes_goes_on_in_one(config_file, uninterrupted, tmp_path, devices):
-    run_dir = tmp_path / "run"
+@pytest.fixture(scope="module")
+def stopped(config_file, tmp_path_factory):
+    """A run of two processes of which one was asked to stop."""
+    run_dir = tmp_path_factory.mktemp("stopped") / "run"
     processes = together(config_file, run_dir)
     wait_until(processes[0], run_dir, 100)
     processes[1].terminate()
     for process in processes:
         finish(process, status=42)
+    return run_dir
+
+
+@pytest.mark.parametrize("devices", [2, 1])
+def test_a_run_of_two_processes_goes_on_in_one(config_file, uninterrupted, stopped, tmp_path, devices):
+    run_dir = Path(shutil.copytree(stopped, tmp_path / "run"))
     shown = finish(start(config_file, run_dir, environ={"JAX_NUM_CPU_DEVICES": str(devices)}))
     assert "other devices" in shown
     for name, leaf in parameters(run_dir, VALUES).items():
@@ -107,13 +116,8 @@ def test_where_one_is_killed_the_other_ends_and_both_resume(config_file, uninter
     assert_same_run(uninterrupted, run_dir, VALUES)
 
 
-def test_of_a_damaged_checkpoint_both_learn_and_use_the_one_before(config_file, uninterrupted, tmp_path):
-    run_dir = tmp_path / "run"
-    processes = together(config_file, run_dir)
-    wait_until(processes[0], run_dir, 100)
-    processes[1].terminate()
-    for process in processes:
-        finish(process, status=42)
+def test_of_a_damaged_checkpoint_both_learn_and_use_the_one_before(config_file, uninterrupted, stopped, tmp_path):
+    run_dir = Path(shutil.copytree(stopped, tmp_path / "run"))
     steps = sorted(int(path.name) for path in (run_dir / "checkpoints").iterdir() if path.name.isdigit())
     # Of one process's share: the other can read all that it needs.
     share = run_dir / "checkpoints" / str(steps[-1]) / "default" / "ocdbt.process_1"

@@ -24,7 +24,7 @@ MODELS = {
 def trained(config):
     """A model away from its beginning, where gradients are all but equal."""
     model = make_model(config, TOKENIZER.vocab_size)
-    return model, jax.tree.map(lambda leaf: 3 * leaf, model.init(jax.random.key(1)))
+    return model, jax.tree.map(lambda leaf: 3 * leaf, jax.jit(model.init)(jax.random.key(1)))
 
 
 LONGEST = 40
@@ -160,7 +160,7 @@ class Bigram:
 
 def test_a_model_of_ones_own_has_its_top_level_names_as_groups():
     model = Bigram()
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     batches = task_batches(chosen(items=4))
     reverse, forward = (make_products(model, params, batches, method=way) for way in ("reverse", "forward"))
     assert reverse.groups == ("out", "table")
@@ -178,7 +178,7 @@ def test_the_sums_name_is_taken():
 
     model = Odd()
     with pytest.raises(ValueError, match=facts("'all'")):
-        make_products(model, model.init(jax.random.key(0)), task_batches(chosen(items=4)))
+        make_products(model, jax.jit(model.init)(jax.random.key(0)), task_batches(chosen(items=4)))
 
 
 def test_bfloat16_models_are_compared_in_float32():

@@ -28,5 +28,5 @@ def batch(seed: int = 0, rows: int = 3, time: int = 12) -> tuple[Array, Array, A
     """Rows of two segments and some padding."""
     rng = np.random.default_rng(seed)
     packed = [pack(sentences(rng, (4 + row, 5)), time) for row in range(rows)]
-    tokens, segments, positions = (jnp.concatenate(arrays) for arrays in zip(*packed, strict=True))
+    tokens, segments, positions = (jnp.asarray(np.concatenate(arrays)) for arrays in zip(*packed, strict=True))
     return tokens, segments, positions

@@ -64,7 +64,7 @@ def factory(tmp_path):
 
 def test_a_model_from_a_file(factory):
     model = make_model(CustomConfig(factory("Bag"), {"width": 4}), 7)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     tokens = jnp.zeros((2, 3), jnp.int32)
     assert model.hidden(params, tokens, tokens, tokens).shape == (2, 3, 4)
 
@@ -93,7 +93,7 @@ def test_a_model_from_a_file_trains(factory, tmp_path):
 
 def test_dropout_of_a_model_from_a_file_depends_on_the_rows_key_alone(factory):
     model = make_model(CustomConfig(factory("Dropped"), {"width": 40}), 7)
-    params, keys = model.init(jax.random.key(0)), jax.random.split(jax.random.key(1), 4)
+    params, keys = jax.jit(model.init)(jax.random.key(0)), jax.random.split(jax.random.key(1), 4)
     tokens = jnp.arange(12).reshape(4, 3) % 7
     whole = dropped_by_row(model, params, (tokens, tokens, tokens), keys, 0.5)
     assert whole.shape == (4, 3, 40)

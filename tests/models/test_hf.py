@@ -52,7 +52,7 @@ OPT = dataclasses.replace(GPT2, activation="relu", attention_bias=False, mlp_bia
 @functools.cache
 def initial(config, seed):
     model = make_model(config, 11)
-    return model, model.init(jax.random.key(seed))
+    return model, jax.jit(model.init)(jax.random.key(seed))
 
 
 def write(path, config=LLAMA, seed=0):
@@ -255,10 +255,10 @@ def test_only_one_architecture_makes_a_stack(tmp_path):
 def test_what_transformers_cannot_say_is_not_written(tmp_path):
     lstm = make_model(LSTMConfig(embedding=4, hidden=4), 5)
     with pytest.raises(HFError, match=facts("LSTM", "transformers")):
-        save_hf(tmp_path / "m", lstm, lstm.init(jax.random.key(0)))
+        save_hf(tmp_path / "m", lstm, jax.jit(lstm.init)(jax.random.key(0)))
     odd = make_model(TransformerConfig(width=8, layers=1, heads=2, mlp=12, output_bias=True), 5)
     with pytest.raises(HFError, match=facts("llama", "output_bias=True")):
-        save_hf(tmp_path / "m", odd, odd.init(jax.random.key(0)))
+        save_hf(tmp_path / "m", odd, jax.jit(odd.init)(jax.random.key(0)))
     write(tmp_path / "there")
     with pytest.raises(HFError, match=facts("already")):
         write(tmp_path / "there")

@@ -180,7 +180,7 @@ def test_several_checkpoints_are_one_stack(tmp_path):
 def test_a_member_of_our_own_opens_in_transformers(tmp_path):
     config = TransformerConfig(width=32, layers=2, heads=4, mlp=40)
     model = make_model(config, 53)
-    params = jax.tree.map(lambda leaf: leaf * 5, model.init(jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: leaf * 5, jax.jit(model.init)(jax.random.key(0)))
     assert save_hf(tmp_path / "out", model, params, start=0, end=0) == "LlamaForCausalLM"
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     np.testing.assert_allclose(our_log_probs(model, params, IDS), their_log_probs(theirs, IDS), atol=1e-4)

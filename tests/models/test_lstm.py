@@ -22,7 +22,7 @@ def layer_operands(seed=0, time=7, rows=3, features=5, hidden=4):
 def test_forward_and_gradients_equal_pytorchs():
     torch = pytest.importorskip("torch")
     model = make_model(CONFIG, VOCAB)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     reference = torch.nn.LSTM(CONFIG.embedding, CONFIG.hidden, CONFIG.layers, batch_first=True)
     with torch.no_grad():
         for index in range(CONFIG.layers):
@@ -40,11 +40,11 @@ def test_forward_and_gradients_equal_pytorchs():
 
     embedded = torch.tensor(np.array(params["embedding"])[tokens])
     theirs, _ = reference(embedded)
-    ours = model.hidden(params, tokens, segments, positions)
+    ours = jax.jit(model.hidden)(params, tokens, segments, positions)
     np.testing.assert_allclose(ours, theirs.detach().numpy(), atol=1e-5)
 
     (theirs * torch.tensor(weight)).sum().backward()
-    gradients = jax.grad(lambda p: (model.hidden(p, tokens, segments, positions) * weight).sum())(params)
+    gradients = jax.jit(jax.grad(lambda p: (model.hidden(p, tokens, segments, positions) * weight).sum()))(params)
     for index in range(CONFIG.layers):
         expected = getattr(reference, f"weight_hh_l{index}").grad.numpy().T
         np.testing.assert_allclose(gradients[f"recurrent_{index}"]["hidden_kernel"], expected, atol=1e-5)
@@ -57,8 +57,8 @@ def test_own_backward_pass_equals_automatic_differentiation():
     def loss(arrays, plain):
         return (lstm_layer(*arrays, starts, plain=plain) * weight).sum()
 
-    value, gradients = jax.value_and_grad(loss)(arrays, False)
-    plain_value, plain_gradients = jax.value_and_grad(loss)(arrays, True)
+    both = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+    (value, gradients), (plain_value, plain_gradients) = both(arrays, False), both(arrays, True)
     np.testing.assert_allclose(value, plain_value, rtol=1e-6)
     for ours, plain in zip(gradients, plain_gradients, strict=True):
         np.testing.assert_allclose(ours, plain, atol=2e-5)
@@ -66,23 +66,23 @@ def test_own_backward_pass_equals_automatic_differentiation():
 
 def test_plain_path_differentiates_forwards():
     model = make_model(CONFIG, VOCAB, plain=True)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     rows = batch()
     tangent = jax.tree.map(jnp.ones_like, params)
-    _, forwards = jax.jvp(lambda p: model.logits(p, *rows).sum(), (params,), (tangent,))
-    gradients = jax.grad(lambda p: make_model(CONFIG, VOCAB).logits(p, *rows).sum())(params)
+    _, forwards = jax.jit(lambda *both: jax.jvp(lambda p: model.logits(p, *rows).sum(), *both))((params,), (tangent,))
+    gradients = jax.jit(jax.grad(lambda p: make_model(CONFIG, VOCAB).logits(p, *rows).sum()))(params)
     backwards = sum(leaf.sum() for leaf in jax.tree.leaves(gradients))
     np.testing.assert_allclose(forwards, backwards, rtol=1e-4)
 
 
 def test_packed_segments_equal_separate_sentences():
     model = make_model(CONFIG, VOCAB)
-    params = model.init(jax.random.key(1))
+    params = jax.jit(model.init)(jax.random.key(1))
     parts = sentences(np.random.default_rng(0), (4, 1, 6))
-    packed = model.hidden(params, *pack(parts, 13))[0]
+    packed = jax.jit(model.hidden)(params, *pack(parts, 13))[0]
     start = 0
     for part in parts:
-        alone = model.hidden(params, *pack([part], len(part)))[0]
+        alone = jax.jit(model.hidden)(params, *pack([part], len(part)))[0]
         np.testing.assert_allclose(packed[start : start + len(part)], alone, atol=1e-6)
         start += len(part)
 
@@ -94,7 +94,7 @@ def test_no_gradient_crosses_a_start():
     def second_segment(inputs):
         return lstm_layer(inputs, *arrays[1:], starts)[4:].sum()
 
-    gradient = np.asarray(jax.grad(second_segment)(arrays[0]))
+    gradient = np.asarray(jax.jit(jax.grad(second_segment))(arrays[0]))
     assert not gradient[:4].any()
     # A forget gate has nothing to forget at a start.
     assert gradient[4:].any(axis=-1).all()
@@ -107,7 +107,7 @@ def test_first_state_is_zero_even_where_a_row_starts_inside_a_segment():
 
 
 def test_initial_weights_are_drawn_as_published():
-    params = make_model(LSTMConfig(embedding=50, hidden=64, layers=1), 200).init(jax.random.key(0))
+    params = jax.jit(make_model(LSTMConfig(embedding=50, hidden=64, layers=1), 200).init)(jax.random.key(0))
     assert 0.098 < float(jnp.abs(params["embedding"]).max()) < 0.1
     assert 0.098 < float(jnp.abs(params["output_kernel"]).max()) < 0.1
     assert not params["output_bias"].any()

@@ -42,22 +42,23 @@ def test_a_value_of_the_wrong_type_is_refused(field):
 @both
 def test_logits_are_the_output_layer_on_the_hidden_states(config):
     model, rows = make_model(config, VOCAB), batch()
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     params["output_bias"] = jnp.arange(VOCAB, dtype=jnp.float32)
     weights, bias = model.output(params)
-    logits = model.logits(params, *rows)
+    logits = jax.jit(model.logits)(params, *rows)
     assert logits.shape == (3, 12, VOCAB)
     assert logits.dtype == jnp.float32
-    np.testing.assert_allclose(logits, model.hidden(params, *rows) @ weights + bias, rtol=1e-5)
+    np.testing.assert_allclose(logits, jax.jit(model.hidden)(params, *rows) @ weights + bias, rtol=1e-5)
 
 
 @both
 def test_tied_output_is_the_transposed_embedding(config):
     model = make_model(replace(config, tie=True), VOCAB)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     assert "output_kernel" not in params
     np.testing.assert_array_equal(model.output(params)[0], params["embedding"].T)
-    gradient = jax.grad(lambda p: model.logits(p, *batch()).sum())(params)["embedding"]
+    rows = batch()
+    gradient = jax.jit(jax.grad(lambda p: model.logits(p, *rows).sum()))(params)["embedding"]
     assert gradient.any(axis=-1).all()
 
 
@@ -71,7 +72,7 @@ def test_tied_output_is_the_transposed_embedding(config):
 )
 def test_every_parameter_has_a_group(config, expected):
     model = make_model(config, VOCAB)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     groups = model.groups(params)
     assert jax.tree.structure(groups) == jax.tree.structure(params)
     assert set(jax.tree.leaves(groups)) == expected
@@ -90,7 +91,7 @@ def test_shapes_come_without_computing(config):
 @both
 def test_dropout_needs_a_key_and_follows_it(config):
     model, rows = make_model(config, VOCAB), batch()
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     hidden = jax.jit(model.hidden)
     still = hidden(params, *rows)
     first = hidden(params, *rows, dropout_key=jax.random.key(1), dropout_rate=0.5)
@@ -116,13 +117,14 @@ def test_dropout_keeps_the_mean_and_drops_the_rate():
 @both
 def test_dropout_of_a_row_depends_on_its_key_alone(config):
     model, rows = make_model(config, VOCAB), batch()
-    params, keys = model.init(jax.random.key(0)), jax.random.split(jax.random.key(1), len(rows[0]))
-    whole = model.hidden(params, *rows, dropout_key=keys, dropout_rate=0.5)
+    params, keys = jax.jit(model.init)(jax.random.key(0)), jax.random.split(jax.random.key(1), len(rows[0]))
+    hidden = jax.jit(model.hidden)
+    whole = hidden(params, *rows, dropout_key=keys, dropout_rate=0.5)
     for row in range(len(keys)):
         part = [array[row : row + 1] for array in rows]
-        alone = model.hidden(params, *part, dropout_key=keys[row : row + 1], dropout_rate=0.5)
+        alone = hidden(params, *part, dropout_key=keys[row : row + 1], dropout_rate=0.5)
         np.testing.assert_allclose(whole[row], alone[0], atol=1e-6)
-        other = model.hidden(params, *part, dropout_key=keys[row - 1][None], dropout_rate=0.5)
+        other = hidden(params, *part, dropout_key=keys[row - 1][None], dropout_rate=0.5)
         assert (alone != other).any()
 
 
@@ -149,14 +151,15 @@ def test_dropout_of_a_member_does_not_depend_on_the_others():
 def test_bfloat16_is_close_and_keeps_float32_parameters(config):
     rows = batch()
     wide, narrow = make_model(config, VOCAB), make_model(replace(config, compute_dtype="bfloat16"), VOCAB)
-    params = narrow.init(jax.random.key(0))
+    params = jax.jit(narrow.init)(jax.random.key(0))
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype("float32")}
-    exact, rounded = wide.logits(params, *rows), narrow.logits(params, *rows)
+    exact, rounded = (jax.jit(model.logits)(params, *rows) for model in (wide, narrow))
     assert rounded.dtype == jnp.float32
     assert (exact != rounded).any()
     np.testing.assert_allclose(exact, rounded, atol=0.02 * float(jnp.abs(exact).max()))
-    gradients = jax.grad(lambda p: narrow.logits(p, *rows).sum())(params)
-    expected = jax.grad(lambda p: wide.logits(p, *rows).sum())(params)
+    gradients, expected = (
+        jax.jit(jax.grad(lambda p, model=model: model.logits(p, *rows).sum()))(params) for model in (narrow, wide)
+    )
     for ours, theirs in zip(jax.tree.leaves(gradients), jax.tree.leaves(expected), strict=True):
         assert ours.dtype == jnp.float32
         np.testing.assert_allclose(ours, theirs, atol=0.05 * float(jnp.abs(theirs).max()) + 1e-6)

@@ -45,7 +45,7 @@ def test_transposing_moves_every_element(shape, dtype):
 def test_words_are_projected_once_or_step_by_step_with_the_same_result(words):
     """The vocabulary decides which it is; dropout that drops nothing takes the other way."""
     model = make_model(LSTMConfig(embedding=6, hidden=5, layers=2), words)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     tokens, *rest = batch()
     tokens = tokens % words
 
@@ -53,7 +53,7 @@ def test_words_are_projected_once_or_step_by_step_with_the_same_result(words):
         return jnp.square(model.hidden(params, tokens, *rest, **dropout)).sum()
 
     once, other = (
-        jax.value_and_grad(lambda p, d=dropout: loss(p, **d))(params)
+        jax.jit(jax.value_and_grad(lambda p, d=dropout: loss(p, **d)))(params)
         for dropout in ({}, {"dropout_key": jax.random.key(1), "dropout_rate": 0.0})
     )
     for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(other), strict=True):
@@ -68,7 +68,7 @@ def test_training_in_bfloat16_runs_and_agrees_roughly(config):
     gradients = []
     for dtype in ("float32", "bfloat16"):
         model = make_model(dataclasses.replace(config, compute_dtype=dtype), VOCAB)
-        params = model.init(jax.random.key(0))
+        params = jax.jit(model.init)(jax.random.key(0))
         gradients.append(jax.jit(jax.grad(lambda p, m=model: jnp.square(m.hidden(p, *rows)).sum()))(params))
     for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
         scale = float(jnp.abs(a).max())

@@ -16,7 +16,7 @@ def turn(values, positions):
 def sharp_model():
     """A model whose attention is far from uniform, so that what it attends to shows."""
     model = make_model(CONFIG, VOCAB)
-    params = model.init(jax.random.key(0))
+    params = jax.jit(model.init)(jax.random.key(0))
     return model, jax.tree.map(lambda leaf: leaf * 20 if leaf.ndim == 2 else leaf, params)
 
 
@@ -44,10 +44,10 @@ def test_segments_do_not_see_each_other():
 def test_packed_segments_equal_separate_sentences():
     model, params = sharp_model()
     parts = sentences(np.random.default_rng(0), (4, 1, 6))
-    packed = model.hidden(params, *pack(parts, 13))[0]
+    packed = jax.jit(model.hidden)(params, *pack(parts, 13))[0]
     start = 0
     for part in parts:
-        alone = model.hidden(params, *pack([part], len(part)))[0]
+        alone = jax.jit(model.hidden)(params, *pack([part], len(part)))[0]
         np.testing.assert_allclose(packed[start : start + len(part)], alone, atol=1e-5)
         start += len(part)
 

@@ -31,7 +31,7 @@ def write_gpt2(path: Path, *, template: str | None) -> None:
         activation="gelu_tanh", gated=False, attention_bias=True, mlp_bias=True,
     )  # fmt: skip
     model = make_model(config, tokenizer.vocab_size)
-    params = jax.tree.map(lambda leaf: leaf * 3, model.init(jax.random.key(0)))
+    params = jax.tree.map(lambda leaf: leaf * 3, jax.jit(model.init)(jax.random.key(0)))
     files = hf_tokenizer_files(tokenizer)
     if template:
         import tokenizers  # noqa: PLC0415
@@ -122,7 +122,7 @@ def test_babylm_2025(directory):
 def alone(model, params, ids: list[int]) -> np.ndarray:
     """Log-probabilities after each token of one sentence, float64."""
     row = jnp.array([ids], jnp.int32)
-    logits = model.logits(params, row, jnp.ones_like(row), jnp.arange(len(ids), dtype=jnp.int32)[None])
+    logits = jax.jit(model.logits)(params, row, jnp.ones_like(row), jnp.arange(len(ids), dtype=jnp.int32)[None])
     return log_softmax(np.asarray(logits[0], np.float64))
 
 
@@ -130,7 +130,7 @@ def alone(model, params, ids: list[int]) -> np.ndarray:
 def lstm():
     tokenizer = WordTokenizer.train([text for pair in PAIRS for text in pair])
     model = make_model(LSTMConfig(embedding=8, hidden=8, layers=2), tokenizer.vocab_size)
-    return model, jax.tree.map(lambda leaf: leaf * 6, model.init(jax.random.key(1))), tokenizer
+    return model, jax.tree.map(lambda leaf: leaf * 6, jax.jit(model.init)(jax.random.key(1))), tokenizer
 
 
 def test_blimp_paper(lstm):

@@ -65,6 +65,17 @@ def trained(made: Runner, steps: int = STEPS):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state.params)]
 
 
+_trained: dict[str, list[np.ndarray]] = {}
+
+
+def trained_once(prepared: Prepared, **options):
+    """Parameters after training an ensemble of these options, which is done once for all tests; not to be changed."""
+    key = repr(sorted(options.items()))
+    if key not in _trained:
+        _trained[key] = trained(make(prepared, **options))
+    return _trained[key]
+
+
 def assert_members_equal(first, second, mine, theirs) -> None:
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a[mine], b[theirs])
@@ -82,20 +93,20 @@ def assert_members_equal(first, second, mine, theirs) -> None:
 def test_permuting_members_permutes_results_bitwise(prepared, mapping, model):
     changes = {"mesh__mapping": mapping} | ({"model": model} if model else {})
     order = [2, 0, 3, 1]
-    plain = trained(make(prepared, **changes))
+    plain = trained_once(prepared, **changes)
     permuted = trained(make(prepared, members=order, **changes))
     assert_members_equal(plain, permuted, order, slice(None))
 
 
 @pytest.mark.parametrize("mapping", ["map", "vmap"])
 def test_a_member_does_not_depend_on_its_neighbors_bitwise(prepared, mapping):
-    plain = trained(make(prepared, mesh__mapping=mapping))
+    plain = trained_once(prepared, mesh__mapping=mapping)
     others = trained(make(prepared, members=[0, 0, 3, 3], mesh__mapping=mapping))
     assert_members_equal(plain, others, [0, 3], [0, 3])
 
 
 def test_a_solo_run_agrees_numerically(prepared):
-    together = trained(make(prepared))
+    together = trained_once(prepared)
     alone = trained(make(prepared, variants=("no_npi",), seeds=(1,)))
     for a, b in zip(together, alone, strict=True):
         np.testing.assert_allclose(a[3], b[0], atol=1e-5)
@@ -115,7 +126,7 @@ def test_a_member_of_nans_leaves_the_others_untouched_bitwise(prepared, mapping)
 
 @pytest.mark.parametrize(("ens", "data"), [(2, 1), (1, 2)])
 def test_two_devices_equal_one_numerically(prepared, ens, data):
-    one = trained(make(prepared))
+    one = trained_once(prepared)
     two = trained(make(prepared, ens=ens, data=data))
     for a, b in zip(one, two, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-5)
@@ -185,7 +196,7 @@ def test_a_split_member_of_nans_is_skipped_on_all_its_devices(prepared):
     ],
 )
 def test_what_is_computed_anew_changes_nothing_but_rounding(prepared, model, remat):
-    plain = trained(make(prepared, model=model))
+    plain = trained_once(prepared, model=model)
     again = trained(make(prepared, model=model, train__remat=remat))
     for a, b in zip(plain, again, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
