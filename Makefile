@@ -48,7 +48,7 @@ lint: $(VENV)/test.done
 PYTEST := $(BIN)/python -P -m pytest
 
 test: $(VENV)/test.done
-	$(PYTEST) -n 2 --dist worksteal
+	$(PYTEST) -n 2 --dist loadfile
 
 $(VENV)/docs.done: $(VENV)/run.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

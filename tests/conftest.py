@@ -21,11 +21,12 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
 # Before any backend starts: several tests compare one device with two.
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "2")))
 
-# Many tests compile the same programs. The cache begins empty and goes with the tests; workers and the processes that
-# tests start inherit the folder.
+# Many tests compile the same programs. The cache begins empty and goes with the tests, unless TEST_COMPILE_CACHE names
+# a folder; workers and the processes that tests start inherit it.
 if "TEST_COMPILE_CACHE" not in os.environ:
-    os.environ["TEST_COMPILE_CACHE"] = os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+    os.environ["TEST_COMPILE_CACHE"] = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, os.environ["TEST_COMPILE_CACHE"], ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TEST_COMPILE_CACHE"]
 jax.config.update("jax_compilation_cache_dir", os.environ["TEST_COMPILE_CACHE"])
 # Programs of tests are small: all are kept. Processes that tests start read this variable.
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
