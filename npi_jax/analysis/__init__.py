@@ -1,1 +1,1 @@
-"""From scores to what can be said about them: curves, intervals, acquisition."""
+"""Analysis of a run: learning curves, alignment, transfer, and the intervals of all of them."""

@@ -1,11 +1,11 @@
 """Intervals of quantities that cannot leave a range: accuracies, their differences, cosines.
 
-An interval mean +- arm knows nothing of the range, and one that is cut at its ends claims that the estimate is as
-uncertain there as in the middle. Near an end the variance of such a mean falls as (x - low) (high - x) does. The
-interval is therefore the set of all x with (mean - x)^2 <= arm^2 V(x) / V(mean), V(x) = (x - low) (high - x): the score
+An interval mean +- arm can leave the range, and one that is cut at its ends claims that the estimate is as uncertain
+there as in the middle. Near an end the variance of such a mean falls like (x - low) (high - x). The interval is
+therefore the set of all x with (mean - x)^2 <= arm^2 V(x) / V(mean), V(x) = (x - low) (high - x): the score
 interval of Wilson (1927) with an effective number of observations (Korn and Graubard 1998), for any range. It never
-leaves the range, equals mean +- arm where the arm is short, and excludes a value exactly where the score test does.
-Coverage beside that of intervals that are cut: tests/analysis/test_bounds_calibration.py.
+leaves the range, equals mean +- arm if the arm is short, and excludes a value exactly if the score test does.
+Coverage, compared with intervals that are cut: tests/analysis/test_bounds_calibration.py.
 """
 
 import math
@@ -22,12 +22,12 @@ _ROUNDING: Final = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The range of a quantity.
+    """Range of a quantity.
 
     Attributes:
         low, high: its ends; both finite or both infinite.
-        counted: whether the quantity is a mean of one value an item, each within the same range. Then values that are
-            all equal still leave an interval (`unseen`).
+        counted: the quantity is a mean of one value an item, each within the same range. Values that are all equal
+            then still have an interval (`unseen`).
     """
 
     low: float = -math.inf
@@ -36,31 +36,31 @@ class Bounds:
 
     @property
     def finite(self) -> bool:
-        """Whether there are bounds at all."""
+        """True if there are bounds."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
     @property
     def doubled(self) -> "Bounds":
-        """The range of the difference of two quantities with this range, which is about 0."""
+        """Range of the difference of two quantities that have this range around 0."""
         return Bounds(2 * self.low, 2 * self.high, self.counted)
 
     def hold(self, value: float) -> bool:
-        """Whether a value is within the range, up to rounding."""
+        """Return whether a value is within the range, up to rounding."""
         return bool(self.low - _ROUNDING <= value <= self.high + _ROUNDING)
 
     def variance(self, value: float) -> float:
-        """V(value), to which the variance of an estimate is proportional; 1 without bounds, 0 at the ends."""
+        """Return V(value), to which the variance of an estimate is proportional; 1 without bounds, 0 at the ends."""
         return max((value - self.low) * (self.high - value), 0.0) if self.finite else 1.0
 
     def ends(self, mean: float, below: float, above: float) -> tuple[float, float]:
-        """The interval of a mean within the range, from the lengths of its two arms."""
+        """Return the interval of a mean within the range, from the lengths of its two arms."""
         if not self.finite:
             return mean - below, mean + above
         found = within(np.array([mean]), np.array([[below], [above]]), self.low, self.high)
         return float(found[0, 0]), float(found[1, 0])
 
     def distance(self, mean: float, value: float) -> float:
-        """The arm at which the interval's end is `value`; NaN if that is no value inside the range."""
+        """Return the arm for which the interval ends at `value`; NaN if that is not inside the range."""
         if not self.finite:
             return abs(mean - value)
         if not self.low < value < self.high:
@@ -68,10 +68,10 @@ class Bounds:
         return abs(mean - value) * math.sqrt(self.variance(mean) / self.variance(value))
 
     def unseen(self, mean: float, level: float, n_items: int) -> tuple[float, float]:
-        """The interval where all items of all seeds have the same value.
+        """Return the interval if all items of all seeds have the same value.
 
-        Items with another value may be missed by chance: none of n seen bounds their share by t^2 / (n + t^2) (the
-        score interval of 0 of n), and they may have any value in the range.
+        Items with another value may be missed by chance: none of n bounds their share by t^2 / (n + t^2) (the score
+        interval of 0 of n), and they may have any value in the range.
         """
         t = float(special.stdtrit(max(n_items - 1, 1), (1 + level) / 2))
         share = t**2 / (n_items + t**2)
@@ -80,31 +80,31 @@ class Bounds:
 
 FREE: Final = Bounds()
 SHARE: Final = Bounds(0.0, 1.0, counted=True)
-"""Of accuracies."""
+"""Range of accuracies."""
 SHARE_DIFFERENCE: Final = Bounds(-1.0, 1.0, counted=True)
-"""Of differences of two accuracies over the same items."""
+"""Range of differences of two accuracies over the same items."""
 COSINE: Final = Bounds(-1.0, 1.0)
 
 
 def within(
     mean: Float[np.ndarray, " rows"], arms: Float[np.ndarray, "ends rows"], low: float, high: float
 ) -> Float[np.ndarray, "ends rows"]:
-    """Both ends of intervals of means in [low, high], from the arms that they would have without the bounds."""
+    """Return both ends of intervals of means in [low, high], from the arms that they would have without bounds."""
     share = np.clip((mean - low) / (high - low), 0.0, 1.0)
     spread = share * (1 - share)
-    # At an end there is no variance left, and no arm.
+    # At an end the variance is 0, and so is the arm.
     ratio = np.where(spread > 0, (arms / (high - low)) ** 2 / np.where(spread > 0, spread, 1.0), 0.0)
     reach = np.sqrt(ratio * spread + ratio**2 / 4)
     signs = np.array([[-1.0], [1.0]])
     found: Float[np.ndarray, "ends rows"] = (share + ratio / 2 + signs * reach) / (1 + ratio)
-    # Rounding of the roots; mathematically they are between 0 and 1.
+    # The roots are between 0 and 1 but for rounding.
     return low + (high - low) * np.clip(found, 0.0, 1.0)
 
 
 def above(
     mean: Float[np.ndarray, " rows"], arms: Float[np.ndarray, "ends rows"], low: float
 ) -> Float[np.ndarray, "ends rows"]:
-    """Both ends of intervals of means above `low`, such as perplexities above 1: mean +- arm of the logarithm."""
+    """Return both ends of intervals of means above `low`, as of perplexities above 1: mean +- arm of the logarithm."""
     over = mean - low
     signs = np.array([[-1.0], [1.0]])
     relative = np.divide(arms, over, out=np.zeros_like(arms), where=over > 0)

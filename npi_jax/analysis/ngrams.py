@@ -1,7 +1,6 @@
-"""The n-gram baseline: what a model of five words in a row makes of the suites, from each variant's text.
+"""N-gram baseline: scores of the suites by counts of five words in a row, from the text of each variant.
 
-What it gets right needs no more than words that stand near the NPI ("hardly ever"); what members get right beyond it
-does.
+Whatever it gets right needs no more than words near the NPI ("hardly ever"); the members show more only beyond that.
 """
 
 import math
@@ -13,31 +12,33 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Integer
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.config.schema import Config
 from npi_jax.corpus.storage.arrays import spread
 from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.preparation.prepare import Prepared
+from npi_jax.results.names import MEAN_OVER_TASKS
+from npi_jax.results.tables_learning import FinalResults
+from npi_jax.results.tables_preparation import Ngram
 from npi_jax.scoring import ABSENT, Encodable, EncodedSentences, Scores, ScoreSpec, make_scorer
 from npi_jax.scoring.streams import sentence_streams
 
 ORDER: Final = 5
 FALLBACK: Final = 0.5
-"""The discount of an order in which nothing was counted once, for which the estimate would be 0."""
+"""Discount of an order without n-grams that were counted once, for which the estimate would be 0."""
 
-_SCORES: Final = ["suite", "paradigm", "task", "kind", "item", "region", "delta", "correct"]
+_SCORES: Final = [column for column in Ngram.COLUMNS if column != Ngram.variant]
 
 
 @dataclass(frozen=True)
 class _Level:
-    """What was counted of n-grams of one length, above 1.
+    """Counts of the n-grams of one length above 1.
 
     Attributes:
-        keys: of each distinct n-gram, ascending: number of its context, times the token types, plus its last token.
-        counts: how often it was counted.
-        totals: by context the counts of all that follows it; 0 where nothing does.
-        distinct: by context how many tokens follow it.
-        discount: what is taken from each count.
+        keys: one for each distinct n-gram, ascending: number of its context, times the token types, plus last token.
+        counts: occurrences of each n-gram.
+        totals: for each context the sum of the counts of everything that follows it.
+        distinct: for each context the number of different tokens that follow it.
+        discount: amount that is subtracted from each count.
     """
 
     keys: Integer[np.ndarray, " ngrams"]
@@ -50,16 +51,16 @@ class _Level:
 class KneserNey:
     """An interpolated Kneser-Ney n-gram model with one absolute discount for each order.
 
-    Kneser & Ney (1995); interpolated as in Chen & Goodman (1999), section 3. Of the longest n-grams, and of those
-    that begin a sentence, occurrences are counted; of shorter ones the different tokens that precede them. The
-    discount is n1 / (n1 + 2 n2), with n1 and n2 the n-grams of that order counted once and twice (`FALLBACK` where n1
-    is 0). Unigrams are interpolated with the uniform distribution, so that every token has a probability. A sentence
+    Kneser & Ney (1995); interpolated as in Chen & Goodman (1999), section 3. The longest n-grams, and those that begin
+    a sentence, are counted by occurrence; shorter ones by the different tokens that precede them. The discount is
+    n1 / (n1 + 2 n2), with n1 and n2 the numbers of n-grams of that order counted once and twice (`FALLBACK` if n1 is
+    0). Unigrams are interpolated with the uniform distribution, so that every token has a probability. A sentence
     begins with one start token, which is never predicted; contexts do not reach back beyond it.
 
     Attributes:
         order: longest n-grams.
-        vocab_size: token types that can be predicted.
-        discounts: of each order, from 1.
+        vocab_size: number of token types that can be predicted.
+        discounts: one for each order, from 1.
     """
 
     def __init__(self, unigram: Float[np.ndarray, " vocabulary"], levels: Sequence[_Level], discount: float):
@@ -75,11 +76,11 @@ class KneserNey:
         vocab_size: int,
         order: int = ORDER,
     ) -> "KneserNey":
-        """Count a corpus. Time is that of sorting its tokens `order` - 1 times; memory is linear in them.
+        """Count a corpus. This takes the time of sorting its tokens `order` - 1 times, and memory linear in them.
 
         Args:
             tokens: all sentences one after the other, each with the token that ends it, which is predicted as well.
-            offsets: where each sentence starts in `tokens`, and the end.
+            offsets: start of each sentence in `tokens`, and the end.
             vocab_size: token types.
             order: longest n-grams.
 
@@ -117,12 +118,12 @@ class KneserNey:
     def log_prob(
         self, sequences: Sequence[Integer[np.ndarray, " _"]], *, start: bool | Sequence[bool] = True
     ) -> list[Float[np.ndarray, " _"]]:
-        """Log-probability of every token of each sequence after those before it, nats.
+        """Return the log-probability of every token of each sequence given those before it, nats.
 
         Args:
             sequences: tokens of one sentence each.
-            start: whether the sequence begins a sentence (for all, or one by one): its first tokens are then read
-                after the start token, otherwise after nothing.
+            start: whether the sequences begin a sentence (for all, or one by one): the first token is then conditioned
+                on the start token, otherwise on nothing.
 
         Raises:
             ValueError: if a token is not of the vocabulary.
@@ -149,7 +150,7 @@ class KneserNey:
         shorter: Float[np.ndarray, " n"],
         is_token: Bool[np.ndarray, " n"],
     ) -> tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
-        """Probabilities after contexts one token longer, and the number of the n-gram that ends at each token."""
+        """Return probabilities given one more token of context, and the number of the n-gram ending at each token."""
         number = np.full(len(stream), -1, np.int64)
         probability = shorter.copy()
         context = np.where(is_token, np.append(-1, previous[:-1]), -1)
@@ -175,7 +176,7 @@ def _check_tokens(tokens: np.ndarray, vocab_size: int) -> None:
 def _with_starts(
     tokens: np.ndarray, lengths: np.ndarray, start: int, most: int
 ) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
-    """The tokens with a start token before each sentence, and the place of each in its sentence, at most `most`."""
+    """Return the tokens with a start token before each sentence, and their places in the sentence, up to `most`."""
     starts = np.cumsum(lengths + 1) - (lengths + 1)
     stream = np.full(len(tokens) + len(lengths), start, np.int32)
     stream[spread(starts + 1, lengths)] = tokens
@@ -188,7 +189,7 @@ def _with_starts(
 def _grouped(
     keys: Integer[np.ndarray, " n"],
 ) -> tuple[Integer[np.ndarray, " ngrams"], Integer[np.ndarray, " n"], Integer[np.ndarray, " ngrams"]]:
-    """As `numpy.unique`: distinct keys, which of them each one is, and their counts; with half the memory."""
+    """Return distinct keys, the number of each key among them, and counts: `numpy.unique` with half the memory."""
     order = np.argsort(keys)
     keys = keys[order]
     new = np.append(True, keys[1:] != keys[:-1])[: len(keys)]
@@ -197,12 +198,16 @@ def _grouped(
     return keys[new], number, np.diff(np.append(np.flatnonzero(new), len(keys)))
 
 
-def _continuations(counts: np.ndarray, suffix: np.ndarray, initial: np.ndarray) -> Integer[np.ndarray, " ngrams"]:
-    """How many different tokens precede each n-gram; at the start of a sentence its occurrences, as nothing does.
+def _continuations(
+    counts: Integer[np.ndarray, " ngrams"],
+    suffix: Integer[np.ndarray, " longer"],
+    initial: Integer[np.ndarray, " initial"],
+) -> Integer[np.ndarray, " ngrams"]:
+    """Return the number of different tokens that precede each n-gram; of those that begin a sentence, occurrences.
 
     Args:
         counts: occurrences of each n-gram.
-        suffix: of each n-gram one longer, the number of the n-gram that it ends in.
+        suffix: for each n-gram one token longer, the number of the n-gram that it ends in.
         initial: numbers of the n-grams that begin with the start token.
     """
     continuations = np.bincount(suffix, minlength=len(counts))
@@ -229,7 +234,7 @@ def _unigram(counts: np.ndarray, levels: Sequence[_Level]) -> tuple[np.ndarray, 
 def variant_text(
     variant: Variant, pool: RowPool, eos: int
 ) -> tuple[Integer[np.ndarray, " tokens"], Integer[np.ndarray, " sentences_and_end"]]:
-    """A variant's training text: its sentences one after the other, each ended by `eos`, and where they start."""
+    """Return the training text of a variant: its sentences, each ended by `eos`, and where they start."""
     used = pool.used[variant.rows]
     inside = np.arange(pool.tokens.shape[1] - 1) < used[:, None]
     tokens = pool.tokens[variant.rows, 1:][inside]
@@ -246,8 +251,7 @@ def ngram_scores(model: KneserNey, suite: Encodable, spec: ScoreSpec, *, eos: in
         eos: the token that ends a sentence; after one, a sentence begins.
 
     Returns:
-        columns suite, paradigm, task, kind, item, region, delta (nats, or as the spec normalizes), correct: one row a
-        region of the spec and pair that has it.
+        the table `Ngram` without the column of the variant: one row for each pair and region of the spec that it has.
 
     Raises:
         ValueError: as `npi_jax.scoring.make_scorer`; or if a token is not of the model's vocabulary.
@@ -274,47 +278,44 @@ def _no_network(*_: object) -> np.ndarray:
 
 
 def _token_log_probs(model: KneserNey, sentences: EncodedSentences, spec: ScoreSpec, eos: int) -> list[np.ndarray]:
-    """Log-probability of each of a sentence's tokens, and of the end token if the spec scores it."""
+    """Return the log-probability of each token of a sentence, and of the end token if the spec scores it."""
     whole, before = sentence_streams(sentences, spec)
     cuts = np.flatnonzero(whole[0][:before] == eos)
-    # What stands before the start of the sentence is out of reach.
+    # Contexts do not reach back beyond the start of the sentence.
     cut = int(cuts[-1]) + 1 if len(cuts) else 0
     read = model.log_prob([stream[cut:] for stream in whole], start=len(cuts) > 0)
     return [values[before - cut :] for values in read]
 
 
 def ngram_table(prepared: Prepared, config: Config, *, order: int = ORDER) -> pl.DataFrame:
-    """Scores of an n-gram model of each variant's training text on all suites.
-
-    Returns:
-        columns variant, suite, paradigm, task, kind, item, region, delta, correct.
-    """
+    """Return the table `Ngram`: scores of an n-gram model of each variant's training text on all suites."""
     eos, frames = prepared.corpus.eos, []
     for variant in prepared.variants:
         model = KneserNey.fit(*variant_text(variant, prepared.pool, eos), prepared.tokenizer.vocab_size, order)
         for name, suite in prepared.suites.items():
             scores = ngram_scores(model, suite, config.score.suites[name].spec, eos=eos)
-            named = scores.with_columns(pl.lit(str(variant.intervention)).alias("variant"), pl.lit(name).alias("suite"))
-            frames.append(named.select("variant", *_SCORES))
+            names = {Ngram.variant: str(variant.intervention), Ngram.suite: name}
+            named = scores.with_columns(pl.lit(value).alias(column) for column, value in names.items())
+            frames.append(named.select(Ngram.COLUMNS))
     return pl.concat(frames)
 
 
 def with_ngram(final: pl.DataFrame, ngram: pl.DataFrame) -> pl.DataFrame:
-    """The final table with a column `ngram`: the n-gram model's accuracy in each row's cell.
+    """Return the final table with a column `ngram`: the accuracy of the n-gram model in each row's cell.
 
-    Null where there is no n-gram model of the variant or cell; NaN where one of its deltas is not finite. In the mean
-    over tasks each task counts the same, as in `npi_jax.analysis.curves.final_table`.
+    It is null if there is no n-gram model of the variant or cell, and NaN if one of its deltas is not finite. In the
+    mean over tasks each task counts the same, as in `npi_jax.analysis.curves.final_table`.
 
     Args:
-        final: as `npi_jax.analysis.curves.final_table` gives it.
-        ngram: as `ngram_table` gives it.
+        final: the table `FinalResults`.
+        ngram: the table `Ngram`.
     """
-    cell = ["variant", "suite", "kind", "region"]
-    tasks = ngram.group_by([*cell, "task"], maintain_order=True).agg(
-        pl.col("correct").cast(pl.Float64).mean().alias("ngram")
+    cell, accuracy = [Ngram.variant, Ngram.suite, Ngram.kind, Ngram.region], pl.col(FinalResults.ngram)
+    tasks = ngram.group_by([*cell, Ngram.task], maintain_order=True).agg(
+        pl.col(Ngram.correct).cast(pl.Float64).mean().alias(FinalResults.ngram)
     )
-    mean = tasks.group_by(cell, maintain_order=True).agg(pl.lit(MEAN_OVER_TASKS).alias("task"), pl.col("ngram").mean())
-    accuracy = pl.concat([tasks, mean.select(tasks.columns)])
-    return final.drop("ngram", strict=False).join(
-        accuracy, on=[*cell, "task"], how="left", maintain_order="left", validate="m:1"
+    mean = tasks.group_by(cell, maintain_order=True).agg(pl.lit(MEAN_OVER_TASKS).alias(Ngram.task), accuracy.mean())
+    every = pl.concat([tasks, mean.select(tasks.columns)])
+    return final.drop(FinalResults.ngram, strict=False).join(
+        every, on=[*cell, Ngram.task], how="left", maintain_order="left", validate="m:1"
     )

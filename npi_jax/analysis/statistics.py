@@ -10,13 +10,12 @@ from jaxtyping import Float
 
 from npi_jax.analysis.bounds import FREE, Bounds
 from npi_jax.analysis.variance import BootstrapArms, CountedArms, crossed_variance
+from npi_jax.results.names import ITEMS, SEEDS_AND_ITEMS
 
 DRAWS: Final = 2000
 LEVEL: Final = 0.95
-SEEDS_AND_ITEMS: Final = "seeds and items"
-ITEMS: Final = "items"
 
-# The same value, added up in another order.
+# Equal values that were summed in another order differ by this much.
 _ROUNDING: Final = 1e-12
 
 # Draws are made in blocks of at most this many item indices, so that memory does not grow with the suite.
@@ -29,11 +28,11 @@ class Interval:
 
     Attributes:
         mean, low, high: in the unit of the values.
-        n_seeds, n_items: how many of each the mean is over.
-        interval_over: what was resampled: `SEEDS_AND_ITEMS`, or `ITEMS` where there is one seed only, which
-            says nothing of how another seed would have come out.
-        p: two-sided probability of a mean as far from 0 if the true mean is 0; NaN of a quantity for which 0 is not
-            inside its bounds. At most .05 exactly where the 95 % interval excludes 0, but where all values are equal.
+        n_seeds, n_items: numbers of seeds and items that the mean is over.
+        interval_over: what was resampled: `SEEDS_AND_ITEMS`, or `ITEMS` with one seed, which says nothing about
+            other seeds.
+        p: two-sided probability of a mean as far from 0 if the true mean is 0; NaN if 0 is not inside the bounds.
+            Unless all values are equal, it is at most .05 exactly if the 95 % interval excludes 0.
     """
 
     mean: float
@@ -53,15 +52,15 @@ def hierarchical_bootstrap(
     seed: int = 0,
     bounds: Bounds = FREE,
 ) -> Interval:
-    """Interval of the mean of ``values`` with seeds and, within them, items resampled.
+    """Return the interval of the mean of ``values`` with seeds and, within them, items resampled.
 
-    Items are shared by the seeds, hence each draw takes one resample of items for all seeds of the draw. The
-    same ``seed`` gives the same draws.
+    The seeds share their items, so each draw takes one resample of items for all its seeds. The same ``seed`` gives
+    the same draws.
 
     Args:
         values: one row a seed; finite.
         draws: bootstrap draws, at least 1000.
-        level: coverage aimed at.
+        level: nominal coverage.
         seed: of the random numbers.
         bounds: smallest and largest possible mean, `bounds.SHARE` for accuracies; the interval stays within them.
 
@@ -78,7 +77,7 @@ def hierarchical_bootstrap(
 def resample_items(
     values: Float[np.ndarray, "rows items"], *, draws: int = DRAWS, seed: int | Sequence[int] = 0
 ) -> Float[np.ndarray, "rows draws"]:
-    """Means of each row over items drawn with replacement; a draw takes the same items in every row.
+    """Return the mean of each row over items drawn with replacement; a draw takes the same items in every row.
 
     Two calls with the same ``seed``, ``draws`` and number of items take the same items, so that differences
     between their rows are paired.
@@ -111,27 +110,26 @@ def seed_interval(
     seed: int = 0,
     bounds: Bounds = FREE,
 ) -> Interval:
-    """Resample seeds on top of ``by_item`` (from `resample_items`), and scale the interval to what few seeds can say.
+    """Resample seeds on top of ``by_item`` (from `resample_items`), and scale the interval to few seeds.
 
-    Neither end of the plain percentile interval is right. With few seeds it is too narrow: with three it is their
-    range, which holds the true mean in 75 % of cases, not 95 %. Where the noise of single values dominates it is
-    too wide, for resampling seeds and items counts that noise three times (Owen 2007). Its two arms are therefore
-    scaled by the ratio of the t interval with the variance of `mean_variance` to the normal interval with the
-    variance of the draws.
+    The plain percentile interval has the wrong width. With few seeds it is too narrow: with three it is their range,
+    which holds the true mean in 75 % of cases, not 95 %. If the noise of single values dominates it is too wide, for
+    resampling seeds and items counts that noise three times (Owen 2007). Its two arms are therefore scaled by the
+    ratio of the t interval with the variance of `mean_variance` to the normal interval with the variance of the draws.
 
-    Of a quantity with bounds the ends are those of `Bounds.ends`, which makes the arm towards the nearer bound the
-    shorter one. Of counted answers the arms are those of that t interval, both as long: those of the draws are skewed
-    for the same reason, and the end at the nearer bound would come out too near (90 % coverage in the place of 98 %
-    where nearly all answers are right).
+    A quantity with bounds has the ends of `Bounds.ends`, which shortens the arm towards the nearer bound. A share of
+    counted answers takes both arms from that t interval, equally long: the arms of the draws are skewed for the same
+    reason, and the end at the nearer bound would be too near (90 % coverage instead of 98 % if nearly all answers are
+    right).
 
-    Where all values are equal a resample cannot show what was never seen: the interval is that value, or, of counted
-    answers, what `Bounds.unseen` says. With one seed only items are resampled.
+    If all values are equal, a resample shows no variance: the interval is that value, or for counted answers
+    `Bounds.unseen`. With one seed only items are resampled.
 
     Args:
         means: mean of each seed over the items as they are.
         by_item: mean of each seed over resampled items.
         n_items: number of items.
-        level: coverage aimed at, between 0 and 1.
+        level: nominal coverage, between 0 and 1.
         seed: of the random numbers.
         bounds: of the mean; the interval stays within them.
 
@@ -149,15 +147,8 @@ def seed_interval(
         return Interval(mean, math.nan, math.nan, n_seeds, n_items, over, math.nan)
     if not bounds.hold(mean):
         raise ValueError(f"the mean {mean} is not between {bounds.low} and {bounds.high}")
-    mean = min(max(mean, bounds.low), bounds.high)  # what rounding has added
-    random = np.random.default_rng((seed, 1))
-    picks = random.integers(n_seeds, size=(by_item.shape[1], n_seeds))
-    draws = np.sort(by_item[picks.T, np.arange(by_item.shape[1])].mean(axis=0))
-    variance = crossed_variance(means, by_item, n_items)
-    if bounds.counted:
-        arms: BootstrapArms | CountedArms = CountedArms(mean, variance, bounds)
-    else:
-        arms = BootstrapArms(mean, draws, float(draws.var()), variance, bounds)
+    mean = min(max(mean, bounds.low), bounds.high)  # rounding may pass a bound
+    arms = _arms(mean, means, by_item, n_items, seed, bounds)
     if bounds.counted and constant(means, by_item):
         low, high = bounds.unseen(mean, level, n_items)
     else:
@@ -165,22 +156,40 @@ def seed_interval(
     return Interval(mean, low, high, n_seeds, n_items, over, arms.p())
 
 
+def _arms(
+    mean: float,
+    means: Float[np.ndarray, " seeds"],
+    by_item: Float[np.ndarray, "seeds draws"],
+    n_items: int,
+    seed: int,
+    bounds: Bounds,
+) -> BootstrapArms | CountedArms:
+    """Return the arms around a mean, before bounds: from draws of seeds, or those of the t interval for counts."""
+    variance = crossed_variance(means, by_item, n_items)
+    if bounds.counted:
+        return CountedArms(mean, variance, bounds)
+    n_seeds, n_draws = by_item.shape
+    picks = np.random.default_rng((seed, 1)).integers(n_seeds, size=(n_draws, n_seeds))
+    draws = np.sort(by_item[picks.T, np.arange(n_draws)].mean(axis=0))
+    return BootstrapArms(mean, draws, float(draws.var()), variance, bounds)
+
+
 def constant(means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"]) -> bool:
-    """Whether all seeds and items have the same value, so that nothing shows how much they could vary."""
+    """Return whether all seeds and items have the same value, so that nothing shows how much they could vary."""
     return bool(np.ptp(means) <= _ROUNDING and np.ptp(by_item) <= _ROUNDING)
 
 
 def adjust(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
-    """Adjust p-values for having made them all: step-down Šidák (Holm 1979; Šidák 1967).
+    """Adjust p-values for the number of tests: step-down Šidák (Holm 1979; Šidák 1967).
 
-    This is the max-T test of tests that are taken to be independent, which for two-sided tests of jointly normal
-    means is the worst case (Šidák 1967). The dependence is not estimated from the draws on purpose: resamples of a
-    few seeds all vary in the few directions in which those seeds differ, so the tests look far more alike than they
-    are. With 3 seeds a max-T over such draws rejects at least one of 27 true null hypotheses in about half of all
+    This is the max-T test of tests that are assumed independent, which for two-sided tests of jointly normal means is
+    the worst case (Šidák 1967). The dependence is not estimated from the draws on purpose: resamples of a few seeds
+    all vary in the few directions in which those seeds differ, so the tests look far more alike than they are. With
+    3 seeds a max-T over such draws rejects at least one of 27 true null hypotheses in about half of all
     experiments, not in 5 % (tests/analysis/test_transfer_calibration.py).
 
     Args:
-        p: each in [0, 1]; NaN where a test was not made, which counts for nothing.
+        p: each in [0, 1]; NaN for a test that was not made, which does not count.
     """
     adjusted = np.full(p.shape, np.nan)
     made = np.flatnonzero(~np.isnan(p))

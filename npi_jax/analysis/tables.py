@@ -7,85 +7,90 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from npi_jax.analysis.alignment.tables import alignment_tables
-from npi_jax.analysis.curves import acquisition_table, curves_table, final_table, own_mean
-from npi_jax.analysis.link.permutation import link_tables
+from npi_jax.analysis.curves import acquisition_table, curves_table, final_table, rename_reserved
+from npi_jax.analysis.link.tables import link_tables
 from npi_jax.analysis.ngrams import with_ngram
 from npi_jax.analysis.transfer.empty import without_empty
 from npi_jax.analysis.transfer.outcomes import baseline_variant
 from npi_jax.analysis.transfer.published import published_table
 from npi_jax.analysis.transfer.tables import transfer_tables
 from npi_jax.files.checksums import SUMS, note
-from npi_jax.files.writing import write_table
 from npi_jax.results.directory import Run
 from npi_jax.results.folder import ANALYZED, OF_GRADIENTS
+from npi_jax.results.schema import find
+from npi_jax.results.table_files import write_declared
+from npi_jax.results.tables_alignment import Alignment
+from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
+from npi_jax.results.tables_preparation import Environments, Ngram
+from npi_jax.results.tables_transfer import Transfer
 
 
 @runtime_checkable
 class AnalyzedRun(Protocol):
-    """What of a run directory the tables are made from."""
+    """Part of a run directory that the tables are made from."""
 
     @property
     def path(self) -> Path:
-        """The run directory."""
+        """Path of the run directory."""
 
     def members(self) -> pl.DataFrame:
-        """One row a member."""
+        """Return the table `Members`."""
 
     def corpus(self) -> pl.DataFrame:
-        """One row a variant."""
+        """Return the table `Corpus`."""
 
     def scores(self) -> pl.DataFrame:
-        """One row a step, member, item and region, with the member's variant and seed."""
+        """Return the table `Scores` of all steps, with the variant and seed of each member."""
 
 
 def write_tables(run: AnalyzedRun) -> Path:
-    """Write tables/*.parquet (see `npi_jax.results.directory` for what is in them); returns the folder.
+    """Write tables/NAME.parquet (declared in `npi_jax.results.schema`); return the folder.
 
-    What a run has no data for (gradients, interventions) has no table, or an empty one. Each file appears complete or
-    not at all; a table that an earlier analysis left and that is not made any more is removed.
+    Tables that the run has no data for (gradients, interventions) are absent or empty. Each file appears complete or
+    not at all; a table that an earlier analysis left and that is no longer made is removed.
     """
     folder = Path(run.path) / "tables"
-    scores, members, corpus = own_mean(run.scores()), run.members(), run.corpus()
+    scores, members, corpus = rename_reserved(run.scores()), run.members(), run.corpus()
     curves = curves_table(scores)
     tables = {
-        "curves": curves,
-        "final": _final(run, scores, members),
-        "acquisition": acquisition_table(curves, members),
+        Curves.NAME: curves,
+        FinalResults.NAME: _final(run, scores, members),
+        Acquisition.NAME: acquisition_table(curves, members),
         **transfer_tables(scores, members, corpus),
     }
-    effects = without_empty(tables["transfer"], corpus, baseline_variant(members))
-    published = published_table(tables["final"], effects)
+    effects = without_empty(tables[Transfer.NAME], corpus, baseline_variant(members))
+    published = published_table(tables[FinalResults.NAME], effects)
     if len(published):
-        tables["published"] = published
+        tables[Published.NAME] = published
     gradients = alignment_tables(run.path, members)
     tables |= gradients
     if gradients:
-        tables |= link_tables(gradients["alignment"], effects, _read(run, "environments"))
+        tables |= link_tables(gradients[Alignment.NAME], effects, _read(run, Environments.FILE))
     _replace(folder, tables)
     return folder
 
 
 def _replace(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Write the tables, and remove those of an analysis before that are not among them; nothing else is touched.
+    """Write the tables, and remove those of an earlier analysis that are not among them; nothing else is touched.
 
-    Where the run's gradients were removed since, their tables are all that is left of them, and stay.
+    If the gradients of the run were removed since, their tables are all that is left of them, and stay.
     """
     kept = () if (folder.parent / "gradients").is_dir() else OF_GRADIENTS
     for name, table in tables.items():
-        write_table(folder / f"{name}.parquet", table)
+        write_declared(folder / f"{name}.parquet", table, find(name))
     for name in set(ANALYZED) - {*tables, *kept}:
         (folder / f"{name}.parquet").unlink(missing_ok=True)
-    # Last: what an analysis that was killed has half replaced is refused by the checksums of the one before.
+    # Last: if an analysis is killed half-way, the checksums of the earlier one refuse the tables that it has replaced.
     (folder / SUMS).unlink(missing_ok=True)
     written = (folder / f"{name}.parquet" for name in (*tables, *kept))
     note(folder, [file for file in written if file.exists()])
 
 
 def _final(run: AnalyzedRun, scores: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
-    final, ngram = final_table(scores, members), _read(run, "ngram")
+    final, ngram = final_table(scores, members), _read(run, Ngram.FILE)
     return final if ngram is None else with_ngram(final, ngram)
 
 
-def _read(run: AnalyzedRun, name: str) -> pl.DataFrame | None:
-    """A table that preparation has left, if it has."""
-    return Run(Path(run.path)).kept(f"{name}.parquet")
+def _read(run: AnalyzedRun, file: str) -> pl.DataFrame | None:
+    """Return a table that preparation has left, if it has."""
+    return Run(Path(run.path)).kept(file)

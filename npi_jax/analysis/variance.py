@@ -1,4 +1,4 @@
-"""The variance of means over seeds crossed with items, and how far their intervals reach."""
+"""Variance of means over seeds crossed with items, and the arms of their intervals."""
 
 import math
 from dataclasses import dataclass
@@ -10,18 +10,18 @@ from scipy import optimize, special
 
 from npi_jax.analysis.bounds import Bounds
 
-# What lies beyond is not worth telling apart, and quantiles are no longer exact.
+# Quantiles are not exact beyond this, and smaller p-values make no difference.
 _SMALLEST_P: Final = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
 class Variance:
-    """The estimated variance of a mean over seeds and items, and how well it is known.
+    """Estimated variance of a mean over seeds and items, and how well it is known.
 
     Attributes:
         total: variance of the mean.
-        share: what of `total` is the variance between seeds.
-        n_seeds, n_items: how many of each it is estimated from.
+        share: share of `total` that is variance between seeds.
+        n_seeds, n_items: numbers of seeds and items that it is estimated from.
     """
 
     total: float
@@ -30,11 +30,11 @@ class Variance:
     n_items: int
 
     def critical(self, p: float) -> float:
-        """The t that a mean has to reach, in units of its standard error, to have this two-sided p."""
+        """Return the size of a mean, in units of its standard error, that has this two-sided p."""
         return float(critical_t(np.array(self.share), p, n_seeds=self.n_seeds, n_items=self.n_items))
 
     def p(self, t: float) -> float:
-        """The two-sided p of a mean of this size, in units of its standard error."""
+        """Return the two-sided p of a mean of this size, in units of its standard error."""
         smallest = math.log(_SMALLEST_P)
         if self.critical(_SMALLEST_P) <= t:
             return _SMALLEST_P
@@ -46,14 +46,14 @@ def mean_variance(
     of_items: Float[np.ndarray, "*cells"],
     residual: Float[np.ndarray, "*cells"],
 ) -> tuple[Float[np.ndarray, "*cells"], Float[np.ndarray, "*cells"]]:
-    """Variance of a mean over seeds crossed with items, and what share of it is between seeds.
+    """Return the variance of a mean over seeds crossed with items, and the share of it that is between seeds.
 
     For values with an effect of the seed, one of the item and a residual, the variance of the mean is
-    ``of_seeds + of_items - residual``, each divided mean squares of the two-way analysis of variance: the residual is
-    in the first two and must count once (quasi-F of Clark 1973). What items add over the residual, ``of_items -
-    residual``, can come out negative by chance and is then 0, which leaves the t test over seeds; seeds are not treated
-    alike, because the residual of the few seeds that there are is in ``of_seeds`` as it was drawn. Where seeds do not
-    differ at all it is ``of_items``.
+    ``of_seeds + of_items - residual``, each a mean square of the two-way analysis of variance, divided by a count: the
+    residual is in the first two and must count once (quasi-F of Clark 1973). The part that items add,
+    ``of_items - residual``, can be negative by chance and is then 0, which leaves the t test over seeds. Seeds are not
+    treated alike, because ``of_seeds`` already contains the residual as it was drawn for the few seeds. If seeds do not
+    differ at all, the variance is ``of_items``.
 
     Args:
         of_seeds: variance between the seeds' means, divided by the number of seeds.
@@ -61,9 +61,9 @@ def mean_variance(
         residual: variance of the residual, divided by both.
 
     Returns:
-        variance, and share; the latter 1 where the variance is 0.
+        variance and share; the share is 1 if the variance is 0.
     """
-    # Counted answers can give all seeds the very same mean; the t test over seeds would then find anything.
+    # Counted answers can give all seeds the same mean, and the t test over seeds would call anything significant.
     seeds_tell = of_seeds > 1e-12 * of_items
     added = np.where(seeds_tell, np.maximum(of_items - residual, 0.0), of_items)
     total = of_seeds + added
@@ -73,17 +73,17 @@ def mean_variance(
 def critical_t(
     share: Float[np.ndarray, "*cells"], p: float | Float[np.ndarray, "*cells"], *, n_seeds: int, n_items: int
 ) -> Float[np.ndarray, "*cells"]:
-    """The t that a mean over seeds crossed with items has to reach for a two-sided p.
+    """Return the t that a mean over seeds crossed with items has to reach for a two-sided p.
 
-    The quantiles of the t distributions of seeds and of items, each with one degree of freedom fewer than there are,
-    weighted by what each adds to the variance (Cochran 1964, Biometrics 20:191). One distribution with degrees of
-    freedom after Satterthwaite (1946) finds effects that are not there in up to 7 % of experiments with three seeds,
-    at a level of 5 %: where those few seeds happen to lie close together, items seem to be what matters.
+    It is the mean of the quantiles of two t distributions, with one degree of freedom fewer than there are seeds and
+    items, weighted by what each adds to the variance (Cochran 1964, Biometrics 20:191). A single distribution with
+    degrees of freedom after Satterthwaite (1946) rejects up to 7 % of true null hypotheses with three seeds, at a level
+    of 5 %: if those few seeds happen to be close together, items seem to be all that matters.
 
     Args:
         share: from `mean_variance`.
         p: two-sided, between 0 and 1.
-        n_seeds, n_items: how many of each the variance is estimated from.
+        n_seeds, n_items: numbers of seeds and items that the variance is estimated from.
     """
     of_seeds, of_items = (-special.stdtrit(max(n - 1, 1), p / 2) for n in (n_seeds, n_items))
     return np.asarray(share * of_seeds + (1 - share) * of_items)
@@ -92,14 +92,14 @@ def critical_t(
 def crossed_variance(
     means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"], n_items: int
 ) -> Variance:
-    """Variance of the mean over seeds, from what resampling the items does to each seed's mean and to their mean."""
+    """Estimate the variance of the mean over seeds, from the means of the seeds and from those of resampled items."""
     n_seeds = len(means)
     unbiased = n_items / max(n_items - 1, 1)
     of_items = float(by_item.mean(axis=0).var()) * unbiased
     if n_seeds == 1:
         return Variance(of_items, 0.0, n_seeds, n_items)
     of_seeds = float(means.var(ddof=1)) / n_seeds
-    # Of one seed's mean the items' variance holds the whole residual, of the mean over seeds a part of it.
+    # The variance over items holds the whole residual for the mean of one seed, and a part of it for their mean.
     residual = max(float(by_item.var(axis=1).mean()) * unbiased - of_items, 0.0) / (n_seeds - 1)
     parts = np.array([[of_seeds], [of_items], [residual]])
     total, share = mean_variance(*parts)
@@ -108,32 +108,32 @@ def crossed_variance(
 
 @dataclass(frozen=True, slots=True)
 class CountedArms:
-    """The two arms around a mean of counted answers, equally long: how skewed it is follows from its bounds."""
+    """Both arms around a mean of counted answers, equally long; the bounds add the skewness."""
 
     mean: float
     variance: Variance
     bounds: Bounds
 
     def below(self, level: float) -> float:
-        """From the mean down to the lower end, before bounds."""
+        """Return the distance from the mean to the lower end, before bounds."""
         return self.variance.critical(1 - level) * math.sqrt(self.variance.total)
 
     def above(self, level: float) -> float:
-        """From the mean up to the upper end, before bounds."""
+        """Return the distance from the mean to the upper end, before bounds."""
         return self.below(level)
 
     def p(self) -> float:
-        """1 minus the level at which the interval's end meets 0; NaN where 0 is not inside the bounds."""
+        """Return 1 minus the level at which the interval's end meets 0; NaN if 0 is not inside the bounds."""
         apart = self.bounds.distance(self.mean, 0.0)
         if self.mean == 0 or math.isnan(apart):
             return math.nan if math.isnan(apart) else 1.0
-        # Without variance there is nothing to test with, which callers say.
+        # Without variance there is no test, which callers report.
         return self.variance.p(apart / math.sqrt(self.variance.total)) if self.variance.total > 0 else _SMALLEST_P
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapArms:
-    """The two arms around a `mean`, before bounds, at any level; `draws` are sorted, `seen` is their variance."""
+    """Both arms around a `mean`, before bounds, at any level; `draws` are sorted, `seen` is their variance."""
 
     mean: float
     draws: Float[np.ndarray, " draws"]
@@ -142,24 +142,24 @@ class BootstrapArms:
     bounds: Bounds
 
     def below(self, level: float) -> float:
-        """From the mean down to the lower end."""
+        """Return the distance from the mean to the lower end."""
         inner = min(level, 1 - self._edge)
         return self._scale(level, inner) * (self.mean - self._quantile((1 - inner) / 2))
 
     def above(self, level: float) -> float:
-        """From the mean up to the upper end."""
+        """Return the distance from the mean to the upper end."""
         inner = min(level, 1 - self._edge)
         return self._scale(level, inner) * (self._quantile((1 + inner) / 2) - self.mean)
 
     def p(self) -> float:
-        """1 minus the level at which the interval's end meets 0; NaN where 0 is not inside the bounds."""
+        """Return 1 minus the level at which the interval's end meets 0; NaN if 0 is not inside the bounds."""
         apart = self.bounds.distance(self.mean, 0.0)
         if self.mean == 0 or math.isnan(apart):
             return math.nan if math.isnan(apart) else 1.0
         arm = self.below if self.mean > 0 else self.above
         outermost = arm(1 - self._edge)
         if outermost <= 0:
-            # Nothing varies, and a share of the draws cannot be told from 0 once it is smaller than one of them.
+            # Nothing varies; no p-value below one draw can be known.
             return 1 / (len(self.draws) + 1)
         if outermost < apart:
             return self.variance.p(self.variance.critical(self._edge) * apart / outermost)
@@ -171,17 +171,17 @@ class BootstrapArms:
 
     @property
     def _edge(self) -> float:
-        """The share of the draws, ten on each side, outside of which the arms grow as those of the t interval do."""
+        """Share of the draws, ten on each side, outside of which the arms grow like those of the t interval."""
         return 20 / len(self.draws)
 
     def _quantile(self, share: float) -> float:
-        """As `numpy.quantile`, of draws sorted already."""
+        """Return a quantile of the sorted draws, like `numpy.quantile`."""
         place = share * (len(self.draws) - 1)
         left = min(int(place), len(self.draws) - 2)
         return float(self.draws[left] + (place - left) * (self.draws[left + 1] - self.draws[left]))
 
     def _scale(self, level: float, inner: float) -> float:
-        """The t interval's arm at `level`, in units of the draws' normal arm at `inner`."""
+        """Return the arm of the t interval at `level`, in units of the normal arm of the draws at `inner`."""
         if self.seen == 0 or level <= 0:
             return 1.0
         wanted = self.variance.critical(1 - level)

@@ -49,7 +49,8 @@ from npi_jax.corpus.variants.rows import RowOrder
 from npi_jax.corpus.variants.settings import VariantSettings
 from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.errors import UserError
-from npi_jax.files.writing import write_table
+from npi_jax.results.table_files import write_declared
+from npi_jax.results.tables_preparation import Environments, Examples, Slots
 
 Track = Callable[[Iterable[Any], str], Iterable[Any]]
 
@@ -271,9 +272,10 @@ def _write_variants(
         built = [builder.build(one) for one in pipeline.track(settings.interventions, "building variants")]
         pool.close(row_length=settings.row_length)
     save_variants(folder, built, pipeline.table)
-    write_table(folder / "slots.parquet", builder.log.table())
-    write_table(folder / "examples.parquet", builder.log.examples(corpus.text, seed=settings.seed))
-    write_table(folder / "environments.parquet", environment_table(corpus.text, corpus.annotations, pipeline.table))
+    write_declared(folder / Slots.FILE, builder.log.table(), Slots)
+    write_declared(folder / Examples.FILE, builder.log.examples(corpus.text, seed=settings.seed), Examples)
+    overlap = environment_table(corpus.text, corpus.annotations, pipeline.table)
+    write_declared(folder / Environments.FILE, overlap, Environments)
 
 
 def pack_rows(corpus: Corpus, *, row_length: int) -> RowPool:

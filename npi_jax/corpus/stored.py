@@ -19,7 +19,10 @@ from npi_jax.corpus.variants.interventions import parse_intervention
 from npi_jax.corpus.variants.summary import variant_table
 from npi_jax.corpus.variants.variant import RowPool, Variant
 from npi_jax.files.checksums import DamagedError
-from npi_jax.files.writing import read_checked, read_table, write_json, write_table
+from npi_jax.files.writing import read_checked, write_json
+from npi_jax.results.table_files import read_declared, write_declared
+from npi_jax.results.tables_preparation import Corpus as CorpusTable
+from npi_jax.results.tables_preparation import Environments
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class StoredVariants:
         columns = Columns(folder / "pool")
         used = columns["used"]
         pool = RowPool(columns["tokens"].reshape(len(used), -1), used)
-        table, environments = read_table(folder / "corpus.parquet"), read_table(folder / "environments.parquet")
+        table, environments = (read_declared(folder / its.FILE, its) for its in (CorpusTable, Environments))
         return cls(_load_variants(folder), pool, table, environments, folder)
 
 
@@ -107,7 +110,7 @@ def save_variants(folder: Path, variants: Sequence[Variant], phenomenon: Phenome
         writer.append(**columns)
         writer.close()
     write_json(folder / "variants.json", entries)
-    write_table(folder / "corpus.parquet", variant_table(variants, phenomenon.labels))
+    write_declared(folder / CorpusTable.FILE, variant_table(variants, phenomenon.labels), CorpusTable)
 
 
 _PLAIN = ("removed", "unmatched", "sentences", "tokens", "edited", "injected", "unreplaced")

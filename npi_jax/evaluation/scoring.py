@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import polars as pl
 
-from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.config.build import make_config
 from npi_jax.config.errors import ConfigError
 from npi_jax.config.schema import Config
@@ -25,7 +24,9 @@ from npi_jax.preparation.prepare import make_pipeline, texts
 from npi_jax.results.directory import Run, open_run
 from npi_jax.results.folder import TOKENIZER
 from npi_jax.results.manifest import is_run
-from npi_jax.scoring import ABSENT, Scorer, Scores, ScoreSpec, fixed_columns, make_scorer
+from npi_jax.results.score_rows import ScoreRows
+from npi_jax.results.tables_training import HYPERPARAMETERS
+from npi_jax.scoring import ABSENT, Scorer, ScoreSpec, make_scorer
 from npi_jax.suites import ConditionSuite, Suite, SuiteError, evaluate_predictions, load_suite
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.suites.grammar import grammar_suite
@@ -274,9 +275,6 @@ def score_models(
         scorer = make_scorer(models.model, suite, spec, unigram=unigram)
     except ValueError as error:
         raise EvaluateError(f"suite {suite.suite.name!r} cannot be scored: {error}") from error
-    fixed = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer).items()})
-    counts = [column for column in ("n_good", "n_bad", "n") if column in fixed.columns]
-    fixed = fixed.with_columns(pl.col(counts).cast(pl.Int32))
     frames = []
     for params, names in models.batches():
         size = len(names)
@@ -284,18 +282,12 @@ def score_models(
         call = map_members(scorer.apply, mesh, [MEMBERS, REPLICATED])
         filled = pad_members(params, padded_size(size, mesh) - size)
         found = call(put(filled, mesh, MEMBERS), put(scorer.arrays, mesh, REPLICATED))
-        scores = Scores({region: np.asarray(values)[:size] for region, values in found.items()}, scorer)
-        columns = scores.value_columns()
-        rows = len(fixed)
-        digests = model_digests(params)
-        for index, name in enumerate(names):
-            part = slice(index * rows, (index + 1) * rows)
-            one = fixed.with_columns(
-                *(pl.Series(key, values[part]) for key, values in columns.items()), pl.lit(digests[index]).alias(DIGEST)
-            )
-            frames.append(one.select(*(pl.lit(value).alias(key) for key, value in name.items()), pl.all()))
+        log_probs = {region: np.asarray(values)[:size] for region, values in found.items()}
+        named = [{**name, DIGEST: digest} for name, digest in zip(names, model_digests(params), strict=True)]
+        table = ScoreRows(scorer, named).table(log_probs)
+        frames.append(table.select(*names[0], pl.exclude(*names[0], DIGEST), DIGEST))
         progress(size)
-    return pl.concat(frames).filter(pl.col(counts[0]) >= 0), scorer
+    return pl.concat(frames), scorer
 
 
 def unscored(scorer: Scorer) -> dict[str, int]:

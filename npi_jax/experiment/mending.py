@@ -12,9 +12,11 @@ from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.experiment.claim import Say
 from npi_jax.files import checksums
-from npi_jax.files.writing import file_digest, read_table, write_table
+from npi_jax.files.writing import file_digest, read_table
 from npi_jax.results.directory import Run
 from npi_jax.results.folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER, step_files
+from npi_jax.results.table_files import read_declared, write_declared
+from npi_jax.results.tables_training import Members, Metrics
 from npi_jax.training.divergence import has_diverged
 from npi_jax.training.tables import members_table
 
@@ -89,9 +91,9 @@ def _mend_members(run: Run, file: Path, say: Say) -> None:
         steps = run.steps("metrics")[-2:]
         before, last = (_metrics(run, step) for step in (steps[0], steps[-1]))
         vocabulary = run.manifest.get("data", {}).get("vocabulary") or Tokenizer.load(run.path / "tokenizer").vocab_size
-        skipped, loss = last["skipped_updates"].to_numpy(), last["valid_loss"].to_numpy()
-        diverged = has_diverged(skipped, before["skipped_updates"].to_numpy(), loss, int(vocabulary))
-        write_table(file, members_table(members, skipped, diverged))
+        skipped, loss = last[Metrics.skipped_updates].to_numpy(), last[Metrics.valid_loss].to_numpy()
+        diverged = has_diverged(skipped, before[Metrics.skipped_updates].to_numpy(), loss, int(vocabulary))
+        write_declared(file, members_table(members, skipped, diverged), Members)
     except UserError as error:
         say(f"{file} is damaged or lost, and cannot be rebuilt: {error}")
         return
@@ -102,4 +104,4 @@ def _mend_members(run: Run, file: Path, say: Say) -> None:
 def _metrics(run: Run, step: int) -> pl.DataFrame:
     file = run.path / "metrics" / f"{step}.parquet"
     run.check_written(file)
-    return read_table(file)
+    return read_declared(file, Metrics)

@@ -37,11 +37,12 @@ from npi_jax.experiment.preflight import check_devices, check_inputs
 from npi_jax.experiment.prepared_files import needs_ngrams, store_prepared
 from npi_jax.experiment.reporting import write_and_print_report
 from npi_jax.experiment.variant_tables import print_examples, print_variants
-from npi_jax.files.writing import write_table
 from npi_jax.preparation.inputs import Inputs
 from npi_jax.preparation.prepare import Prepared, prepare
 from npi_jax.results.directory import Run
 from npi_jax.results.folder import NGRAM
+from npi_jax.results.table_files import write_declared
+from npi_jax.results.tables_preparation import Ngram
 from npi_jax.training.arrangement import arrange
 from npi_jax.training.devices.processes import broadcast_from_first, fail_together, is_first_process
 from npi_jax.training.loop import Trainer
@@ -183,7 +184,7 @@ def count_ngrams(session: Session, prepared: Prepared) -> None:
             return
         display.stage("counting 5-grams")
         started = time.monotonic()
-        write_table(run.path / NGRAM, ngram_table(prepared, config))
+        write_declared(run.path / NGRAM, ngram_table(prepared, config), Ngram)
         run.note_written(run.path / NGRAM)
         seconds = time.monotonic() - started
         session.console.print(

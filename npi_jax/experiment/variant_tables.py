@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from npi_jax.files.writing import read_table
 from npi_jax.preparation.prepare import Prepared
 from npi_jax.report.format import SHORT
+from npi_jax.results.table_files import read_declared
+from npi_jax.results.tables_preparation import Examples
 from npi_jax.terminal.tables import TextTable
 
 _ALWAYS = ("removed", "unmatched")
@@ -58,7 +59,7 @@ def _print_kept(prepared: Prepared, console: Console) -> None:
 
 def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> None:
     """Print a few changed sentences of each variant, before and after the change."""
-    examples = read_table(prepared.folder / "examples.parquet")
+    examples = read_declared(prepared.folder / Examples.FILE, Examples)
     table = TextTable("some of what was changed", ["variant", "", "before", "after"], words=range(4))
     for _, rows in examples.group_by("variant", "action", maintain_order=True):
         for row in rows.head(each).iter_rows(named=True):

@@ -11,6 +11,9 @@ SHARE: Final = "share, 0 to 1"
 STEPS: Final = "steps"
 TOKENS: Final = "tokens"
 
+Row = dict[str, Any]
+"""One row of a table, by column."""
+
 
 class Column(str):
     """The name of a column, with its type and meaning: ``frame[Transfer.effect]``, ``pl.col(Transfer.effect)``.
@@ -122,6 +125,11 @@ class Table:
             setattr(cls, attribute, column.named(attribute))
         cls.COLUMNS = tuple(getattr(cls, attribute) for attribute in declared)
         cls.KEY = tuple(getattr(cls, attribute) for attribute in key.split())
+
+    @classmethod
+    def file_of(cls, step: int) -> str:
+        """Return the path in the run directory of a table that has one file a step."""
+        return cls.FILE.replace("STEP", str(step))
 
     @classmethod
     def about(cls) -> str:

@@ -1,67 +1,31 @@
-"""The run directory: its files, opened for reading (`npi_jax.experiment.claim` opens one for writing).
+"""The run directory, opened for reading (`npi_jax.experiment` opens one for writing).
 
 ```
 RUN/
-  config.json            the whole configuration
-  manifest.json          what ran: versions, devices, data hashes, model, ScoreSpecs, seconds; its entry "npi_jax" marks
-                         the folder as a run, with the version of this layout
-  checksums.json         sha256 of config.json, members, corpus, slots, examples, ngram, environments and tokenizer/*
-  members.parquet        member, variant, seed, learning_rate, weight_decay, dropout, status, skipped_updates
-  corpus.parquet         variant, control_of, sentences, tokens, slots_changed, slots_unmatched, edited, injected,
-                         npi_LABEL... (items left by what licenses them), contexts_LABEL... (licensors without an item)
-  slots.parquet          variant, action (removed, edited, injected), slot, donor, start, tokens, seed, step: what was
-                         done to which sentence of the corpus (donor: the sentence that stands there now)
-  examples.parquet       variant, action, slot, before, after: some of them as text
-  tokenizer/             the vocabulary
-  log.jsonl              one line a checkpoint: step, time, tokens, tokens_per_second, mfu (where the devices' peak is
-                         known), seconds/KIND, losses and accuracies by variant and by member (clock times are here
-                         and in the manifest, nowhere else)
-  metrics/STEP.parquet   member, step, train_loss, valid_loss, skipped_updates
-  scores/STEP.parquet    member, step, suite, paradigm, task, kind, item, region, spec, delta, good, bad, correct,
-                         n_good, n_bad
-  ngram.parquet          variant, suite, paradigm, task, kind, item, region, delta, correct: of a 5-gram model of each
-                         variant's text (interpolated Kneser-Ney)
-  environments.parquet   task_i, task_j, ngram_overlap, npi_overlap, npis_i, npis_j, in the full corpus
-  gradients/STEP.npz     groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
-                         ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
-                         item_name, lookahead, parameter_norm (docs/concepts/alignment.md)
-  {metrics,scores,gradients,tables}/checksums.json  sha256 of each of these files, verified when it is read
-  checkpoints/STEP/      Orbax: parameters and optimizer state of all members
-  tables/curves.parquet  member, variant, seed, step, suite, paradigm, task, kind, region, accuracy, delta, ties,
-                         n_items
-  tables/final.parquet   accuracy and delta of each variant and task at the last step, with intervals, and the 5-gram's
-  tables/acquisition.parquet  the step from which each variant's accuracy in a task stays at .75 or more
-  tables/alignment.parquet    member, variant, seed, step, group, task_i, task_j, corrected, naive, reliable, reason,
-                              se, adam, sign_conflict, adam_reason, suite, kind, ratio: cosines of task gradients; on
-                              the diagonal each task with itself; the reasons say why corrected or adam is NaN; ratio is
-                              the estimate that means are made of, which may be beyond 1
-  tables/alignment_mean.parquet  medians over pairs of tasks by variant, step and group, with intervals, or why not
-  tables/gradients.parquet    each task's gradient: norm, noise_scale (items), reliability
-  tables/alignment_npi.parquet, overlap.parquet, lookahead.parquet  after the last step: by NPI, subspaces, steps tried
-  tables/transfer.parquet     intervention, removed, control, suite, kind, region, task, outcome, effect, low, high, p,
-                              p_adjusted, n_seeds, n_items, n_censored, interval_over, reason, baseline: what an
-                              intervention does to a task, less what the control or baseline does
-                              (docs/concepts/transfer.md)
-  tables/asymmetry.parquet    removed_i, removed_j, outcome, effect_ij (of removing i on j), effect_ji, difference, ...
-  tables/amplification.parquet  environment, others (kept, removed), share, npis, accuracy, delta, with intervals
-  tables/eavesdropping.parquet  task, without, steps_full (of the control where there is one), steps_without, lag_log2,
-                              ..., control
-  tables/link.parquet         primary, predictor, group, step (-1: mean over training), outcome, statistic (Spearman),
-                              p, p_adjusted, n_pairs, n_tasks, n_permutations, reason: does alignment predict transfer
-  tables/link_pairs.parquet   removed, task, group, alignment, naive, effect, low, high, n_cells: the pairs behind it
-  tables/published.parquet    source, suite, kind, region, task, full, held_out, effect (each with low and high),
-                              published_full, published_held_out, published_effect, direction, rank, published_rank,
-                              rank_correlation, rank_low, rank_high: where a published experiment is repeated
-  tables/prediction.parquet   model, outcome, group, correlation, r2, n_pairs, reason: of tasks left out
-  report/index.html      the report; figures/*.{png,svg}
+  config.json              the whole configuration
+  manifest.json            what ran: versions, devices, data hashes, model, ScoreSpecs, seconds; its entry "npi_jax"
+                           marks the folder as a run, with the version of this layout
+  checksums.json           SHA-256 of config.json, members, corpus, slots, examples, ngram, environments and tokenizer/*
+  members.parquet          the trained models
+  corpus.parquet  slots.parquet  examples.parquet  environments.parquet  ngram.parquet
+                           the corpus variants: what they contain, what was changed, and baselines of their text
+  tokenizer/               the vocabulary
+  log.jsonl                one line a checkpoint: step, time, tokens, tokens_per_second, mfu (where the peak of the
+                           devices is known), seconds/KIND, losses and accuracies by variant and by member (clock
+                           times are here and in the manifest, nowhere else)
+  metrics/STEP.parquet     losses of every member at a checkpoint
+  scores/STEP.parquet      scores of every member on every minimal pair at a checkpoint
+  gradients/STEP.npz       groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
+                           ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
+                           item_name, lookahead, parameter_norm (docs/concepts/alignment.md)
+  {metrics,scores,gradients,tables}/checksums.json  SHA-256 of each of these files, verified when it is read
+  checkpoints/STEP/        Orbax: parameters and optimizer state of all members
+  tables/NAME.parquet      the analysis
+  report/index.html        the report; figures/*.{png,svg}
 ```
 
-Losses are nats a token; `train_loss` is the mean over the steps since the checkpoint before (null at step 0).
-`delta`, `good` and `bad` are nats (or as the spec normalizes them); `correct` is 1, 0, or what the spec has for a
-tie; `spec` names the `ScoreSpec`, which the manifest has in full; `n_good` and `n_bad` count the tokens scored.
-`status` is ``ok``, or ``diverged`` if the last updates were not finite or the validation loss is twice that of
-guessing;
-`skipped_updates` counts the steps whose update was not finite and was therefore not made.
+Every table is declared in `npi_jax.results.schema`: its columns, their types, units and meanings.
+``print(run.describe("transfer"))`` shows it.
 """
 
 import dataclasses
@@ -75,7 +39,15 @@ import pydantic
 from npi_jax.files import checksums
 from npi_jax.files.writing import file_digest, read_checked, read_table
 from npi_jax.results import manifest, schema
+from npi_jax.results.columns import Table
 from npi_jax.results.folder import CONFIG, OF_GRADIENTS, STEP_FOLDERS, TABLES, RunError, step_files
+from npi_jax.results.table_files import read_declared
+from npi_jax.results.tables_alignment import Alignment
+from npi_jax.results.tables_learning import Curves
+from npi_jax.results.tables_link import Link
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_training import Members, Metrics, Scores
+from npi_jax.results.tables_transfer import Transfer
 
 __all__ = ["Run", "RunError", "open_run"]
 
@@ -91,7 +63,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The configuration as plain values."""
+        """Configuration as plain values."""
         self.check_written(self.path / CONFIG)
         return read_checked(self.path / CONFIG, _VALUES)
 
@@ -106,35 +78,35 @@ class Run:
 
     def members(self) -> pl.DataFrame:
         """One row a member."""
-        return self._table("members.parquet")
+        return self._table(Members.FILE)
 
     def corpus(self) -> pl.DataFrame:
         """One row a variant: what is in it and what was changed."""
-        return self._table("corpus.parquet")
+        return self._table(Corpus.FILE)
 
     def metrics(self, step: int | None = None) -> pl.DataFrame:
         """Losses of every member, at one checkpoint or at every one."""
-        return self._steps("metrics") if step is None else self._named(self._table(f"metrics/{step}.parquet"))
+        return self._steps(Metrics) if step is None else self._named(self._table(Metrics.file_of(step)))
 
     def scores(self, step: int | None = None) -> pl.DataFrame:
         """Scores of every item, at one step or at all."""
-        return self._steps("scores") if step is None else self._named(self._table(f"scores/{step}.parquet"))
+        return self._steps(Scores) if step is None else self._named(self._table(Scores.file_of(step)))
 
     def curves(self) -> pl.DataFrame:
         """Accuracy and mean delta of every member, checkpoint, task and region."""
-        return self.table("curves")
+        return self.table(Curves.NAME)
 
     def alignment(self) -> pl.DataFrame:
         """Cosines of task gradients, by member, step, parameter group and pair of tasks."""
-        return self.table("alignment")
+        return self.table(Alignment.NAME)
 
     def transfer(self) -> pl.DataFrame:
         """Effects of the interventions on each task's final accuracy and delta, learning curve and acquisition."""
-        return self.table("transfer")
+        return self.table(Transfer.NAME)
 
     def link(self) -> pl.DataFrame:
-        """Whether alignment, or a surface baseline, predicts transfer: rank correlations with p-values."""
-        return self.table("link")
+        """Return rank correlations of alignment, or of a surface measure, with transfer."""
+        return self.table(Link.NAME)
 
     def table(self, name: str) -> pl.DataFrame:
         """Return a table of the analysis by its name, as in ``run.table("final")``.
@@ -213,7 +185,7 @@ class Run:
 
     def _advice(self, path: Path) -> str:
         name = path.relative_to(self.path).as_posix()
-        if name.startswith("tables/") or name == "members.parquet":
+        if name.startswith("tables/") or name == Members.FILE:
             return f". npi-jax report {self.path} rebuilds it"
         if name == CONFIG:
             return ". npi-jax run with the configuration as it was rewrites it"
@@ -224,15 +196,15 @@ class Run:
             "rewrites it; otherwise restore it from a copy"
         )
 
-    def _steps(self, folder: str) -> pl.DataFrame:
-        files = self.files(folder)
+    def _steps(self, table: type[Table]) -> pl.DataFrame:
+        files = self.files(table.NAME)
         if not files:
-            raise RunError(f"{self.path / folder} has no tables yet; train first (npi-jax run)")
-        return self._named(pl.concat([self._table(f"{folder}/{file.name}") for file in files.values()]))
+            raise RunError(f"{self.path / table.NAME} has no tables yet; train first (npi-jax run)")
+        return self._named(pl.concat([self._table(table.file_of(step)) for step in files]))
 
     def _named(self, frame: pl.DataFrame) -> pl.DataFrame:
-        names = self.members().select("member", "variant", "seed")
-        return frame.join(names, on="member", how="left", maintain_order="left")
+        names = self.members().select(Members.member, Members.variant, Members.seed)
+        return frame.join(names, on=Members.member, how="left", maintain_order="left")
 
     def kept(self, name: str) -> pl.DataFrame | None:
         """Return a table by its path in the run directory; None if it was never written.
@@ -242,14 +214,19 @@ class Run:
         """
         path = self.path / name
         self.check_written(path)
-        return read_table(path) if path.exists() else None
+        return self._read(name) if path.exists() else None
 
     def _table(self, name: str) -> pl.DataFrame:
         path = self.path / name
         self.check_written(path)
         if not path.exists():
             raise RunError(f"{path} does not exist; the run has not come that far (npi-jax run continues it)")
-        return read_table(path)
+        return self._read(name)
+
+    def _read(self, name: str) -> pl.DataFrame:
+        table = schema.of_file(name)
+        # A file that somebody put beside the tables is read as it is.
+        return read_table(self.path / name) if table is None else read_declared(self.path / name, table)
 
 
 def open_run(path: str | Path) -> Run:

@@ -6,13 +6,16 @@ from pathlib import Path
 
 from npi_jax.errors import UserError
 from npi_jax.files.checksums import SUMS
-from npi_jax.results import manifest
+from npi_jax.results import manifest, schema
+from npi_jax.results.tables_alignment import WITH_GRADIENTS
+from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
+from npi_jax.results.tables_training import Members
 
 CONFIG = "config.json"
 LOCK = ".lock"
 
-NGRAM = "ngram.parquet"
-TABLES = ("corpus.parquet", "slots.parquet", "examples.parquet", "environments.parquet", NGRAM)
+NGRAM = Ngram.FILE
+TABLES = tuple(table.FILE for table in (Corpus, Slots, Examples, Environments, Ngram))
 """What preparation leaves, the vocabulary apart."""
 
 TOKENIZER = ("tokenizer/tokenizer.json", "tokenizer/vocab.txt", "tokenizer/bpe.json")
@@ -20,19 +23,13 @@ TOKENIZER = ("tokenizer/tokenizer.json", "tokenizer/vocab.txt", "tokenizer/bpe.j
 STEP_FOLDERS = {"metrics": ".parquet", "scores": ".parquet", "gradients": ".npz"}
 """Folders with one file per checkpoint, and the ending of its name."""
 
-OF_GRADIENTS = (
-    *("alignment", "alignment_mean", "gradients", "alignment_npi", "overlap", "lookahead"),
-    *("link", "link_pairs", "prediction"),
-)
-"""Tables of the analysis that a run without gradients does not have."""
-
-ANALYZED = (
-    *("curves", "final", "acquisition", "transfer", "asymmetry", "amplification", "eavesdropping", "published"),
-    *OF_GRADIENTS,
-)
+ANALYZED = tuple(table.NAME for table in schema.TABLES.values() if table.FILE.startswith("tables/"))
 """Tables of the analysis."""
 
-FILES = (CONFIG, manifest.FILE, SUMS, LOCK, "members.parquet", "log.jsonl", *TABLES)
+OF_GRADIENTS = tuple(name for name in ANALYZED if schema.TABLES[name].WHEN == WITH_GRADIENTS)
+"""Tables of the analysis that a run without gradients does not have."""
+
+FILES = (CONFIG, manifest.FILE, SUMS, LOCK, Members.FILE, "log.jsonl", *TABLES)
 FOLDERS = ("tokenizer", *STEP_FOLDERS, "checkpoints", "tables", "report", "figures", "profile", "tensorboard", "wandb")
 
 _LEFT_BY_SYSTEMS = re.compile(r"\.DS_Store|\.nfs.*|\..*\.tmp|\.lock")

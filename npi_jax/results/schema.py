@@ -1,10 +1,10 @@
-"""The schema of results: the register of all tables, and what is done with it (check, make empty, describe)."""
+"""Schema of results: all tables by name, and functions that check, describe and create them."""
 
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -55,7 +55,8 @@ class SchemaError(ValueError):
 def check(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) -> pl.DataFrame:
     """Return a table that was read, if the columns that it must have are there with the right types.
 
-    Columns that the schema does not know are allowed, for a later version may have written them.
+    Types need only be of one kind: earlier versions wrote narrower numbers, and text as categories. Columns that the
+    schema does not know are allowed, for a later version may have written them.
 
     Args:
         frame: the table.
@@ -71,24 +72,44 @@ def check(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) 
         if not named and not column.optional and column in table.schema():
             raise _fault(table, file, f"has no column {column!r}; it has {', '.join(found)}")
         for name in named:
-            if found[name] != column.dtype:
-                raise _fault(table, file, f"column {name!r} is of type {found[name]}; {column.dtype} is expected")
+            if not _is_like(found[name], column.dtype):
+                raise _fault(table, file, _other_type(name, found[name], column))
     return frame
 
 
-def check_written(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) -> pl.DataFrame:
+def _is_like(found: Any, wanted: DataTypeClass) -> bool:
+    """Return whether values of one type can be read as those of another: earlier versions wrote some types narrower."""
+    if wanted == pl.String:
+        return found in (pl.String, pl.Categorical)
+    if wanted == pl.Boolean:
+        return found == wanted
+    return found.is_float() if wanted == pl.Float64 else found.is_integer()
+
+
+def check_written(
+    frame: pl.DataFrame, table: type[Table], *, file: Path | None = None, key: bool = True
+) -> pl.DataFrame:
     """Return a table that is to be written, if it is exactly as declared: columns, types, values and key.
+
+    Args:
+        frame: the table.
+        table: its entry in the schema.
+        file: its future path, for the message.
+        key: check that no two rows have the same key.
 
     Raises:
         SchemaError: naming the column, what was found and what was expected.
     """
     check(frame, table, file=file)
-    for name in frame.columns:
+    for name, found in frame.schema.items():
         column = table.column(name)
         if column is None or column.joined:
             raise _fault(table, file, f"has a column {name!r}, which is not declared")
+        if found != column.dtype:
+            raise _fault(table, file, _other_type(name, found, column))
         _check_values(frame[name], column, table, file)
-    _check_key(frame, table, file)
+    if key and table.KEY:
+        _check_key(frame, table, file)
     return frame
 
 
@@ -106,8 +127,6 @@ def _check_values(series: pl.Series, column: Column, table: type[Table], file: P
 
 def _check_key(frame: pl.DataFrame, table: type[Table], file: Path | None) -> None:
     key = [str(column) for column in table.KEY]
-    if not key:
-        return
     twice = frame.select(key).is_duplicated()
     if twice.any():
         row = frame.select(key).row(twice.arg_true()[0], named=True)
@@ -115,8 +134,12 @@ def _check_key(frame: pl.DataFrame, table: type[Table], file: Path | None) -> No
         raise _fault(table, file, f"has {int(twice.sum())} rows whose key occurs more than once, first {values}")
 
 
+def _other_type(name: str, found: object, column: Column) -> str:
+    return f"column {name!r} is of type {found}; {column.dtype} is expected"
+
+
 def _fault(table: type[Table], file: Path | None, fault: str) -> SchemaError:
-    return SchemaError(f"{file or f'table {table.NAME!r}'} {fault}")
+    return SchemaError(f"{file}: {fault}" if file else f"table {table.NAME!r}: {fault}")
 
 
 def empty(table: type[Table]) -> pl.DataFrame:
@@ -134,6 +157,14 @@ def find(name: str) -> type[Table]:
         hint = did_you_mean(name, TABLES)
         raise UserError(f"there is no table {name!r}{hint}; the tables are {', '.join(TABLES)}")
     return TABLES[name]
+
+
+def of_file(path: str) -> type[Table] | None:
+    """Return the table that a path in a run directory is a file of; None where the schema has none."""
+    folder, _, name = path.rpartition("/")
+    step = f"{folder}/STEP.parquet"
+    files = {table.FILE: table for table in TABLES.values() if table.FILE}
+    return files.get(path) or (files.get(step) if name.removesuffix(".parquet").isdigit() else None)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from typing import Final
 
 from npi_jax.results.columns import STEPS, Column, integer, number, text
 
+OLD_TABLE: Final = "tables from before it was kept"
+
 MEMBER: Final = integer("Number of the member, from 0.")
 VARIANT: Final = text("Corpus variant that the member was trained on.")
 SEED: Final = integer("Seed of initial weights, order of the data and dropout.")

@@ -10,6 +10,7 @@ from npi_jax.results.shared import (
     LEARNING_RATE,
     MEMBER,
     N_SEEDS,
+    OLD_TABLE,
     SEED,
     STEP,
     TASK_I,
@@ -22,7 +23,6 @@ from npi_jax.results.shared import (
 
 WITH_GRADIENTS: Final = "runs that compare gradients (gradients.enabled)"
 _COSINE = "cosine, -1 to 1"
-_OLD = "tables from before it was kept"
 _RELIABLE = flag("Whether the value is given: there is no reason against it.")
 
 
@@ -52,10 +52,10 @@ class Alignment(
     se = number("Standard error of corrected (jackknife over micro-batches); NaN where task_i is task_j.")
     adam = number("The corrected cosine in Adam's metric; NaN where adam_reason says why.", _COSINE)
     sign_conflict = number("Share of parameters, weighted by size, that both tasks push in opposite directions.", SHARE)
-    adam_reason = text('Reason why adam is NaN; "" where it is not.')
-    suite = text('Suite of the compared pairs; "" where the file does not say.', optional=_OLD)
-    kind = text('Kind of the compared pairs; "" where the file does not say.', optional=_OLD)
-    ratio = number("The estimate that means are made of: corrected, also where it is beyond 1.", optional=_OLD)
+    adam_reason = text('Reason why adam is NaN; "" where it is not.', optional=OLD_TABLE)
+    suite = text('Suite of the compared pairs; "" where the file does not say.', optional=OLD_TABLE)
+    kind = text('Kind of the compared pairs; "" where the file does not say.', optional=OLD_TABLE)
+    ratio = number("The estimate that means are made of: corrected, also where it is beyond 1.", optional=OLD_TABLE)
 
 
 class AlignmentMean(
@@ -90,7 +90,7 @@ class AlignmentMean(
         'What was resampled for the interval; "" where there is none.',
         values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.NO_INTERVAL),
     )
-    reason = text('Reason why there is no interval or no value; "" where there is one.')
+    reason = text('Reason why there is no interval or no value; "" where there is one.', optional=OLD_TABLE)
 
 
 class Gradients(
@@ -134,7 +134,7 @@ class AlignmentNpi(
     n_products = integer("Pairs of items behind the numerator.")
     reliable = _RELIABLE
     reason = text('Reason why corrected is NaN; "" where it is not.')
-    ratio = number("The estimate: corrected, also where it is beyond 1.", optional=_OLD)
+    ratio = number("The estimate: corrected, also where it is beyond 1.", optional=OLD_TABLE)
 
 
 class Overlap(

@@ -36,7 +36,7 @@ class Curves(Table, name="curves", file="tables/curves.parquet", key="member ste
     region = REGION
     accuracy = number("Share of pairs whose good sentence is more probable; NaN where a delta is not finite.", SHARE)
     delta = number("Mean of log p(good) - log p(bad); NaN where one is not finite.", NATS)
-    ties = number("Share of pairs whose two scores are equal.", SHARE, optional="tables from before it was counted")
+    ties = number("Share of pairs whose two scores are equal.", SHARE)
     n_items = integer("Number of minimal pairs.")
 
 

@@ -2,7 +2,7 @@
 
 from npi_jax.results import names
 from npi_jax.results.columns import STEPS, Table, flag, integer, number, text
-from npi_jax.results.shared import DROPOUT, LEARNING_RATE, WEIGHT_DECAY, P, lower_end, upper_end
+from npi_jax.results.shared import DROPOUT, LEARNING_RATE, OLD_TABLE, WEIGHT_DECAY, P, lower_end, upper_end
 from npi_jax.results.tables_alignment import WITH_GRADIENTS
 
 _OUTCOME = text("Outcome of transfer.", values=names.OUTCOMES)
@@ -50,7 +50,7 @@ class LinkPairs(
     effect = number("Effect of the removal on the task.", "unit of the outcome")
     low = lower_end("the effect", "unit of the outcome")
     high = upper_end("the effect", "unit of the outcome")
-    n_cells = integer("Seeds times checkpoints that the alignment rests on.")
+    n_cells = integer("Seeds times checkpoints that the alignment rests on.", optional=OLD_TABLE)
     outcome = _OUTCOME
     control = text('Random control that the effect is a difference to; "" where it is one to the baseline.')
     learning_rate = LEARNING_RATE

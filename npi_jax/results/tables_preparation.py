@@ -10,15 +10,13 @@ _OLD = "runs from before it was kept"
 
 
 class Corpus(Table, name="corpus", file="corpus.parquet", key="variant"):
-    """What each corpus variant contains, and how much of it was changed."""
+    """Size of each corpus variant, its NPIs by environment, and how much of it was changed."""
 
     variant = text('Name of the variant; "full" is the corpus as it is.')
-    control_of = text(
-        "Variant that this one is the random control of; null where it is none.", nullable=True, optional=_OLD
-    )
+    control_of = text("Variant that this one is the random control of; null where it is none.", nullable=True)
     sentences = integer("Sentences to train on.")
     tokens = integer("Tokens to train on.", TOKENS)
-    slots_changed = integer("Sentences that were removed or edited.", optional=_OLD)
+    slots_changed = integer("Sentences that were removed or edited.")
     slots_unmatched = integer("Changes that could not be made exactly, as for want of a donor of equal length.")
     edited = integer("Sentences in which words were replaced.", optional=_OLD)
     injected = integer("Sentences put into batches, over all seeds.", optional=_OLD)
@@ -27,7 +25,7 @@ class Corpus(Table, name="corpus", file="corpus.parquet", key="variant"):
 
 
 class Slots(Table, name="slots", file="slots.parquet", key="variant action slot start donor seed step"):
-    """What was done to which sentence of the corpus."""
+    """Changes of sentences of the corpus, one by one, in each variant."""
 
     variant = text("Corpus variant.")
     action = text("What was done to the sentence.", values=names.ACTIONS)

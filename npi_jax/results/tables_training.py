@@ -1,5 +1,7 @@
 """Tables that training writes: the members, and at every checkpoint their losses and scores."""
 
+from typing import Final
+
 from npi_jax.results import names
 from npi_jax.results.columns import NATS, SHARE, STEPS, TOKENS, Table, integer, number, text
 from npi_jax.results.shared import (
@@ -33,6 +35,12 @@ class Members(Table, name="members", file="members.parquet", key="member"):
     skipped_updates = integer("Steps whose update was not finite and was therefore skipped.", STEPS, bits=32)
 
 
+HYPERPARAMETERS: Final[tuple[str, ...]] = (Members.learning_rate, Members.weight_decay, Members.dropout)
+"""Hyper-parameters that members may differ in."""
+GROUP: Final[tuple[str, ...]] = (Members.variant, *HYPERPARAMETERS)
+"""Columns that the members of one mean share; they differ in their seed only."""
+
+
 class Metrics(Table, name="metrics", file="metrics/STEP.parquet", key="member step"):
     """Losses of every member at one checkpoint."""
 
@@ -56,7 +64,10 @@ class Scores(Table, name="scores", file="scores/STEP.parquet", key="member step 
     kind = KIND
     item = ITEM
     region = REGION
-    spec = text("ScoreSpec that the scores were made by; the manifest has it in full.")
+    spec = text(
+        "ScoreSpec that the scores were made by; the manifest has it in full.",
+        optional="runs from before there was one",
+    )
     n_good = integer("Tokens scored of the good sentence.", TOKENS, bits=32)
     n_bad = integer("Tokens scored of the bad sentence.", TOKENS, bits=32)
     member = integer("Number of the member, from 0.", bits=32)

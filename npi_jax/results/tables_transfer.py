@@ -8,6 +8,7 @@ from npi_jax.results.shared import (
     LEARNING_RATE,
     N_CENSORED,
     N_SEEDS,
+    OLD_TABLE,
     P_ADJUSTED,
     REGION,
     SUITE,
@@ -57,7 +58,7 @@ class Transfer(
         values=(names.SEEDS_AND_ITEMS, names.ITEMS, names.NO_INTERVAL),
     )
     reason = _REASON
-    baseline = text("Variant that the effect is a difference to.")
+    baseline = text("Variant that the effect is a difference to.", optional=OLD_TABLE)
     learning_rate = LEARNING_RATE
     weight_decay = WEIGHT_DECAY
     dropout = DROPOUT
@@ -128,7 +129,7 @@ class Eavesdropping(
     file="tables/eavesdropping.parquet",
     key="task without suite kind region learning_rate weight_decay dropout",
 ):
-    """How much later a task is acquired without the NPIs of an environment that is acquired earlier."""
+    """Delay of a task if the NPIs of an environment that is acquired earlier are removed."""
 
     task = TASK
     without = text("Environment whose NPIs were removed, acquired earlier than the task.")
@@ -144,7 +145,9 @@ class Eavesdropping(
     suite = SUITE
     kind = KIND
     region = REGION
-    control = text('Random control that the lag is a difference to; "" where it is one to the baseline.')
+    control = text(
+        'Random control that the lag is a difference to; "" where it is one to the baseline.', optional=OLD_TABLE
+    )
     reason = _REASON
     learning_rate = LEARNING_RATE
     weight_decay = WEIGHT_DECAY

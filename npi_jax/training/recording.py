@@ -9,8 +9,10 @@ from jaxtyping import Float, Integer
 
 from npi_jax.config.schema import Member
 from npi_jax.errors import UserError
-from npi_jax.files.writing import write_table
+from npi_jax.results.columns import Table
 from npi_jax.results.directory import Run, RunError
+from npi_jax.results.table_files import write_declared
+from npi_jax.results.tables_training import Members, Metrics, Scores
 from npi_jax.scoring import Scorer
 from npi_jax.training.divergence import cannot_recover, has_diverged
 from npi_jax.training.member.step import Progress
@@ -85,8 +87,8 @@ class Recorder:
         self._check_directory()
         scores = self._score_tables.table(step, evaluation.scores)
         metrics = metrics_table(step, evaluation.progress, evaluation.valid_loss)
-        self._write_table(f"scores/{step}.parquet", scores)
-        self._write_table(f"metrics/{step}.parquet", metrics)
+        self._write_table(Scores, scores, step)
+        self._write_table(Metrics, metrics, step)
         if self._task_gradients is not None:
             path = self._run.path / f"gradients/{step}.npz"
             self._task_gradients.write(path, evaluation.gradients, step=step)
@@ -94,16 +96,16 @@ class Recorder:
         values = summary(self._members, metrics, scores)
         for sink in sinks:
             sink.write(step, {**pace, **values})
-        self._write_members(step, metrics["skipped_updates"].to_numpy(), evaluation.valid_loss)
+        self._write_members(step, metrics[Metrics.skipped_updates].to_numpy(), evaluation.valid_loss)
 
     def _check_directory(self) -> None:
         """Refuse a run directory that is gone: writing would create it again, with a part of the run."""
         if not (self._run.path / "config.json").exists():
             raise RunError(f"{self._run.path} is gone: it was removed or unmounted while the run went on")
 
-    def _write_table(self, name: str, table: pl.DataFrame) -> None:
-        path = self._run.path / name
-        write_table(path, table)
+    def _write_table(self, table: type[Table], frame: pl.DataFrame, step: int) -> None:
+        path = self._run.path / table.file_of(step)
+        write_declared(path, frame, table)
         self._run.note_written(path)
 
     def _write_members(
@@ -111,9 +113,9 @@ class Recorder:
     ) -> None:
         """Write the status of each member; raise `AllDivergedError` if none can recover."""
         earlier = [scored for scored in self._schedule if scored < step]
-        before = self._run.metrics(earlier[-1])["skipped_updates"].to_numpy() if earlier else skipped
+        before = self._run.metrics(earlier[-1])[Metrics.skipped_updates].to_numpy() if earlier else skipped
         diverged = has_diverged(skipped, before, valid_loss, self._vocab_size)
-        self._write_table("members.parquet", members_table(self._members, skipped, diverged))
+        self._write_table(Members, members_table(self._members, skipped, diverged), step)
         if cannot_recover(skipped, before, valid_loss).all():
             since = f"between steps {earlier[-1]} and {step}" if earlier else f"at step {step}"
             raise AllDivergedError(

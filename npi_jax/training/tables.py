@@ -1,17 +1,28 @@
-"""What a checkpoint leaves behind in tables: losses and scores of every member."""
+"""Tables that training writes at a checkpoint: losses and scores of every member, and how each one fared."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool, Float, Integer
 
 from npi_jax.config.schema import Member
-from npi_jax.scoring import Scorer, Scores, fixed_columns
+from npi_jax.results.names import ACCURACY, DIVERGED, OK
+from npi_jax.results.rules import in_main_region
+from npi_jax.results.score_rows import ScoreRows
+from npi_jax.results.tables_training import Members, Metrics, Scores
+from npi_jax.scoring import Scorer
 from npi_jax.training.member.step import Progress
 
 
-def metrics_table(step: int, progress: Progress | None, valid_loss: np.ndarray) -> pl.DataFrame:
-    """Losses at a checkpoint, nats a token; `progress` (None at step 0) and `valid_loss` hold all members."""
+def metrics_table(step: int, progress: Progress | None, valid_loss: Float[np.ndarray, " members"]) -> pl.DataFrame:
+    """Return the table `Metrics` of a checkpoint.
+
+    Args:
+        step: of the checkpoint.
+        progress: training loss and skipped updates of all members; None at step 0.
+        valid_loss: validation loss of all members, nats a token.
+    """
     n_members = len(valid_loss)
     train_loss: list[float | None] = [None] * n_members
     skipped = np.zeros(n_members, np.int32)
@@ -20,17 +31,17 @@ def metrics_table(step: int, progress: Progress | None, valid_loss: np.ndarray) 
         skipped = np.asarray(progress.skipped_updates)
     return pl.DataFrame(
         {
-            "member": np.arange(n_members, dtype=np.int32),
-            "step": np.full(n_members, step, np.int32),
-            "train_loss": pl.Series(train_loss, dtype=pl.Float64),
-            "valid_loss": valid_loss.astype(np.float64),
-            "skipped_updates": pl.Series(skipped, dtype=pl.Int32),
+            Metrics.member: np.arange(n_members, dtype=np.int32),
+            Metrics.step: np.full(n_members, step, np.int32),
+            Metrics.train_loss: pl.Series(train_loss, dtype=pl.Float64),
+            Metrics.valid_loss: valid_loss.astype(np.float64),
+            Metrics.skipped_updates: pl.Series(skipped, dtype=pl.Int32),
         }
     )
 
 
 class ScoreTables:
-    """Turns scores into long tables; the columns that do not change are made once.
+    """Turns the scores of all members into tables.
 
     Args:
         scorers: of each suite by name.
@@ -38,64 +49,51 @@ class ScoreTables:
     """
 
     def __init__(self, scorers: Mapping[str, Scorer], n_members: int):
-        self._n_members, self._scorers = n_members, scorers
-        self._fixed = {name: self._frame(name, scorer) for name, scorer in scorers.items()}
+        self._rows = {
+            name: ScoreRows(scorer, [{Scores.suite: name, Scores.member: member} for member in range(n_members)])
+            for name, scorer in scorers.items()
+        }
 
-    def _frame(self, name: str, scorer: Scorer) -> pl.DataFrame:
-        columns = fixed_columns(scorer)
-        one = pl.DataFrame({column: pl.Series(values.tolist()) for column, values in columns.items()})
-        counts = [pl.col(column).cast(pl.Int32) for column in ("n_good", "n_bad")]
-        one = one.with_columns(pl.lit(name).alias("suite"), *counts)
-        return pl.concat([one.with_columns(pl.lit(m, pl.Int32).alias("member")) for m in range(self._n_members)])
-
-    def table(self, step: int, log_probs: Mapping[str, Mapping[str, np.ndarray]]) -> pl.DataFrame:
-        """What `Scorer.apply` gave for all members of every suite at a step: one row a member, region and item."""
-        return pl.concat([self._filled(step, name, values) for name, values in log_probs.items()])
-
-    def _filled(self, step: int, name: str, log_probs: Mapping[str, np.ndarray]) -> pl.DataFrame:
-        values = Scores(log_probs, self._scorers[name]).value_columns()
-        filled = self._fixed[name].with_columns(
-            pl.lit(step, pl.Int32).alias("step"), *(pl.Series(column, array) for column, array in values.items())
-        )
-        return filled.filter(pl.col("n_good") >= 0)
+    def table(
+        self, step: int, log_probs: Mapping[str, Mapping[str, Float[np.ndarray, "members sentences"]]]
+    ) -> pl.DataFrame:
+        """Return the table `Scores` of a step, from what `Scorer.apply` gave for every suite."""
+        return pl.concat([self._rows[name].table(values, step=step) for name, values in log_probs.items()])
 
 
 def summary(members: Sequence[Member], metrics: pl.DataFrame, scores: pl.DataFrame) -> dict[str, float]:
-    """A checkpoint in a few numbers, for whoever watches the run: of each variant (its mean) and of each member.
+    """Summarize a checkpoint in a few numbers: the mean of each variant, and each member.
 
     Args:
         members: the ensemble's.
         metrics: from `metrics_table`.
-        scores: from `ScoreTables.table`; counted are critical regions, or whole sentences in suites without.
+        scores: from `ScoreTables.table`; the main region of each suite counts.
 
     Returns:
         ``train_loss``, ``valid_loss`` (nats a token) and the ``accuracy`` of each suite, as ``valid_loss/VARIANT`` and
         ``member_N/valid_loss``.
     """
-    names = pl.DataFrame({"member": range(len(members)), "variant": [m.variant for m in members]})
-    names = names.with_columns(pl.col("member").cast(pl.Int32))
-    critical = scores.filter((pl.col("region") == "critical") | ~(pl.col("region") == "critical").any().over("suite"))
-    accuracy = critical.group_by("member", "suite", maintain_order=True).agg(
-        pl.col("correct").mean().cast(pl.Float64).alias("value")
+    member, variant, name, value = str(Metrics.member), str(Metrics.variant), "name", "value"
+    variants = pl.DataFrame({member: range(len(members)), variant: [its.variant for its in members]})
+    by_suite = scores.filter(in_main_region(Scores.suite)).group_by(member, Scores.suite, maintain_order=True)
+    accuracy = by_suite.agg(pl.col(Scores.correct).mean().cast(pl.Float64).alias(value))
+    losses = metrics.unpivot(
+        [Metrics.train_loss, Metrics.valid_loss], index=member, variable_name=name, value_name=value
     )
-    losses = metrics.unpivot(["train_loss", "valid_loss"], index="member", variable_name="name", value_name="value")
-    rows = pl.concat(
-        [
-            losses.drop_nulls().select("member", "name", "value"),
-            accuracy.select(
-                "member", pl.format("accuracy/{}", "suite").alias("name"), pl.col("value").cast(pl.Float64)
-            ),
-        ]
-    ).join(names, on="member", how="left", maintain_order="left")
-    of_variants = rows.group_by("name", "variant", maintain_order=True).agg(pl.col("value").mean())
-    found = {f"{name}/{variant}": value for name, variant, value in of_variants.iter_rows()}
-    return found | {f"member_{m}/{name}": value for m, name, value, _ in rows.iter_rows()}
+    named = pl.format(f"{ACCURACY}/{{}}", Scores.suite).alias(name)
+    rows = pl.concat([losses.drop_nulls().select(member, name, value), accuracy.select(member, named, value)])
+    rows = rows.join(variants.cast({member: pl.Int32}), on=member, how="left", maintain_order="left")
+    of_variants = rows.group_by(name, variant, maintain_order=True).agg(pl.col(value).mean())
+    found = {f"{what}/{its}": number for what, its, number in of_variants.iter_rows()}
+    return found | {f"member_{its}/{what}": number for its, what, number, _ in rows.iter_rows()}
 
 
-def members_table(members: Sequence[Member], skipped: np.ndarray, diverged: np.ndarray) -> pl.DataFrame:
-    """One row a member, with how it fared."""
+def members_table(
+    members: Sequence[Member], skipped: Integer[np.ndarray, " members"], diverged: Bool[np.ndarray, " members"]
+) -> pl.DataFrame:
+    """Return the table `Members`, with the status of each one."""
     frame = pl.DataFrame([vars(member) for member in members])
     return frame.with_columns(
-        pl.Series("status", np.where(diverged, "diverged", "ok")),
-        pl.Series("skipped_updates", skipped, dtype=pl.Int32),
-    ).select(pl.int_range(pl.len(), dtype=pl.Int32).alias("member"), pl.all())
+        pl.Series(Members.status, np.where(diverged, DIVERGED, OK)),
+        pl.Series(Members.skipped_updates, skipped, dtype=pl.Int32),
+    ).select(pl.int_range(pl.len(), dtype=pl.Int32).alias(Members.member), pl.all())

@@ -27,6 +27,7 @@ from npi_jax.gradients import (
     text_batches,
 )
 from npi_jax.models import Model
+from npi_jax.results.rules import main_kind
 from npi_jax.suites import Suite
 from npi_jax.suites.encode import EncodedSuite
 from npi_jax.training.member.optimizer import second_moment
@@ -154,7 +155,7 @@ def gradient_items(config: Config, encoded: EncodedSuite) -> tuple[TaskItems, st
     spec = config.score.suites[name].spec
     assert isinstance(encoded.suite, Suite)
     kinds = list(dict.fromkeys(item.kind for item in encoded.suite))
-    kind = wanted.kind or ("licensor" if "licensor" in kinds else kinds[0])
+    kind = wanted.kind or main_kind(kinds)
     with _explained(name):
         sentences = encoded.sentences(spec)
         return choose_items(sentences, spec, kind=kind, n_batches=wanted.micro_batches, most=wanted.limit), kind

@@ -10,12 +10,14 @@ from npi_jax.analysis.alignment.estimators import (
     NOT_FINITE,
     NOT_POSITIVE,
     align,
+)
+from npi_jax.analysis.alignment.grams import load_grams
+from npi_jax.analysis.alignment.products import (
     bootstrap_cosines,
     bootstrap_counts,
     cross_products,
     sign_conflict,
 )
-from npi_jax.analysis.alignment.grams import load_grams
 
 
 def as_batches(vectors, batches):

@@ -10,7 +10,8 @@ in all others have a Wishart distribution, drawn by Bartlett's decomposition.
 import numpy as np
 import pytest
 
-from npi_jax.analysis.alignment.estimators import align, bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.alignment.estimators import align
+from npi_jax.analysis.alignment.products import bootstrap_cosines, bootstrap_counts
 from npi_jax.analysis.bounds import COSINE
 from npi_jax.analysis.statistics import seed_interval
 

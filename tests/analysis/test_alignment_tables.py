@@ -8,7 +8,8 @@ from facts import facts
 from gram_files import TASKS, draw_gradients, file_arrays, item_arrays, products
 
 from npi_jax.analysis import statistics
-from npi_jax.analysis.alignment.estimators import align, bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.alignment.estimators import align
+from npi_jax.analysis.alignment.products import bootstrap_cosines, bootstrap_counts
 from npi_jax.analysis.alignment.tables import BEYOND_ONE, alignment_tables
 from npi_jax.analysis.bounds import COSINE
 

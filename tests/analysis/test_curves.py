@@ -3,16 +3,13 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from declared import make_table
 from facts import facts
 
-from npi_jax.analysis.curves import (
-    MEAN_OVER_TASKS,
-    acquisition_table,
-    curves_table,
-    final_table,
-    task_curves,
-)
-from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
+from npi_jax.analysis.curves import acquisition_table, curves_table, final_table, task_curves
+from npi_jax.analysis.statistics import hierarchical_bootstrap
+from npi_jax.results.names import ITEMS, MEAN_OVER_TASKS, SEEDS_AND_ITEMS
+from npi_jax.results.tables_training import Members
 from npi_jax.scoring import pair_accuracy
 
 
@@ -30,7 +27,7 @@ def make_members(*rows, **columns):
             "skipped_updates": 0,
         }
     )
-    return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+    return make_table(Members, frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()}))
 
 
 def make_scores(members, deltas, **constant):

@@ -4,17 +4,16 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from declared import make_table
 from facts import sentence_with
 from scipy import stats
 
-from npi_jax.analysis.link.permutation import (
-    MEAN_OVER_TRAINING,
-    link_tables,
-    p_value,
-    qap_correlations,
-    relabellings,
-)
+from npi_jax.analysis.link.permutation import p_value, qap_correlations, relabelings
 from npi_jax.analysis.link.prediction import leave_one_task_out
+from npi_jax.analysis.link.tables import link_tables
+from npi_jax.results.names import MEAN_OVER_TRAINING
+from npi_jax.results.tables_alignment import Alignment
+from npi_jax.results.tables_transfer import Transfer
 
 TASKS = ("adverbs", "conditional", "embedded_question", "only", "quantifier", "superlative")
 
@@ -35,7 +34,7 @@ def make_alignment(matrix, *, tasks=TASKS, groups=("recurrent", "output"), steps
             corrected = value + noise * random.normal() if step else random.normal()
             rows.append((seed, "full", seed, step, group, *names, corrected, 0.5 * value, corrected))
     names = ["member", "variant", "seed", "step", "group", "task_i", "task_j", "corrected", "naive", "adam"]
-    return pl.DataFrame(rows, schema=names, orient="row")
+    return make_table(Alignment, pl.DataFrame(rows, schema=names, orient="row"))
 
 
 def make_transfer(matrix, *, tasks=TASKS, removed=None, control="", outcomes=("accuracy", "delta"), suite="grammar"):
@@ -60,7 +59,7 @@ def make_transfer(matrix, *, tasks=TASKS, removed=None, control="", outcomes=("a
         for j in (range(len(tasks)) if removed is None else removed)
         for i, task in enumerate(tasks)
     ]
-    return pl.DataFrame(rows)
+    return make_table(Transfer, rows)
 
 
 def primary(tables):
@@ -71,13 +70,13 @@ def primary(tables):
 
 @pytest.mark.parametrize("removed", [range(6), (1, 4)])
 @pytest.mark.parametrize("hole", [False, True])
-def test_correlations_are_spearmans_in_every_relabelling(removed, hole):
+def test_correlations_are_spearmans_in_every_relabeling(removed, hole):
     random = np.random.default_rng(1)
     predictor, effects = symmetric(random, 6).round(1), np.full((6, 6), np.nan)
     effects[list(removed)] = random.normal(size=(len(removed), 6)).round(1)
     if hole:
         predictor[2, 3] = predictor[3, 2] = np.nan
-    labels = relabellings(6)[:50]
+    labels = relabelings(6)[:50]
     found = qap_correlations(predictor, effects, labels)
     for order, value in zip(labels, found, strict=True):
         shuffled = predictor[np.ix_(order, order)]
@@ -87,8 +86,8 @@ def test_correlations_are_spearmans_in_every_relabelling(removed, hole):
 
 
 def test_few_tasks_are_enumerated_and_many_sampled():
-    assert len(relabellings(6)) == 720
-    sampled = relabellings(7, 99)
+    assert len(relabelings(6)) == 720
+    sampled = relabelings(7, 99)
     assert len(sampled) == 100
     assert sampled[0].tolist() == list(range(7))
     assert (np.sort(sampled, axis=1) == np.arange(7)).all()
@@ -129,7 +128,7 @@ def test_a_strong_link_is_found():
 def test_what_belongs_to_single_tasks_is_not_taken_for_a_link():
     """Effects that hang on the removed task alone: ordinary correlation over 30 pairs is misled by 6 tasks."""
     random = np.random.default_rng(0)
-    labels = relabellings(6)
+    labels = relabelings(6)
     naive, qap = [], []
     for _ in range(150):
         of_tasks, other = random.normal(size=6), random.normal(size=6)

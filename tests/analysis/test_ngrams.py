@@ -8,10 +8,10 @@ import pytest
 from facts import facts
 from tiny import tiny_values
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.ngrams import FALLBACK, KneserNey, ngram_scores, ngram_table, variant_text, with_ngram
 from npi_jax.config.build import make_config
 from npi_jax.preparation.prepare import prepare
+from npi_jax.results.names import MEAN_OVER_TASKS
 from npi_jax.scoring import ScoreSpec, encode_pairs
 
 START = "start"

@@ -3,9 +3,12 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from declared import make_table
 
-from npi_jax.analysis.transfer.published import SCHEMA, published_table
+from npi_jax.analysis.transfer.published import published_table
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
+from npi_jax.results.tables_learning import FinalResults, Published
+from npi_jax.results.tables_transfer import Transfer
 
 CELL = {"suite": "warstadt2019", "kind": "licensor", "region": "critical"}
 SETTING = {"learning_rate": 0.1, "weight_decay": 0.0, "dropout": 0.0}
@@ -25,13 +28,13 @@ def tables(held_out: dict[str, float], *, arm: float = 0.05):
         names = {"intervention": f"without({name})", "removed": name, "control": "", "outcome": "accuracy"}
         for task in {name, "superlative"}:
             transfer.append({**names, "task": task, **CELL, **row})
-    return pl.DataFrame(final), pl.DataFrame(transfer)
+    return make_table(FinalResults, final), make_table(Transfer, transfer)
 
 
 def test_each_held_out_environment_is_beside_its_published_accuracy():
     held_out = {name: 0.6 + 0.02 * number for number, name in enumerate(ENVIRONMENTS)}
     table = published_table(*tables(held_out))
-    assert table.columns == list(SCHEMA)
+    assert table.schema == Published.schema()
     assert table["task"].to_list() == list(ENVIRONMENTS)
     row = table.row(by_predicate=pl.col("task") == "only", named=True)
     assert (row["full"], row["held_out"], row["held_out_low"]) == (0.9, held_out["only"], held_out["only"] - 0.1)

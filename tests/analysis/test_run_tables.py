@@ -5,10 +5,13 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from declared import make_table
 
 from npi_jax.analysis import tables as module
 from npi_jax.analysis.curves import final_table
 from npi_jax.analysis.tables import write_tables
+from npi_jax.results.tables_preparation import Corpus, Ngram
+from npi_jax.results.tables_training import Members, Scores
 
 SCORES = ("full", "no_npi")
 TABLES = ["acquisition", "amplification", "asymmetry", "curves", "eavesdropping", "final", "transfer"]
@@ -19,23 +22,10 @@ class Run:
     path: Path
 
     def members(self):
-        return pl.DataFrame(
-            {
-                "member": [0, 1],
-                "variant": SCORES,
-                "seed": 0,
-                "learning_rate": 0.1,
-                "weight_decay": 0.0,
-                "dropout": 0.0,
-                "status": "ok",
-                "skipped_updates": 0,
-            }
-        )
+        return make_table(Members, {"member": [0, 1], "variant": SCORES, "learning_rate": 0.1})
 
     def corpus(self):
-        return pl.DataFrame(
-            {"variant": SCORES, "control_of": pl.Series([None, None], dtype=pl.String), "npi_only": [3, 0]}
-        )
+        return make_table(Corpus, {"variant": SCORES, "slots_changed": [0, 3], "npi_only": [3, 0]})
 
     def scores(self):
         rows = [
@@ -45,10 +35,11 @@ class Run:
             for item, delta in enumerate((1.0 - member, step - 2.0, 0.5))
         ]
         fixed = {"suite": "s", "paradigm": "only", "task": "only", "kind": "licensor", "region": "critical"}
-        return pl.DataFrame(rows).with_columns(
+        frame = pl.DataFrame(rows).with_columns(
             *(pl.lit(value).alias(name) for name, value in fixed.items()),
             ((pl.col("delta").sign() + 1) / 2).alias("correct"),
         )
+        return make_table(Scores, frame)
 
 
 def test_tables_are_written_whole_and_none_is_left_over(tmp_path, monkeypatch):
@@ -75,7 +66,7 @@ def test_tables_are_written_whole_and_none_is_left_over(tmp_path, monkeypatch):
 
 def test_the_ngram_baseline_stands_beside_the_final_accuracy(tmp_path):
     run = Run(tmp_path)
-    ngram = run.scores().filter(step=4, member=0).drop("member", "seed", "step").with_columns(correct=pl.lit(1.0))
-    ngram.write_parquet(tmp_path / "ngram.parquet")
+    ngram = run.scores().filter(step=4, member=0).with_columns(correct=pl.lit(1.0)).select(Ngram.COLUMNS)
+    ngram.write_parquet(tmp_path / Ngram.FILE)
     final = pl.read_parquet(write_tables(run) / "final.parquet")
     assert dict(final.filter(task="only").select("variant", "ngram").iter_rows()) == {"full": 1.0, "no_npi": None}

@@ -3,12 +3,17 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from declared import make_table
 from facts import facts
 
-from npi_jax.analysis.statistics import ITEMS, SEEDS_AND_ITEMS, hierarchical_bootstrap
-from npi_jax.analysis.transfer.outcomes import OUTCOMES, baseline_variant, steps_to_threshold, training_weights
-from npi_jax.analysis.transfer.tables import SCHEMAS, interference, transfer_tables
+from npi_jax.analysis.statistics import hierarchical_bootstrap
+from npi_jax.analysis.transfer.outcomes import baseline_variant, steps_to_threshold, training_weights
+from npi_jax.analysis.transfer.tables import TABLES, interference, transfer_tables
 from npi_jax.errors import UserError
+from npi_jax.results.names import ITEMS, OUTCOMES, SEEDS_AND_ITEMS
+from npi_jax.results.schema import empty
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_training import Members, Scores
 
 STEPS = (0, 1, 4, 16, 64)
 TASKS = ("conditional", "only", "quantifier")
@@ -22,18 +27,15 @@ def make_members(variants, seeds, **columns):
             "variant": [row[0] for row in rows],
             "seed": [row[1] for row in rows],
             "learning_rate": 0.1,
-            "weight_decay": 0.0,
-            "dropout": 0.0,
-            "status": "ok",
         }
     )
-    return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+    return make_table(Members, frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()}))
 
 
 def make_corpus(variants, **counts):
     controls = [name.removeprefix("random(")[:-1] if name.startswith("random(") else None for name in variants]
     frame = pl.DataFrame({"variant": variants, "control_of": pl.Series(controls, dtype=pl.String)})
-    return frame.with_columns(**{name: pl.Series(values) for name, values in counts.items()})
+    return make_table(Corpus, frame.with_columns(**{name: pl.Series(values) for name, values in counts.items()}))
 
 
 def make_scores(members, delta, *, steps=STEPS, tasks=TASKS, items=12, kinds=("licensor",), regions=("critical",)):
@@ -64,7 +66,7 @@ def make_scores(members, delta, *, steps=STEPS, tasks=TASKS, items=12, kinds=("l
                     )
     delta_column = pl.col("delta")
     correct = pl.when(delta_column == 0).then(0.5).otherwise((delta_column > 0).cast(pl.Float64)).alias("correct")
-    return pl.concat(frames).with_columns(correct)
+    return make_table(Scores, pl.concat(frames).with_columns(correct))
 
 
 def learns(effects):
@@ -102,7 +104,7 @@ def tables():
 
 
 def test_tables_have_the_documented_columns(tables):
-    for name, schema in SCHEMAS.items():
+    for name, schema in ((table.NAME, table.schema()) for table in TABLES):
         assert dict(tables[name].schema) == schema
     assert tables["transfer"].columns[:16] == [
         *("intervention", "removed", "control", "suite", "kind", "region", "task", "outcome"),
@@ -329,8 +331,8 @@ def test_scores_that_are_not_finite_are_seen():
 def test_without_interventions_the_tables_are_empty():
     members = make_members(("full",), 2)
     tables = transfer_tables(make_scores(members, learns({})), members, make_corpus(("full",)))
-    assert {name: len(table) for name, table in tables.items()} == dict.fromkeys(SCHEMAS, 0)
-    assert all(dict(tables[name].schema) == schema for name, schema in SCHEMAS.items())
+    assert {name: len(table) for name, table in tables.items()} == {table.NAME: 0 for table in TABLES}
+    assert all(tables[table.NAME].equals(empty(table)) for table in TABLES)
 
 
 def test_another_baseline():

@@ -10,7 +10,7 @@ import pytest
 from scipy import special
 
 from npi_jax.analysis.bounds import FREE, SHARE_DIFFERENCE, Bounds
-from npi_jax.analysis.link.permutation import p_value, qap_correlations, relabellings
+from npi_jax.analysis.link.permutation import p_value, qap_correlations, relabelings
 from npi_jax.analysis.statistics import (
     adjust,
     hierarchical_bootstrap,
@@ -218,7 +218,7 @@ def test_power_rises_with_seeds_and_is_what_the_plan_says(capsys):
 def test_links_that_are_not_there_are_found_in_one_of_twenty(binary, removed, capsys):
     """Both sides have effects of single tasks, which would mislead a test that takes pairs as independent."""
     random = np.random.default_rng((removed, binary))
-    labels = relabellings(9, 499, seed=1)
+    labels = relabelings(9, 499, seed=1)
     runs, rejected = 1000, 0
     for _ in range(runs):
         of_tasks, of_removed, of_affected = random.normal(size=(3, 9))

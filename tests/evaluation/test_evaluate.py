@@ -9,7 +9,7 @@ from calls import assert_refused, call
 from facts import facts, sentence_with
 from tiny import tiny_values
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS, curves_table, task_curves
+from npi_jax.analysis.curves import curves_table, task_curves
 from npi_jax.analysis.summary import compare_scores
 from npi_jax.cli.main import main
 from npi_jax.config.build import make_config
@@ -19,6 +19,7 @@ from npi_jax.errors import UserError
 from npi_jax.evaluation.scoring import EvaluateError, open_models, open_suite
 from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.results.directory import open_run
+from npi_jax.results.names import MEAN_OVER_TASKS
 from npi_jax.scoring import ScoreSpec, SpecMismatchError
 from npi_jax.suites import SuiteError
 

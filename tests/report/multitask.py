@@ -4,9 +4,13 @@ import itertools
 
 import numpy as np
 import polars as pl
+from declared import make_table
 from numpy.random import Generator
 
-from npi_jax.files.writing import write_table
+from npi_jax.results.names import SEEDS_AND_MICRO_BATCHES
+from npi_jax.results.schema import find
+from npi_jax.results.table_files import write_declared
+from npi_jax.results.tables_learning import FinalResults
 
 LM = "lm"
 GROUPS = ("embedding", "recurrent_0", "recurrent_1", "output", "recurrent", "all")
@@ -30,10 +34,12 @@ def write_multitask(run, environments: tuple[str, ...], steps: tuple[int, ...], 
         **link_tables(random, environments),
     }
     for name, table in tables.items():
-        write_table(run.path / "tables" / f"{name}.parquet", table)
-    path = run.path / "tables" / "final.parquet"
+        declared = find(name)
+        setting = (pl.lit(value).alias(column) for column, value in HYPER.items() if declared.column(column))
+        write_declared(run.path / declared.FILE, make_table(declared, table.with_columns(setting)), declared)
+    path = run.path / FinalResults.FILE
     final = pl.read_parquet(path).with_columns(ngram=pl.when(pl.col("kind") == "licensor").then(0.7125))
-    write_table(path, final)
+    write_declared(path, final, FinalResults)
 
 
 def alignment_table(random: Generator, members: pl.DataFrame, environments, steps) -> pl.DataFrame:
@@ -80,14 +86,16 @@ def alignment_mean(alignment: pl.DataFrame) -> pl.DataFrame:
         .group_by(by)
         .agg(
             finite.median().fill_null(float("nan")).alias("corrected"),
-            pl.col("adam").filter("reliable").median(),
+            pl.col("adam").filter("reliable").median().fill_null(float("nan")),
             pl.col("naive").median(),
             pl.col("sign_conflict").median(),
             pl.col("seed").n_unique().cast(pl.Int64).alias("n_seeds"),
             pl.struct("task_i", "task_j").n_unique().cast(pl.Int64).alias("n_pairs"),
             (~pl.col("reliable")).sum().cast(pl.Int64).alias("n_unreliable"),
         )
-        .with_columns(**{name: pl.lit(value) for name, value in HYPER.items()}, interval_over=pl.lit(OVER))
+        .with_columns(
+            **{name: pl.lit(value) for name, value in HYPER.items()}, interval_over=pl.lit(SEEDS_AND_MICRO_BATCHES)
+        )
         .with_columns(low=pl.col("corrected") - 0.06, high=pl.col("corrected") + 0.07)
         .sort(by)
     )

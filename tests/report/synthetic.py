@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from declared import make_table
 from multitask import write_multitask
 
 from npi_jax.analysis.tables import write_tables
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.files.checksums import SUMS
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_training import Members, Metrics, Scores
 
 STEPS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 800, 1200, 1600, 2000)
 VARIANTS = ("full", "no_npi", "no_conditional", "random_removal")
@@ -64,10 +67,10 @@ def make_run(
         }
     )
     frames = {
-        "members": members,
-        "scores": _scores(random, members, environments, steps, items),
-        "metrics": _metrics(random, pairs, steps),
-        "corpus": _corpus(variants, environments),
+        "members": make_table(Members, members),
+        "scores": make_table(Scores, _scores(random, members, environments, steps, items)),
+        "metrics": make_table(Metrics, _metrics(random, pairs, steps)),
+        "corpus": make_table(Corpus, _corpus(variants, environments)),
     }
     run = FakeRun(path, frames, _manifest(len(pairs)), {"model": {"kind": "lstm", "width": 64}, "steps": 2000})
     path.mkdir(parents=True, exist_ok=True)
@@ -148,12 +151,6 @@ def _corpus(variants, environments) -> pl.DataFrame:
         rows.append(
             {
                 "variant": variant,
-                "intervention": (
-                    "none",
-                    "remove all NPIs",
-                    "remove NPIs of conditional",
-                    "remove as many sentences at random",
-                )[role],
                 "control_of": variants[2] if role == 3 else None,
                 "sentences": 40_000,
                 "tokens": 312_000,

@@ -3,20 +3,20 @@ import dataclasses
 import polars as pl
 from rich.console import Console
 
-from npi_jax.analysis.transfer.published import SCHEMA
 from npi_jax.report.pages.terminal import plain_table
 from npi_jax.report.prose.detail_tables import published
+from npi_jax.results.tables_learning import Published
 
 
 def row(tables, task, **changes):
     suite, kind, region = tables.cells()[0]
-    numbers = {name: 0.5 for name, dtype in SCHEMA.items() if dtype == pl.Float64}
+    numbers = {name: 0.5 for name, dtype in Published.schema().items() if dtype == pl.Float64}
     names = {"source": "Somebody (2021)", "suite": suite, "kind": kind, "region": region, "task": task}
     return names | numbers | {"direction": "open"} | changes
 
 
 def with_published(tables, *rows):
-    frame = pl.DataFrame(list(rows), schema=SCHEMA)
+    frame = pl.DataFrame(list(rows), schema=Published.schema())
     return dataclasses.replace(tables, more={**tables.more, "published": frame})
 
 

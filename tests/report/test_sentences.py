@@ -7,13 +7,14 @@ import pytest
 from facts import denies, sentence_with
 from synthetic import make_run
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS, own_mean
+from npi_jax.analysis.curves import rename_reserved
 from npi_jax.analysis.transfer.empty import empty_variants, with_controls, without_empty
 from npi_jax.report.data.selection import transfer_matrix
 from npi_jax.report.data.tables import load_tables
 from npi_jax.report.pages.run_page import result_table
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.verdict import verdict
+from npi_jax.results.names import MEAN_OVER_TASKS
 
 EMPTY = "no_conditional"
 
@@ -103,7 +104,7 @@ def test_what_is_so_before_training_is_not_learned(tables):
 
 def test_a_task_called_as_the_mean_is_does_not_become_it(tmp_path):
     run = make_run(tmp_path, seeds=2, environments=(MEAN_OVER_TASKS, "only"), steps=(0, 4), multitask=False)
-    assert set(own_mean(run.scores())["task"]) == {f"{MEAN_OVER_TASKS} (a task)", "only"}
+    assert set(rename_reserved(run.scores())["task"]) == {f"{MEAN_OVER_TASKS} (a task)", "only"}
     tables = load_tables(run)
     cell = tables.cells()[0]
     assert tables.tasks(cell) == ["only", f"{MEAN_OVER_TASKS} (a task)"]

@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 from synthetic import VARIANTS, FakeRun, make_run
 
-from npi_jax.analysis.curves import MEAN_OVER_TASKS
 from npi_jax.analysis.tables import write_tables
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
 from npi_jax.report.data.tables import band, load_tables
+from npi_jax.results.names import MEAN_OVER_TASKS
 
 
 def test_labels_keep_the_order_of_the_members(run):

@@ -3,6 +3,7 @@ import os
 
 import polars as pl
 import pytest
+from declared import make_table
 from facts import facts, sentence_with
 from tiny import tiny_values
 
@@ -13,6 +14,8 @@ from npi_jax.experiment.description import check_same_spec
 from npi_jax.files.temporary import temporary_name
 from npi_jax.files.writing import write_table
 from npi_jax.results.directory import RunError, open_run
+from npi_jax.results.tables_learning import Curves
+from npi_jax.results.tables_training import Members, Metrics
 from npi_jax.scoring import ScoreSpec
 
 CONFIG = {"name": "x", "run_dir": "here", "train": {"steps": 3, "rates": (1, 2)}}
@@ -151,10 +154,11 @@ def test_opening_what_is_not_a_run(tmp_path):
 def test_tables_are_joined_with_members(tmp_path):
     with claim_run(tmp_path, {}):
         pass
-    members = pl.DataFrame({"member": [0, 1], "variant": ["full", "no_npi"], "seed": [0, 0]})
+    members = make_table(Members, {"member": [0, 1], "variant": ["full", "no_npi"]})
     write_table(tmp_path / "members.parquet", members)
     for step in (10, 2):
-        write_table(tmp_path / f"metrics/{step}.parquet", pl.DataFrame({"member": [0, 1], "step": [step] * 2}))
+        metrics = make_table(Metrics, {"member": [0, 1], "step": [step] * 2})
+        write_table(tmp_path / f"metrics/{step}.parquet", metrics)
     run = open_run(tmp_path)
     assert run.steps("metrics") == [2, 10]
     assert run.metrics()["step"].to_list() == [2, 2, 10, 10]
@@ -164,8 +168,12 @@ def test_tables_are_joined_with_members(tmp_path):
     with pytest.raises(RunError, match=facts("tables has no tables", "npi-jax report")):
         run.curves()
     assert pl.DataFrame.equals(run.metrics(10), run.metrics().tail(2))
-    write_table(tmp_path / "tables" / "curves.parquet", members)
-    assert run.curves().equals(members)
+    curves = make_table(Curves, {"member": [0, 1]})
+    write_table(tmp_path / "tables" / "curves.parquet", curves)
+    assert run.curves().equals(curves)
+    write_table(tmp_path / "tables" / "curves.parquet", curves.drop("delta"))
+    with pytest.raises(UserError, match=facts("curves.parquet", "'delta'")):
+        run.curves()
     with pytest.raises(RunError, match=facts("gradients")):
         run.alignment()
     with pytest.raises(RunError, match=facts("table", "curves")):

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from calls import assert_refused, call
 from damage import MORE
+from declared import make_table
 from facts import sentence_with
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,8 @@ from run_files import (
 from npi_jax.experiment.claim import claim_run
 from npi_jax.files.writing import write_table
 from npi_jax.results.directory import open_run
+from npi_jax.results.tables_learning import Curves
+from npi_jax.results.tables_training import Members, Metrics
 
 
 def test_a_folder_of_another_program_is_refused_untouched(tmp_path, config_file):
@@ -96,10 +99,10 @@ def test_a_run_reads_its_own_tables_whatever_it_is_called(tmp_path_factory, name
     at = tmp_path_factory.mktemp("names")
     for number, one in enumerate((name, other)):
         with claim_run(at / one, RUN) as run:
-            for table in ("members", "metrics/0", "tables/curves"):
-                rows = {"member": [0], "variant": ["full"], "seed": [number], "valid_loss": [float(number)]}
-                write_table(at / one / f"{table}.parquet", pl.DataFrame(rows))
-                run.note_written(at / one / f"{table}.parquet")
+            rows = {Members: {"seed": [number]}, Metrics: {"valid_loss": [float(number)]}, Curves: {"seed": [number]}}
+            for table, values in rows.items():
+                write_table(at / one / table.file_of(0), make_table(table, values))
+                run.note_written(at / one / table.file_of(0))
             run.update_manifest(name=one)
     for number, one in enumerate((name, other)):
         with claim_run(at / one, RUN) as run:

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from npi_jax.config import members as members_of_config
 from npi_jax.errors import UserError
 from npi_jax.results import names
 from npi_jax.results.columns import Column
@@ -13,9 +14,9 @@ from npi_jax.results.directory import Run
 from npi_jax.results.folder import ANALYZED, OF_GRADIENTS
 from npi_jax.results.folder import TABLES as PREPARED
 from npi_jax.results.schema import TABLES, SchemaError, check, check_written, describe, empty, find, reference
-from npi_jax.results.tables_learning import Curves
+from npi_jax.results.tables_alignment import Alignment
 from npi_jax.results.tables_preparation import Corpus, Slots
-from npi_jax.results.tables_training import Members, Scores
+from npi_jax.results.tables_training import HYPERPARAMETERS, Members, Scores
 from npi_jax.results.tables_transfer import Transfer
 
 
@@ -86,6 +87,10 @@ def test_a_family_of_columns_is_one_column_for_each_label():
     assert Corpus.column("other") is None
 
 
+def test_hyper_parameters_are_those_of_the_configuration():
+    assert HYPERPARAMETERS == members_of_config.HYPERPARAMETERS
+
+
 def test_an_empty_table_has_the_columns_of_its_file():
     assert empty(Transfer).schema == Transfer.schema()
     assert check_written(empty(Slots), Slots).height == 0
@@ -100,8 +105,15 @@ def test_what_follows_the_schema_is_returned_as_it_is():
 
 
 def test_columns_that_came_later_may_be_missing_from_a_file():
-    old = empty(Curves).drop("ties")
-    assert check(old, Curves) is old
+    old = empty(Alignment).drop("ratio", "adam_reason")
+    assert check(old, Alignment) is old
+
+
+def test_earlier_versions_wrote_narrower_types():
+    old = empty(Scores).cast({"suite": pl.Categorical, "delta": pl.Float32, "step": pl.Int64})
+    assert check(old, Scores) is old
+    with pytest.raises(SchemaError, match="'suite' is of type Categorical; String is expected"):
+        check_written(old, Scores)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +136,7 @@ def test_what_does_not_follow_it_is_refused_with_table_and_column(frame, facts):
 
 
 def test_a_file_is_named_where_it_is_known():
-    with pytest.raises(SchemaError, match=r"^some/members\.parquet has no column 'seed'"):
+    with pytest.raises(SchemaError, match=r"^some/members\.parquet: has no column 'seed'"):
         check(members().drop("seed"), Members, file=Path("some/members.parquet"))
 
 

@@ -1,4 +1,4 @@
-"""Dot products of gradients as training wrote them: one file a checkpoint, checked when it is read."""
+"""Dot products of gradients as training wrote them, one file for each checkpoint, checked when it is read."""
 
 import struct
 import zipfile
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from npi_jax.errors import UserError
 from npi_jax.results.names import ALL, LM
 
 _LAYERED: Final = ("recurrent", "blocks")
 _REQUIRED: Final = ("groups", "tasks", "n_items", "gram")
-# The products of i with j and of j with i are float32 sums in two orders, which agree far better than this; where they
-# do not, what is left after sums have cancelled is rounding.
+# The products of i with j and of j with i are float32 sums in two orders, which agree far better than this. If they do
+# not, sums have cancelled and the rest is rounding.
 _ASYMMETRY: Final = 1e-3
-# If more of a file's products than this are so, it is no file of products.
+# If more than this share of a file's products are so, it is damaged.
 _DAMAGED: Final = 0.5
 
 
@@ -28,8 +28,8 @@ class Items:
     """Dot products of single items' gradients.
 
     Attributes:
-        gram: [members, groups, N, N].
-        task, npi, name: of each of the N items; ``npi`` is the text of its critical region in lower case.
+        gram: products of each two items.
+        task, npi, name: of each item; ``npi`` is the text of its critical region in lower case.
     """
 
     gram: Float[np.ndarray, "members groups items items"]
@@ -40,13 +40,13 @@ class Items:
 
 @dataclass(frozen=True)
 class Lookahead:
-    """What a step along one task's gradient did to every task.
+    """Changes of every task after a step along the gradient of one.
 
     Attributes:
-        change: [members, T, T]; entry [m, i, j] is the change of task j's objective (nats), on items of the other
-            half, after a step along task i's gradient.
+        change: entry [m, i, j] is the change of task j's objective (nats), on items of the other half, after a step
+            along task i's gradient.
         step: length of the step as a share of the parameters' norm.
-        parameter_norm: [members], norm of the parameters; NaN where the file does not say.
+        parameter_norm: norm of the parameters; NaN if the file does not hold it.
     """
 
     change: Float[np.ndarray, "members tasks tasks"]
@@ -61,14 +61,14 @@ class Grams:
     Attributes:
         groups: parameter groups, with sums of groups after `with_sums`.
         tasks: names of the T tasks; `LM` stands for ordinary text.
-        n_items: [T, K] items (of text: tokens) in each of K micro-batches of each task.
-        gram: [members, groups, T * K, T * K]; micro-batch k of task t is row ``t * K + k``. As the file has it; see
+        n_items: items (of text: tokens) in each of the K micro-batches of each of the T tasks.
+        gram: products; micro-batch k of task t is row ``t * K + k``. As in the file, possibly asymmetric; see
             `with_sums`.
-        gram_adam: the same with each coordinate divided by the square root of Adam's second moment; NaN where there
-            is none.
-        gram_abs: the same of absolute values; NaN where they were not computed.
-        items, lookahead: None but in the last checkpoint's file.
-        suite, kind: of the items; "" where the file does not say.
+        gram_adam: the same with each coordinate divided by the square root of Adam's second moment; NaN if there is
+            none.
+        gram_abs: the same of absolute values; NaN if they were not computed.
+        items, lookahead: None except in the file of the last checkpoint.
+        suite, kind: of the items; "" if the file does not hold them.
     """
 
     groups: tuple[str, ...]
@@ -83,17 +83,17 @@ class Grams:
     kind: str = ""
 
     def with_sums(self) -> "Grams":
-        """The same with the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups) joined.
+        """Return the same with the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups).
 
-        Products of disjoint groups of parameters add up. Of each group and sum the mean of both sides is kept, and what
-        is left of a product is NaN where the sides differ by more than rounding of products of that size.
+        Products of disjoint groups of parameters add up. Every product becomes the mean of both sides of the diagonal,
+        and NaN if the sides differ by more than rounding of products of that size.
         """
         sums = [(name, [g.rpartition("_")[0] == name for g in self.groups]) for name in _LAYERED]
         sums = [(name, taken) for name, taken in sums if any(taken)] + [(ALL, [True] * len(self.groups))]
         sums = [(name, taken) for name, taken in sums if name not in self.groups]
 
-        def joined(gram: np.ndarray) -> np.ndarray:
-            # Summed before anything is lost: a group that is next to nothing takes nothing from the sum.
+        def joined(gram: Float[np.ndarray, "members before n n"]) -> Float[np.ndarray, "members after n n"]:
+            # Sums come first, so that a tiny group whose products become NaN does not make the sum NaN.
             whole = np.concatenate([gram, *(gram[:, taken].sum(axis=1, keepdims=True) for _, taken in sums)], axis=1)
             return np.where(_apart(whole), np.nan, (whole + np.swapaxes(whole, -1, -2)) / 2)
 
@@ -107,7 +107,7 @@ class Grams:
         )
 
     def ordered(self, tasks: Sequence[str]) -> "Grams":
-        """The same with the tasks in the order of ``tasks``; those it does not name follow, `LM` last."""
+        """Return the same with the tasks in the order of ``tasks``; those it does not name follow, `LM` last."""
         rank = {task: place for place, task in enumerate(tasks)}
         places = sorted(
             range(len(self.tasks)), key=lambda t: (self.tasks[t] == LM, rank.get(self.tasks[t], len(rank)), t)
@@ -123,7 +123,7 @@ class Grams:
 
 
 def load_grams(path: Path) -> Grams:
-    """Read ``gradients/STEP.npz``; arrays become float64, and what is not finite becomes NaN.
+    """Read ``gradients/STEP.npz``; arrays become float64, and numbers that are not finite become NaN.
 
     Raises:
         UserError: naming the file and the array that is missing, of another shape than the others, or not symmetric.
@@ -155,12 +155,12 @@ _UNREADABLE = (
     *(OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, NotImplementedError, RuntimeError, MemoryError),
     *(OverflowError, zipfile.BadZipFile, zlib.error, struct.error),
 )
-"""What NumPy and the modules below it raise where a file is damaged, by where the damage is."""
+"""Errors that NumPy and the modules below it raise if a file is damaged."""
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        # numpy leaves a file open that it opened itself and could not read.
+        # NumPy leaves a file open that it opened itself and could not read.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except _UNREADABLE as error:
@@ -177,7 +177,7 @@ class _File:
     arrays: dict[str, np.ndarray]
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """The array of this name, of this shape; None is any size."""
+        """Return the array of this name and shape; None is any size."""
         if name not in self.arrays:
             raise UserError(f"{self.path}: has no array {name!r}")
         array = self.arrays[name]
@@ -188,7 +188,7 @@ class _File:
         return array
 
     def names(self, name: str, length: int | None = None, *, unique: bool = True) -> tuple[str, ...]:
-        """The names that label an axis; at least one."""
+        """Return the names that label an axis; at least one."""
         array = self.array(name, (length,))
         if array.dtype.kind != "U":
             raise UserError(f"{self.path}: {name} has dtype {array.dtype}; it must hold names")
@@ -204,7 +204,7 @@ class _File:
         return np.where(np.isfinite(array), array, np.nan)
 
     def gram(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """As it is; refused where its two sides have little to do with each other."""
+        """Return an array of products; refuse one whose two sides disagree."""
         gram = self.floats(name, shape)
         apart = _apart(gram)
         if apart.mean() > _DAMAGED:
@@ -226,9 +226,9 @@ class _File:
         return Lookahead(change, step, norm)
 
 
-def _apart(gram: np.ndarray) -> np.ndarray:
-    """Where the two sides of symmetric matrices differ by more than rounding; a NaN is no difference."""
+def _apart(gram: Float[np.ndarray, "*lead n n"]) -> Bool[np.ndarray, "*lead n n"]:
+    """Return the entries at which the two sides of symmetric matrices differ by more than rounding; NaN does not."""
     norms = np.sqrt(np.abs(np.diagonal(gram, axis1=-2, axis2=-1)))
     bound = _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
-    found: np.ndarray = np.abs(gram - np.swapaxes(gram, -1, -2)) > bound
+    found: Bool[np.ndarray, "*lead n n"] = np.abs(gram - np.swapaxes(gram, -1, -2)) > bound
     return found

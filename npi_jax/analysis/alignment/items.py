@@ -1,18 +1,19 @@
-"""What dot products between the gradients of single items say: lexical strata, and overlap of subspaces."""
+"""Dot products between the gradients of single items: alignment by NPI, and overlap of subspaces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
 from npi_jax.analysis.alignment.estimators import ERRORS_ABOVE_ZERO
+from npi_jax.results.names import ALL_NPIS, DIFFERENT_NPIS, SAME_NPI
 
 DIRECTIONS: Final = 3
-"""How many principal directions are compared by default."""
+"""Default number of principal directions that are compared."""
 MIN_ITEMS: Final = 3
-"""An NPI counts as one that two tasks have in common if both have this many items with it."""
+"""Two tasks have an NPI in common if both have this many items with it."""
 
 OK, NOT_FINITE, NO_COMMON, NOT_POSITIVE, TOO_FEW, LOW_RANK, BEYOND = range(7)
 
@@ -26,23 +27,23 @@ class Stratum:
     Attributes:
         first, second: numbers of the tasks.
         npis: "all", "same", "different" or one NPI's form.
-        ratio: [*lead], the estimate, which may be beyond 1; NaN where a norm is not above 0.
-        state: [*lead], `OK` or why it is missing.
-        bad: [*lead, 2], which of the two tasks' squared norms is not told from 0.
+        ratio: the estimate, which may be beyond 1; NaN if a norm is not above 0.
+        state: `OK`, or why it is missing.
+        bad: for each of the two tasks, whether its squared norm is not significantly above 0.
         n_products: pairs of items behind the numerator.
     """
 
     first: int
     second: int
     npis: str
-    ratio: np.ndarray
-    state: np.ndarray
-    bad: np.ndarray
+    ratio: Float[np.ndarray, "*lead"]
+    state: Int[np.ndarray, "*lead"]
+    bad: Bool[np.ndarray, "*lead 2"]
     n_products: int
 
     @property
-    def corrected(self) -> np.ndarray:
-        """[*lead], the estimate where it is a cosine; NaN where ``state`` is not `OK`."""
+    def corrected(self) -> Float[np.ndarray, "*lead"]:
+        """The estimate if it is a cosine; NaN if ``state`` is not `OK`."""
         return np.where(self.state == OK, self.ratio, np.nan)
 
 
@@ -52,13 +53,13 @@ def npi_strata(
     item_npi: Sequence[str],
     tasks: Sequence[str],
 ) -> list[Stratum]:
-    """Corrected cosines of every pair of ``tasks`` from pairs of items with the same, with different, or with one NPI.
+    """Return corrected cosines of every pair of ``tasks``, from pairs of items with the same, different, or one NPI.
 
-    Of a stratum all three terms are of one kind. "same": products of items of i and j with one NPI, over norms from
-    products of two items of one task with one NPI, and an NPI has the same weight in all three (the smaller of its
-    numbers of items in i and j); likewise "different", each pair of two NPIs weighted by the product of their weights.
-    Only NPIs that both tasks have enter, `MIN_ITEMS` times each. "all": any two different items. As elsewhere a norm
-    has to be `ERRORS_ABOVE_ZERO` standard errors (jackknife over items) above 0.
+    All three terms of a stratum are of one kind. "same": products of items of i and j with the same NPI, over norms
+    from products of two items of one task with the same NPI. An NPI has the same weight in all three: the smaller of
+    its numbers of items in i and j. "different": likewise, with each pair of two NPIs weighted by the product of their
+    weights. "all": any two different items. Only NPIs that both tasks have at least `MIN_ITEMS` times enter. As
+    elsewhere a norm has to be `ERRORS_ABOVE_ZERO` standard errors (jackknife over items) above 0.
 
     Strata of NPIs that only one of the tasks has are left out.
     """
@@ -77,9 +78,9 @@ def npi_strata(
             weight = np.where(least >= MIN_ITEMS, least, 0).astype(np.float64)
             outer = np.outer(weight, weight)
             enough = np.array([[float(pooled.counts[[i, j]].min() >= MIN_ITEMS)]])
-            found.append(_stratum(pooled, i, j, "all", enough))
-            found.append(_stratum(by_form, i, j, "same", np.diag(weight)))
-            found.append(_stratum(by_form, i, j, "different", outer - np.diag(np.diag(outer))))
+            found.append(_stratum(pooled, i, j, ALL_NPIS, enough))
+            found.append(_stratum(by_form, i, j, SAME_NPI, np.diag(weight)))
+            found.append(_stratum(by_form, i, j, DIFFERENT_NPIS, outer - np.diag(np.diag(outer))))
             for form in np.flatnonzero(least):
                 single = np.zeros_like(outer)
                 single[form, form] = weight[form]
@@ -92,24 +93,31 @@ class _Sums:
     """Sums of products between the items of tasks and forms.
 
     Attributes:
-        counts: [T, F] items.
-        total: [*lead, T, F, T, F].
-        to_form: [*lead, N, F], sum of item a's products with the items of its own task that have form f.
-        own: [*lead, N], product of each item with itself.
-        form_of: [N]
+        counts: numbers of items.
+        total: sums of the products of each two groups of items.
+        to_form: sums of the products of each item with the items of its own task that have a form.
+        own: product of each item with itself.
+        form_of: form of each item.
         members: for each task, the numbers of its items.
     """
 
-    counts: np.ndarray
-    total: np.ndarray
-    to_form: np.ndarray
-    own: np.ndarray
-    form_of: np.ndarray
-    members: list[np.ndarray]
+    counts: Int[np.ndarray, "tasks forms"]
+    total: Float[np.ndarray, "*lead tasks forms tasks forms"]
+    to_form: Float[np.ndarray, "*lead items forms"]
+    own: Float[np.ndarray, "*lead items"]
+    form_of: Int[np.ndarray, " items"]
+    members: list[Int[np.ndarray, " _"]]
 
     @classmethod
-    def of(cls, gram: np.ndarray, task_of: np.ndarray, form_of: np.ndarray, n_tasks: int, n_forms: int) -> "_Sums":
-        """From products [*lead, N, N], with the numbers of each item's task (-1 for none) and form."""
+    def of(
+        cls,
+        gram: Float[np.ndarray, "*lead items items"],
+        task_of: Int[np.ndarray, " items"],
+        form_of: Int[np.ndarray, " items"],
+        n_tasks: int,
+        n_forms: int,
+    ) -> "_Sums":
+        """Sum the products of items, given the number of each item's task (-1 for none) and form."""
         lead = gram.shape[:-2]
         members = [np.flatnonzero(task_of == task) for task in range(n_tasks)]
         to_all = np.zeros((*lead, gram.shape[-1], n_tasks, n_forms))
@@ -118,7 +126,7 @@ class _Sums:
             for form in range(n_forms):
                 chosen = items[form_of[items] == form]
                 counts[task, form] = len(chosen)
-                # Sums and not products with 0 and 1: a NaN must not reach the other tasks.
+                # A sum instead of a product with 0 and 1, so that a NaN does not reach the other tasks.
                 to_all[..., task, form] = gram[..., chosen].sum(axis=-1)
         total = np.zeros((*lead, n_tasks, n_forms, n_tasks, n_forms))
         to_form = np.zeros((*lead, gram.shape[-1], n_forms))
@@ -129,8 +137,8 @@ class _Sums:
         return cls(counts, total, to_form, np.diagonal(gram, axis1=-2, axis2=-1), form_of, members)
 
 
-def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: np.ndarray) -> Stratum:
-    """One pair of tasks; ``weights`` [F, F] of pairs of forms, 0 where they do not enter."""
+def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, "forms forms"]) -> Stratum:
+    """Return the stratum of two tasks; ``weights`` are of pairs of forms, 0 for those that do not enter."""
     lead = sums.own.shape[:-1]
     used = weights > 0
     n_products = int(np.outer(sums.counts[i], sums.counts[j])[used].sum())
@@ -138,7 +146,7 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: np.ndarray) -> Str
         nothing = np.full(lead, np.nan)
         return Stratum(i, j, npis, nothing, np.full(lead, NO_COMMON), np.zeros((*lead, 2), bool), 0)
     per = np.where(used, weights / weights.sum() / np.maximum(np.outer(sums.counts[i], sums.counts[j]), 1), 0)
-    # What has no weight is left out rather than multiplied by 0, which a NaN would survive.
+    # Products without weight are left out, not multiplied by 0, which a NaN would survive.
     product = (np.where(used, sums.total[..., i, :, j, :], 0) * per).sum(axis=(-2, -1))
     squared, error = zip(*(_squared_norm(sums, task, weights / weights.sum()) for task in (i, j)), strict=True)
     bad = np.stack([~(one > ERRORS_ABOVE_ZERO * se) for one, se in zip(squared, error, strict=True)], axis=-1)
@@ -149,8 +157,10 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: np.ndarray) -> Str
     return Stratum(i, j, npis, ratio, np.where(np.abs(ratio) > 1, BEYOND, state), bad, n_products)
 
 
-def _squared_norm(sums: _Sums, task: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The weighted mean product of two different items of a task, and its standard error, each [*lead]."""
+def _squared_norm(
+    sums: _Sums, task: int, weights: Float[np.ndarray, "forms forms"]
+) -> tuple[Float[np.ndarray, "*lead"], Float[np.ndarray, "*lead"]]:
+    """Return the weighted mean product of two different items of a task, and its standard error (jackknife)."""
     counts = sums.counts[task].astype(np.float64)
     items = sums.members[task]
     forms = sums.form_of[items]
@@ -161,37 +171,61 @@ def _squared_norm(sums: _Sums, task: int, weights: np.ndarray) -> tuple[np.ndarr
     used = weights > 0
     per = np.divide(weights, pairs, where=used, out=np.zeros_like(weights))
     value = (np.where(used, total, 0) * per).sum(axis=(-2, -1))
-    # Leave out item a of form f: the sums with f lose a's products, and f has one item fewer.
     rows = sums.to_form[..., items, :] - sums.own[..., items, None] * same[forms]
-    change = np.zeros((*value.shape, len(items)))
-    for form in range(len(counts)):
-        here = forms == form
-        for other in np.flatnonzero(used[form]):
-            fewer = (counts[form] - 1) * (counts[form] - 2 if other == form else counts[other])
-            lost = rows[..., here, other] * (2 if other == form else 1)
-            mean = (total[..., form, other, None] - lost) / fewer
-            before = total[..., form, other, None] / pairs[form, other]
-            change[..., here] += weights[form, other] * (1 if other == form else 2) * (mean - before)
+    change = _without_each(total, rows, forms, counts, weights)
     entered = change[..., np.isin(forms, np.argwhere(used)[:, 0])]
     n = entered.shape[-1]
     apart = entered - entered.mean(axis=-1, keepdims=True)
     return np.asarray(value), np.asarray(np.sqrt((n - 1) / n * (apart**2).sum(axis=-1)))
 
 
+def _without_each(
+    total: Float[np.ndarray, "*lead forms forms"],
+    rows: Float[np.ndarray, "*lead items forms"],
+    forms: Int[np.ndarray, " items"],
+    counts: Float[np.ndarray, " forms"],
+    weights: Float[np.ndarray, "forms forms"],
+) -> Float[np.ndarray, "*lead items"]:
+    """Return how much the weighted mean product changes if an item is left out, for each item.
+
+    Without item a of form f, the sums with f lose the products of a, and f has one item fewer.
+
+    Args:
+        total: sums of products of different items, by form.
+        rows: sums of the products of each item with the other items, by form.
+        forms: form of each item.
+        counts: items of each form.
+        weights: of pairs of forms.
+    """
+    pairs = np.outer(counts, counts) - np.diag(counts)
+    change = np.zeros(rows.shape[:-1])
+    for form in range(len(counts)):
+        here = forms == form
+        for other in np.flatnonzero(weights[form] > 0):
+            fewer = (counts[form] - 1) * (counts[form] - 2 if other == form else counts[other])
+            lost = rows[..., here, other] * (2 if other == form else 1)
+            mean = (total[..., form, other, None] - lost) / fewer
+            before = total[..., form, other, None] / pairs[form, other]
+            change[..., here] += weights[form, other] * (1 if other == form else 2) * (mean - before)
+    return change
+
+
 def subspace_overlap(
     gram: Float[np.ndarray, "*lead items items"], item_task: Sequence[str], tasks: Sequence[str], k: int = DIRECTIONS
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How much of the k principal directions of single items' gradients two tasks have in common.
+) -> tuple[
+    Float[np.ndarray, "*lead tasks tasks"], Float[np.ndarray, "*lead tasks tasks"], Int[np.ndarray, "*lead tasks"]
+]:
+    """Return how much of the k principal directions of single items' gradients two tasks have in common.
 
-    The items of each task are split in two halves at random; of each half U holds the k leading directions of its
-    items' gradients (not centered, so that the mean gradient is among what is described). They never need to be known:
-    U_A^T U_B follows from Gram matrices. overlap = |U_A^T U_B|_F^2 / k, 1 for equal subspaces; the mean over pairs of
-    halves and 4 splits. The ceiling is sqrt(self_i self_j) of the overlaps of the two halves of one task: what two
-    tasks with equal subspaces reach with so few items.
+    The items of each task are split in two random halves; U holds the k leading directions of the gradients of a half
+    (not centered, so that the mean gradient is included). U itself is never needed: U_A^T U_B follows from Gram
+    matrices. The overlap is |U_A^T U_B|_F^2 / k, 1 for equal subspaces, averaged over pairs of halves and 4 splits. The
+    ceiling is sqrt(self_i self_j) of the overlaps of the two halves of one task: the value that two tasks with equal
+    subspaces reach with so few items.
 
     Returns:
-        overlap [*lead, T, T] with the self overlaps on its diagonal, ceiling [*lead, T, T], state [*lead, T]: `OK`,
-        `TOO_FEW` (a half has fewer than 2k items), `NOT_FINITE` or `LOW_RANK` (a half has fewer than k directions).
+        the overlaps, with the self overlaps on the diagonal; the ceilings; and the state of each task: `OK`, `TOO_FEW`
+        (a half has fewer than 2k items), `NOT_FINITE` or `LOW_RANK` (a half has fewer than k directions).
 
     Raises:
         ValueError: if k is below 1.
@@ -221,9 +255,16 @@ def subspace_overlap(
 
 
 def _directions(
-    gram: np.ndarray, members: list[np.ndarray], state: np.ndarray, k: int, random: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Maps M [*lead, 2T * k, N] with U^T = M X for gradients X [N, P], rows (half, task, direction); and who is low."""
+    gram: Float[np.ndarray, "*lead items items"],
+    members: Sequence[Int[np.ndarray, " _"]],
+    state: Int[np.ndarray, "*lead tasks"],
+    k: int,
+    random: np.random.Generator,
+) -> tuple[Float[np.ndarray, "*lead directions items"], Bool[np.ndarray, "*lead tasks"]]:
+    """Return maps M with U^T = M X for gradients X, and which tasks have too few directions.
+
+    The rows of M go through both halves, all tasks and the k directions, in this order.
+    """
     lead, n_items = gram.shape[:-2], gram.shape[-1]
     maps = np.zeros((*lead, 2, len(members), k, n_items))
     low = np.zeros((*lead, len(members)), bool)
@@ -235,7 +276,7 @@ def _directions(
             own = np.where((state[..., task] == OK)[..., None, None], gram[..., chosen, :][..., chosen], 0)
             values, vectors = np.linalg.eigh(own)
             values, vectors = values[..., -k:], vectors[..., -k:]
-            # Products come in float32; below this a direction is rounding.
+            # Products come in float32; a direction below this is rounding.
             empty = values <= 1e-5 * np.maximum(values[..., -1:], np.finfo(np.float64).tiny)
             low[..., task] |= empty.any(axis=-1)
             scale = np.where(empty, 0, 1 / np.sqrt(np.where(empty, 1, values)))
@@ -243,8 +284,13 @@ def _directions(
     return maps.reshape(*lead, -1, n_items), low
 
 
-def _overlaps(gram: np.ndarray, maps: np.ndarray, n_tasks: int, k: int) -> np.ndarray:
-    """[*lead, T, T]: the mean over pairs of halves; on the diagonal the two halves of one task."""
+def _overlaps(
+    gram: Float[np.ndarray, "*lead items items"],
+    maps: Float[np.ndarray, "*lead directions items"],
+    n_tasks: int,
+    k: int,
+) -> Float[np.ndarray, "*lead tasks tasks"]:
+    """Return the mean over pairs of halves; on the diagonal that of the two halves of one task."""
     between = (maps @ gram @ np.swapaxes(maps, -1, -2)).reshape(*gram.shape[:-2], 2, n_tasks, k, 2, n_tasks, k)
     squared = (between**2).sum(axis=(-4, -1)) / k
     overlap = squared.mean(axis=(-4, -2))

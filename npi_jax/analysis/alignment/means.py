@@ -1,100 +1,143 @@
 """Alignment of a whole checkpoint in one number for each variant, with an interval over seeds and micro-batches."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float, Int
 
 from npi_jax.analysis import statistics
-from npi_jax.analysis.alignment.estimators import Alignment, bootstrap_cosines, bootstrap_counts
-from npi_jax.analysis.alignment.grams import LM, Grams
+from npi_jax.analysis.alignment.estimators import Alignment
+from npi_jax.analysis.alignment.grams import Grams
+from npi_jax.analysis.alignment.products import bootstrap_cosines, bootstrap_counts
 from npi_jax.analysis.bounds import COSINE, FREE, Bounds
-from npi_jax.analysis.curves import GROUP
-
-ENVIRONMENTS: Final = "environments"
-SAME_TASK: Final = "same task"
-SEEDS: Final = "seeds"
-"""``interval_over`` where only seeds were resampled."""
-
-MEAN_SCHEMA: Final[dict[str, type[pl.DataType]]] = {
-    "variant": pl.String,
-    **dict.fromkeys(GROUP[1:], pl.Float64),
-    "step": pl.Int64,
-    **dict.fromkeys(("group", "statistic"), pl.String),
-    **dict.fromkeys(("corrected", "low", "high", "adam", "naive", "sign_conflict"), pl.Float64),
-    **dict.fromkeys(("n_seeds", "n_pairs", "n_unreliable"), pl.Int64),
-    **dict.fromkeys(("interval_over", "reason"), pl.String),
-}
+from npi_jax.results.columns import Column, Row
+from npi_jax.results.names import (
+    ENVIRONMENTS,
+    ITEMS,
+    LM,
+    MICRO_BATCHES,
+    NO_INTERVAL,
+    OK,
+    SAME_TASK,
+    SEEDS,
+    SEEDS_AND_ITEMS,
+    SEEDS_AND_MICRO_BATCHES,
+)
+from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_training import GROUP, Members
 
 _DRAWS: Final = 1000
-_OVER: Final = {
-    statistics.SEEDS_AND_ITEMS: "seeds and micro-batches",
-    statistics.ITEMS: "micro-batches",
-}
+_OVER: Final = {SEEDS_AND_ITEMS: SEEDS_AND_MICRO_BATCHES, ITEMS: MICRO_BATCHES}
+
+Matrices = Float[np.ndarray, "members groups tasks tasks"]
+Pairs = tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]
+"""Rows and columns of the entries of a matrix."""
 
 
 def mean_table(
-    step: int, grams: Grams, members: pl.DataFrame, found: Alignment, adam: Alignment, conflict: np.ndarray
+    step: int, grams: Grams, members: pl.DataFrame, found: Alignment, adam: Alignment, conflict: Matrices
 ) -> pl.DataFrame:
-    """One row a variant (and its hyper-parameters), group of parameters and statistic.
+    """Return the rows of `AlignmentMean` of a checkpoint.
 
-    The statistic of a member is a median: over pairs of tasks without ordinary text ("environments"), over the tasks'
-    alignment with ordinary text ("lm"), or over the same-task checks ("same task"). ``corrected`` and ``adam`` are
-    medians over the pairs whose norms are significantly above 0, of the estimates as they are (`Alignment.ratio`: to
-    leave out those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all; then the mean over
-    members that have not diverged and have a value. The interval is `statistics.seed_interval` over seeds within [-1,
-    1], with micro-batches resampled (the same draws for all members and the same pairs); of the same-task check,
-    which has no resample and no bounds, over seeds alone. ``reason`` says why there is no interval, or no value.
+    The statistic of a member is a median: over pairs of tasks without ordinary text ("environments"), over the
+    alignment of each task with ordinary text ("lm"), or over the same-task checks ("same task"). ``corrected`` and
+    ``adam`` are medians over the pairs whose norms are significantly above 0, of the estimates as they are
+    (`Alignment.ratio`: leaving out those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all.
+    The table has means of these medians over members that have not diverged and have a value. The interval is
+    `statistics.seed_interval` over seeds within [-1, 1], with micro-batches resampled (the same draws for all members
+    and the same pairs). The same-task check has no resample and no bounds; its interval is over seeds alone.
 
     Args:
         step: of the checkpoint.
         grams: its products.
         members: sorted by member.
-        found, adam: what `alignment.align` says of the plain and of the preconditioned products.
-        conflict: [members, groups, T, T].
+        found, adam: estimates from the plain and from the preconditioned products.
+        conflict: sign conflict of each pair.
     """
-    n_batches = grams.n_items.shape[1]
-    counts, which = np.unique(bootstrap_counts(n_batches, _DRAWS), axis=0, return_inverse=True)
+    values = {
+        AlignmentMean.corrected: found.ratio,
+        AlignmentMean.adam: adam.ratio,
+        AlignmentMean.naive: found.naive,
+        AlignmentMean.sign_conflict: conflict,
+    }
     entries = _statistics(grams.tasks)
-    # Micro-batches are few, and so are the different draws: medians of each are taken once, a member at a time, since
-    # all draws of all pairs of many tasks would not fit into memory.
-    medians = {name: np.empty((*grams.gram.shape[:2], len(counts))) for name in entries if name != SAME_TASK}
+    draws = _drawn_medians(grams, found, {name: entries[name] for name in entries if name != SAME_TASK})
+    rows: list[Row] = []
+    for name, pairs in entries.items():
+        measured = _Measured.of(name, pairs, values, found, draws.get(name))
+        for constant, kept in _variants(members):
+            for number, group in enumerate(grams.groups):
+                place: Row = {AlignmentMean.step: step, AlignmentMean.group: group, AlignmentMean.statistic: name}
+                rows.append(constant | place | measured.row(kept, number, grams.n_items.shape[1]))
+    return pl.DataFrame(rows, schema=AlignmentMean.schema())
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """One statistic of every member and group.
+
+    Attributes:
+        medians: by column.
+        draws: medians of ``corrected`` with micro-batches resampled; None of the same-task check.
+        n_pairs: entries that the medians are over.
+        left_out: entries that are not measured.
+        bounds: of the statistic.
+    """
+
+    medians: Mapping[Column, Float[np.ndarray, "members groups"]]
+    draws: Float[np.ndarray, "members groups draws"] | None
+    n_pairs: int
+    left_out: Int[np.ndarray, "members groups"]
+    bounds: Bounds
+
+    @classmethod
+    def of(
+        cls,
+        statistic: str,
+        pairs: Pairs,
+        values: Mapping[Column, Matrices],
+        found: Alignment,
+        draws: Float[np.ndarray, "members groups draws"] | None,
+    ) -> "_Measured":
+        """Take the medians over pairs."""
+        first, second = pairs
+        medians = {name: _median(value[..., first, second]) for name, value in values.items()}
+        left_out = (~found.measured[..., first, second]).sum(axis=-1)
+        return cls(medians, draws, len(first), left_out, FREE if statistic == SAME_TASK else COSINE)
+
+    def row(self, kept: Int[np.ndarray, " kept"], group: int, n_batches: int) -> Row:
+        """Return means over the members of a variant, in the number of a group."""
+        own = {name: value[kept, group] for name, value in self.medians.items()}
+        draws = None if self.draws is None else self.draws[kept, group]
+        return {
+            **{name: _mean(value, self.bounds) for name, value in own.items()},
+            **_interval(own[AlignmentMean.corrected], draws, n_batches, self.bounds),
+            AlignmentMean.n_pairs: self.n_pairs,
+            AlignmentMean.n_unreliable: int(self.left_out[kept, group].sum()),
+        }
+
+
+def _drawn_medians(
+    grams: Grams, found: Alignment, entries: Mapping[str, Pairs]
+) -> dict[str, Float[np.ndarray, "members groups draws"]]:
+    """Return the medians of corrected cosines, with micro-batches resampled, by statistic."""
+    counts, which = np.unique(bootstrap_counts(grams.n_items.shape[1], _DRAWS), axis=0, return_inverse=True)
+    # Micro-batches are few, and so are the different draws. Their medians are taken once and one member at a time,
+    # for all draws of all pairs of many tasks would not fit into memory.
+    medians = {name: np.empty((*grams.gram.shape[:2], len(counts))) for name in entries}
     for member, gram in enumerate(grams.gram):
         drawn = bootstrap_cosines(gram, counts)
-        for name, by_member in medians.items():
-            first, second = entries[name]
+        for name, (first, second) in entries.items():
             kept = found.measured[member][..., None, first, second]
-            by_member[member] = _median(np.where(kept, drawn[..., first, second], np.nan))
-    rows: list[dict[str, object]] = []
-    parts = [(dict(zip(GROUP, key, strict=True)), kept) for key, kept in _variants(members)]
-    for statistic, (first, second) in entries.items():
-        pairs = {
-            "corrected": found.ratio,
-            "adam": adam.ratio,
-            "naive": found.naive,
-            "sign_conflict": conflict,
-        }
-        values = {name: _median(value[..., first, second]) for name, value in pairs.items()}
-        bounds = FREE if statistic == SAME_TASK else COSINE
-        by_draw = medians[statistic][..., which.ravel()] if statistic in medians else None
-        left_out = (~found.measured[..., first, second]).sum(axis=-1)
-        for constant, kept in parts:
-            for number, group in enumerate(grams.groups):
-                own = {name: value[kept, number] for name, value in values.items()}
-                draws = None if by_draw is None else by_draw[kept, number]
-                rows.append(
-                    constant
-                    | {"step": step, "group": group, "statistic": statistic}
-                    | _interval(own.pop("corrected"), draws, n_batches, bounds)
-                    | {name: _mean(value, bounds) for name, value in own.items()}
-                    | {"n_pairs": len(first), "n_unreliable": int(left_out[kept, number].sum())}
-                )
-    return pl.DataFrame(rows, schema=MEAN_SCHEMA)
+            medians[name][member] = _median(np.where(kept, drawn[..., first, second], np.nan))
+    return {name: values[..., which.ravel()] for name, values in medians.items()}
 
 
-def _statistics(tasks: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Which entries of the matrix each statistic is a median of; ordinary text is the last task if it is one."""
+def _statistics(tasks: tuple[str, ...]) -> dict[str, Pairs]:
+    """Return the entries of the matrix that each statistic is a median of; ordinary text is the last task, if any."""
     n_tasks = len(tasks) - (LM in tasks)
     index = np.arange(n_tasks)
     found = {ENVIRONMENTS: np.triu_indices(n_tasks, 1), SAME_TASK: (index, index)}
@@ -103,27 +146,37 @@ def _statistics(tasks: tuple[str, ...]) -> dict[str, tuple[np.ndarray, np.ndarra
     return {name: entries for name, entries in found.items() if len(entries[0])}
 
 
-def _variants(members: pl.DataFrame) -> Iterator[tuple[tuple[object, ...], np.ndarray]]:
-    """What the members of each row of the table share, and where those that have not diverged are."""
-    numbered = members.with_row_index("place")
-    for key, frame in numbered.group_by(GROUP, maintain_order=True):
-        yield key, frame.filter(pl.col("status") == "ok")["place"].to_numpy().astype(np.int64)
+def _variants(members: pl.DataFrame) -> Iterator[tuple[Row, Int[np.ndarray, " kept"]]]:
+    """Yield the columns of `GROUP`, and the positions of the members that have not diverged."""
+    place = "place"
+    for key, frame in members.with_row_index(place).group_by(GROUP, maintain_order=True):
+        kept = frame.filter(pl.col(Members.status) == OK)[place].to_numpy().astype(np.int64)
+        yield dict(zip(GROUP, key, strict=True)), kept
 
 
-def _interval(values: np.ndarray, draws: np.ndarray | None, n_batches: int, bounds: Bounds) -> dict[str, object]:
+def _interval(
+    values: Float[np.ndarray, " members"],
+    draws: Float[np.ndarray, "members draws"] | None,
+    n_batches: int,
+    bounds: Bounds,
+) -> Row:
+    """Return the interval of a mean over members, what it is over, and why there is none."""
     values, draws = values[has := ~np.isnan(values)], None if draws is None else draws[has]
-    mean = _mean(values, bounds)
-    nothing = {"corrected": mean, "low": np.nan, "high": np.nan, "n_seeds": len(values), "interval_over": ""}
-    if reason := _no_interval(values, draws, bounds):
-        return nothing | {"reason": reason}
+    row: Row = {AlignmentMean.n_seeds: len(values), AlignmentMean.reason: _no_interval(values, draws, bounds)}
+    if row[AlignmentMean.reason]:
+        missing: Row = {AlignmentMean.low: np.nan, AlignmentMean.high: np.nan}
+        return row | missing | {AlignmentMean.interval_over: NO_INTERVAL}
     by_draw = np.tile(values[:, None], _DRAWS) if draws is None else draws
     interval = statistics.seed_interval(values, by_draw, n_items=n_batches, bounds=bounds)
+    ends: Row = {AlignmentMean.low: interval.low, AlignmentMean.high: interval.high}
     over = SEEDS if draws is None else _OVER[interval.interval_over]
-    return nothing | {"low": interval.low, "high": interval.high, "interval_over": over, "reason": ""}
+    return row | ends | {AlignmentMean.interval_over: over}
 
 
-def _no_interval(values: np.ndarray, draws: np.ndarray | None, bounds: Bounds) -> str:
-    """Why the mean of a variant has no interval; empty if it has one."""
+def _no_interval(
+    values: Float[np.ndarray, " members"], draws: Float[np.ndarray, "members draws"] | None, bounds: Bounds
+) -> str:
+    """Return why the mean of a variant has no interval; "" if it has one."""
     if not len(values):
         return "no pair can be distinguished from noise in any seed"
     if not bounds.hold(float(values.mean())):
@@ -135,14 +188,17 @@ def _no_interval(values: np.ndarray, draws: np.ndarray | None, bounds: Bounds) -
     return ""
 
 
-def _mean(values: np.ndarray, bounds: Bounds) -> float:
-    """The mean of what is not NaN; NaN if nothing is left, or if it is not within the bounds."""
+def _mean(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
+    """Return the mean of what is not NaN; NaN if nothing is left, or if it is not within the bounds."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) and bounds.hold(float(values.mean())) else np.nan
 
 
-def _median(values: np.ndarray) -> np.ndarray:
-    """Median along the last axis of what is not NaN; NaN if nothing is left. (`np.nanmedian` takes rows in turn.)"""
+def _median(values: Float[np.ndarray, "*lead pairs"]) -> Float[np.ndarray, "*lead"]:
+    """Return the median along the last axis of what is not NaN; NaN if nothing is left.
+
+    `np.nanmedian` goes through the rows one by one, which is slow.
+    """
     ordered = np.sort(values, axis=-1)
     n = (~np.isnan(values)).sum(axis=-1)
     low, high = (np.maximum(n - 1, 0) // 2)[..., None], (n // 2)[..., None]

@@ -1,4 +1,4 @@
-"""From ``gradients/STEP.npz`` to the tables of alignment."""
+"""Tables of alignment, from ``gradients/STEP.npz``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,264 +7,252 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool, Float, Shaped
 
-from npi_jax.analysis.alignment import items as alignment_items
-from npi_jax.analysis.alignment.estimators import BEYOND, REASONS, Alignment, align, sign_conflict
-from npi_jax.analysis.alignment.grams import ALL, Grams, load_grams
-from npi_jax.analysis.alignment.means import MEAN_SCHEMA, mean_table
+from npi_jax.analysis.alignment import items as item_gradients
+from npi_jax.analysis.alignment.estimators import BEYOND, REASONS, align
+from npi_jax.analysis.alignment.estimators import Alignment as Estimates
+from npi_jax.analysis.alignment.grams import Grams, Items, Lookahead, load_grams
+from npi_jax.analysis.alignment.means import mean_table
+from npi_jax.analysis.alignment.products import sign_conflict
 from npi_jax.errors import UserError
+from npi_jax.results.columns import Column, Table
 from npi_jax.results.directory import Run
+from npi_jax.results.names import ALL, DIVERGED, OK
+from npi_jax.results.schema import empty
+from npi_jax.results.tables_alignment import Alignment, AlignmentMean, AlignmentNpi, Gradients, Overlap
+from npi_jax.results.tables_alignment import Lookahead as LookaheadTable
+from npi_jax.results.tables_training import Members
 
-DIVERGED: Final = "diverged"
 BEYOND_ONE: Final = REASONS[BEYOND]
 
-_HEAD: Final = {"member": pl.Int64, "variant": pl.String, "seed": pl.Int64, "step": pl.Int64}
-_PAIR: Final = {"group": pl.String, "task_i": pl.String, "task_j": pl.String}
-_SCHEMAS: Final[dict[str, dict[str, type[pl.DataType]]]] = {
-    "alignment": {
-        **_HEAD,
-        **_PAIR,
-        **dict.fromkeys(("corrected", "naive"), pl.Float64),
-        "reliable": pl.Boolean,
-        "reason": pl.String,
-        **dict.fromkeys(("se", "adam", "sign_conflict"), pl.Float64),
-        **dict.fromkeys(("adam_reason", "suite", "kind"), pl.String),
-        "ratio": pl.Float64,
-    },
-    "gradients": {
-        **_HEAD,
-        **dict.fromkeys(("group", "task"), pl.String),
-        **dict.fromkeys(("norm", "norm_low", "norm_high", "noise_scale", "reliability"), pl.Float64),
-        "reliable": pl.Boolean,
-        "reason": pl.String,
-    },
-    "alignment_mean": MEAN_SCHEMA,
-    "alignment_npi": {
-        **_HEAD,
-        **_PAIR,
-        "npis": pl.String,
-        "corrected": pl.Float64,
-        "n_products": pl.Int64,
-        "reliable": pl.Boolean,
-        "reason": pl.String,
-        "ratio": pl.Float64,
-    },
-    "overlap": {
-        **_HEAD,
-        **_PAIR,
-        "k": pl.Int64,
-        "overlap": pl.Float64,
-        "ceiling": pl.Float64,
-        "reason": pl.String,
-    },
-    "lookahead": {
-        **_HEAD,
-        **dict.fromkeys(("task_i", "task_j"), pl.String),
-        "change": pl.Float64,
-        "first_order": pl.Float64,
-    },
+_TABLES: Final = {
+    table.NAME: table for table in (Alignment, Gradients, AlignmentMean, AlignmentNpi, Overlap, LookaheadTable)
 }
+
+Axis = Mapping[Column, Sequence[str]]
+"""Names of the entries of an axis, by the columns that hold them."""
 
 
 def alignment_tables(
-    run_path: Path, members: pl.DataFrame, tasks: Sequence[str] = (), *, k: int = alignment_items.DIRECTIONS
+    run_path: Path, members: pl.DataFrame, tasks: Sequence[str] = (), *, k: int = item_gradients.DIRECTIONS
 ) -> dict[str, pl.DataFrame]:
-    """The tables alignment, gradients, alignment_mean, alignment_npi, overlap and lookahead of a run.
+    """Return the tables of `npi_jax.results.tables_alignment` by name; nothing if there is no folder gradients/.
 
-    Numbers of a diverged member are NaN with the reason "diverged" in all tables of members, and are left out of
-    alignment_mean. The last three tables are empty where no file holds products of items or lookahead.
+    Numbers of a diverged member are NaN with the reason "diverged" in all tables with a row for each member, and are
+    left out of the means. The tables of single items and lookahead are empty if no file holds their products.
 
     Args:
         run_path: run directory; its gradients/STEP.npz are read.
-        members: one row a member with member, variant, seed, learning_rate, weight_decay, dropout and status; sorted by
-            member they are the first axis of the arrays.
+        members: the table `Members`; sorted by member they are the first axis of the arrays.
         tasks: the order of tasks in the tables; others follow in the order of the files, ordinary text last.
-        k: directions that subspaces are compared in.
-
-    Returns:
-        by name; nothing if there is no folder gradients/.
+        k: number of directions in which subspaces are compared.
 
     Raises:
         UserError: naming the file, if one cannot be read, or holds another number of members.
     """
-    folder = Path(run_path) / "gradients"
-    if not folder.is_dir():
-        return {}
-    members = members.sort("member")
-    found: dict[str, list[pl.DataFrame]] = {name: [] for name in _SCHEMAS}
     run = Run(Path(run_path))
+    if not (run.path / "gradients").is_dir():
+        return {}
+    members = members.sort(Members.member)
+    parts: dict[str, list[pl.DataFrame]] = {name: [empty(table)] for name, table in _TABLES.items()}
     for step, path in run.files("gradients").items():
         run.check_written(path)
-        part = _Part(step, load_grams(path).with_sums().ordered(tasks), members)
-        if len(part.grams.gram) != len(members):
-            raise UserError(f"{path}: gram is of {len(part.grams.gram)} members, the run has {len(members)}")
-        for name, table in part.tables(k).items():
-            found[name].append(table)
-    return {name: pl.concat([pl.DataFrame(schema=_SCHEMAS[name]), *parts]) for name, parts in found.items()}
+        checkpoint = _Checkpoint(step, load_grams(path).with_sums().ordered(tasks), members)
+        n_members = len(checkpoint.grams.gram)
+        if n_members != len(members):
+            raise UserError(f"{path}: gram is of {n_members} members, the run has {len(members)}")
+        for name, table in checkpoint.tables(k).items():
+            parts[name].append(table)
+    return {name: pl.concat(frames) for name, frames in parts.items()}
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One checkpoint."""
+class _Checkpoint:
+    """Products of gradients at one checkpoint, and the members that they are of."""
 
     step: int
     grams: Grams
     members: pl.DataFrame
 
     def tables(self, k: int) -> dict[str, pl.DataFrame]:
-        """Its rows of every table that it has numbers for."""
-        grams, n_batches = self.grams, self.grams.n_items.shape[1]
-        found = align(grams.gram, grams.n_items)
-        adam = align(grams.gram_adam, grams.n_items)
-        conflict = sign_conflict(grams.gram, grams.gram_abs, n_batches)
+        """Return its rows of every table that it has products for."""
+        grams = self.grams
+        found, adam = align(grams.gram, grams.n_items), align(grams.gram_adam, grams.n_items)
+        conflict = sign_conflict(grams.gram, grams.gram_abs, grams.n_items.shape[1])
         tables = {
-            "alignment": self._alignment(found, adam, conflict),
-            "gradients": self._gradients(found),
-            "alignment_mean": mean_table(self.step, grams, self.members, found, adam, conflict),
+            Alignment.NAME: self._alignment(found, adam, conflict),
+            Gradients.NAME: self._gradients(found),
+            AlignmentMean.NAME: mean_table(self.step, grams, self.members, found, adam, conflict),
         }
         if grams.items is not None:
-            tables["alignment_npi"] = self._npis()
-            tables["overlap"] = self._overlap(k)
+            tables[AlignmentNpi.NAME] = self._npis(grams.items)
+            tables[Overlap.NAME] = self._overlap(grams.items, k)
         if grams.lookahead is not None:
-            tables["lookahead"] = self._lookahead()
+            tables[LookaheadTable.NAME] = self._lookahead(grams.lookahead)
         return tables
 
-    @property
-    def ok(self) -> np.ndarray:
-        """[members], who has not diverged."""
-        return (self.members["status"] == "ok").to_numpy()
-
-    def _alignment(self, found: Alignment, adam: Alignment, conflict: np.ndarray) -> pl.DataFrame:
+    def _alignment(
+        self, found: Estimates, adam: Estimates, conflict: Float[np.ndarray, "members groups tasks tasks"]
+    ) -> pl.DataFrame:
         first, second = np.triu_indices(len(self.grams.tasks))
         numbers = {
-            "corrected": found.corrected,
-            "ratio": found.ratio,
-            "naive": found.naive,
-            "se": found.se,
-            "adam": adam.corrected,
-            "sign_conflict": conflict,
+            Alignment.corrected: found.corrected,
+            Alignment.ratio: found.ratio,
+            Alignment.naive: found.naive,
+            Alignment.se: found.se,
+            Alignment.adam: adam.corrected,
+            Alignment.sign_conflict: conflict,
         }
-        columns = {name: self._kept(value[..., first, second]) for name, value in numbers.items()}
-        reasons = self._because(found.reasons(self.grams.tasks)[..., first, second])
-        columns |= {"reason": reasons, "reliable": reasons == ""}
-        columns["adam_reason"] = self._because(adam.reasons(self.grams.tasks)[..., first, second])
-        columns |= {name: np.full(reasons.shape, getattr(self.grams, name), object) for name in ("suite", "kind")}
-        pairs = {"task_i": self._tasks(first), "task_j": self._tasks(second)}
-        return self._frame("alignment", columns, {"group": self.grams.groups}, pairs)
+        reasons, adam_reasons = (
+            self._because(its.reasons(self.grams.tasks)[..., first, second]) for its in (found, adam)
+        )
+        columns = {
+            **{name: self._kept(value[..., first, second]) for name, value in numbers.items()},
+            Alignment.reason: reasons,
+            Alignment.reliable: reasons == "",
+            Alignment.adam_reason: adam_reasons,
+            Alignment.suite: np.full(reasons.shape, self.grams.suite, object),
+            Alignment.kind: np.full(reasons.shape, self.grams.kind, object),
+        }
+        pairs = {Alignment.task_i: self._tasks(first), Alignment.task_j: self._tasks(second)}
+        return self._frame(Alignment, columns, {Alignment.group: self.grams.groups}, pairs)
 
-    def _gradients(self, found: Alignment) -> pl.DataFrame:
-        names = ("norm", "norm_low", "norm_high", "noise_scale", "reliability")
-        columns = {name: self._kept(getattr(found, name)) for name in names}
+    def _gradients(self, found: Estimates) -> pl.DataFrame:
         reasons = self._because(found.task_reasons(self.grams.tasks))
-        columns |= {"reason": reasons, "reliable": reasons == ""}
-        return self._frame("gradients", columns, {"group": self.grams.groups}, {"task": self.grams.tasks})
+        columns = {
+            Gradients.norm: self._kept(found.norm),
+            Gradients.norm_low: self._kept(found.norm_low),
+            Gradients.norm_high: self._kept(found.norm_high),
+            Gradients.noise_scale: self._kept(found.noise_scale),
+            Gradients.reliability: self._kept(found.reliability),
+            Gradients.reason: reasons,
+            Gradients.reliable: reasons == "",
+        }
+        return self._frame(Gradients, columns, {Gradients.group: self.grams.groups}, {Gradients.task: self.grams.tasks})
 
-    def _npis(self) -> pl.DataFrame:
-        items = self.grams.items
-        assert items is not None
-        tasks = self._item_tasks(items.task)
-        strata = alignment_items.npi_strata(items.gram, items.task, items.npi, tasks)
+    def _npis(self, items: Items) -> pl.DataFrame:
+        tasks = self._item_tasks(items)
+        strata = item_gradients.npi_strata(items.gram, items.task, items.npi, tasks)
         if not strata:
-            return pl.DataFrame(schema=_SCHEMAS["alignment_npi"])
+            return empty(AlignmentNpi)
         shape = (*items.gram.shape[:2], len(strata))
         reasons = np.full(shape, "", dtype=object)
         for place, stratum in enumerate(strata):
             reasons[..., place] = _npi_reasons(stratum, tasks[stratum.first], tasks[stratum.second])
         reasons = self._because(reasons)
         columns = {
-            "corrected": self._kept(np.stack([stratum.corrected for stratum in strata], axis=-1)),
-            "ratio": self._kept(np.stack([stratum.ratio for stratum in strata], axis=-1)),
-            "n_products": np.broadcast_to(np.array([stratum.n_products for stratum in strata]), shape),
-            "reason": reasons,
-            "reliable": reasons == "",
+            AlignmentNpi.corrected: self._kept(np.stack([stratum.corrected for stratum in strata], axis=-1)),
+            AlignmentNpi.ratio: self._kept(np.stack([stratum.ratio for stratum in strata], axis=-1)),
+            AlignmentNpi.n_products: np.broadcast_to([stratum.n_products for stratum in strata], shape),
+            AlignmentNpi.reason: reasons,
+            AlignmentNpi.reliable: reasons == "",
         }
         named = {
-            "task_i": [tasks[stratum.first] for stratum in strata],
-            "task_j": [tasks[stratum.second] for stratum in strata],
-            "npis": [stratum.npis for stratum in strata],
+            AlignmentNpi.task_i: [tasks[stratum.first] for stratum in strata],
+            AlignmentNpi.task_j: [tasks[stratum.second] for stratum in strata],
+            AlignmentNpi.npis: [stratum.npis for stratum in strata],
         }
-        return self._frame("alignment_npi", columns, {"group": self.grams.groups}, named)
+        return self._frame(AlignmentNpi, columns, {AlignmentNpi.group: self.grams.groups}, named)
 
-    def _overlap(self, k: int) -> pl.DataFrame:
-        items = self.grams.items
-        assert items is not None
-        tasks = self._item_tasks(items.task)
-        overlap, ceiling, state = alignment_items.subspace_overlap(items.gram, items.task, tasks, k)
+    def _overlap(self, items: Items, k: int) -> pl.DataFrame:
+        tasks = self._item_tasks(items)
+        overlap, ceiling, state = item_gradients.subspace_overlap(items.gram, items.task, tasks, k)
         first, second = np.triu_indices(len(tasks), 1)
-        texts = {
-            alignment_items.TOO_FEW: f"{{}} has fewer than {4 * k} items",
-            alignment_items.NOT_FINITE: "not finite",
-            alignment_items.LOW_RANK: f"gradients of {{}} have fewer than {k} directions",
-        }
-        book = np.full((max(texts) + 1, len(tasks)), "", dtype=object)
-        for number, text in texts.items():
-            book[number] = [text.format(task) for task in tasks]
-        of_task = book[state, np.arange(len(tasks))]
+        of_task = _overlap_reasons(tasks, k)[state, np.arange(len(tasks))]
         reasons = np.where(of_task[..., first] != "", of_task[..., first], of_task[..., second])
         columns = {
-            "k": np.full(reasons.shape, k),
-            "overlap": self._kept(overlap[..., first, second]),
-            "ceiling": self._kept(ceiling[..., first, second]),
-            "reason": self._because(reasons),
+            Overlap.k: np.full(reasons.shape, k),
+            Overlap.overlap: self._kept(overlap[..., first, second]),
+            Overlap.ceiling: self._kept(ceiling[..., first, second]),
+            Overlap.reason: self._because(reasons),
         }
-        pairs = {"task_i": [tasks[t] for t in first], "task_j": [tasks[t] for t in second]}
-        return self._frame("overlap", columns, {"group": self.grams.groups}, pairs)
+        pairs = {Overlap.task_i: [tasks[t] for t in first], Overlap.task_j: [tasks[t] for t in second]}
+        return self._frame(Overlap, columns, {Overlap.group: self.grams.groups}, pairs)
 
-    def _lookahead(self) -> pl.DataFrame:
-        """With ``first_order``: what the products of the two halves say the step should do."""
-        ahead, tasks = self.grams.lookahead, self.grams.tasks
-        assert ahead is not None
-        n_tasks, n_batches = self.grams.n_items.shape
-        gram = self.grams.gram[:, self.grams.groups.index(ALL)].reshape(-1, n_tasks, n_batches, n_tasks, n_batches)
-        number, half = np.arange(n_batches), n_batches // 2
-        # As in the step itself: of an odd number the last is in neither half.
-        first, second = number < half, (number >= half) & (number < 2 * half)
-        predicted = np.zeros(ahead.change.shape)
-        for taken, other in ((first, second), (second, first)):
-            own = gram[:, :, taken][..., taken].mean(axis=(2, 4))
-            squared = np.diagonal(own, axis1=1, axis2=2)
-            across = gram[:, :, taken][..., other].mean(axis=(2, 4))
-            predicted += across / np.sqrt(np.where(squared > 0, squared, np.nan))[:, :, None] / 2
-        predicted *= (ahead.step * ahead.parameter_norm)[:, None, None]
-        columns = {name: self._kept(value) for name, value in (("change", ahead.change), ("first_order", predicted))}
-        return self._frame("lookahead", columns, {"task_i": tasks}, {"task_j": tasks})
+    def _lookahead(self, ahead: Lookahead) -> pl.DataFrame:
+        tasks = self.grams.tasks
+        columns = {
+            LookaheadTable.change: self._kept(ahead.change),
+            LookaheadTable.first_order: self._kept(_first_order(self.grams, ahead)),
+        }
+        return self._frame(LookaheadTable, columns, {LookaheadTable.task_i: tasks}, {LookaheadTable.task_j: tasks})
 
     def _tasks(self, numbers: np.ndarray) -> list[str]:
         return [self.grams.tasks[number] for number in numbers]
 
-    def _item_tasks(self, present: Sequence[str]) -> list[str]:
-        return [task for task in self.grams.tasks if task in present]
+    def _item_tasks(self, items: Items) -> list[str]:
+        return [task for task in self.grams.tasks if task in items.task]
 
-    def _kept(self, values: np.ndarray) -> np.ndarray:
-        return np.where(self.ok.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
+    @property
+    def _ok(self) -> Bool[np.ndarray, " members"]:
+        """Members that have not diverged."""
+        return (self.members[Members.status] == OK).to_numpy()
 
-    def _because(self, reasons: np.ndarray) -> np.ndarray:
-        return np.where(self.ok.reshape(-1, *[1] * (reasons.ndim - 1)), reasons, DIVERGED)
+    def _kept(self, values: Float[np.ndarray, " members *rest"]) -> Float[np.ndarray, " members *rest"]:
+        """Return the values with NaN for diverged members."""
+        return np.where(self._ok.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
 
-    def _frame(self, table: str, columns: dict[str, np.ndarray], *axes: Mapping[str, Sequence[str]]) -> pl.DataFrame:
-        """A row for each entry of ``columns`` [members, ...]; ``axes`` name the entries of the axes after the first."""
-        schema = _SCHEMAS[table]
+    def _because(self, reasons: Shaped[np.ndarray, " members *rest"]) -> Shaped[np.ndarray, " members *rest"]:
+        """Return the reasons with "diverged" for diverged members."""
+        return np.where(self._ok.reshape(-1, *[1] * (reasons.ndim - 1)), reasons, DIVERGED)
+
+    def _frame(
+        self, table: type[Table], columns: Mapping[Column, Shaped[np.ndarray, " members *rest"]], *axes: Axis
+    ) -> pl.DataFrame:
+        """Return a row for each entry of ``columns``; ``axes`` name the entries of the axes after the first."""
         shape = next(iter(columns.values())).shape
         first, *places = np.indices(shape).reshape(len(shape), -1)
-        series = [pl.repeat(self.step, len(first), dtype=pl.Int64, eager=True).alias("step")]
-        series += [self.members[name].gather(first) for name in ("member", "variant", "seed")]
+        series = [pl.repeat(self.step, len(first), dtype=pl.Int64, eager=True).alias(Alignment.step)]
+        series += [self.members[name].gather(first) for name in (Members.member, Members.variant, Members.seed)]
         for place, named in zip(places, axes, strict=True):
             series += [pl.Series(name, list(names), dtype=pl.String).gather(place) for name, names in named.items()]
+        schema = table.schema()
         for name, values in columns.items():
             flat = values.ravel()
             series.append(pl.Series(name, flat.tolist() if schema[name] == pl.String else flat))
         return pl.DataFrame(series).select(pl.col(name).cast(its) for name, its in schema.items())
 
 
-def _npi_reasons(stratum: alignment_items.Stratum, first: str, second: str) -> np.ndarray:
-    """Why a stratum's value is missing, [members, groups]."""
+def _first_order(grams: Grams, ahead: Lookahead) -> Float[np.ndarray, "members tasks tasks"]:
+    """Return the changes that the products of the two halves of the micro-batches predict for the step."""
+    n_tasks, n_batches = grams.n_items.shape
+    gram = grams.gram[:, grams.groups.index(ALL)].reshape(-1, n_tasks, n_batches, n_tasks, n_batches)
+    number, half = np.arange(n_batches), n_batches // 2
+    # As in the step itself: of an odd number the last is in neither half.
+    first, second = number < half, (number >= half) & (number < 2 * half)
+    predicted = np.zeros(ahead.change.shape)
+    for taken, other in ((first, second), (second, first)):
+        own = gram[:, :, taken][..., taken].mean(axis=(2, 4))
+        squared = np.diagonal(own, axis1=1, axis2=2)
+        across = gram[:, :, taken][..., other].mean(axis=(2, 4))
+        predicted += across / np.sqrt(np.where(squared > 0, squared, np.nan))[:, :, None] / 2
+    predicted *= (ahead.step * ahead.parameter_norm)[:, None, None]
+    return predicted
+
+
+def _overlap_reasons(tasks: Sequence[str], k: int) -> Shaped[np.ndarray, "states tasks"]:
+    """Return why a task has no subspace, by its state."""
+    texts = {
+        item_gradients.TOO_FEW: f"{{}} has fewer than {4 * k} items",
+        item_gradients.NOT_FINITE: "not finite",
+        item_gradients.LOW_RANK: f"gradients of {{}} have fewer than {k} directions",
+    }
+    book = np.full((max(texts) + 1, len(tasks)), "", dtype=object)
+    for number, text in texts.items():
+        book[number] = [text.format(task) for task in tasks]
+    return book
+
+
+def _npi_reasons(stratum: item_gradients.Stratum, first: str, second: str) -> Shaped[np.ndarray, "members groups"]:
+    """Return why a stratum's value is missing."""
     one, two = stratum.bad[..., 0], stratum.bad[..., 1]
     norms = np.where(one & two, f"norms of {first} and {second} are not told from 0", "")
     norms = np.where(one & ~two, f"norm of {first} is not told from 0", norms)
     norms = np.where(two & ~one, f"norm of {second} is not told from 0", norms)
-    few = f"fewer than {alignment_items.MIN_ITEMS} such items in {first} or {second}"
-    texts = {alignment_items.NOT_FINITE: "not finite", alignment_items.NO_COMMON: few}
-    texts[alignment_items.BEYOND] = BEYOND_ONE
+    few = f"fewer than {item_gradients.MIN_ITEMS} such items in {first} or {second}"
+    texts = {item_gradients.NOT_FINITE: "not finite", item_gradients.NO_COMMON: few}
+    texts[item_gradients.BEYOND] = BEYOND_ONE
     book = np.array([texts.get(state, "") for state in range(max(texts) + 1)], dtype=object)
     known = np.where(stratum.state <= max(texts), stratum.state, 0)
-    return np.where(stratum.state == alignment_items.NOT_POSITIVE, norms, book[known])
+    return np.where(stratum.state == item_gradients.NOT_POSITIVE, norms, book[known])

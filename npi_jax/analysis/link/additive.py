@@ -1,7 +1,7 @@
-"""Means of rows where cells are missing: the additive fit."""
+"""Means of rows with missing cells, by an additive fit."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -10,14 +10,14 @@ _CLOSE = 1e-10
 
 
 def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
-    """Least-squares estimates of the rows in ``value = row + column``, on the level of the mean over columns.
+    """Return least-squares estimates of the rows in ``value = row + column``, at the level of the mean over columns.
 
-    Where nothing is missing these are the plain means of the rows. Where it is, a row that is measured in columns of
-    high values only does not come out high for that. Rows that no chain of common columns ties to the largest set of
-    rows cannot be compared with it and are NaN, as are rows without a value.
+    Without missing values these are the plain means of the rows. With missing values, a row that is measured only in
+    columns of high values does not come out high for that reason. A row is NaN if it has no value, or if no chain of
+    common columns connects it to the largest set of rows, so that the two cannot be compared.
 
     Args:
-        values: NaN where there is none.
+        values: NaN where a value is missing.
     """
     there = np.isfinite(values)
     effects = np.full(len(values), np.nan)
@@ -27,7 +27,7 @@ def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, 
     known, there = np.where(there, values, 0.0)[np.ix_(rows, columns)], there[np.ix_(rows, columns)]
     by_row, by_column = there.sum(axis=1), there.sum(axis=0)
     of_row, of_column = np.zeros(len(rows)), np.zeros(len(columns))
-    # Each in turn given the other (Gauss-Seidel on the normal equations), which needs no matrix of rows plus columns.
+    # Gauss-Seidel on the normal equations, which needs no matrix of size rows plus columns.
     for _ in range(_MOST_ROUNDS):
         before = of_row
         of_column = (known.sum(axis=0) - there.T @ of_row) / by_column
@@ -38,8 +38,8 @@ def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, 
     return effects
 
 
-def _largest(there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the largest set that values tie together."""
+def _largest(there: Bool[np.ndarray, "rows columns"]) -> tuple[Int[np.ndarray, " chosen"], Int[np.ndarray, " taken"]]:
+    """Return the rows and columns of the largest set that values connect."""
     n_rows, n_columns = there.shape
     row, column = np.nonzero(there)
     if not len(row):

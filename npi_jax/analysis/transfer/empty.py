@@ -1,33 +1,39 @@
-"""Variants that changed nothing: their models are the baseline's once more, and no effect of theirs is one."""
+"""Variants that changed nothing: their models repeat the baseline's, so their effects mean nothing."""
 
 import polars as pl
 
+from npi_jax.results.names import FULL
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_transfer import Transfer
+
+_CHANGES = (Corpus.slots_changed, Corpus.edited, Corpus.injected)
+
 
 def empty_variants(corpus: pl.DataFrame, baseline: str) -> list[str]:
-    """Variants other than the baseline whose text is the corpus's own; controls are named by what they control for.
+    """Return the variants other than the baseline whose text is that of the corpus; controls are not among them.
 
     Args:
-        corpus: one row a variant, with slots_changed, and edited and injected where there are such columns.
-        baseline: the variant that others are compared with; it changes nothing by right.
+        corpus: the table `Corpus`; of a run from before changes were counted no variant is known to be empty.
+        baseline: the variant that others are compared with, which changes nothing on purpose.
     """
-    counts = [name for name in ("slots_changed", "edited", "injected") if name in corpus.columns]
-    if "slots_changed" not in counts:
+    counts = [name for name in _CHANGES if name in corpus.columns]
+    if Corpus.slots_changed not in counts:
         return []
     nothing = pl.all_horizontal(pl.col(name).fill_null(0) == 0 for name in counts)
-    named = ~pl.col("variant").is_in([baseline, "full"])
-    if "control_of" in corpus.columns:
-        named &= pl.col("control_of").is_null()
-    return corpus.filter(nothing & named)["variant"].to_list()
+    named = ~pl.col(Corpus.variant).is_in([baseline, FULL])
+    if Corpus.control_of in corpus.columns:
+        named &= pl.col(Corpus.control_of).is_null()
+    return corpus.filter(nothing & named)[Corpus.variant].to_list()
 
 
 def with_controls(variants: list[str], corpus: pl.DataFrame) -> list[str]:
-    """The variants and the controls that were made for them."""
-    if "control_of" not in corpus.columns:
+    """Return the variants and their random controls."""
+    if Corpus.control_of not in corpus.columns:
         return variants
-    return [*variants, *corpus.filter(pl.col("control_of").is_in(variants))["variant"].to_list()]
+    return [*variants, *corpus.filter(pl.col(Corpus.control_of).is_in(variants))[Corpus.variant].to_list()]
 
 
 def without_empty(transfer: pl.DataFrame, corpus: pl.DataFrame, baseline: str) -> pl.DataFrame:
-    """The effects of those variants that changed something."""
+    """Return the effects of the variants that changed something."""
     empty = with_controls(empty_variants(corpus, baseline), corpus)
-    return transfer.filter(~pl.col("intervention").is_in(empty))
+    return transfer.filter(~pl.col(Transfer.intervention).is_in(empty))

@@ -1,7 +1,7 @@
-"""What is compared between corpus variants: five outcomes of every member in every task, paired by seed and item."""
+"""Outcomes that are compared between corpus variants, of every member in every task, paired by seed and item."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,29 +11,27 @@ from jaxtyping import Bool, Float, Int
 
 from npi_jax.analysis import statistics
 from npi_jax.analysis.bounds import FREE, SHARE_DIFFERENCE, Bounds
-from npi_jax.analysis.curves import ACQUIRED, HYPERPARAMETERS
+from npi_jax.analysis.curves import ACQUIRED
 from npi_jax.errors import UserError
+from npi_jax.results.names import ACCURACY, AUC, FULL, LOG2_STEPS, OK, OUTCOMES
+from npi_jax.results.rules import in_main_region
+from npi_jax.results.tables_training import HYPERPARAMETERS, Members, Scores
 
-LINEAR: Final = ("accuracy", "delta", "auc", "auc_delta")
-"""Outcomes that are means over items."""
-OUTCOMES: Final = (*LINEAR, "log2_steps")
-"""Accuracy and delta (nats) after the last step; their means over training, on a logarithmic scale of steps; and
-log2(1 + step) at which the accuracy comes to stay at `ACQUIRED` or above."""
-CELL: Final = ("suite", "kind", "region")
+CELL: Final = (Scores.suite, Scores.kind, Scores.region)
 
 
 @dataclass(frozen=True)
 class TaskOutcomes:
-    """The outcomes of all members in one task of one suite, kind and region.
+    """Outcomes of all members in one task of one suite, kind and region.
 
     Attributes:
         cell: suite, kind and region.
         task: name of the task.
         members: numbers of the members, in the order of the arrays' member axis.
-        items: value of each item for the `LINEAR` outcomes.
+        items: value of each item for the `LINEAR_OUTCOMES`.
         means: value of each outcome, in the order of `OUTCOMES`.
         by_item: the same with items resampled; all members have the same items in one draw.
-        censored: where the accuracy never came to stay at the threshold.
+        censored: members whose accuracy never came to stay at the threshold.
         steps_range: of log2(1 + step), from the first to the last step.
     """
 
@@ -47,18 +45,18 @@ class TaskOutcomes:
     steps_range: float
 
     def bounds(self, outcome: int) -> Bounds:
-        """Range of the difference between two members in an outcome, by its number in `OUTCOMES`."""
-        if OUTCOMES[outcome] == "log2_steps":
+        """Return the range of the difference between two members in an outcome, by its number in `OUTCOMES`."""
+        if OUTCOMES[outcome] == LOG2_STEPS:
             return Bounds(-self.steps_range, self.steps_range) if self.steps_range else FREE
-        return SHARE_DIFFERENCE if OUTCOMES[outcome] in ("accuracy", "auc") else FREE
+        return SHARE_DIFFERENCE if OUTCOMES[outcome] in (ACCURACY, AUC) else FREE
 
     @property
     def n_items(self) -> int:
         """Number of items."""
         return self.items.shape[2]
 
-    def rows(self, members: list[int]) -> Int[np.ndarray, " chosen"]:
-        """Where these members are on the member axis.
+    def rows(self, members: Sequence[int]) -> Int[np.ndarray, " chosen"]:
+        """Return the positions of members on the member axis.
 
         Raises:
             ValueError: if one was not scored.
@@ -72,7 +70,7 @@ class TaskOutcomes:
 
 @dataclass(frozen=True)
 class Setting:
-    """Members that share their hyper-parameters: what may be paired.
+    """Members that share their hyper-parameters and may therefore be paired.
 
     Attributes:
         values: hyper-parameters by name.
@@ -83,32 +81,33 @@ class Setting:
     seeds: dict[str, dict[int, int]]
 
     def pairs(self, variant: str, reference: str) -> tuple[list[int], list[int]]:
-        """Members of two variants, paired by seed."""
+        """Return the members of two variants, paired by seed."""
         one, other = self.seeds.get(variant, {}), self.seeds.get(reference, {})
         shared = sorted(one.keys() & other.keys())
         return [one[seed] for seed in shared], [other[seed] for seed in shared]
 
 
 def settings(members: pl.DataFrame) -> list[Setting]:
-    """One for every combination of hyper-parameters."""
+    """Return one setting for every combination of hyper-parameters."""
     found = []
-    for key, frame in members.sort("member").group_by(HYPERPARAMETERS, maintain_order=True):
-        seeds: dict[str, dict[int, int]] = {str(name): {} for name in frame["variant"].unique(maintain_order=True)}
-        for row in frame.filter(pl.col("status") == "ok").iter_rows(named=True):
-            seeds[row["variant"]][row["seed"]] = row["member"]
+    for key, frame in members.sort(Members.member).group_by(HYPERPARAMETERS, maintain_order=True):
+        variants = frame[Members.variant].unique(maintain_order=True)
+        seeds: dict[str, dict[int, int]] = {str(name): {} for name in variants}
+        for row in frame.filter(pl.col(Members.status) == OK).iter_rows(named=True):
+            seeds[row[Members.variant]][row[Members.seed]] = row[Members.member]
         found.append(Setting(dict(zip(HYPERPARAMETERS, key, strict=True)), seeds))
     return found
 
 
 def baseline_variant(members: pl.DataFrame, baseline: str | None = None) -> str:
-    """The variant that others are compared with: the one given, else ``full``, else the first member's.
+    """Return the variant that others are compared with: the one given, else "full", else that of the first member.
 
     Raises:
         UserError: if there is no such variant.
     """
-    variants = members.sort("member")["variant"].unique(maintain_order=True).to_list()
+    variants = members.sort(Members.member)[Members.variant].unique(maintain_order=True).to_list()
     if baseline is None:
-        return "full" if "full" in variants else str(variants[0])
+        return FULL if FULL in variants else str(variants[0])
     if baseline not in variants:
         raise UserError(f"no variant {baseline!r} to compare with; there are {', '.join(variants)}")
     return baseline
@@ -117,38 +116,34 @@ def baseline_variant(members: pl.DataFrame, baseline: str | None = None) -> str:
 def task_outcomes(
     scores: pl.DataFrame, *, draws: int = statistics.DRAWS, seed: int = 0, threshold: float = ACQUIRED
 ) -> Iterator[TaskOutcomes]:
-    """The outcomes in every task of every suite and kind, in the critical region where there is one.
+    """Yield the outcomes in every task of every suite and kind, in the main region.
 
     Raises:
         ValueError: if members were scored on different items or at different steps.
     """
-    critical = pl.lit("critical")
-    there = (pl.col("region") == critical).any()
-    chosen = pl.when(there).then(critical).otherwise(pl.col("region").min()).over("suite", "kind")
-    by = [*CELL, "task"]
-    kept = scores.lazy().filter(pl.col("region") == chosen)
-    table = kept.select(*by, "member", "step", "paradigm", "item", "delta", "correct").collect()
-    ordered = table.sort(*by, "member", "step", "paradigm", "item")
+    by, cell = (*CELL, Scores.task), (Scores.member, Scores.step, Scores.paradigm, Scores.item)
+    kept = scores.lazy().filter(in_main_region(Scores.suite, Scores.kind))
+    ordered = kept.select(*by, *cell, Scores.delta, Scores.correct).collect().sort(*by, *cell)
     for number, ((suite, kind, region, task), frame) in enumerate(ordered.group_by(by, maintain_order=True)):
-        cell = (str(suite), str(kind), str(region))
-        yield _outcomes(cell, str(task), frame, draws=draws, seed=(seed, number), threshold=threshold)
+        scored = _Scored.of(str(task), (str(suite), str(kind), str(region)), frame)
+        yield _outcomes(scored, draws=draws, seed=(seed, number), threshold=threshold)
 
 
 def steps_to_threshold(
     accuracy: Float[np.ndarray, "*cells steps"], steps: Int[np.ndarray, " steps"], threshold: float = ACQUIRED
 ) -> tuple[Float[np.ndarray, "*cells"], Bool[np.ndarray, "*cells"]]:
-    """log2(1 + step) at which the accuracy crosses ``threshold`` to stay at or above it.
+    """Return log2(1 + step) at which the accuracy crosses ``threshold`` to stay at or above it.
 
-    Between the last checkpoint below and the next one the accuracy is taken to grow linearly in log2(1 + step): without
+    Between the last checkpoint below and the next one the accuracy is taken to grow linearly in log2(1 + step). Without
     that, resampling items moves the outcome by whole checkpoints or not at all, and a test of it rejects true null
-    hypotheses too rarely. Where the accuracy is below at the end, the last step stands in as the lower bound that
-    it is, as in restricted mean survival times (Royston & Parmar 2013). An accuracy that is NaN is below.
+    hypotheses too rarely. If the accuracy is below at the end, the last step is used as the lower bound that it is,
+    as in restricted mean survival times (Royston & Parmar 2013). An accuracy that is NaN is below.
 
     Returns:
-        the logarithms, and where they are such lower bounds.
+        the logarithms, and which of them are lower bounds.
     """
     below = ~(accuracy >= threshold)
-    # The number of steps after the last one that is below.
+    # Number of steps after the last one that is below.
     after = np.where(below.any(axis=-1), np.argmax(below[..., ::-1], axis=-1), len(steps))
     first = np.minimum(len(steps) - after, len(steps) - 1)
     before = np.maximum(first - 1, 0)
@@ -160,9 +155,9 @@ def steps_to_threshold(
 
 
 def training_weights(steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-    """Weights that sum to 1: the trapezoid rule over log(1 + step), divided by the length.
+    """Return weights of a mean over training: the trapezoid rule over log(1 + step), divided by the length.
 
-    A mean with these weights has the unit of what is averaged. With one step, that step has it all.
+    They sum to 1, so that the mean has the unit of the values.
     """
     if len(steps) == 1:
         return np.ones(1)
@@ -173,40 +168,51 @@ def training_weights(steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " st
     return weights / widths.sum()
 
 
-def _outcomes(
-    cell: tuple[str, str, str],
-    task: str,
-    frame: pl.DataFrame,
-    *,
-    draws: int,
-    seed: tuple[int, int],
-    threshold: float,
-) -> TaskOutcomes:
-    members, steps = (frame[name].unique().sort().to_numpy() for name in ("member", "step"))
-    n_items = frame.select(pl.struct("paradigm", "item").n_unique()).item()
-    shape = (len(members), len(steps), n_items)
-    if math.prod(shape) != len(frame):
-        raise ValueError(
-            f"scores of task {task!r} in {'/'.join(cell)}: {shape[0]} members times {shape[1]} steps times "
-            f"{shape[2]} items make {math.prod(shape)} rows, found {len(frame)}; every member has to be scored once "
-            "on every item at every step. Score the run again."
+@dataclass(frozen=True)
+class _Scored:
+    """Scores of one task as arrays; what is not finite is NaN in both."""
+
+    cell: tuple[str, str, str]
+    task: str
+    members: Int[np.ndarray, " members"]
+    steps: Int[np.ndarray, " steps"]
+    delta: Float[np.ndarray, "members steps items"]
+    correct: Float[np.ndarray, "members steps items"]
+
+    @classmethod
+    def of(cls, task: str, cell: tuple[str, str, str], frame: pl.DataFrame) -> "_Scored":
+        """Arrange rows that are sorted by member, step and item."""
+        members, steps = (frame[name].unique().sort().to_numpy() for name in (Scores.member, Scores.step))
+        shape = (len(members), len(steps), frame.select(pl.struct(Scores.paradigm, Scores.item).n_unique()).item())
+        if math.prod(shape) != len(frame):
+            raise ValueError(
+                f"scores of task {task!r} in {'/'.join(cell)} have {len(frame)} rows, but {shape[0]} members times "
+                f"{shape[1]} steps times {shape[2]} items make {math.prod(shape)}; every member has to be scored once "
+                "on every item at every step. Score the run again."
+            )
+        delta, correct = (
+            frame[name].cast(pl.Float64).to_numpy().reshape(shape) for name in (Scores.delta, Scores.correct)
         )
-    delta = frame["delta"].cast(pl.Float64).to_numpy().reshape(shape)
-    delta = np.where(np.isfinite(delta), delta, np.nan)
-    correct = np.where(np.isnan(delta), np.nan, frame["correct"].cast(pl.Float64).to_numpy().reshape(shape))
+        finite = np.isfinite(delta)
+        return cls(cell, task, members, steps, np.where(finite, delta, np.nan), np.where(finite, correct, np.nan))
+
+
+def _outcomes(scored: _Scored, *, draws: int, seed: tuple[int, int], threshold: float) -> TaskOutcomes:
+    delta, correct, steps = scored.delta, scored.correct, scored.steps
+    n_members, n_steps, n_items = delta.shape
     weights = training_weights(steps)
     linear = [correct[:, -1], delta[:, -1], _over_steps(correct, weights), _over_steps(delta, weights)]
-    # One call, for the curves and what is not in them, so that all rest on the same items.
+    # Curves and deltas are resampled in one call, so that all outcomes rest on the same items.
     rows = np.concatenate([correct.reshape(-1, n_items), linear[1], linear[3]])
-    curves, deltas = np.split(statistics.resample_items(rows, draws=draws, seed=seed), [len(members) * len(steps)])
-    curves = np.moveaxis(curves.reshape(len(members), len(steps), draws), 1, 2)
+    curves, deltas = np.split(statistics.resample_items(rows, draws=draws, seed=seed), [n_members * n_steps])
+    curves = np.moveaxis(curves.reshape(n_members, n_steps, draws), 1, 2)
     last, area = np.split(deltas, 2)
     steps_drawn, _ = steps_to_threshold(curves, steps, threshold)
     log_steps, censored = steps_to_threshold(correct.mean(axis=2), steps, threshold)
     return TaskOutcomes(
-        cell,
-        task,
-        members,
+        scored.cell,
+        scored.task,
+        scored.members,
         items=np.stack(linear),
         means=np.stack([*(value.mean(axis=1) for value in linear), log_steps]),
         by_item=np.stack([curves[..., -1], last, curves @ weights, area, steps_drawn]),

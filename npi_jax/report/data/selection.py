@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
-from npi_jax.analysis.curves import HYPERPARAMETERS
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.results.names import DELTA, DIVERGED, LM, REMOVED_ALL
 from npi_jax.results.names import ENVIRONMENTS as BETWEEN_ENVIRONMENTS
+from npi_jax.results.rules import all_are_controlled, comparable
 from npi_jax.results.tables_alignment import Alignment, AlignmentMean
 from npi_jax.results.tables_link import Link, LinkPairs
 from npi_jax.results.tables_preparation import Corpus
-from npi_jax.results.tables_training import Members
+from npi_jax.results.tables_training import HYPERPARAMETERS, Members
 from npi_jax.results.tables_transfer import Transfer
 
 SIGNIFICANT: Final = 0.05
@@ -214,9 +214,8 @@ def transfer_matrix(tables: ReportTables, outcome: str = DELTA) -> TransferMatri
         single = rows.filter(pl.col(Transfer.removed) != REMOVED_ALL)
         if not len(single):
             continue
-        controlled = single.filter(pl.col(Transfer.control) != "")
-        against = "control" if set(controlled[Transfer.removed]) == set(single[Transfer.removed]) else "full"
-        kept = controlled if against == "control" else single.filter(pl.col(Transfer.control) == "")
+        against = "control" if all_are_controlled(single) else "full"
+        kept = comparable(single)
         both = pl.concat(
             [kept, rows.filter((pl.col(Transfer.removed) == REMOVED_ALL) & (pl.col(Transfer.control) == ""))]
         )

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy import special
 
 from npi_jax.analysis.bounds import above, within
-from npi_jax.analysis.curves import GROUP, HYPERPARAMETERS, task_curves
+from npi_jax.analysis.curves import task_curves
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.analysis.transfer.empty import empty_variants, with_controls
 from npi_jax.analysis.transfer.outcomes import baseline_variant
@@ -22,9 +22,10 @@ from npi_jax.report.data.odd_names import visible_frame, visible_values
 from npi_jax.report.format import pretty
 from npi_jax.results.directory import Run
 from npi_jax.results.names import CRITICAL, KINDS, MEAN_OVER_TASKS, OK, SENTENCE
+from npi_jax.results.rules import main_kind, main_region
 from npi_jax.results.tables_learning import Curves, FinalResults
 from npi_jax.results.tables_preparation import Corpus
-from npi_jax.results.tables_training import Members
+from npi_jax.results.tables_training import GROUP, HYPERPARAMETERS, Members
 
 FEW_SEEDS: Final = 3
 
@@ -180,15 +181,15 @@ class ReportTables:
             key=lambda row: (row[FinalResults.suite] != main, row[FinalResults.suite], *place[row[FinalResults.kind]])
         )
         return [
-            (row[FinalResults.suite], row[FinalResults.kind], _main_region(row[FinalResults.region])) for row in found
+            (row[FinalResults.suite], row[FinalResults.kind], main_region(row[FinalResults.region])) for row in found
         ]
 
     def main_cells(self) -> list[Cell]:
-        """List the first cell of every suite: its licensor pairs if it has any."""
-        first: dict[str, Cell] = {}
+        """List the cell of the main kind of every suite."""
+        by_suite: dict[str, dict[str, Cell]] = {}
         for cell in self.cells():
-            first.setdefault(cell[0], cell)
-        return list(first.values())
+            by_suite.setdefault(cell[0], {})[cell[1]] = cell
+        return [cells[main_kind(list(cells))] for cells in by_suite.values()]
 
     def tasks(self, cell: Cell) -> list[str]:
         """List the cell's tasks without the mean: environments in their usual order, then others by name."""
@@ -325,10 +326,6 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
             frame = frame.join(by_member, on="member", how="left", maintain_order="left")
         found[name] = frame
     return found
-
-
-def _main_region(regions: list[str]) -> str:
-    return CRITICAL if CRITICAL in regions else sorted(regions)[0]
 
 
 def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:

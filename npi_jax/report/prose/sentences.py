@@ -5,12 +5,13 @@ from typing import Any, Final
 
 import polars as pl
 
-from npi_jax.analysis.curves import ACQUIRED, GROUP
+from npi_jax.analysis.curves import ACQUIRED
 from npi_jax.analysis.statistics import ITEMS, LEVEL
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.format import count, pretty
 from npi_jax.results.names import FULL, LICENSOR, MEAN_OVER_TASKS, NO_NPI, OK
 from npi_jax.results.tables_learning import Acquisition, FinalResults
+from npi_jax.results.tables_training import GROUP
 
 # With more variants than this, a sentence lists the baseline, the best and the worst; the table has all.
 MOST_LISTED: Final = 6

@@ -1,0 +1,138 @@
+"""Predictors of transfer as matrices [removed, task]: mean alignment, and surface measures that need no gradients."""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from npi_jax.analysis.link.additive import row_effects
+from npi_jax.results.names import LM, MEAN_OVER_TRAINING, MEASURES
+from npi_jax.results.tables_alignment import Alignment
+from npi_jax.results.tables_preparation import Environments
+
+_PAIR = (Alignment.task_i, Alignment.task_j)
+_CHECKPOINT = (Alignment.member, Alignment.step)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """One matrix that may predict effects.
+
+    Attributes:
+        name: measure of alignment, or surface measure.
+        group: group of parameters; "" without gradients.
+        step: checkpoint, or `MEAN_OVER_TRAINING`.
+        matrix: NaN where there is no value.
+    """
+
+    name: str
+    group: str
+    step: int
+    matrix: Float[np.ndarray, "tasks tasks"]
+
+
+def pairs_of_tasks(alignment: pl.DataFrame, variant: str) -> pl.DataFrame:
+    """Return the alignment of each two different environments in a variant.
+
+    ``corrected`` is replaced by ``ratio``: leaving out estimates beyond 1 would pull the means of pairs near 1 down.
+    """
+    aligned = alignment.filter(
+        pl.col(Alignment.variant) == variant,
+        pl.col(Alignment.task_i) != LM,
+        pl.col(Alignment.task_j) != LM,
+        pl.col(Alignment.task_i) != pl.col(Alignment.task_j),
+    )
+    if Alignment.ratio in aligned.columns:
+        aligned = aligned.with_columns(pl.col(Alignment.ratio).alias(Alignment.corrected))
+    return aligned
+
+
+def alignment_predictors(aligned: pl.DataFrame, tasks: Sequence[str]) -> Iterator[Predictor]:
+    """Yield means over seeds: for each group and measure the one over training, then those at each step.
+
+    Args:
+        aligned: from `pairs_of_tasks`.
+        tasks: order of rows and columns.
+    """
+    for group in aligned[Alignment.group].unique().sort():
+        of_group = aligned.filter(pl.col(Alignment.group) == group)
+        for name in MEASURES:
+            means = _pair_means(of_group, name)
+            for step in [MEAN_OVER_TRAINING, *aligned[Alignment.step].unique().sort()]:
+                frame = means.filter(pl.col(Alignment.step) == step)
+                # Of the corrected measure it is stated where it could not be estimated; others are left out there.
+                if len(frame) or name == Alignment.corrected:
+                    cells = frame.select(*_PAIR, name).iter_rows()
+                    yield Predictor(name, str(group), int(step), matrix_of(cells, tasks, symmetric=True))
+
+
+def baseline_predictors(environments: pl.DataFrame, tasks: Sequence[str]) -> Iterator[Predictor]:
+    """Yield the overlaps of two tasks' text, and the frequency of the removed task's NPIs.
+
+    Args:
+        environments: the table `Environments`.
+        tasks: order of rows and columns.
+    """
+    for name in (Environments.ngram_overlap, Environments.npi_overlap):
+        cells = environments.select(Environments.task_i, Environments.task_j, name).iter_rows()
+        yield Predictor(name, "", MEAN_OVER_TRAINING, matrix_of(cells, tasks, symmetric=True))
+    sides = ((Environments.task_i, Environments.npis_i), (Environments.task_j, Environments.npis_j))
+    counts = {task: npis for side in sides for task, npis in environments.select(side).iter_rows()}
+    logs = {task: math.log(npis) if npis else math.nan for task, npis in counts.items()}
+    pairs = ((j, i, logs.get(j)) for j in tasks for i in tasks)
+    yield Predictor("frequency", "", MEAN_OVER_TRAINING, matrix_of(pairs, tasks))
+
+
+def cell_counts(aligned: pl.DataFrame, tasks: Sequence[str]) -> dict[str, Float[np.ndarray, "tasks tasks"]]:
+    """Return by group the number of seeds times steps, without step 0, behind each pair's corrected alignment."""
+    n_cells = "n_cells"
+    finite = aligned.filter(pl.col(Alignment.corrected).is_finite() & (pl.col(Alignment.step) > 0))
+    counted = finite.group_by(Alignment.group, *_PAIR, maintain_order=True).agg(
+        pl.len().cast(pl.Float64).alias(n_cells)
+    )
+    return {
+        str(group): matrix_of(frame.select(*_PAIR, n_cells).iter_rows(), tasks, symmetric=True)
+        for (group,), frame in counted.group_by([Alignment.group], maintain_order=True)
+    }
+
+
+def matrix_of(
+    cells: Iterable[tuple[Any, ...]], tasks: Sequence[str], *, symmetric: bool = False
+) -> Float[np.ndarray, "tasks tasks"]:
+    """Return a matrix of (row, column, value), NaN without a value; if symmetric, a cell fills its mirror too."""
+    place = {task: number for number, task in enumerate(tasks)}
+    matrix = np.full((len(tasks), len(tasks)), np.nan)
+    for row, column, value in cells:
+        if row in place and column in place and value is not None:
+            matrix[place[row], place[column]] = value
+    return np.where(np.isnan(matrix) & symmetric, matrix.T, matrix)
+
+
+def _pair_means(aligned: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return one measure of each pair: over seeds and steps (`MEAN_OVER_TRAINING`), then over seeds by step."""
+    step = Alignment.step
+    finite = aligned.filter(pl.col(name).is_finite())
+    frames = [_fitted(finite.filter(pl.col(step) > 0), name, MEAN_OVER_TRAINING)]
+    frames += [
+        _fitted(frame, name, int(str(number)))
+        for (number,), frame in finite.sort(step, maintain_order=True).group_by([step], maintain_order=True)
+    ]
+    return pl.concat(frames)
+
+
+def _fitted(frame: pl.DataFrame, name: str, step: int) -> pl.DataFrame:
+    """Return `additive.row_effects` of pairs that were measured in members times steps: step, tasks and measure."""
+    row, column = "row", "column"
+    pairs = frame.select(_PAIR).unique(maintain_order=True).with_row_index(row)
+    cells = frame.select(_CHECKPOINT).unique(maintain_order=True).with_row_index(column)
+    placed = frame.join(pairs, on=_PAIR, maintain_order="left").join(cells, on=_CHECKPOINT, maintain_order="left")
+    values = np.full((len(pairs), len(cells)), np.nan)
+    values[placed[row].to_numpy(), placed[column].to_numpy()] = placed[name].to_numpy()
+    effects = row_effects(values) if len(pairs) else np.zeros(0)
+    return pairs.select(
+        pl.lit(step, pl.Int64).alias(Alignment.step), *_PAIR, pl.Series(name, effects, dtype=pl.Float64)
+    )

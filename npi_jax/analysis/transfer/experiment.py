@@ -1,0 +1,166 @@
+"""Paired differences between variants: which members are paired, the test of a difference, adjustment of p-values."""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from npi_jax.analysis import statistics
+from npi_jax.analysis.bounds import Bounds
+from npi_jax.analysis.transfer.outcomes import Setting, TaskOutcomes
+from npi_jax.corpus.variants.interventions import Intervention, parse_intervention
+from npi_jax.results.columns import Row
+from npi_jax.results.names import NOT_A_REMOVAL
+from npi_jax.results.tables_preparation import Corpus
+from npi_jax.results.tables_transfer import Transfer
+
+FEWEST_SEEDS: Final = 3
+"""With two seeds, small p-values, which are what is adjusted, are several times as frequent as they should be."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Members of one setting in the tasks of one suite and kind.
+
+    Attributes:
+        setting: the members, by variant and seed.
+        tasks: outcomes in every task.
+        baseline: variant that others are compared with.
+        controls: random control of each intervention that has one.
+        seed: of the random numbers.
+    """
+
+    setting: Setting
+    tasks: list[TaskOutcomes]
+    baseline: str
+    controls: Mapping[str, str]
+    seed: int
+
+    def task(self, name: str) -> TaskOutcomes | None:
+        """Return the task of this name, if there is one."""
+        return next((task for task in self.tasks if task.task == name), None)
+
+    def removals(self) -> list[str]:
+        """Return the environments that a variant removes and that are tasks."""
+        removed = [removed_by(variant) for variant in self.setting.seeds]
+        return [name for name in removed if self.task(name) is not None]
+
+    def difference(self, task: TaskOutcomes, outcome: int, variant: str, reference: str) -> "Contrast":
+        """Return the paired difference of two variants in an outcome, by its number in `OUTCOMES`."""
+        one, other = (task.rows(members) for members in self.setting.pairs(variant, reference))
+        return contrast(
+            task.means[outcome, one] - task.means[outcome, other],
+            task.by_item[outcome, one] - task.by_item[outcome, other],
+            n_items=task.n_items,
+            seed=self.seed,
+            bounds=task.bounds(outcome),
+            of=f"{variant} and {reference}",
+        )
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference with its interval.
+
+    Attributes:
+        interval: None without any pair of members.
+        n_seeds: pairs of members.
+        reason: why there is no p-value; "" where there is one.
+    """
+
+    interval: statistics.Interval | None
+    n_seeds: int
+    reason: str
+
+    @property
+    def row(self) -> Row:
+        """Interval, p-value, number of seeds and reason, by column."""
+        found = self.interval
+        low, high, p = (math.nan,) * 3 if found is None else (found.low, found.high, found.p)
+        return {
+            Transfer.low: low,
+            Transfer.high: high,
+            Transfer.p: math.nan if self.reason else p,
+            Transfer.n_seeds: self.n_seeds,
+            Transfer.reason: self.reason,
+        }
+
+    @property
+    def mean(self) -> float:
+        """Mean difference; NaN without any pair."""
+        return math.nan if self.interval is None else self.interval.mean
+
+
+def contrast(
+    means: Float[np.ndarray, " seeds"],
+    by_item: Float[np.ndarray, "seeds draws"],
+    *,
+    n_items: int,
+    seed: int,
+    bounds: Bounds,
+    of: str,
+) -> Contrast:
+    """Test a paired difference.
+
+    Args:
+        means: difference of each seed.
+        by_item: the same with items resampled.
+        n_items: number of items.
+        seed: of the random numbers.
+        bounds: range of the difference.
+        of: the variants that are compared, for the reason.
+    """
+    if not len(means):
+        return Contrast(None, 0, f"no seed that did not diverge in both {of}")
+    interval = statistics.seed_interval(means, by_item, n_items=n_items, seed=seed, bounds=bounds)
+    reason = ""
+    if not math.isfinite(interval.low):
+        reason = "a score is not finite"
+    elif len(means) == 1:
+        reason = "one seed does not tell how others would come out"
+    elif statistics.constant(means, by_item) and interval.mean != 0:
+        reason = "all seeds and items differ by the same: no variance to test with"
+    return Contrast(interval, len(means), reason)
+
+
+def adjust(rows: list[Row], family: Callable[[Row], Hashable]) -> list[Row]:
+    """Give the rows adjusted p-values, over the rows for which `family` is the same."""
+    families: dict[Hashable, list[Row]] = {}
+    for row in rows:
+        families.setdefault(family(row), []).append(row)
+    for members in families.values():
+        _adjust_family(members)
+    return rows
+
+
+def _adjust_family(rows: Sequence[Row]) -> None:
+    enough = np.array([row[Transfer.n_seeds] >= FEWEST_SEEDS for row in rows])
+    adjusted = statistics.adjust(np.where(enough, [row[Transfer.p] for row in rows], np.nan))
+    for row, p in zip(rows, adjusted, strict=True):
+        row[Transfer.p_adjusted] = float(p)
+        if row[Transfer.n_seeds] < FEWEST_SEEDS and not row[Transfer.reason]:
+            row[Transfer.reason] = f"{row[Transfer.n_seeds]} seeds are too few to adjust p for the number of tests"
+
+
+def controls_of(corpus: pl.DataFrame) -> dict[str, str]:
+    """Return the random control of each variant that has one."""
+    named = corpus.drop_nulls(Corpus.control_of).select(Corpus.control_of, Corpus.variant)
+    return dict(named.iter_rows())
+
+
+def intervention_of(variant: str) -> Intervention | None:
+    """Return the intervention that a variant is named after; None for a name of somebody's own."""
+    try:
+        return parse_intervention(variant)
+    except ValueError:
+        return None
+
+
+def removed_by(variant: str) -> str:
+    """Return the environment whose NPIs a variant removes, "all", or "" (the column ``removed``)."""
+    found = intervention_of(variant)
+    return NOT_A_REMOVAL if found is None else found.removed
