@@ -33,8 +33,8 @@ def test_the_workflow_runs_what_developers_run():
     steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
     assert ".ci/run" in steps
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
-    for target in ("quickstart", "test", "lint", "docs", "parity", "drills"):
-        assert f"make {target}\n" in read(".ci/run")
+    made = {word for line in read(".ci/run").splitlines() if not line.startswith("#") for word in line.split()}
+    assert made >= {"make", "quickstart", "test", "lint", "docs", "parity", "drills"}
 
 
 def test_hooks_run_the_tools_of_make_lint():
