@@ -1,31 +1,34 @@
-"""The run directory, opened for reading (`npi_jax.experiment` opens one for writing).
+"""A run directory, opened for reading (`npi_jax.experiment.claim` opens one for writing).
 
 ```
 RUN/
-  config.json              the whole configuration
-  manifest.json            what ran: versions, devices, data hashes, model, ScoreSpecs, seconds; its entry "npi_jax"
-                           marks the folder as a run, with the version of this layout
-  checksums.json           SHA-256 of config.json, members, corpus, slots, examples, ngram, environments and tokenizer/*
-  members.parquet          the trained models
-  corpus.parquet  slots.parquet  examples.parquet  environments.parquet  ngram.parquet
-                           the corpus variants: what they contain, what was changed, and baselines of their text
+  config.json              the complete configuration
+  manifest.json            versions, devices, digests of the data, model, scoring conventions, seconds; its entry
+                           "npi_jax" marks the folder as a run and holds the version of this layout
+  checksums.json           SHA-256 of config.json, tokenizer/* and the tables of this folder
+  members.parquet          the models, with their hyper-parameters and status
+  corpus.parquet, slots.parquet, examples.parquet, environments.parquet
+                           the variants of the corpus: contents, changed sentences, examples, surface overlap
+  ngram.parquet            scores of a 5-gram model of each variant's text
   tokenizer/               the vocabulary
-  log.jsonl                one line a checkpoint: step, time, tokens, tokens_per_second, mfu (where the peak of the
-                           devices is known), seconds/KIND, losses and accuracies by variant and by member (clock
-                           times are here and in the manifest, nowhere else)
+  log.jsonl                one line per checkpoint: step, time, tokens, tokens_per_second, mfu (if the peak rate of the
+                           devices is known), seconds/KIND, losses and accuracies by variant and by member. Only this
+                           file and the manifest contain clock times.
   metrics/STEP.parquet     losses of every member at a checkpoint
   scores/STEP.parquet      scores of every member on every minimal pair at a checkpoint
-  gradients/STEP.npz       groups, tasks, n_items; gram, gram_adam, gram_abs [members, groups, vectors, vectors], vector
-                           ``t * K + k`` being micro-batch k of task t; at the last step item_gram, item_task, item_npi,
-                           item_name, lookahead, parameter_norm (docs/concepts/alignment.md)
-  {metrics,scores,gradients,tables}/checksums.json  SHA-256 of each of these files, verified when it is read
-  checkpoints/STEP/        Orbax: parameters and optimizer state of all members
-  tables/NAME.parquet      the analysis
-  report/index.html        the report; figures/*.{png,svg}
+  gradients/STEP.npz       products of task gradients at a checkpoint: gram, gram_adam and gram_abs are of shape
+                           [members, groups, vectors, vectors], where vector ``t * K + k`` is micro-batch k of task t;
+                           further arrays are groups, tasks and n_items, and at the last step item_gram, item_task,
+                           item_npi, item_name, lookahead and parameter_norm (docs/concepts/alignment.md)
+  {metrics,scores,gradients,tables}/checksums.json
+                           SHA-256 of the files of the folder, verified whenever one is read
+  checkpoints/STEP/        parameters and optimizer state of all members (Orbax)
+  tables/NAME.parquet      tables of the analysis
+  report/index.html        the report; figures/*.{png,svg} are its figures
 ```
 
-Every table is declared in `npi_jax.results.schema`: its columns, their types, units and meanings.
-``print(run.describe("transfer"))`` shows it.
+`npi_jax.results.schema` declares the columns of every table, with types, units and meanings;
+``print(run.describe("transfer"))`` prints them.
 """
 
 import dataclasses
@@ -77,31 +80,31 @@ class Run:
         manifest.write_manifest(self.path, {**self.manifest, **values})
 
     def members(self) -> pl.DataFrame:
-        """One row a member."""
+        """Return the table of members, one row each."""
         return self._table(Members.FILE)
 
     def corpus(self) -> pl.DataFrame:
-        """One row a variant: what is in it and what was changed."""
+        """Return the table of variants: the contents and changes of each."""
         return self._table(Corpus.FILE)
 
     def metrics(self, step: int | None = None) -> pl.DataFrame:
-        """Losses of every member, at one checkpoint or at every one."""
+        """Return the losses of every member, at one checkpoint or at all."""
         return self._steps(Metrics) if step is None else self._named(self._table(Metrics.file_of(step)))
 
     def scores(self, step: int | None = None) -> pl.DataFrame:
-        """Scores of every item, at one step or at all."""
+        """Return the scores of every item, at one checkpoint or at all."""
         return self._steps(Scores) if step is None else self._named(self._table(Scores.file_of(step)))
 
     def curves(self) -> pl.DataFrame:
-        """Accuracy and mean delta of every member, checkpoint, task and region."""
+        """Return accuracy and mean delta of every member, checkpoint, task and region."""
         return self.table(Curves.NAME)
 
     def alignment(self) -> pl.DataFrame:
-        """Cosines of task gradients, by member, step, parameter group and pair of tasks."""
+        """Return cosines of task gradients by member, step, parameter group and pair of tasks."""
         return self.table(Alignment.NAME)
 
     def transfer(self) -> pl.DataFrame:
-        """Effects of the interventions on each task's final accuracy and delta, learning curve and acquisition."""
+        """Return effects of interventions on each task's final accuracy and delta, learning curve and acquisition."""
         return self.table(Transfer.NAME)
 
     def link(self) -> pl.DataFrame:

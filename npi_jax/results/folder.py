@@ -16,7 +16,7 @@ LOCK = ".lock"
 
 NGRAM = Ngram.FILE
 TABLES = tuple(table.FILE for table in (Corpus, Slots, Examples, Environments, Ngram))
-"""What preparation leaves, the vocabulary apart."""
+"""Tables that preparation writes."""
 
 TOKENIZER = ("tokenizer/tokenizer.json", "tokenizer/vocab.txt", "tokenizer/bpe.json")
 
