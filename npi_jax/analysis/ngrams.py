@@ -270,7 +270,7 @@ def ngram_scores(model: KneserNey, suite: Encodable, spec: ScoreSpec, *, eos: in
         region: np.array([total(index, span) for index, span in enumerate(spans)])
         for region, spans in packed.spans.items()
     }
-    return pl.DataFrame(Scores(sums, scorer).columns()).select(_SCORES)
+    return pl.DataFrame(Scores(sums, scorer.suite).columns()).select(_SCORES)
 
 
 def _no_network(*_: object) -> np.ndarray:

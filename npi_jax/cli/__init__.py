@@ -1,1 +1,1 @@
-"""The command line: one module for each command, loaded when it is called."""
+"""The command line: one module for each command with its flags, and `actions` with the work of the longer ones."""

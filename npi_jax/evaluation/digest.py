@@ -1,4 +1,4 @@
-"""Digests of models that are scored: the same weights published under two names are no two models."""
+"""Digests of scored models, which reveal the same weights under two names."""
 
 import hashlib
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def _digest(leaves: Iterator[tuple[str, np.ndarray]]) -> str:
 def same_models(table: pl.DataFrame) -> list[str]:
     """Return a warning for every set of models of a score table whose parameters are equal, with their names.
 
-    Members of a run with one seed begin alike: equal parameters at step 0 alone are no fault.
+    Members of a run with the same seed have equal parameters at step 0, which is not worth a warning.
     """
     names = [name for name in ("model", "member", "step") if name in table.columns]
     models = table.select(*names, DIGEST).unique(maintain_order=True)

@@ -1,10 +1,10 @@
-"""What the lm-evaluation-harness passes to a model in ``--model_args``, checked."""
+"""Checks of the arguments that the lm-evaluation-harness passes to a model in ``--model_args``."""
 
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from npi_jax.evaluation.scoring import EvaluateError
+from npi_jax.evaluation.models import EvaluateError
 
 UNUSED = (
     *("batch_size", "max_batch_size", "device", "device_map", "parallelize", "gpus"),
@@ -12,33 +12,33 @@ UNUSED = (
     *("max_memory_per_gpu", "max_cpu_memory", "offload_folder", "low_cpu_mem_usage", "cache_dir"),
     *("trust_remote_code", "use_fast_tokenizer", "truncation"),
 )
-"""Arguments of the harness's own models that say how they run or are loaded; nothing depends on them here."""
+"""Arguments that control how the harness's other models run or are loaded. They have no effect here."""
 
-DONE_ANYWAY: Mapping[str, Sequence[Any]] = {
+SUPPORTED: Mapping[str, Sequence[Any]] = {
     "backend": ("default", "causal"),
     "revision": ("main",),
     "subfolder": ("",),
     "autogptq": (False,),
     "gptqmodel": (False,),
 }
-"""Arguments that change what is scored, with the values that ask for what is done here."""
+"""Arguments that change what is scored, with the values that match what this model does."""
 
 FLOAT32 = ("auto", "float32", "torch.float32")
 
 
 def not_used(arguments: Mapping[str, Any], known: Sequence[str]) -> list[str]:
-    """The arguments, as ``name=value``, that are taken and have no effect.
+    """Return the arguments, as ``name=value``, that are accepted and have no effect.
 
     Args:
-        arguments: those that the model does not know.
-        known: names of those that it does, for advice.
+        arguments: arguments that the model does not know.
+        known: names of the arguments that it knows, for the error message.
 
     Raises:
-        EvaluateError: naming an argument that there is not, or that asks for what is not done here.
+        EvaluateError: naming an argument or value that is not supported.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     for name, value in given.items():
-        if name in UNUSED or value in DONE_ANYWAY.get(name, ()):
+        if name in UNUSED or value in SUPPORTED.get(name, ()):
             continue
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
@@ -46,11 +46,11 @@ def not_used(arguments: Mapping[str, Any], known: Sequence[str]) -> list[str]:
     return [f"{name}={value}" for name, value in given.items() if name in UNUSED]
 
 
-def whole_number(name: str, value: Any, lowest: int) -> int:
-    """A number of ``--model_args``.
+def integer(name: str, value: Any, lowest: int) -> int:
+    """Return an argument of ``--model_args`` as an integer.
 
     Raises:
-        EvaluateError: naming the argument, if it is none, or too low.
+        EvaluateError: naming the argument, if it is not an integer or below `lowest`.
     """
     try:
         number = int(value)

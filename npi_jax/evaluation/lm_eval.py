@@ -1,13 +1,13 @@
-"""Our models in the lm-evaluation-harness (`pip install lm-eval`): its model type ``npi_jax``.
+"""Model type ``npi_jax`` of the lm-evaluation-harness (`pip install lm-eval`).
 
     python -m npi_jax.lm_eval --model npi_jax --model_args run=runs/my,member=3 --tasks blimp
     python -m npi_jax.lm_eval --model npi_jax --model_args pretrained=DIR --tasks lambada_openai
 
-The command line is the harness's own. ``run`` is a run directory, with ``member`` (0) and ``step`` (the last kept);
-``pretrained`` is a Hugging Face directory that `npi_jax.models.load_hf` reads. ``max_length`` bounds the tokens that
-the model sees (its own limit, or 1024); longer texts lose their beginning, as the harness has it. Special tokens that
-the tokenizer itself puts around a text are read as the harness reads them, or with ``add_bos_token=False`` not at all.
-What the harness passes to its own models, such as ``dtype`` and ``batch_size``, is taken and has no effect: rows are
+The command line is that of the harness. ``run`` is a run directory, with ``member`` (default 0) and ``step`` (default
+the last checkpoint). ``pretrained`` is a Hugging Face directory that `npi_jax.models.load_hf` reads. ``max_length`` is
+the most tokens that the model reads (default: its limit, or 1024); longer texts are truncated from the left, as in the
+harness. Special tokens that the tokenizer adds to a text are kept, or with ``add_bos_token=False`` left out.
+Arguments of the harness's other models, such as ``dtype`` and ``batch_size``, are accepted without effect: rows are
 packed, and numbers are float32.
 """
 
@@ -25,8 +25,8 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import register_model
 
 from npi_jax.errors import UserError
-from npi_jax.evaluation.harness_arguments import FLOAT32, not_used, whole_number
-from npi_jax.evaluation.scoring import EvaluateError, ModelSet, open_models
+from npi_jax.evaluation.harness_arguments import FLOAT32, integer, not_used
+from npi_jax.evaluation.models import EvaluateError, ModelSet, open_models
 from npi_jax.scoring import EncodedSentences, ScoreSpec, make_scorer
 from npi_jax.training.devices.compile_cache import verify_compile_cache
 
@@ -34,7 +34,7 @@ DEFAULT_LENGTH = 1024
 DEFAULT_NEW_TOKENS = 256
 _ARGUMENTS = ("run", "member", "step", "run_code", "pretrained", "max_length", "add_bos_token")
 _SPEC = ScoreSpec(beginning="none", score_end=False, regions=("continuation",))
-# Below the harness's logger, whose level its command line sets.
+# A child of the harness's logger, whose level its command line sets.
 _log = logging.getLogger("lm_eval.npi_jax")
 
 
@@ -43,19 +43,22 @@ class NpiJaxLM(TemplateLM):
     """A member of a run, or a Hugging Face checkpoint, for the harness.
 
     Args:
-        run, member, step: a run directory, the member's number (0), and the step of a checkpoint (the last one).
-        run_code: run the code that a run names as its model, if it names some.
-        pretrained: instead of a run, a Hugging Face directory.
-        max_length: most tokens that the model sees at once.
-        add_bos_token: whether the tokenizer's own special tokens are put around a text; as it does itself if None.
-        arguments: more that the harness passes; `not_used` says which may be.
+        run, member, step: a run directory, the member's number (default 0), and a checkpoint (default the last).
+        run_code: allow a run with a custom model to run the code that it names.
+        pretrained: a Hugging Face directory, instead of a run.
+        max_length: most tokens that the model reads at once.
+        add_bos_token: whether the tokenizer's special tokens are added to a text; None for the tokenizer's default.
+        arguments: further arguments of the harness, see `not_used`.
+
+    Raises:
+        EvaluateError: naming the argument that is not valid.
     """
 
     backend = "causal"
 
     def __init__(
         self,
-        # Of any type: they come from a command line.
+        # They come from a command line and can be of any type.
         run: str | None = None,
         member: Any = None,
         step: Any = None,
@@ -66,10 +69,7 @@ class NpiJaxLM(TemplateLM):
         **arguments: Any,
     ):
         super().__init__()
-        if unused := not_used(arguments, _ARGUMENTS):
-            _log.info("not used by this model: %s", ", ".join(unused))
-        if str(arguments.get("dtype") or "auto") not in FLOAT32:
-            _log.warning("dtype=%s is not used: numbers are float32 here", arguments["dtype"])
+        _report_unused(arguments)
         for name, value in (("run_code", run_code), ("add_bos_token", add_bos_token)):
             if not isinstance(value, bool | None):
                 raise EvaluateError(f"--model_args: {name}={value!r}; it must be True or False")
@@ -81,24 +81,24 @@ class NpiJaxLM(TemplateLM):
         self.params = jax.device_put(jax.tree.map(lambda leaf: leaf[0], stack))
         self.add_bos_token = add_bos_token
         limit = getattr(self.model, "max_positions", None)
-        self.max_length = whole_number("max_length", limit or DEFAULT_LENGTH if max_length is None else max_length, 1)
+        self.max_length = integer("max_length", limit or DEFAULT_LENGTH if max_length is None else max_length, 1)
         if limit is not None and self.max_length > limit:
-            raise EvaluateError(f"max_length={self.max_length} is more than the {limit} positions of the model")
+            raise EvaluateError(f"max_length={self.max_length} exceeds the {limit} positions of the model")
 
     @property
     def eot_token_id(self) -> int:
-        """The end-of-sentence token, before which texts without a context are read."""
+        """The end-of-sentence token, which precedes texts without a context."""
         if self.tokenizer.start is None:
             raise EvaluateError("the tokenizer has neither a beginning- nor an end-of-sentence token")
         return self.tokenizer.start
 
     @property
     def tokenizer_name(self) -> str:
-        """For the harness's cache."""
+        """Key of the tokenizer in the harness's cache."""
         return self.tokenizer.name
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids, among the tokenizer's own special tokens unless these are unwanted or written out already."""
+        """Return token ids with the tokenizer's special tokens, unless they are unwanted or the text has them."""
         ids: list[int] = self.tokenizer.encode(string).ids.tolist()
         wanted = self.add_bos_token if add_special_tokens is None else add_special_tokens
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
@@ -109,7 +109,7 @@ class NpiJaxLM(TemplateLM):
         return [*prefix, *ids, *suffix]
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-likelihood (nats) of each continuation after its context, and whether greedy decoding gives it.
+        """Return the log-likelihood (nats) of each continuation, and whether greedy decoding produces it.
 
         Raises:
             EvaluateError: naming the request, if a continuation is empty.
@@ -120,10 +120,10 @@ class NpiJaxLM(TemplateLM):
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Encode context and continuation together and split, as the harness does.
+        """Encode context and continuation as one text and split the tokens, as the harness does.
 
-        Its rule, to take as many tokens off as the context alone has, leaves nothing where a token that begins in the
-        context swallows all of the continuation. That token then counts for the continuation, and a warning says so.
+        The harness splits after as many tokens as the context alone has. If one token spans the end of the context
+        and the complete continuation, nothing is left to score. That token is then scored, with a warning.
         """
         before, after = super()._encode_pair(context, continuation)
         if after:
@@ -146,7 +146,7 @@ class NpiJaxLM(TemplateLM):
         disable_tqdm: bool = False,  # noqa: ARG002
         **_: Any,
     ) -> list[tuple[float, bool]]:
-        """The same of token ids."""
+        """Score continuations given as token ids."""
         if not requests:
             return []
         cut = [self._cut(*request) for request in requests]
@@ -155,8 +155,8 @@ class NpiJaxLM(TemplateLM):
             self.max_length,
         )
         sentences = EncodedSentences(
-            [np.array(ids, np.int32) for ids, _ in cut],
-            np.arange(len(cut)),
+            ids=[np.array(ids, np.int32) for ids, _ in cut],
+            groups=np.arange(len(cut)),
             regions={"continuation": np.array([(len(ids) - n, len(ids)) for ids, n in cut], np.int32)},
         )
         try:
@@ -167,8 +167,8 @@ class NpiJaxLM(TemplateLM):
         return [(float(value), bool(best)) for value, best in zip(log_probs, greedy, strict=True)]
 
     def _cut(self, texts: tuple[str, str], context: list[int], continuation: list[int]) -> tuple[list[int], int]:
-        """The last tokens that fit, and how many of them are the continuation's."""
-        # The last token is only predicted, not read.
+        """Return the last tokens that fit, and the number of them that belong to the continuation."""
+        # The last token is predicted and need not be read.
         ids = (context + continuation)[-(self.max_length + 1) :]
         n = min(len(continuation), len(ids) - 1)
         if not continuation or n < len(continuation):
@@ -177,39 +177,41 @@ class NpiJaxLM(TemplateLM):
         return ids, n
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-likelihood (nats) of whole texts, in windows of `max_length` where they are longer."""
+        """Return the log-likelihood (nats) of complete texts; longer ones are split into windows of `max_length`."""
         windows: list[tuple[tuple[str, str], list[int], list[int]]] = []
         owner: list[int] = []
         for number, request in enumerate(requests):
             ids = self.tok_encode(request.args[0])
             rolling = utils.get_rolling_token_windows(ids, self.prefix_token_id, self.max_length, 1)
-            found = [(("", request.args[0]), *utils.make_disjoint_window(pair)) for pair in rolling]
-            windows += found
-            owner += [number] * len(found)
+            of_text = [(("", request.args[0]), *utils.make_disjoint_window(pair)) for pair in rolling]
+            windows += of_text
+            owner += [number] * len(of_text)
         values = [value for value, _ in self._loglikelihood_tokens(windows, disable_tqdm)]
         return (
             np.bincount(owner, weights=values, minlength=len(requests)).tolist() if windows else [0.0] * len(requests)
         )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
-        """Greedy continuations, up to one of the strings in ``until``.
+        """Return greedy continuations, up to one of the strings in ``until``.
 
         Raises:
-            EvaluateError: if a request asks for sampling.
+            EvaluateError: if a request needs sampling.
         """
         return [self._generate(*request.args) for request in requests]
 
     def _generate(self, context: str, options: dict[str, Any]) -> str:
         if options.get("do_sample") or options.get("temperature", 0.0) not in (0, 0.0):
-            raise EvaluateError("generate_until is greedy here; the task asks for sampling")
+            raise EvaluateError(
+                "generate_until only decodes greedily; the task needs sampling (do_sample or temperature)"
+            )
         until = options.get("until") or []
         stops = [until] if isinstance(until, str) else list(until)
-        room = int(options.get("max_gen_toks", DEFAULT_NEW_TOKENS))
-        whole = self.tok_encode(context) or [self.prefix_token_id]
-        ids = whole[-max(1, self.max_length - room) :]
-        _warn_of_cuts([len(whole) - len(ids)], self.max_length)
+        most = int(options.get("max_gen_toks", DEFAULT_NEW_TOKENS))
+        prompt = self.tok_encode(context) or [self.prefix_token_id]
+        ids = prompt[-max(1, self.max_length - most) :]
+        _warn_of_cuts([len(prompt) - len(ids)], self.max_length)
         new: list[int] = []
-        while len(new) < room and len(ids) + len(new) < self.max_length:
+        while len(new) < most and len(ids) + len(new) < self.max_length:
             token = self._next(ids + new)
             if token == self.tokenizer.end:
                 break
@@ -220,22 +222,30 @@ class NpiJaxLM(TemplateLM):
         return self.tokenizer.decode(new)
 
     def _next(self, ids: list[int]) -> int:
-        # Lengths in powers of two: a program for each, not one for every length.
+        # Powers of two, because every length needs a compiled program.
         length = min(1 << max(4, (len(ids) - 1).bit_length()), self.max_length)
         tokens = np.zeros((1, length), np.int32)
         tokens[0, : len(ids)] = ids
         return int(_best_next(self.model, self.params, tokens, len(ids) - 1))
 
 
+def _report_unused(arguments: dict[str, Any]) -> None:
+    """Log which of the harness's arguments have no effect."""
+    if unused := not_used(arguments, _ARGUMENTS):
+        _log.info("not used by this model: %s", ", ".join(unused))
+    if str(arguments.get("dtype") or "auto") not in FLOAT32:
+        _log.warning("dtype=%s is not used: numbers are float32 here", arguments["dtype"])
+
+
 def _opened(run: str | None, pretrained: str | None, member: Any, step: Any, *, run_code: bool) -> ModelSet:
-    """The one model that the arguments name."""
+    """Open the one model that the arguments name."""
     if run is not None:
-        steps = "last" if step in (None, "last") else [whole_number("step", step, 0)]
-        members = [0 if member is None else whole_number("member", member, 0)]
+        steps = "last" if step in (None, "last") else [integer("step", step, 0)]
+        members = [0 if member is None else integer("member", member, 0)]
         return open_models([str(run)], steps=steps, members=members, run_code=run_code)
     for name, value in (("member", member), ("step", step)):
         if value is not None:
-            raise EvaluateError(f"--model_args: {name}={value} is of a run; with pretrained=DIR there is one model")
+            raise EvaluateError(f"--model_args: {name}={value} is only for a run; pretrained=DIR has one model")
     models = open_models([str(pretrained)])
     if models.config is not None:
         raise EvaluateError(f"--model_args: pretrained={pretrained} is a run directory; give run={pretrained}")
@@ -243,7 +253,7 @@ def _opened(run: str | None, pretrained: str | None, member: Any, step: Any, *, 
 
 
 def _warn_of_cuts(lost: Sequence[int], max_length: int) -> None:
-    """Say how many requests were longer than the model reads, and lost their beginning."""
+    """Log how many requests were truncated from the left."""
     if cut := [count for count in lost if count > 0]:
         _log.warning(
             "%d of %d requests exceed the model's maximum length (%d): up to %d tokens were truncated from the left.",
@@ -268,7 +278,7 @@ _jitted_best = jax.jit(_best, static_argnums=0)
 
 
 def main() -> None:
-    """The harness's command line, which knows the model type now."""
+    """Run the harness's command line with the model type ``npi_jax``."""
     from lm_eval.__main__ import cli_evaluate  # noqa: PLC0415
 
     verify_compile_cache(lambda line: print(line, file=sys.stderr))

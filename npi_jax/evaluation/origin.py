@@ -1,4 +1,4 @@
-"""The file that says which run an exported member comes from, beside what transformers reads."""
+"""File of an exported member that names its run; transformers ignores it."""
 
 import json
 from collections.abc import Mapping
@@ -17,11 +17,11 @@ ORIGIN_FILE = "npi_jax.json"
 
 @dataclass(frozen=True)
 class _Origin:
-    """What is in `ORIGIN_FILE`.
+    """Content of `ORIGIN_FILE`.
 
     Attributes:
-        score_end: whether the model learned where sentences end, so that the end token belongs to their scores.
-        origin: the member's names: model (the name of its run), member, variant, seed, step.
+        score_end: whether the model learned where sentences end, so that scores include the end token.
+        origin: the member's names: model (the run), member, variant, seed, step.
     """
 
     score_end: bool
@@ -32,12 +32,12 @@ _ORIGIN = pydantic.TypeAdapter(_Origin).validate_json
 
 
 def origin_file(names: Mapping[str, Any]) -> dict[str, bytes]:
-    """The content of `ORIGIN_FILE` by its name; members of a run read every sentence with its end."""
+    """Return `ORIGIN_FILE` and its content for a member of a run; such a member learned where sentences end."""
     return {ORIGIN_FILE: (json.dumps(asdict(_Origin(True, dict(names))), indent=2) + "\n").encode()}
 
 
 def learned_ends(directory: Path) -> bool:
-    """Whether a directory holds a model that learned where sentences end; False where no file says so.
+    """Return whether a directory's model learned where sentences end; False without `ORIGIN_FILE`.
 
     Raises:
         UserError: naming the file and the field, if it is damaged.

@@ -20,7 +20,7 @@ class ScoreRows:
 
     def __init__(self, scorer: Scorer, models: Sequence[Mapping[str, object]]):
         self._scorer = scorer
-        one = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer).items()})
+        one = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer.suite).items()})
         # Pairs have two counts of tokens, other groups of sentences one.
         counts = [name for name in (Columns.n_good, Columns.n_bad, "n") if name in one.columns]
         one = one.with_columns(pl.col(counts).cast(pl.Int32))
@@ -36,7 +36,7 @@ class ScoreRows:
             log_probs: by region, as `Scorer.apply` gives them, one row a model.
             same: columns with one value for all rows.
         """
-        values = Scores(log_probs, self._scorer).value_columns()
+        values = Scores(log_probs, self._scorer.suite).value_columns()
         filled = self._fixed.with_columns(
             *(pl.lit(value).alias(name) for name, value in same.items()),
             *(pl.Series(name, array) for name, array in values.items()),

@@ -1,9 +1,9 @@
-"""Minimal-pair scoring for any JAX model. Imports jax and numpy, and nothing else.
+"""Minimal-pair scoring for any JAX model; imports only jax and numpy.
 
 score = make_scorer(logits_fn, suite.encode(tokenizer), ScoreSpec.preset("blimp_paper"))
 scores = score(params)            # jitted; score.stacked(params) for parameters stacked along axis 0
 scores.delta()                    # log p(good) - log p(bad) of every pair, nats
-scores.to_polars()                # a tidy table; every row says by which conventions
+scores.to_polars()                # a tidy table; every row names its conventions
 """
 
 import importlib
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences, encode_pairs
+    from npi_jax.scoring.packed_suite import PackedSuite
     from npi_jax.scoring.packing import Packed, pack
     from npi_jax.scoring.predict import HiddenOutput, log_normalizers
     from npi_jax.scoring.scorer import Scorer, make_scorer
-    from npi_jax.scoring.scores import Scores, TokenScores, fixed_columns
+    from npi_jax.scoring.scores import Scores, fixed_columns
     from npi_jax.scoring.spec import ScoreSpec, SpecMismatchError, pair_accuracy
+    from npi_jax.scoring.token_scores import TokenScores
 
 __all__ = [
     "ABSENT",
@@ -23,6 +25,7 @@ __all__ = [
     "EncodedSentences",
     "HiddenOutput",
     "Packed",
+    "PackedSuite",
     "ScoreSpec",
     "Scorer",
     "Scores",
@@ -43,6 +46,7 @@ _MODULES = {
         "EncodedSentences",
         "encode_pairs",
     ),
+    "packed_suite": ("PackedSuite",),
     "packing": (
         "Packed",
         "pack",
@@ -57,7 +61,6 @@ _MODULES = {
     ),
     "scores": (
         "Scores",
-        "TokenScores",
         "fixed_columns",
     ),
     "spec": (
@@ -65,12 +68,13 @@ _MODULES = {
         "SpecMismatchError",
         "pair_accuracy",
     ),
+    "token_scores": ("TokenScores",),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: a config names conventions, and is checked before JAX is loaded.
+    # Imported on first use: configs refer to `ScoreSpec` and are checked before JAX is loaded.
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

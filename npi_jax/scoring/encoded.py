@@ -1,4 +1,4 @@
-"""Sentences as token ids: what a scorer is made for."""
+"""Sentences as token ids, the input of a scorer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,9 +6,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from npi_jax.scoring.shapes import Integer
 from npi_jax.scoring.spec import ScoreSpec
 
-Ids = Sequence[int] | np.ndarray
+Ids = Sequence[int] | Integer[np.ndarray, " _"]
 
 ABSENT = -1
 """Both ends of a region that a sentence does not have."""
@@ -17,29 +18,29 @@ MAX_ID = np.iinfo(np.int32).max
 """The largest token id; models read int32."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncodedSentences:
-    """S sentences as token ids, in groups that belong together: pairs (good first), or the conditions of an item.
+    """S sentences as token ids, in groups: minimal pairs (good first), or the conditions of an item.
 
     Attributes:
-        ids: the tokens of each sentence, int [n], without special tokens.
-        groups: int [S], not decreasing: the number of each sentence's group. A group shares a row.
-        regions: by name, int [S, 2]: a span ``[start, end)`` of tokens in each sentence, `ABSENT` twice where it
-            has none. ``sentence``, ``difference`` and ``critical_last`` are made by the scorer.
-        start, end: ids of the start and the end token, as far as there are such.
-        prefix, suffix: ids that the tokenizer itself puts before and after a text.
-        context: ids of the `ScoreSpec.context`.
-        leading_space: whether a space was put before each sentence.
-        texts, offsets: the sentences, and for each of their tokens its span of characters, int [n, 2]; without
-            them nothing can be counted in words, characters or bytes.
-        pairs: whether groups of two are minimal pairs, and not two conditions of an item.
-        labels: columns of the tables that are made of scores, one value a group.
-        sentence_labels: more of them, one value a sentence.
+        ids: token ids of each sentence, without special tokens.
+        groups: group number of each sentence, never decreasing. The sentences of a group share a row.
+        regions: by name a span ``[start, end)`` of tokens in each sentence; `ABSENT` twice where it has none. The
+            scorer itself adds ``sentence``, ``difference`` and ``critical_last``.
+        start, end: ids of the start and the end token; None if the tokenizer has none.
+        prefix, suffix: ids that the tokenizer adds before and after a text.
+        context: ids of `ScoreSpec.context`.
+        leading_space: whether the sentences were encoded with a space before them.
+        texts, offsets: the sentences as text, and the span of characters of each token. Normalization by words,
+            characters or bytes needs both.
+        pairs: whether groups of two are minimal pairs; False if they are two conditions of an item.
+        labels: columns of score tables, one value a group.
+        sentence_labels: more columns, one value a sentence.
     """
 
-    ids: Sequence[np.ndarray]
-    groups: np.ndarray
-    regions: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ids: Sequence[Integer[np.ndarray, " _"]]
+    groups: Integer[np.ndarray, " sentences"]
+    regions: Mapping[str, Integer[np.ndarray, "sentences 2"]] = field(default_factory=dict)
     start: int | None = None
     end: int | None = None
     prefix: tuple[int, ...] = ()
@@ -47,7 +48,7 @@ class EncodedSentences:
     context: tuple[int, ...] = ()
     leading_space: bool = False
     texts: Sequence[str] | None = None
-    offsets: Sequence[np.ndarray] | None = None
+    offsets: Sequence[Integer[np.ndarray, "_ 2"]] | None = None
     pairs: bool = True
     labels: Mapping[str, Sequence[object]] = field(default_factory=dict)
     sentence_labels: Mapping[str, Sequence[object]] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class EncodedSentences:
         if bad.any():
             index = int(np.flatnonzero(bad)[0])
             raise ValueError(
-                f"{self.where(index)}: region {name!r} [{start[index]}, {end[index]}) does not lie in its "
+                f"{self.where(index)}: region {name!r} [{start[index]}, {end[index]}) is not within its "
                 f"{lengths[index]} tokens"
             )
 
@@ -87,53 +88,53 @@ class EncodedSentences:
         return self.pairs and bool((np.bincount(self.groups - self.groups[0]) == 2).all())
 
     def where(self, index: int) -> str:
-        """A sentence's name for messages."""
+        """Return a sentence's name for messages."""
         group = int(self.groups[index] - self.groups[0])
-        place = index - int(np.searchsorted(self.groups, self.groups[index]))
-        side = ("good", "bad")[place] if self.is_pairs else f"number {place}"
+        number = index - int(np.searchsorted(self.groups, self.groups[index]))
+        side = ("good", "bad")[number] if self.is_pairs else f"number {number}"
         name = f"item {self.labels['item'][group]!r}" if "item" in self.labels else f"group {group}"
         return f"{name}, {side} sentence"
 
     def sentences(self, spec: ScoreSpec) -> "EncodedSentences":
-        """These sentences, if they are as `spec` wants them.
+        """Return these sentences if they were encoded as `spec` requires.
 
         Raises:
-            ValueError: if it wants a leading space or a context that they were encoded without.
+            ValueError: if the spec requires another leading space, or a context whose ids were not given.
         """
         if spec.leading_space != self.leading_space:
             raise ValueError(
                 f"the spec has leading_space={spec.leading_space}, but the sentences were encoded with "
-                f"leading_space={self.leading_space}; encode them anew, or give a suite's encode(tokenizer)"
+                f"leading_space={self.leading_space}; encode them again, or give a suite's encode(tokenizer)"
             )
         if spec.context and not self.context:
             raise ValueError(f"the spec has context={spec.context!r}, but no ids of it were given (context=())")
         return self
 
     def tokens_after(self, spec: ScoreSpec) -> tuple[int, ...]:
-        """Ids that are scored after a sentence's own tokens: the tokenizer's, and the end token, as the spec asks.
+        """Return the ids that the spec scores after a sentence: the tokenizer's suffix and the end token.
 
         Raises:
-            ValueError: if the spec asks for an end token and there is none.
+            ValueError: if the spec scores an end token and there is none.
         """
-        own = self.suffix if spec.beginning == "special" else ()
+        suffix = self.suffix if spec.beginning == "special" else ()
         if not spec.score_end:
-            return own
+            return suffix
         if self.end is None:
-            raise ValueError("the ScoreSpec asks for the end token, but none was given (end=None)")
-        return (*own, self.end)
+            raise ValueError("the ScoreSpec scores the end token, but none was given (end=None)")
+        return (*suffix, self.end)
 
 
 @runtime_checkable
 class Encodable(Protocol):
-    """Sentences that can be had as any spec wants them, such as a suite encoded with a tokenizer."""
+    """Sentences that can be encoded as any spec requires, such as a suite with its tokenizer."""
 
     def sentences(self, spec: ScoreSpec) -> EncodedSentences:
-        """The sentences as token ids, with the leading space and the context that the spec asks for."""
+        """Return the sentences as token ids, with the leading space and the context of the spec."""
 
 
 def encode_pairs(
     pairs: Sequence[tuple[Ids, Ids]],
-    critical: np.ndarray | None = None,
+    critical: Integer[np.ndarray, "pairs 2 2"] | None = None,
     *,
     start: int | None = None,
     end: int | None = None,
@@ -141,17 +142,17 @@ def encode_pairs(
     suffix: tuple[int, ...] = (),
     leading_space: bool = False,
 ) -> EncodedSentences:
-    """Minimal pairs that are token ids already.
+    """Make `EncodedSentences` of minimal pairs that are token ids already.
 
     Args:
         pairs: for each pair the ids of its good and its bad sentence, without special tokens.
-        critical: int [pairs, 2, 2]: for good and bad the critical region as a span ``[start, end)`` of tokens.
+        critical: the critical region of the good and the bad sentence, as a span ``[start, end)`` of tokens.
         start, end: ids of the start and the end token.
-        prefix, suffix: ids that the tokenizer itself puts before and after a text.
+        prefix, suffix: ids that the tokenizer adds before and after a text.
         leading_space: whether the sentences were encoded with a space before them.
 
     Raises:
-        ValueError: if there are no pairs, a sentence is empty, or a region does not lie in its sentence.
+        ValueError: if there are no pairs, a sentence is empty, or a region is not within its sentence.
     """
     if critical is not None and np.shape(critical) != (len(pairs), 2, 2):
         raise ValueError(f"critical has shape {np.shape(critical)}, not [pairs, 2, 2] = ({len(pairs)}, 2, 2)")

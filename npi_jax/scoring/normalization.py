@@ -1,4 +1,7 @@
-"""Normalization: a region's score is its summed log-probability times a number plus a number, both known before."""
+"""Normalization of scores by length or frequency.
+
+Every rule is affine: score = scale * summed log-probability + shift, where both numbers depend on the text alone.
+"""
 
 from typing import NamedTuple
 
@@ -6,6 +9,7 @@ import numpy as np
 
 from npi_jax.scoring.encoded import ABSENT, EncodedSentences
 from npi_jax.scoring.packing import Bucket, Packed
+from npi_jax.scoring.shapes import Float
 from npi_jax.scoring.spec import ScoreSpec
 
 PENLP_EXPONENT = 0.8
@@ -17,14 +21,14 @@ _LENGTHS = {
 
 
 class Affine(NamedTuple):
-    """``scale * LP + shift`` for each sentence, float64 [S]."""
+    """``scale * LP + shift`` for each sentence, float64."""
 
-    scale: np.ndarray
-    shift: np.ndarray
+    scale: Float[np.ndarray, " sentences"]
+    shift: Float[np.ndarray, " sentences"]
 
 
-def settled(spec: ScoreSpec, sentences: EncodedSentences, packed: Packed) -> ScoreSpec:
-    """The spec with the normalization that ``"auto"`` stands for with these sentences."""
+def resolve_auto(spec: ScoreSpec, sentences: EncodedSentences, packed: Packed) -> ScoreSpec:
+    """Return the spec with ``"auto"`` replaced by ``"matched"`` or ``"sum"``, as these sentences need."""
     if spec.normalization != "auto":
         return spec
     unequal = sentences.is_pairs and any(unequal_pairs(region, packed) for region in spec.regions)
@@ -32,21 +36,25 @@ def settled(spec: ScoreSpec, sentences: EncodedSentences, packed: Packed) -> Sco
 
 
 def unequal_pairs(region: str, packed: Packed) -> int:
-    """How many pairs have the region in both sentences, in different numbers of tokens."""
+    """Count the pairs whose two sentences both have the region, with different numbers of tokens."""
     good, bad = packed.counts(region).reshape(-1, 2).T
     present = (packed.spans[region][:, 0] != ABSENT).reshape(-1, 2).all(axis=1)
     return int((present & (good != bad)).sum())
 
 
 def normalization(
-    region: str, sentences: EncodedSentences, packed: Packed, kind: str, unigram: np.ndarray | None
+    region: str,
+    sentences: EncodedSentences,
+    packed: Packed,
+    kind: str,
+    unigram: Float[np.ndarray, " vocabulary"] | None,
 ) -> Affine:
-    """What `ScoreSpec.normalization` does to a region; NaN where it would divide by nothing.
+    """Return scale and shift of a region under one rule of `ScoreSpec.normalization`; NaN where it divides by 0.
 
     Formulas: Lau, Armendariz, Lappin, Purver & Shu (TACL 2020), table 2; ``matched`` is ours.
 
     Raises:
-        ValueError: if texts or the unigram log-probabilities are needed and not given.
+        ValueError: if the rule needs texts or unigram log-probabilities that were not given.
     """
     n = packed.counts(region).astype(np.float64)
     zero = np.zeros_like(n)
@@ -71,29 +79,29 @@ def normalization(
 
 
 def _matched(n: np.ndarray, sentences: EncodedSentences) -> np.ndarray:
-    """What makes of a sum the mean over tokens, times the mean number of tokens of the pair, [S]."""
+    """Return the factor from a sum to the mean over tokens times the pair's mean number of tokens, [S]."""
     if not sentences.is_pairs:
-        raise ValueError("normalization 'matched' is of pairs; these sentences come in other groups")
+        raise ValueError("normalization 'matched' is defined for pairs; these sentences come in other groups")
     pairs = n.reshape(-1, 2)
-    # Of a region that one sentence lacks, or of which nothing is left, the sum is all there is.
+    # The sum is kept where one sentence lacks the region or has no scored token in it.
     both = (pairs > 0).all(axis=1, keepdims=True)
     return np.where(both, pairs.mean(axis=1, keepdims=True) / pairs, 1.0).reshape(-1)
 
 
 def _unigram(region: str, packed: Packed, unigram: np.ndarray | None, kind: str) -> np.ndarray:
-    """Log-probability of each region under the unigram model, [S]."""
+    """Return the log-probability of each sentence's region under the unigram model, [S]."""
     if unigram is None:
         raise ValueError(f"normalization {kind!r} needs the unigram log-probabilities (unigram=...)")
     unigram = np.asarray(unigram, np.float64)
     largest = max(int(bucket.predictions[:, 1].max()) for bucket in packed.buckets)
     if unigram.ndim != 1 or len(unigram) <= largest:
-        raise ValueError(f"unigram has shape {unigram.shape}; token id {largest} occurs")
+        raise ValueError(f"unigram has shape {unigram.shape}; it must be 1-D and cover token id {largest}")
     if not np.isfinite(unigram).all() or (unigram > 0).any():
-        raise ValueError("unigram holds what is no log-probability: all must be finite and at most 0")
-    return packed.in_order([_of_bucket(bucket, packed.spans[region], unigram) for bucket in packed.buckets])
+        raise ValueError("unigram holds a value that is not a log-probability: all must be finite and at most 0")
+    return packed.in_order([_bucket_unigram(bucket, packed.spans[region], unigram) for bucket in packed.buckets])
 
 
-def _of_bucket(bucket: Bucket, spans: np.ndarray, unigram: np.ndarray) -> np.ndarray:
+def _bucket_unigram(bucket: Bucket, spans: np.ndarray, unigram: np.ndarray) -> np.ndarray:
     types = bucket.predictions[:, 1].reshape(-1)
     column = np.arange(bucket.table.shape[1])
     start, end = spans[bucket.sentences].T[:, :, None]
@@ -102,13 +110,15 @@ def _of_bucket(bucket: Bucket, spans: np.ndarray, unigram: np.ndarray) -> np.nda
 
 
 def _lengths(region: str, sentences: EncodedSentences, packed: Packed, unit: str) -> np.ndarray:
-    """Words, characters or bytes of each region's text, [S]."""
+    """Count the words, characters or bytes of each region's text, [S]."""
     if sentences.texts is None or sentences.offsets is None:
-        raise ValueError(f"normalization {unit!r} needs the sentences' texts and offsets; ids alone have no {unit}s")
+        raise ValueError(
+            f"normalization {unit!r} needs the sentences' texts and offsets; with ids alone {unit}s cannot be counted"
+        )
     measure = _LENGTHS[unit]
     lengths = np.zeros(len(sentences.ids))
     for index, (text, offsets) in enumerate(zip(sentences.texts, sentences.offsets, strict=True)):
-        # The end token is no part of the text.
+        # The end token is not part of the text.
         start, end = np.clip(packed.spans[region][index] + packed.first[index], 0, len(offsets))
         if packed.spans[region][index, 0] != ABSENT and start < end:
             lengths[index] = measure(text[offsets[start][0] : offsets[end - 1][1]])

@@ -1,7 +1,8 @@
-"""Packing: what has to be run and predicted to score a suite, in rows and chunks of few static shapes.
+"""Packing of sentences into rows and chunks of few static shapes, without computing any prediction twice.
 
-Every distinct context of a bucket is looked at once. Two sentences that begin alike share the predictions of what they
-have in common, so that these cancel exactly; a sentence is run only as far as one of its predictions is its own.
+A context is the tokens before a predicted token. Each distinct context of a bucket is computed once: two sentences
+with a common beginning share its predictions, which cancel exactly in their difference. A sentence takes positions only
+up to its last context that no earlier sentence has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,32 +12,34 @@ import numpy as np
 
 from npi_jax.scoring.encoded import ABSENT, EncodedSentences
 from npi_jax.scoring.rows import RowOptions, bucket_numbers, fill
+from npi_jax.scoring.shapes import Int
 from npi_jax.scoring.spec import ScoreSpec
 from npi_jax.scoring.streams import region_spans, scored_ends, sentence_streams
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """Some of the sentences, B of them, in C chunks of R rows of L positions, with P predictions in each; all int32.
+    """B of the suite's sentences in C chunks of R rows of L positions, with P predictions a chunk; all int32.
 
     Attributes:
-        sentences: [B] their numbers, ascending.
-        tokens, segment_ids, positions: [C, R, L] what the model reads; its segments, numbered 1, 2, ... in a row
-            (0 is padding); the place in the segment, from 0.
-        contexts: [C, K] the flat positions (``row * L + column``) of a chunk after which something is predicted.
-        predictions: [C, 2, P] for each prediction which of the chunk's contexts it follows, and its token.
-        table: [B, W] the prediction (``chunk * P + prediction``) of each scored token, `ABSENT` elsewhere.
-        n_positions: positions that hold a token, of all C * R * L.
-        n_contexts, n_predictions: how many there are without padding.
+        sentences: their numbers in the suite, ascending.
+        tokens: token ids that the model reads.
+        segment_ids: number of each position's sentence in its row, from 1; 0 is padding.
+        positions: index of each position in its sentence, from 0.
+        contexts: flat positions (``row * L + column``) of a chunk after which a token is predicted.
+        predictions: for each prediction the index of its context in the chunk, and the predicted token.
+        table: prediction (``chunk * P + prediction``) of each scored token; `ABSENT` elsewhere.
+        n_positions: number of positions that hold a token, of all C * R * L.
+        n_contexts, n_predictions: numbers of contexts and predictions without padding.
     """
 
-    sentences: np.ndarray
-    tokens: np.ndarray
-    segment_ids: np.ndarray
-    positions: np.ndarray
-    contexts: np.ndarray
-    predictions: np.ndarray
-    table: np.ndarray
+    sentences: Int[np.ndarray, " bucket"]
+    tokens: Int[np.ndarray, "chunks rows length"]
+    segment_ids: Int[np.ndarray, "chunks rows length"]
+    positions: Int[np.ndarray, "chunks rows length"]
+    contexts: Int[np.ndarray, "chunks contexts"]
+    predictions: Int[np.ndarray, "chunks 2 predictions"]
+    table: Int[np.ndarray, "bucket columns"]
     n_positions: int
     n_contexts: int
     n_predictions: int
@@ -44,19 +47,19 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Packed:
-    """S sentences in buckets, each of which has rows of its own length; mostly there is one.
+    """S sentences in buckets with different row lengths; most suites need one bucket.
 
     Attributes:
-        buckets: that of the shortest sentences first.
-        spans: by region [S, 2] the columns ``[start, end)`` of the table of a sentence's bucket; `ABSENT` twice where
-            there is none.
-        first: [S] which token of the sentence column 0 is (-1: the first of several before it).
+        buckets: from the shortest sentences to the longest.
+        spans: by region the columns ``[start, end)`` in the sentence's row of its bucket's table; `ABSENT` twice where
+            the sentence lacks the region.
+        first: index of the sentence's token in column 0 of the table; -1 is the last special token before it.
         one_per_row: whether every sentence has a row of its own.
     """
 
     buckets: tuple[Bucket, ...]
-    spans: Mapping[str, np.ndarray]
-    first: np.ndarray
+    spans: Mapping[str, Int[np.ndarray, "sentences 2"]]
+    first: Int[np.ndarray, " sentences"]
     one_per_row: bool = False
 
     @property
@@ -64,19 +67,23 @@ class Packed:
         """Share of positions that hold a token."""
         return sum(bucket.n_positions for bucket in self.buckets) / sum(bucket.tokens.size for bucket in self.buckets)
 
-    def counts(self, region: str) -> np.ndarray:
-        """Tokens scored in a region, [S]; 0 where it is absent."""
+    def counts(self, region: str) -> Int[np.ndarray, " sentences"]:
+        """Return the number of scored tokens in a region; 0 where it is absent."""
         return np.diff(self.spans[region], axis=1)[:, 0]
 
     def in_order(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """Put together what there is for each sentence of each bucket, [B, ...], in the order of sentences."""
-        found = np.empty((len(self.first), *values[0].shape[1:]), values[0].dtype)
+        """Merge values [B, ...] of each bucket's sentences into one array [S, ...] in the suite's order."""
+        merged = np.empty((len(self.first), *values[0].shape[1:]), values[0].dtype)
         for bucket, part in zip(self.buckets, values, strict=True):
-            found[bucket.sentences] = part
-        return found
+            merged[bucket.sentences] = part
+        return merged
 
-    def place(self, index: int) -> tuple[int, np.ndarray]:
-        """The number of a sentence's bucket, and its row of the table there."""
+    def find(self, index: int) -> tuple[int, Int[np.ndarray, " columns"]]:
+        """Return the number of a sentence's bucket, and the sentence's row of that bucket's table.
+
+        Raises:
+            IndexError: if there is no such sentence.
+        """
         for number, bucket in enumerate(self.buckets):
             row = int(np.searchsorted(bucket.sentences, index))
             if row < len(bucket.sentences) and bucket.sentences[row] == index:
@@ -93,31 +100,30 @@ def pack(
     max_length: int | None = None,
     one_per_row: bool = False,
 ) -> Packed:
-    """Pack sentences into rows, the longest group first, each into the fullest row that has room.
+    """Pack sentences into rows by best fit: the longest group first, each into the fullest row that can hold it.
 
-    If any group has more than 128 positions there are several buckets, each with rows as long as its longest group;
-    lengths in a bucket differ by at most a factor of two, but for that of the shortest.
+    If any group takes more than 128 positions, there are several buckets. A bucket's rows are as long as its longest
+    group, and lengths differ by at most a factor of two within every bucket but the first.
 
     Args:
-        sentences: what to pack.
-        spec: what is scored.
-        row_length: positions of every row; by default 64 to 128, whichever is filled well, or as many as the longest
-            group of a bucket needs.
-        rows_per_chunk: at most so many rows in a chunk, and fewer where they have more than 256 positions; chunks
-            are made as equal as can be.
-        max_length: most tokens that the model can read in one sentence, if it has such a limit.
-        one_per_row: give every sentence a row of its own, from the row's first position on, in rows of at most 16
-            positions, 32, 64 and so on.
+        sentences: the sentences to pack.
+        spec: the conventions, which name the regions to score.
+        row_length: positions of every row. By default the first of 64 to 128 whose rows are filled well, or the
+            length of a bucket's longest group.
+        rows_per_chunk: most rows of a chunk; fewer if rows have more than 256 positions. Rows are divided evenly
+            among chunks.
+        max_length: most tokens of a sentence that the model can read; None if there is no limit.
+        one_per_row: start every sentence in a row of its own. Row lengths are then at most 16, 32, 64 and so on.
 
     Raises:
-        ValueError: if a token or region that the spec asks for is not given, no sentence has anything to score in
-            one of the regions, a sentence is longer than `max_length`, or a group longer than `row_length`.
+        ValueError: if the sentences lack a token or region of the spec, no sentence has a scored token in one of the
+            regions, a sentence is longer than `max_length`, or a group is longer than `row_length`.
     """
     streams, before = sentence_streams(sentences, spec)
     spans = region_spans(sentences, spec, streams, before)
     low, high = scored_ends(spans)
     if high.max() == 1:
-        raise ValueError("the ScoreSpec scores nothing of these sentences: those of every pair are equal")
+        raise ValueError("the ScoreSpec scores no token: the two sentences of every pair are equal")
     _check_lengths(sentences, high - 1, max_length)
     options = RowOptions(row_length, rows_per_chunk, one_per_row)
     groups = np.unique(sentences.groups, return_inverse=True)[1]
@@ -133,45 +139,45 @@ def pack(
 
 
 def _bucket(
-    own: np.ndarray,
+    numbers: np.ndarray,
     every_stream: Sequence[np.ndarray],
     every_group: np.ndarray,
     every_span: Mapping[str, np.ndarray],
     options: RowOptions,
     sentences: EncodedSentences,
 ) -> Bucket:
-    """The sentences of the numbers `own` in rows."""
-    streams, spans = [every_stream[index] for index in own], {name: span[own] for name, span in every_span.items()}
-    groups = np.unique(every_group[own], return_inverse=True)[1]
+    """Pack the sentences with the given `numbers` into the rows of one bucket."""
+    streams = [every_stream[index] for index in numbers]
+    spans = {name: span[numbers] for name, span in every_span.items()}
+    groups = np.unique(every_group[numbers], return_inverse=True)[1]
     low, high = scored_ends(spans)
     nodes, targets = _contexts(streams, int(high.max()) - 1)
     needed = _needed(spans, nodes.shape)
     unique, first_at, context = np.unique(nodes[needed], return_index=True, return_inverse=True)
     sentence, depth = np.nonzero(needed)
-    rows = fill(
-        streams, groups, sentence[first_at], depth[first_at], options, lambda index: sentences.where(int(own[index]))
-    )
+    name = lambda index: sentences.where(int(numbers[index]))  # noqa: E731
+    rows = fill(streams, groups, sentence[first_at], depth[first_at], options, name)
 
     n_types = int(targets.max()) + 1
     keys, prediction = np.unique(context * n_types + targets[needed], return_inverse=True)
     key_context, key_target = np.divmod(keys, n_types)
-    contexts, context_slot = _by_chunk(rows.chunk, rows.position, len(rows.arrays[0]))
-    in_chunk, slot = _by_chunk(rows.chunk[key_context], np.arange(len(keys)), len(contexts))
-    predictions = np.stack([context_slot[key_context[in_chunk]], key_target[in_chunk]], axis=1)
+    contexts, context_column = _by_chunk(rows.chunk, rows.position, len(rows.arrays[0]))
+    in_chunk, column = _by_chunk(rows.chunk[key_context], np.arange(len(keys)), len(contexts))
+    predictions = np.stack([context_column[key_context[in_chunk]], key_target[in_chunk]], axis=1)
     table = np.full((len(streams), max(int((high - low).max()), 1)), ABSENT, np.int32)
-    table[sentence, depth + 1 - low[sentence]] = (rows.chunk[key_context] * in_chunk.shape[1] + slot)[prediction]
+    table[sentence, depth + 1 - low[sentence]] = (rows.chunk[key_context] * in_chunk.shape[1] + column)[prediction]
     tokens, segment_ids, positions = (array.astype(np.int32) for array in rows.arrays)
     return Bucket(
-        own.astype(np.int32),
-        tokens,
-        segment_ids,
-        positions,
-        contexts.astype(np.int32),
-        predictions.astype(np.int32),
-        table,
-        rows.n_positions,
-        len(unique),
-        len(keys),
+        sentences=numbers.astype(np.int32),
+        tokens=tokens,
+        segment_ids=segment_ids,
+        positions=positions,
+        contexts=contexts.astype(np.int32),
+        predictions=predictions.astype(np.int32),
+        table=table,
+        n_positions=rows.n_positions,
+        n_contexts=len(unique),
+        n_predictions=len(keys),
     )
 
 
@@ -179,12 +185,12 @@ def _check_lengths(sentences: EncodedSentences, lengths: np.ndarray, max_length:
     if max_length is not None and lengths.max() > max_length:
         raise ValueError(
             f"{sentences.where(int(lengths.argmax()))} takes {lengths.max()} positions, the model has {max_length} "
-            f"({(lengths > max_length).sum()} sentences are too long); leave them out"
+            f"({(lengths > max_length).sum()} sentences are too long); remove them from the suite"
         )
 
 
 def _contexts(streams: Sequence[np.ndarray], depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """[S, depth] a number for what has been read up to each token (equal where equal), and the token after it."""
+    """Number every context, and return the token after it; both [S, depth]. Equal contexts have equal numbers."""
     padded = np.full((len(streams), depth + 1), ABSENT, np.int64)
     for row, stream in zip(padded, streams, strict=True):
         row[: len(stream)] = stream[: depth + 1]
@@ -199,7 +205,7 @@ def _contexts(streams: Sequence[np.ndarray], depth: int) -> tuple[np.ndarray, np
 
 
 def _needed(spans: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """[S, depth] whether the token after each context is scored."""
+    """Mark the contexts whose next token is scored, bool [S, depth]."""
     target = np.arange(1, shape[1] + 1)
     needed = np.zeros(shape, bool)
     for span in spans.values():
@@ -208,11 +214,11 @@ def _needed(spans: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarr
 
 
 def _by_chunk(chunk: np.ndarray, values: np.ndarray, n_chunks: int) -> tuple[np.ndarray, np.ndarray]:
-    """`values` sorted into [C, most in a chunk], short chunks filled with 0, and the column that each has there."""
+    """Sort `values` into one row a chunk, padded with 0; also return the column of each value."""
     order = np.argsort(chunk, kind="stable")
     counts = np.bincount(chunk, minlength=n_chunks)
-    slot = np.empty(len(chunk), np.int64)
-    slot[order] = np.arange(len(chunk)) - np.repeat(np.cumsum(counts) - counts, counts)
+    column = np.empty(len(chunk), np.int64)
+    column[order] = np.arange(len(chunk)) - np.repeat(np.cumsum(counts) - counts, counts)
     sorted_values = np.zeros((n_chunks, counts.max()), np.int64)
-    sorted_values[chunk, slot] = values
-    return sorted_values, slot
+    sorted_values[chunk, column] = values
+    return sorted_values, column

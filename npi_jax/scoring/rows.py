@@ -1,31 +1,33 @@
-"""Rows: where each sentence of a bucket is run."""
+"""Assignment of the sentences of a bucket to rows and chunks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from npi_jax.scoring.shapes import Int
+
 ROW_LENGTHS = (64, 80, 96, 112, 128)
 GOOD_UTILIZATION = 0.975
-"""Rows are made no longer than is needed to fill this share of them, since attention looks at whole rows."""
+"""Shortest row length that fills this share of positions is taken: the cost of attention grows with row length."""
 
 LONG = 128
-"""Groups of more positions than this get rows of their own lengths."""
+"""Groups with more positions than this go to buckets with longer rows."""
 
 LONG_ALONE = 16
-"""The same for sentences that have a row each."""
+"""The same limit where every sentence has a row of its own."""
 
 FULL_CHUNK = 256
-"""Of longer rows a chunk has fewer, since attention takes memory for every two positions of a row."""
+"""Chunks of longer rows have fewer rows: the memory of attention grows with the square of the row length."""
 
 
 @dataclass(frozen=True)
 class RowOptions:
-    """How rows are made.
+    """Options of packing.
 
     Attributes:
-        row_length: positions of a row; None to choose.
-        rows_per_chunk: at most so many rows in a chunk.
+        row_length: positions of a row; None to choose it.
+        rows_per_chunk: most rows of a chunk.
         one_per_row: whether every sentence has a row of its own.
     """
 
@@ -34,7 +36,7 @@ class RowOptions:
     one_per_row: bool = False
 
     def chunk_rows(self, row_length: int) -> int:
-        """Most rows of a chunk, where rows have so many positions."""
+        """Return the most rows of a chunk for a row length."""
         if self.row_length is not None:
             return self.rows_per_chunk
         if row_length > FULL_CHUNK:
@@ -44,24 +46,32 @@ class RowOptions:
 
 @dataclass(frozen=True)
 class Rows:
-    """Filled rows, [C, R, L] each of (tokens, segment_ids, positions), and for each context its chunk and place."""
+    """Filled rows of a bucket.
 
-    arrays: tuple[np.ndarray, np.ndarray, np.ndarray]
-    chunk: np.ndarray
-    position: np.ndarray
+    Attributes:
+        arrays: tokens, segment ids and positions.
+        chunk, position: for each context its chunk, and its flat position in that chunk.
+        n_positions: number of positions that hold a token.
+    """
+
+    arrays: tuple[Int[np.ndarray, "chunks rows length"], ...]
+    chunk: Int[np.ndarray, " contexts"]
+    position: Int[np.ndarray, " contexts"]
     n_positions: int
 
 
-def bucket_numbers(groups: np.ndarray, lengths: np.ndarray, options: RowOptions) -> np.ndarray:
-    """Return the number of each sentence's bucket, int [S], from 0 for the shortest.
+def bucket_numbers(
+    groups: Int[np.ndarray, " sentences"], lengths: Int[np.ndarray, " sentences"], options: RowOptions
+) -> Int[np.ndarray, " sentences"]:
+    """Return the number of each sentence's bucket, from 0 for the shortest.
 
-    One long pair must not lengthen all rows. Lengths in a bucket differ by at most a factor of two (but in the first,
-    which takes all that are short), so buckets are few, whatever the lengths.
+    With several buckets one long pair does not lengthen all rows. The limits of buckets halve from one to the next,
+    so that there are few.
 
     Args:
-        groups: int [S], the number of each sentence's group, from 0 and not decreasing; a group shares a bucket.
-        lengths: int [S], positions that each sentence takes.
-        options: how rows are made.
+        groups: number of each sentence's group, from 0 and never decreasing. A group shares a bucket.
+        lengths: positions that each sentence takes.
+        options: options of packing.
     """
     if options.row_length is not None:
         return np.zeros(len(groups), np.int64)
@@ -71,43 +81,44 @@ def bucket_numbers(groups: np.ndarray, lengths: np.ndarray, options: RowOptions)
     while limits[-1] > (LONG_ALONE if options.one_per_row else LONG):
         limits.append(-(-limits[-1] // 2))
     number = np.searchsorted(limits[::-1], needed)
-    # Groups of which nothing is scored take no row and make no bucket.
+    # A group without a scored token takes no row, so it must not open a bucket.
     number[needed == 0] = number[needed > 0].min()
     return np.asarray(np.unique(number, return_inverse=True)[1][groups])
 
 
 def fill(
-    streams: Sequence[np.ndarray],
-    groups: np.ndarray,
-    owner: np.ndarray,
-    depth: np.ndarray,
+    streams: Sequence[Int[np.ndarray, " _"]],
+    groups: Int[np.ndarray, " sentences"],
+    owner: Int[np.ndarray, " contexts"],
+    depth: Int[np.ndarray, " contexts"],
     options: RowOptions,
     name: Callable[[int], str],
 ) -> Rows:
-    """Place each sentence as far as it owns contexts.
+    """Assign each sentence, up to the last context that it owns, to a row.
 
     Args:
-        streams: what is read.
-        groups: int [S], the number of each sentence's group, from 0 and not decreasing; a group shares a row.
-        owner, depth: int [K], for each context its sentence and how many tokens come before its last.
-        options: how rows are made.
-        name: gives a sentence's name, for messages.
+        streams: token ids of each sentence with its special tokens.
+        groups: number of each sentence's group, from 0 and never decreasing. A group shares a row.
+        owner, depth: for each context the sentence that owns it, and the index of its last token there.
+        options: options of packing.
+        name: returns a sentence's name for messages.
 
     Raises:
-        ValueError: if a group is longer than the row length asked for.
+        ValueError: if a group is longer than `RowOptions.row_length`.
     """
     lengths = np.zeros(len(streams), np.int64)
     np.maximum.at(lengths, owner, depth + 1)
     if options.one_per_row:
         groups = np.arange(len(streams))
-    row_length, members = _members(np.bincount(groups, weights=lengths).astype(np.int64), groups, options, name)
-    n_chunks = -(-len(members) // options.chunk_rows(row_length))
-    n_rows = -(-len(members) // n_chunks)
+    group_lengths = np.bincount(groups, weights=lengths).astype(np.int64)
+    row_length, rows = _groups_of_rows(group_lengths, groups, options, name)
+    n_chunks = -(-len(rows) // options.chunk_rows(row_length))
+    n_rows = -(-len(rows) // n_chunks)
     tokens, segment_ids, positions = np.zeros((3, n_chunks, n_rows, row_length), np.int64)
-    place = np.zeros((3, len(streams)), np.int64)
+    location = np.zeros((3, len(streams)), np.int64)
     bounds = np.searchsorted(groups, np.arange(groups[-1] + 2))
-    for number, row_groups in enumerate(members):
-        # One row after another goes to another chunk: all chunks get about as many contexts.
+    for number, row_groups in enumerate(rows):
+        # Successive rows go to different chunks, which gives all chunks about as many contexts.
         row, chunk = divmod(number, n_chunks)
         column = segment = 0
         for sentence in (s for group in row_groups for s in range(bounds[group], bounds[group + 1]) if lengths[s]):
@@ -115,17 +126,17 @@ def fill(
             here = (chunk, row, slice(column, column + length))
             tokens[here], segment_ids[here] = streams[sentence][:length], segment
             positions[here] = np.arange(length)
-            place[:, sentence] = here[0], row, column
+            location[:, sentence] = here[0], row, column
             column += length
-    chunk, row, column = place[:, owner]
+    chunk, row, column = location[:, owner]
     position = row * row_length + column + depth
     return Rows((tokens, segment_ids, positions), chunk, position, int(lengths.sum()))
 
 
-def _members(
+def _groups_of_rows(
     group_lengths: np.ndarray, groups: np.ndarray, options: RowOptions, name: Callable[[int], str]
 ) -> tuple[int, list[list[int]]]:
-    """The rows' length, and the groups of each row."""
+    """Choose the row length, and the groups of each row."""
     longest, wanted = int(group_lengths.max()), options.row_length
     if wanted is not None and longest > wanted:
         where = name(int(np.searchsorted(groups, group_lengths.argmax())))
@@ -137,12 +148,12 @@ def _members(
 
 
 def _row_lengths(longest: int) -> list[int]:
-    """The row lengths to try where the longest group takes so many positions."""
+    """Return the row lengths to try for a longest group."""
     return [length for length in ROW_LENGTHS if length >= longest] or [longest]
 
 
 def _best_fit(lengths: np.ndarray, row_lengths: Sequence[int]) -> tuple[int, list[list[int]]]:
-    """The first of the row lengths that is filled well, or the one that is filled best, and the groups of its rows."""
+    """Choose the first row length that is filled well, or the one filled best; also return the groups of its rows."""
     tried = []
     for row_length in row_lengths:
         rows = _fill_rows(lengths, row_length)
@@ -154,20 +165,23 @@ def _best_fit(lengths: np.ndarray, row_lengths: Sequence[int]) -> tuple[int, lis
 
 
 def _fill_rows(lengths: np.ndarray, row_length: int) -> list[list[int]]:
-    """Groups for each row: the longest first, each into the fullest row that has room; those of length 0 in none."""
-    by_room: list[list[list[int]]] = [[] for _ in range(row_length + 1)]
+    """Fill rows by best fit: the longest group first, each into the fullest row that can hold it.
+
+    Groups of length 0 are in no row.
+    """
+    by_free: list[list[list[int]]] = [[] for _ in range(row_length + 1)]
     rows = []
     for group in np.argsort(-lengths, kind="stable").tolist():
         length = int(lengths[group])
         if not length:
             break
-        room = next((r for r in range(length, row_length + 1) if by_room[r]), None)
-        if room is None:
+        free = next((n for n in range(length, row_length + 1) if by_free[n]), None)
+        if free is None:
             row: list[int] = []
             rows.append(row)
-            room = row_length
+            free = row_length
         else:
-            row = by_room[room].pop()
+            row = by_free[free].pop()
         row.append(group)
-        by_room[room - length].append(row)
+        by_free[free - length].append(row)
     return rows

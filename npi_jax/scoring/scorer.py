@@ -1,4 +1,4 @@
-"""The scorer: one compiled function from parameters to the log-probabilities of every sentence of a suite."""
+"""The scorer: one compiled function from parameters to the log-probability of every sentence of a suite."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -6,56 +6,39 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from npi_jax.scoring.check import check_model
 from npi_jax.scoring.encoded import ABSENT, Encodable, EncodedSentences
-from npi_jax.scoring.normalization import Affine, normalization, settled, unequal_pairs
+from npi_jax.scoring.normalization import normalization, resolve_auto
+from npi_jax.scoring.packed_suite import PackedSuite
 from npi_jax.scoring.packing import Bucket, Packed, pack
 from npi_jax.scoring.predict import Params, PredictFn, predict_fns
-from npi_jax.scoring.scores import Scores, TokenScores
+from npi_jax.scoring.scores import Scores
+from npi_jax.scoring.shapes import Bool, Float
 from npi_jax.scoring.spec import ScoreSpec
+from npi_jax.scoring.token_scores import TokenScores
 
 CHUNKED = "buckets"
-"""Those of a scorer's arrays whose first axis counts chunks, each scored on its own: all that `predictions` needs."""
+"""Key of those arrays of a scorer whose first axis counts chunks; `predictions` needs no others."""
 
 
 class Scorer:
-    """A suite made ready for one model architecture; see `make_scorer`.
+    """Compiled scoring of one suite for one model architecture; see `make_scorer`.
 
-    ``scorer(params)`` is jitted. To map it over stacked parameters there is `stacked`; `apply` is the pure
-    function behind both, for transformations of your own.
+    ``scorer(params)`` is jitted. `stacked` maps it over stacked parameters. `apply` is the pure function behind both,
+    for transformations of your own.
 
     Attributes:
-        spec: the conventions; where they left the normalization open, with the one that was taken.
-        sentences: what is scored.
-        packed: how it lies in rows.
-        arrays: what `apply` needs of it.
-        affine: for each region the scale and the shift that normalize it.
+        suite: the sentences, their rows and the conventions.
+        arrays: the suite as arrays, the second argument of `apply`.
     """
 
-    def __init__(
-        self,
-        sentences: EncodedSentences,
-        packed: Packed,
-        spec: ScoreSpec,
-        predict: PredictFn,
-        greedy: PredictFn,
-        affine: Mapping[str, Affine],
-    ):
-        self.spec, self.sentences, self.packed, self.affine = spec, sentences, packed, affine
-        self.arrays: dict[str, Any] = {
-            "buckets": tuple(_chunks(bucket) for bucket in packed.buckets),
-            "tables": tuple(
-                {"table": bucket.table, "spans": {name: span[bucket.sentences] for name, span in packed.spans.items()}}
-                for bucket in packed.buckets
-            ),
-        }
-        if len(packed.buckets) > 1:
-            # Where each sentence stands when those of all buckets come one after the other.
-            order = np.concatenate([bucket.sentences for bucket in packed.buckets])
-            self.arrays["order"] = np.argsort(order).astype(np.int32)
+    def __init__(self, suite: PackedSuite, predict: PredictFn, greedy: PredictFn):
+        self.suite = suite
+        self.arrays = _arrays(suite.packed)
         self._predict, self._greedy = predict, greedy
         self._jitted = jax.jit(self.apply)
         self._jitted_predictions = jax.jit(self.predictions)
@@ -63,13 +46,13 @@ class Scorer:
 
     def __call__(self, params: Params) -> Scores:
         """Score the suite with one model's parameters."""
-        return Scores(self._jitted(params, self.arrays), self)
+        return Scores(self._jitted(params, self.arrays), self.suite)
 
     def stacked(self, params: Params) -> Scores:
         """Score the suite with parameters stacked along axis 0; results have a leading axis of members.
 
-        On CPU members are taken in turn, elsewhere at once (`jax.vmap`). Where the parameters are sharded along
-        axis 0, each device scores its own members and none waits for another.
+        On CPU members are scored in turn, elsewhere at once (`jax.vmap`). Where the parameters are sharded along
+        axis 0, each device scores its own members without exchange.
         """
         sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
         key = None
@@ -77,7 +60,7 @@ class Scorer:
             key = (sharding.mesh, sharding.spec[0])
         if key not in self._mapped:
             self._mapped[key] = jax.jit(self._over_members(key))
-        return Scores(self._mapped[key](params, self.arrays), self)
+        return Scores(self._mapped[key](params, self.arrays), self.suite)
 
     def _over_members(self, key: tuple[Any, Any] | None) -> Callable[..., Any]:
         devices = jax.devices() if key is None else key[0].devices.flat
@@ -93,83 +76,91 @@ class Scorer:
         return jax.shard_map(local, mesh=mesh, in_specs=(P(axis), P()), out_specs=P(axis), check_vma=False)
 
     def tokens(self, params: Params) -> TokenScores:
-        """The log-probability of every scored token, with one model's parameters."""
-        return TokenScores(self._jitted_predictions(params, self.arrays), self)
+        """Return the log-probability of every scored token, with one model's parameters."""
+        return TokenScores(self._jitted_predictions(params, self.arrays), self.suite)
 
     def check(self, params: Params) -> None:
-        """Make sure that the model scores each sentence of a row as if it were alone; do it once with your own model.
+        """Verify that the model scores each sentence of a row as if it were alone; call it once with your own model.
 
-        The suite's shortest and longest sentences and others between, at every place in a row, are compared with the
-        same sentences alone in a row, beside other sentences, and before other tokens.
+        Some of the suite's sentences, among them the shortest and the longest, are scored alone in a row. The same
+        sentences are scored at every column of a row, beside other sentences, and before other tokens.
 
         Raises:
-            ValueError: saying which of three faults it looks like: a later token is seen, another sentence of the row
-                is seen, or positions are taken from the place in the row.
+            ValueError: naming the likely fault: the model sees later tokens, sees other sentences of the row, or
+                derives positions from the column.
         """
         check_model(jax.jit(self._predict), params, self.packed, self.spec.precision)
 
     @property
+    def spec(self) -> ScoreSpec:
+        """The conventions, with the normalization that ``"auto"`` stands for."""
+        return self.suite.spec
+
+    @property
+    def sentences(self) -> EncodedSentences:
+        """The sentences that are scored."""
+        return self.suite.sentences
+
+    @property
+    def packed(self) -> Packed:
+        """The rows that the sentences are packed into."""
+        return self.suite.packed
+
+    @property
     def region(self) -> str:
-        """What reports show: the critical region if it is scored, otherwise the spec's first region."""
-        return "critical" if "critical" in self.spec.regions else self.spec.regions[0]
+        """Region that reports show; see `PackedSuite.region`."""
+        return self.suite.region
 
     @property
     def covered(self) -> str:
-        """What `region` covers: its name, or ``"sentence"`` where it is the whole of every sentence."""
-        spans = np.asarray(self.sentences.regions.get(self.region, ()))
-        whole = [(0, len(ids)) for ids in self.sentences.ids]
-        return "sentence" if np.array_equal(spans, whole) else self.region
+        """Name of the part that `region` covers; see `PackedSuite.covered`."""
+        return self.suite.covered
 
     @property
     def unequal_regions(self) -> int:
-        """Pairs whose sentences have different numbers of tokens in `region`."""
-        return unequal_pairs(self.region, self.packed) if self.sentences.is_pairs else 0
+        """Number of pairs with different numbers of tokens in `region`."""
+        return self.suite.unequal_regions
 
     def notes(self) -> list[str]:
-        """What is worth knowing about the scored regions, as sentences; none where there is nothing to note."""
-        count, n_pairs = self.unequal_regions, len(self.sentences.ids) // 2
-        if not count:
-            return []
-        rule = {
-            "sum": "the sum favors the shorter one (normalization='matched' does not)",
-            "matched": "compared by their means over tokens, times the pair's mean length",
-        }.get(self.spec.normalization, f"compared as normalization {self.spec.normalization!r} has it")
-        where = "sentences" if self.covered == "sentence" else f"{self.covered} regions"
-        return [f"{count:,} of {n_pairs:,} pairs have {where} of different numbers of tokens: {rule}"]
+        """Return remarks about the scored regions as sentences."""
+        return self.suite.notes()
 
-    def greedy(self, params: Params) -> np.ndarray:
-        """Whether every token of a sentence's first region is the likeliest one there, bool [S]."""
+    def greedy(self, params: Params) -> Bool[np.ndarray, " sentences"]:
+        """Return whether greedy decoding gives every token of each sentence's first region."""
         best = jax.jit(self._all_chunks, static_argnums=0)(self._greedy, params, self.arrays)
         right = []
-        for bucket, found, tables in zip(self.packed.buckets, best, self.arrays["tables"], strict=True):
+        for bucket, is_best, tables in zip(self.packed.buckets, best, self.arrays["tables"], strict=True):
             start, end = tables["spans"][self.spec.regions[0]].T[:, :, None]
             column = np.arange(bucket.table.shape[1])
             inside = (column >= start) & (column < end)
-            right.append((~inside | np.asarray(found)[bucket.table]).all(axis=1))
+            right.append((~inside | np.asarray(is_best)[bucket.table]).all(axis=1))
         return self.packed.in_order(right)
 
-    def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """Each region's summed log-probability, float32 [S], nats; `arrays` is `self.arrays`.
+    def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, Float[Array, " sentences"]]:
+        """Return each region's summed log-probability, float32, nats; `arrays` is `self.arrays`.
 
-        0 where a sentence has no such region: `Scores` makes NaN of it, which on devices `jax_debug_nans` would refuse.
+        0 where a sentence lacks the region. `Scores` replaces it by NaN, which `jax_debug_nans` would refuse here.
         """
         return self.sums(self.predictions(params, arrays), arrays)
 
-    def sums(self, predicted: Sequence[jax.Array], arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
-        """The second half of `apply`: from what `predictions` gives to the regions' sums."""
+    def sums(
+        self, predicted: Sequence[Float[Array, " _"]], arrays: Mapping[str, Any]
+    ) -> dict[str, Float[Array, " sentences"]]:
+        """Add up what `predictions` returns over each region: the second half of `apply`."""
         parts = [_sums(values, tables) for values, tables in zip(predicted, arrays["tables"], strict=True)]
         if "order" not in arrays:
             return parts[0]
         order = jnp.asarray(arrays["order"])
         return {name: jnp.concatenate([part[name] for part in parts])[order] for name in parts[0]}
 
-    def predictions(self, params: Params, arrays: Mapping[str, Any]) -> tuple[jax.Array, ...]:
-        """The log-probability of every distinct prediction, nats, for each bucket float32 [C * P]: what its table
-        points to.
+    def predictions(self, params: Params, arrays: Mapping[str, Any]) -> tuple[Float[Array, " _"], ...]:
+        """Return the log-probability of every distinct prediction, nats: for each bucket float32 [C * P].
+
+        The bucket's ``table`` holds indices into it.
         """
         return self._all_chunks(self._predict, params, arrays)
 
-    def _all_chunks(self, function: PredictFn, params: Params, arrays: Mapping[str, Any]) -> tuple[jax.Array, ...]:
+    def _all_chunks(self, function: PredictFn, params: Params, arrays: Mapping[str, Any]) -> tuple[Array, ...]:
         with jax.default_matmul_precision(self.spec.precision):
             return tuple(
                 jax.lax.map(lambda chunk: function(params, chunk), jax.tree.map(jnp.asarray, chunks)).reshape(-1)
@@ -177,8 +168,23 @@ class Scorer:
             )
 
 
+def _arrays(packed: Packed) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "buckets": tuple(_chunks(bucket) for bucket in packed.buckets),
+        "tables": tuple(
+            {"table": bucket.table, "spans": {name: span[bucket.sentences] for name, span in packed.spans.items()}}
+            for bucket in packed.buckets
+        ),
+    }
+    if len(packed.buckets) > 1:
+        # Index of each sentence in the concatenation of all buckets.
+        order = np.concatenate([bucket.sentences for bucket in packed.buckets])
+        arrays["order"] = np.argsort(order).astype(np.int32)
+    return arrays
+
+
 def _chunks(bucket: Bucket) -> dict[str, np.ndarray]:
-    """What a model and its output layer need of a bucket."""
+    """Inputs of the model and of its output layer for one bucket."""
     return {
         "rows": np.stack([bucket.tokens, bucket.segment_ids, bucket.positions], axis=1),
         "contexts": bucket.contexts,
@@ -186,14 +192,14 @@ def _chunks(bucket: Bucket) -> dict[str, np.ndarray]:
     }
 
 
-def _sums(predicted: jax.Array, tables: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """The regions' sums of a bucket's sentences."""
+def _sums(predicted: Array, tables: Mapping[str, Any]) -> dict[str, Array]:
+    """Sum the log-probabilities of each region for the sentences of a bucket."""
     table = jnp.asarray(tables["table"])
-    # Gathering and masking, not a segment sum: scatters are not deterministic on every accelerator.
+    # Gather and mask: a segment sum would scatter, which is not deterministic on every accelerator.
     values = jnp.where(table == ABSENT, 0.0, predicted[table])
     column = jnp.arange(table.shape[1])
 
-    def total(span: jax.Array) -> jax.Array:
+    def total(span: Array) -> Array:
         inside = (column >= span[:, :1]) & (column < span[:, 1:])
         return jnp.where(inside, values, 0.0).sum(axis=1)
 
@@ -205,7 +211,7 @@ def make_scorer(
     suite: Encodable,
     spec: ScoreSpec | None = None,
     *,
-    unigram: np.ndarray | None = None,
+    unigram: Float[np.ndarray, " vocabulary"] | None = None,
     row_length: int | None = None,
     rows_per_chunk: int = 32,
     max_length: int | None = None,
@@ -214,24 +220,23 @@ def make_scorer(
     """Make a scorer for a model given as pure functions.
 
     Args:
-        model: a function ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to logits [R, L, V]; or
-            anything with such a function ``hidden`` that gives hidden states [R, L, D], and a function ``output``
-            from ``params`` to weights [D, V] and bias [V] (`HiddenOutput`, `npi_jax.models.Model`): logits of all
-            positions then never exist at once. The model must keep segments apart: where ``positions == 0``
-            another sentence begins; where ``segment_ids`` differ nothing may be seen.
+        model: a function ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to logits [R, L, V]. Or an
+            object with two functions: ``hidden``, with the same arguments, to hidden states [R, L, D]; and
+            ``output``, from ``params`` to weights [D, V] and bias [V] (`HiddenOutput`, `npi_jax.models.Model`). Then
+            logits of all positions never exist at once. The model must keep segments apart: a sentence begins where
+            ``positions == 0``, and no token may attend to another segment.
         suite: sentences as token ids (`encode_pairs`, `EncodedSentences`), or a suite's ``encode(tokenizer)``.
         spec: the conventions of the score; by default ``ScoreSpec()``.
-        unigram: log-probability of every token type under a unigram model, [V], nats; for slor and normlp.
+        unigram: log-probability of every token type under a unigram model, nats; for slor and normlp.
         row_length: see `pack`.
-        rows_per_chunk: rows that the model sees at a time; bounds the memory whatever the number of sentences.
+        rows_per_chunk: rows that the model reads at a time; bounds the memory for any number of sentences.
         max_length: most tokens of a sentence that the model can read; by default its ``max_positions``, if any.
-        one_per_row: give every sentence a row of its own, for a model that does not know segments: all it must not do
-            is look ahead. Rows are then filled up with padding and nothing is packed; `Packed.utilization` says how
-            much of what is computed is used (of BLiMP two thirds, when packed 97 %).
+        one_per_row: give every sentence a row of its own, for a model that ignores segment ids. Such a model must
+            only be causal. Rows are then padded instead of packed; `Packed.utilization` is the share of positions
+            that hold a token (for BLiMP two thirds; 97 % when packed).
 
     Raises:
-        ValueError: if something is asked for that the sentences, the tokenizer or the model do not have; the
-            message names the item.
+        ValueError: naming the item, if the sentences, the tokenizer or the model lack something that the spec needs.
     """
     spec = spec or ScoreSpec()
     sentences = suite.sentences(spec)
@@ -245,6 +250,6 @@ def make_scorer(
         max_length=max_length,
         one_per_row=one_per_row,
     )
-    spec = settled(spec, sentences, packed)
+    spec = resolve_auto(spec, sentences, packed)
     affine = {name: normalization(name, sentences, packed, spec.normalization, unigram) for name in spec.regions}
-    return Scorer(sentences, packed, spec, *predict_fns(model, packed), affine)
+    return Scorer(PackedSuite(spec, sentences, packed, affine), *predict_fns(model, packed))

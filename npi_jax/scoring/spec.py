@@ -1,4 +1,4 @@
-"""What a score is: the conventions that change numbers, carried along with every result."""
+"""Conventions of a score, which are kept with every result."""
 
 import dataclasses
 import difflib
@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from npi_jax.scoring.shapes import Float
+
 BEGINNINGS = ("token", "none", "tokenizer", "special")
 NORMALIZATIONS = ("auto", "sum", "matched", "token", "word", "character", "byte", "penlp", "slor", "normlp")
 TIES = {"half": 0.5, "good": 1.0, "bad": 0.0}
@@ -17,36 +19,34 @@ PRECISIONS = ("default", "high", "highest", "bfloat16", "tensorfloat32", "float3
 
 
 class SpecMismatchError(ValueError):
-    """Two results were to be compared whose conventions differ."""
+    """Results under different conventions cannot be compared."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScoreSpec:
     """The conventions of a score.
 
     Attributes:
-        name: of the preset it began as; specs that differ in nothing else are the same.
-        beginning: ``"token"``: every sentence is read after a start token, so that its first token is scored;
-            ``"none"``: the sentence stands alone and its first token is not scored; ``"tokenizer"``: after
-            whatever special tokens the tokenizer itself puts there, if any; ``"special"``: among whatever special
-            tokens it puts before and after a text, which all count for the whole sentence, but the first of all.
-        context: text read before the start token and not scored.
-        score_first: whether the first token is scored where something comes before it.
-        score_end: whether the end-of-sentence token counts for the whole sentence (never for a region of it).
+        name: name of the preset that the spec began as. It is not part of the conventions.
+        beginning: the tokens before a sentence. ``"token"``: the start token, so that the first token of the sentence
+            is scored. ``"none"``: no token; the first one is not scored. ``"tokenizer"``: the special tokens that the
+            tokenizer adds there, if any. ``"special"``: the special tokens that it adds before and after a text; all
+            of them but the very first count for the region ``"sentence"``.
+        context: text that is read before the start token and is not scored.
+        score_first: whether the first token is scored if a token comes before it.
+        score_end: whether the end-of-sentence token counts for the region ``"sentence"``; it counts for no other.
         leading_space: whether a space is put before the sentence, which changes its first token.
-        regions: what is scored, the first being the one that a summary shows. ``"sentence"``: all of it;
-            ``"difference"``: from the first token in which the sentences of a pair differ to the end;
-            ``"critical"``: the suite's critical region; ``"critical_last"``: the last token of it; otherwise a
-            region named by the suite, such as ``"one_prefix"``. Nothing else is computed.
-        normalization: what becomes of a region's summed log-probability LP, with n its number of tokens and LP_u
-            its log-probability under a unigram model: ``"sum"`` LP; ``"matched"`` LP / n times the mean n of the
-            pair, so that no sentence gains by being shorter and pairs of equal n keep their sums; ``"auto"``: matched
-            if a region of any pair differs in n, otherwise sum (a scorer's spec says which it was); ``"token"``,
-            ``"word"``, ``"character"``, ``"byte"``: LP divided by their number; ``"penlp"``
-            LP / ((5 + n) / 6) ** 0.8, ``"slor"`` (LP - LP_u) / n, ``"normlp"`` -LP / LP_u (Lau et al. 2020, table 2).
-        ties: what a pair counts for accuracy whose scores are equal: ``"half"``, ``"good"`` (as a success) or
-            ``"bad"`` (as a failure).
-        precision: of matrix products, as `jax.default_matmul_precision` takes it. Log-probabilities and their
+        regions: the regions to score; summaries show the first. ``"sentence"``: all tokens. ``"difference"``: from the
+            first token in which the two sentences of a pair differ to the end. ``"critical"``: the suite's critical
+            region. ``"critical_last"``: its last token. Otherwise a region of the suite, such as ``"one_prefix"``.
+        normalization: function of a region's summed log-probability LP, its number of tokens n, and its
+            log-probability LP_u under a unigram model. ``"sum"``: LP. ``"matched"``: LP / n times the pair's mean n,
+            which favors neither length and leaves pairs of equal n unchanged. ``"auto"``: ``"matched"`` if n differs
+            in a region of any pair, else ``"sum"``; the scorer's spec has the chosen one. ``"token"``, ``"word"``,
+            ``"character"``, ``"byte"``: LP divided by their number. ``"penlp"``: LP / ((5 + n) / 6) ** 0.8,
+            ``"slor"``: (LP - LP_u) / n, ``"normlp"``: -LP / LP_u (Lau et al. 2020, table 2).
+        ties: accuracy of a pair with equal scores: ``"half"`` 0.5, ``"good"`` 1, ``"bad"`` 0.
+        precision: precision of matrix products, as for `jax.default_matmul_precision`. Log-probabilities and their
             sums are always float32.
     """
 
@@ -62,11 +62,11 @@ class ScoreSpec:
     precision: str = "highest"
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        # Warstadt et al. 2020: the sentence with the higher probability counts as judged acceptable.
+        # Warstadt et al. 2020: the model judges the sentence with the higher probability as acceptable.
         "blimp_paper": {"score_end": False, "regions": ("sentence",), "normalization": "sum", "ties": "bad"},
         # lm-evaluation-harness 0.3: loglikelihood("", sentence); likelihood1 > likelihood2.
         "lm_eval_v03": {"score_end": False, "regions": ("sentence",), "normalization": "sum", "ties": "bad"},
-        # From 0.4: multiple choice with target_delimiter " "; np.argmax takes the first of equals, which is good.
+        # From 0.4: multiple choice with target_delimiter " "; on ties np.argmax takes the first, the good sentence.
         "lm_eval_v04": {
             "score_end": False,
             "leading_space": True,
@@ -82,8 +82,8 @@ class ScoreSpec:
             "normalization": "sum",
             "ties": "good",
         },
-        # minicons' IncrementalLMScorer.sequence_score as it is by default: the mean over all ids that the tokenizer
-        # gives, its special tokens included, but the first.
+        # Default of minicons' IncrementalLMScorer.sequence_score: the mean over all ids of the tokenizer but the
+        # first, special tokens included.
         "minicons": {
             "beginning": "special",
             "score_end": False,
@@ -91,7 +91,7 @@ class ScoreSpec:
             "normalization": "token",
             "ties": "bad",
         },
-        # diagNNose's Warstadt task: the NPI's last token after each prefix, the state started by ". <eos>".
+        # diagNNose's Warstadt task: the NPI's last token after each prefix; ". <eos>" initializes the state.
         "diagnnose": {
             "context": ".",
             "score_end": False,
@@ -110,20 +110,23 @@ class ScoreSpec:
         }
         for field, valid in choices.items():
             if getattr(self, field) not in valid:
-                raise ValueError(f"ScoreSpec.{field}={getattr(self, field)!r}: valid are {', '.join(valid)}")
+                raise ValueError(f"ScoreSpec.{field}={getattr(self, field)!r}: it must be one of {', '.join(valid)}")
         if isinstance(self.regions, str) or not self.regions or not all(self.regions):
-            raise ValueError(f"ScoreSpec.regions={self.regions!r}: give the names of one or more regions")
+            raise ValueError(f"ScoreSpec.regions={self.regions!r}: give a tuple of one or more region names")
         if len(set(self.regions)) < len(self.regions):
             raise ValueError(f"ScoreSpec.regions={self.regions!r}: a region is named twice")
         object.__setattr__(self, "regions", tuple(self.regions))
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> "ScoreSpec":
-        """The conventions of a published tool; `changes` are fields to set otherwise (and are no longer its own).
+        """Return the conventions of a published tool, with `changes` to single fields.
 
         ``blimp_paper`` (Warstadt et al. 2020), ``lm_eval_v03`` and ``lm_eval_v04`` (lm-evaluation-harness
-        before and from 0.4), ``babylm2025`` (evaluation-pipeline-2025), ``minicons`` (sequence_score by default),
+        before and from 0.4), ``babylm2025`` (evaluation-pipeline-2025), ``minicons`` (default of sequence_score),
         ``diagnnose`` (its Warstadt task).
+
+        Raises:
+            ValueError: if there is no such preset, or a value is not valid.
         """
         if name not in cls.presets:
             close = difflib.get_close_matches(name, cls.presets, n=1)
@@ -133,37 +136,42 @@ class ScoreSpec:
         return cls(**{"name": label, **cls.presets[name], **changes})
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain values, for manifests and tables."""
+        """Return the fields as plain values, for manifests and tables."""
         return {**dataclasses.asdict(self), "regions": list(self.regions)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ScoreSpec":
-        """The spec that `to_dict` gave the values of."""
+        """Make a spec of the values that `to_dict` returned."""
         return cls(**{**values, "regions": tuple(values["regions"])})
 
     @property
     def digest(self) -> str:
-        """Eight hexadecimal digits that name all of the spec but its name."""
+        """Eight hexadecimal digits of a hash of all fields but the name."""
         values = {key: value for key, value in self.to_dict().items() if key != "name"}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
-        """Name and digest, such as ``"blimp_paper:1f0c5a2e"``; what tables carry."""
+        """Name and digest, such as ``"blimp_paper:1f0c5a2e"``; the column ``spec`` of tables."""
         return f"{self.name or 'spec'}:{self.digest}"
 
     @property
     def described(self) -> str:
-        """The label with the fields that are not as in ``ScoreSpec()``: ``"spec:cf35f544 (score_end=False)"``."""
+        """Label with the fields that differ from ``ScoreSpec()``: ``"spec:cf35f544 (score_end=False)"``."""
         default = ScoreSpec().to_dict()
-        # "auto" stands for "sum" wherever that is fair.
+        # "sum" is what "auto" becomes for pairs of equal length, so it is not listed as a difference.
         default["normalization"] = self.normalization if self.normalization == "auto" else "sum"
         unlike = {key: value for key, value in self.to_dict().items() if key != "name" and value != default[key]}
         shown = (f"{key}={','.join(value) if key == 'regions' else value}" for key, value in unlike.items())
         return f"{self.label} ({', '.join(shown)})" if unlike else self.label
 
     def differences(self, other: "ScoreSpec", here: str = "here", there: str = "there") -> list[str]:
-        """How another spec differs, a line for each field: its value here (in this spec) and there (in the other)."""
+        """Return a line for each field that differs from another spec.
+
+        Args:
+            other: the other spec.
+            here, there: words that name the value in this spec and in the other.
+        """
         mine, theirs = self.to_dict(), other.to_dict()
         return [
             f"{key}: {mine[key]!r} {here}, {theirs[key]!r} {there}"
@@ -173,8 +181,8 @@ class ScoreSpec:
 
     @classmethod
     def of_label(cls, label: str) -> "ScoreSpec | None":
-        """The spec behind a label, if it is a default or a preset as it is; None for others."""
-        # A scorer's spec says what "auto" stood for.
+        """Return the default spec or preset that has a label; None if no such spec has it."""
+        # Labels of scorers have "auto" replaced.
         defaults = [
             cls(score_end=end, normalization=rule) for end in (True, False) for rule in ("auto", "sum", "matched")
         ]
@@ -183,22 +191,19 @@ class ScoreSpec:
         return next((spec for spec in known if spec.digest == digest), None)
 
     def require_same(self, other: "ScoreSpec") -> None:
-        """Refuse to go on if another spec differs.
+        """Raise an error if another spec differs.
 
         Raises:
             SpecMismatchError: with the fields that differ.
         """
-        if found := self.differences(other):
+        if differing := self.differences(other):
             raise SpecMismatchError(
-                f"scores made by different conventions (here {self.label}, there {other.label}) cannot be compared: "
-                + "; ".join(found)
+                f"scores under different conventions (here {self.label}, there {other.label}) cannot be compared: "
+                + "; ".join(differing)
             )
 
 
-def pair_accuracy(delta: np.ndarray, ties: str = "half") -> np.ndarray:
-    """1 where the good sentence scores higher, 0 where lower, and where they tie what `ScoreSpec.ties` says.
-
-    A delta that is not finite gives NaN: a score that does not exist is neither right nor wrong.
-    """
+def pair_accuracy(delta: Float[np.ndarray, "*shape"], ties: str = "half") -> Float[np.ndarray, "*shape"]:
+    """Return 1 where delta is above 0, 0 where it is below, the value of `ties` where it is 0, NaN if not finite."""
     right = np.where(delta > 0, 1.0, np.where(delta < 0, 0.0, TIES[ties]))
     return np.where(np.isfinite(delta), right, np.nan)

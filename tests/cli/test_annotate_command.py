@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from facts import sentence_with
 
-from npi_jax.cli import annotate as annotate_command
+from npi_jax.cli.actions import annotate as annotate_action
+from npi_jax.cli.actions.agreement import agreement
 from npi_jax.cli.main import main
 from npi_jax.corpus.annotation.parses import Tree
 
@@ -56,8 +57,8 @@ def test_another_phenomenon_and_csv(text, tmp_path):
         (["--out", "x.txt"], "must end in .parquet or .csv"),
         (["--phenomenon", "npi_de"], "'npi_de': no such file"),
         (["--against", "en_of_mine"], "en_of_mine"),
-        (["--tfds", "x", "--out", "x.csv"], "--out: not together with --tfds"),
-        (["--validation", "x"], "are for --tfds"),
+        (["--tfds", "x", "--out", "x.csv"], "--out: cannot be used with --tfds"),
+        (["--validation", "x"], "need --tfds"),
     ],
 )
 def test_faults_come_before_work(text, flags, message, capsys):
@@ -81,8 +82,8 @@ def test_two_annotators_are_compared(text, monkeypatch, capsys, tmp_path):
         ),
         "Any child can.": Tree(["Any", "child", "can", "."], [1, 2, 2, 2], ["det", "nsubj", "ROOT", "punct"]),
     }
-    monkeypatch.setattr(annotate_command, "load_parser", lambda model: model)
-    monkeypatch.setattr(annotate_command, "parsed", lambda _, sentences: (trees[one] for one in sentences))
+    monkeypatch.setattr(annotate_action, "load_parser", lambda model: model)
+    monkeypatch.setattr(annotate_action, "parsed", lambda _, sentences: (trees[one] for one in sentences))
     out = tmp_path / "both.parquet"
     assert main(["annotate", str(text), "--against", "some_model", "--out", str(out)]) == 0
     said = capsys.readouterr().out
@@ -91,12 +92,12 @@ def test_two_annotators_are_compared(text, monkeypatch, capsys, tmp_path):
 
 
 def test_kappa():
-    assert annotate_command.agreement(Counter({("a", "a"): 20, ("a", "b"): 5, ("b", "a"): 10, ("b", "b"): 15})) == (
+    assert agreement(Counter({("a", "a"): 20, ("a", "b"): 5, ("b", "a"): 10, ("b", "b"): 15})) == (
         pytest.approx(0.7),
         pytest.approx(0.4),
     )
-    assert annotate_command.agreement(Counter({("a", "a"): 3})) == (1.0, None)
-    share, kappa = annotate_command.agreement(Counter())
+    assert agreement(Counter({("a", "a"): 3})) == (1.0, None)
+    share, kappa = agreement(Counter())
     assert math.isnan(share)
     assert kappa is None
 

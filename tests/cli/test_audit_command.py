@@ -6,7 +6,9 @@ import pytest
 from facts import facts
 from rich.console import Console
 
-from npi_jax.cli import audit as audit_command
+from npi_jax.cli import audit
+from npi_jax.cli.actions import audit as audit_action
+from npi_jax.cli.actions.audit_files import load_sample, load_verdicts
 from npi_jax.cli.main import main, parser
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
@@ -43,6 +45,10 @@ def arguments(folder, *flags: str) -> argparse.Namespace:
     )
 
 
+def judge(given: argparse.Namespace, console: Judge) -> None:
+    audit_action.audit(given, audit.DEFAULTS, console)
+
+
 NUMBER = {name: str(number) for number, name in enumerate(ENVIRONMENTS, 1)}
 TRUE = {
     "ever": NUMBER["determiner_negation"],
@@ -53,24 +59,24 @@ TRUE = {
 
 
 def answers_for(folder) -> list[str]:
-    sample = audit_command.load_sample(folder / "o")
+    sample = load_sample(folder / "o")
     return [TRUE[t[c.start : c.end]] for c, t in zip(sample.cases, sample.texts, strict=True)]
 
 
 def test_drawing_judging_stopping_and_going_on(folder):
     first = Judge("nonsense", "q")
-    audit_command.audit(arguments(folder), first)
+    judge(arguments(folder), first)
     assert "'nonsense'" in first.said
     assert "1 of 4" in first.said
     answers = answers_for(folder)
     # A wrong answer, back, the right ones, and the end of input after two.
     wrong = "u" if answers[0] != "n" or len(answers[0]) > 1 else "y"
     second = Judge(wrong if answers[0] in ("n",) else "?", "b", answers[0], answers[1])
-    audit_command.audit(arguments(folder), second)
+    judge(arguments(folder), second)
     third = Judge(*answers[2:])
-    audit_command.audit(arguments(folder), third)
+    judge(arguments(folder), third)
     assert "2 of 2" in third.said
-    verdicts = audit_command.load_verdicts(folder / "o")
+    verdicts = load_verdicts(folder / "o")
     assert len(verdicts) == 4
     assert "1 of 1" in third.said
     assert "0 of 1" in third.said
@@ -80,29 +86,29 @@ def test_drawing_judging_stopping_and_going_on(folder):
 
 
 def test_the_report_needs_no_terminal_and_no_sentences(folder, capsys):
-    audit_command.audit(arguments(folder), Judge(*["q"]))
-    audit_command.audit(arguments(folder), Judge(*answers_for(folder)))
+    judge(arguments(folder), Judge(*["q"]))
+    judge(arguments(folder), Judge(*answers_for(folder)))
     (folder / "o" / "texts.jsonl").unlink()
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 0
     assert "determiner_negation" in capsys.readouterr().out
     with pytest.raises(UserError, match=facts("texts.jsonl", "missing")):
-        audit_command.audit(arguments(folder), Judge("q"))
+        judge(arguments(folder), Judge("q"))
 
 
 def test_another_sample_than_asked_for_is_refused(folder):
-    audit_command.audit(arguments(folder), Judge("q"))
-    audit_command.audit(arguments(folder), Judge("h", "q"))
+    judge(arguments(folder), Judge("q"))
+    judge(arguments(folder), Judge("h", "q"))
     with pytest.raises(UserError, match=facts("clean, seed")):
-        audit_command.audit(arguments(folder, "--seed", "3", "--clean", "7"), Judge("q"))
+        judge(arguments(folder, "--seed", "3", "--clean", "7"), Judge("q"))
     (folder / "file").write_text("")
     with pytest.raises(UserError, match=facts("plain file", "folder")):
-        audit_command.audit(arguments(folder, "--out", str(folder / "file")), Judge("q"))
+        judge(arguments(folder, "--out", str(folder / "file")), Judge("q"))
 
 
 def test_faults_are_named(folder, capsys):
     assert main(["audit", "--out", str(folder / "nothing")]) == 1
     assert "no sample" in capsys.readouterr().err
-    audit_command.audit(arguments(folder), Judge("q"))
+    judge(arguments(folder), Judge("q"))
     (folder / "o" / "judgements.jsonl").write_text('{"document": "a"}\n')
     assert main(["audit", "--out", str(folder / "o"), "--report"]) == 1
     assert "judgements.jsonl, line 1" in capsys.readouterr().err

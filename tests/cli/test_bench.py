@@ -7,7 +7,7 @@ from facts import facts, sentence_with
 from rich.console import Console
 from tiny import tiny_values
 
-from npi_jax.cli.bench import bench
+from npi_jax.cli.actions.bench import bench
 from npi_jax.config.build import make_config
 from npi_jax.errors import UserError
 from npi_jax.training.arrangement import Arrangement, arrange, choice_file

@@ -83,10 +83,10 @@ def test_presets_are_listed(capsys):
         (["run", "--config", "quickstart", "--config.train.steps=0"], "train.steps = 0"),
         (["report", "no/such/run"], "no/such/run does not exist"),
         (["plan", "--power"], "--power needs --effect"),
-        (["plan", "--power", "--effect", "nan"], "--effect nan: the effect that is to be found"),
+        (["plan", "--power", "--effect", "nan"], "--effect nan: the effect must be a finite number"),
         (["plan", "--power", "--effect", "5", "--outcome", "accuracy"], "accuracies differ by at most 1"),
         (["plan", "--power", "--effect", "1", "--items", "0"], "--items 0: at least 2"),
-        (["plan", "--power", "--effect", "1", "--config", "quickstart"], "reads no --config"),
+        (["plan", "--power", "--effect", "1", "--config", "quickstart"], "--power reads no config"),
         (["plan", "--power", "--effect", "0.1", "--seed-sd", "0.1"], "needs --item-sd, --residual-sd, or --run RUN"),
     ],
 )

@@ -26,8 +26,8 @@ from npi_jax.config.overrides import all_fields
 from npi_jax.config.schema import Config
 
 # Loaded before any draw, whose time is limited.
-for command in ("annotate", "audit", "bench", "plan", "power", "score"):
-    importlib.import_module(f"npi_jax.{command}_command")
+for action in ("annotate", "audit", "bench", "export", "plan", "power", "score"):
+    importlib.import_module(f"npi_jax.cli.actions.{action}")
 
 MORE = int(os.environ.get("TEST_FUZZ", "1"))
 FEW = settings(

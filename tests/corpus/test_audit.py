@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from npi_jax.cli.audit import load_sample, load_verdicts
+from npi_jax.cli.actions.audit_files import load_sample, load_verdicts
 from npi_jax.corpus.annotation.annotations import RESIDUALS
 from npi_jax.corpus.annotation.annotator import annotator
 from npi_jax.corpus.annotation.audit import CLEAN, NO_ITEM, UNCLEAR, Case, Sample, _Reservoir, cases_of, draw, estimate

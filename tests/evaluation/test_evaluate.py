@@ -16,7 +16,8 @@ from npi_jax.config.build import make_config
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer
 from npi_jax.errors import UserError
-from npi_jax.evaluation.scoring import EvaluateError, open_models, open_suite
+from npi_jax.evaluation.models import EvaluateError, open_models
+from npi_jax.evaluation.scoring import open_suite
 from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.results.directory import open_run
 from npi_jax.results.names import MEAN_OVER_TASKS

@@ -3,8 +3,8 @@
 import pytest
 from facts import facts
 
-from npi_jax.evaluation.harness_arguments import not_used, whole_number
-from npi_jax.evaluation.scoring import EvaluateError
+from npi_jax.evaluation.harness_arguments import integer, not_used
+from npi_jax.evaluation.models import EvaluateError
 
 KNOWN = ("run", "member", "pretrained", "max_length")
 
@@ -36,5 +36,5 @@ def test_what_would_change_numbers_is_refused(given, message):
 @pytest.mark.parametrize("value", ["x", -1, 1.5, True, None, [1], "1e99", float("nan"), float("inf")])
 def test_numbers_are_whole(value):
     with pytest.raises(EvaluateError, match=facts("--model_args: member=", "whole number from 0")):
-        whole_number("member", value, 0)
-    assert whole_number("member", "3", 0) == 3
+        integer("member", value, 0)
+    assert integer("member", "3", 0) == 3

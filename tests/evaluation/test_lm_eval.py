@@ -15,7 +15,7 @@ from tiny import tiny_values
 from npi_jax.config.build import make_config
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.tokenizer import BPETokenizer
-from npi_jax.evaluation.scoring import EvaluateError, open_models
+from npi_jax.evaluation.models import EvaluateError, open_models
 from npi_jax.models import TransformerConfig, make_model, save_hf
 
 pytest.importorskip("torch")

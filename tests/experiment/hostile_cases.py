@@ -17,7 +17,7 @@ import tokenizers
 import zstandard
 from tokenizers import models, pre_tokenizers, processors, trainers
 
-from npi_jax.cli.audit import load_sample, load_verdicts
+from npi_jax.cli.actions.audit_files import load_sample, load_verdicts
 from npi_jax.corpus.annotation.phenomenon import load_phenomenon
 from npi_jax.corpus.storage.columns import Columns, ColumnWriter
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
@@ -25,7 +25,7 @@ from npi_jax.corpus.text.sources import read_jsonl, read_text
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer, WordTokenizer
 from npi_jax.corpus.variants.row_files import RowRecords, write_records
 from npi_jax.corpus.variants.variant import RowPool
-from npi_jax.evaluation.scoring import open_models
+from npi_jax.evaluation.models import open_models
 from npi_jax.models import TransformerConfig, make_model, save_hf
 from npi_jax.suites import load_suite
 

@@ -23,7 +23,7 @@ from npi_jax.analysis.alignment.grams import load_grams
 from npi_jax.cli.main import main
 from npi_jax.config.build import make_config
 from npi_jax.corpus.stored import StoredVariants
-from npi_jax.evaluation.scoring import open_models
+from npi_jax.evaluation.models import open_models
 from npi_jax.preparation.prepare import prepare
 from npi_jax.results.directory import open_run
 

@@ -18,7 +18,7 @@ from npi_jax.corpus.text.tokenizer import WordTokenizer
 from npi_jax.corpus.variants.row_files import RowRecords, write_records
 from npi_jax.corpus.variants.variant import RowPool
 from npi_jax.errors import UserError
-from npi_jax.evaluation.scoring import open_models
+from npi_jax.evaluation.models import open_models
 from npi_jax.models import load_hf
 
 GPT2 = {"model_type": "gpt2", "vocab_size": 9, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 9}

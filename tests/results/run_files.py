@@ -10,7 +10,7 @@ from calls import call
 
 from npi_jax.analysis.alignment.tables import alignment_tables
 from npi_jax.errors import UserError
-from npi_jax.evaluation.scoring import open_models
+from npi_jax.evaluation.models import open_models
 from npi_jax.results.directory import open_run
 from npi_jax.results.folder import TABLES
 

@@ -18,7 +18,7 @@ from run_files import (
     read_or_name,
 )
 
-from npi_jax.evaluation.scoring import open_models
+from npi_jax.evaluation.models import open_models
 from npi_jax.experiment.claim import claim_run
 from npi_jax.experiment.mending import mend
 from npi_jax.results import manifest

@@ -12,7 +12,7 @@ from damage import MORE
 from facts import facts, sentence_with
 from run_files import LAST, READ, called, contents, flip, flipped, read_or_name, same
 
-from npi_jax.evaluation.scoring import open_models
+from npi_jax.evaluation.models import open_models
 from npi_jax.files.checksums import damaged
 from npi_jax.results.directory import RunError, open_run
 from npi_jax.results.folder import TABLES

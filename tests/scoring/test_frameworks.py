@@ -141,7 +141,8 @@ def test_flax_nnx_rnn_with_a_row_for_each_sentence():
     for ids in PAIRS.ids:
         log_probs = jax.nn.log_softmax(model(jnp.array([[0, *ids]]))[0])
         expected.append(sum(log_probs[place, token] for place, token in enumerate([*ids, 0])))
-    np.testing.assert_allclose(score(state).score().reshape(-1) / score.affine["sentence"].scale, expected, atol=1e-5)
+    scale = score.suite.affine["sentence"].scale
+    np.testing.assert_allclose(score(state).score().reshape(-1) / scale, expected, atol=1e-5)
     with pytest.raises(ValueError, match=facts("sentences", "row", "each other")):
         make_scorer(logits_fn, PAIRS, SPEC).check(state)
 

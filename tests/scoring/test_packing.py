@@ -18,7 +18,7 @@ def make_pairs(lengths: list[tuple[int, int]], types: int = 50, seed: int = 0) -
 
 def read_back(packed, index: int) -> list[tuple[tuple[int, ...], int]]:
     """(what the model has read, what it is to predict) for each scored token of a sentence."""
-    number, slots = packed.place(index)
+    number, slots = packed.find(index)
     bucket = packed.buckets[number]
     n_chunks, _n_rows, length = bucket.tokens.shape
     flat = {name: getattr(bucket, name).reshape(n_chunks, -1) for name in ("tokens", "segment_ids", "positions")}
@@ -83,10 +83,12 @@ def test_a_sentence_that_lacks_the_end_of_the_other_has_an_empty_difference():
 
 
 def test_context_and_the_tokenizers_own_tokens_come_first():
-    sentences = EncodedSentences([np.array([1, 2]), np.array([1, 3])], np.array([0, 0]), start=START, prefix=(5, 6))
+    sentences = EncodedSentences(
+        ids=[np.array([1, 2]), np.array([1, 3])], groups=np.array([0, 0]), start=START, prefix=(5, 6)
+    )
     with_prefix = pack(sentences, ScoreSpec(beginning="tokenizer", score_end=False, regions=("sentence",)))
     assert read_back(with_prefix, 0) == [((5, 6), 1), ((5, 6, 1), 2)]
-    context = EncodedSentences([np.array([1, 2])], np.array([0]), start=START, context=(8,))
+    context = EncodedSentences(ids=[np.array([1, 2])], groups=np.array([0]), start=START, context=(8,))
     packed = pack(context, ScoreSpec(score_end=False, regions=("sentence",)))
     assert read_back(packed, 0) == [((8, START), 1), ((8, START, 1), 2)]
 

@@ -1,8 +1,10 @@
+import dataclasses
 import subprocess
 import sys
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from facts import facts
@@ -136,7 +138,7 @@ def test_a_uniform_model_shows_the_rule_for_ties(spec, accuracy):
     pairs, critical = make_pairs(20)
     spans = critical[:, [0, 0]]
     ids = encode([(good, good[::-1]) for good, _ in pairs], spans)
-    sentences = EncodedSentences(ids.ids, ids.groups, ids.regions, start=EOS, end=EOS, leading_space=spec.leading_space)
+    sentences = dataclasses.replace(ids, leading_space=spec.leading_space)
     scores = make_scorer(logits_fn, sentences, spec)({})
     assert scores.accuracy("sentence") == accuracy
     n_tokens = [len(good) + spec.score_end for good, _ in pairs]
@@ -221,8 +223,16 @@ def test_ids_that_are_none_are_refused():
     small = make_model(CONFIGS[0], 30)
     with pytest.raises(ValueError, match=facts("token id 30", "30 token types")):
         make_scorer(small, encode([([1, 30], [1, 2])]), ScoreSpec(regions=("sentence",)))
-    with pytest.raises(ValueError, match=facts("critical", "(2, 1, 2)", "[pairs, 2, 2]")):
-        encode_pairs([([1, 2], [1, 3])], np.zeros((2, 1, 2), int))
+
+
+def test_regions_of_another_shape_are_refused():
+    # Tests check annotated shapes, which a user's process does not.
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        with pytest.raises(ValueError, match=facts("critical", "(2, 1, 2)", "[pairs, 2, 2]")):
+            encode_pairs([([1, 2], [1, 3])], np.zeros((2, 1, 2), int))
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def test_results_know_their_conventions(model):

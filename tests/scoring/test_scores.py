@@ -20,6 +20,7 @@ ITEMS = [
 ]
 SUITE = Suite("tiny", ITEMS)
 TOKENIZER = WordTokenizer.train([text for pair in TEXTS for text in pair])
+LOGITS = jnp.arange(TOKENIZER.vocab_size) / 4
 UNIGRAM = -np.linspace(1, 3, TOKENIZER.vocab_size)
 
 
@@ -35,7 +36,7 @@ def log_probs() -> np.ndarray:
 
 def score(spec: ScoreSpec, suite=None, **options):
     scorer = make_scorer(unigram_logits, suite or SUITE.encode(TOKENIZER), spec, **options)
-    return scorer(jnp.arange(TOKENIZER.vocab_size) / 4)
+    return scorer(LOGITS)
 
 
 def test_a_model_of_single_words_has_known_scores():
@@ -102,7 +103,7 @@ def test_unequal_regions_are_counted_and_noted():
 
 
 def test_matched_is_of_pairs():
-    ids = EncodedSentences([np.array([1, 2]), np.array([3])], np.array([0, 1]), start=0, end=0)
+    ids = EncodedSentences(ids=[np.array([1, 2]), np.array([3])], groups=np.array([0, 1]), start=0, end=0)
     assert score(ScoreSpec(regions=("sentence",)), ids).spec.normalization == "sum"
     with pytest.raises(ValueError, match=facts("'matched'", "pairs")):
         score(ScoreSpec(regions=("sentence",), normalization="matched"), ids)
@@ -122,7 +123,8 @@ def test_what_a_normalization_needs_is_asked_for():
 
 def test_tables_are_tidy_and_say_their_spec(tmp_path):
     spec = ScoreSpec(regions=("critical", "sentence", "extra"))
-    scores = score(spec)
+    scorer = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), spec)
+    scores = scorer(LOGITS)
     table = scores.to_polars()
     assert table.height == 4
     # One side of the only pair with the region lacks it.
@@ -133,7 +135,7 @@ def test_tables_are_tidy_and_say_their_spec(tmp_path):
     assert (row["n_good"], row["n_bad"]) == (3, 4)
     assert row["delta"] == pytest.approx(row["good"] - row["bad"])
     assert row["spec"] == scores.spec.label
-    stacked = scores.scorer.stacked(jnp.stack([jnp.arange(TOKENIZER.vocab_size) / 4] * 3)).to_polars()
+    stacked = scorer.stacked(jnp.stack([LOGITS] * 3)).to_polars()
     assert stacked.height == 12
     assert stacked.filter(pl.col("member") == 2).drop("member").equals(table)
 
@@ -218,8 +220,8 @@ def test_special_tokens_around_a_sentence_count_but_the_first():
 def test_absent_regions_are_no_fault_where_jax_looks_for_nan():
     spec = ScoreSpec(regions=("extra", "sentence"))
     with jax.debug_nans(True):
-        scores = score(spec)
-        stacked = scores.scorer.stacked(jnp.stack([jnp.arange(TOKENIZER.vocab_size) / 4] * 2))
+        scorer = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), spec)
+        scores, stacked = scorer(LOGITS), scorer.stacked(jnp.stack([LOGITS] * 2))
     np.testing.assert_array_equal(np.isnan(scores.log_prob("extra")), [[False, True], [True, True]])
     np.testing.assert_array_equal(np.isnan(stacked.log_prob("extra")[1]), [[False, True], [True, True]])
     assert np.isfinite(scores.log_prob("sentence")).all()

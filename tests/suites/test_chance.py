@@ -82,8 +82,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Suite:
 def test_an_untrained_model_gets_one_half_in_each_paradigm_of_a_table(own: Suite, kind: str) -> None:
     tokenizer = WordTokenizer.train(texts(own)) if kind == "word" else BPETokenizer.train(texts(own), size=300)
     scores = untrained(own, tokenizer, ScoreSpec())
-    assert scores.scorer.covered == "sentence"
-    assert scores.scorer.unequal_regions == len(own)
+    assert scores.suite.covered == "sentence"
+    assert scores.suite.unequal_regions == len(own)
     paradigms = np.array([item.paradigm for item in own])
     for paradigm in ("short", "long"):
         low, high = interval(scores.correct()[:, paradigms == paradigm].mean(axis=1))

@@ -1,4 +1,4 @@
-"""``npi-jax plan --power``: how many seeds an experiment needs."""
+"""Number of seeds that an experiment needs, for ``npi-jax plan --power``."""
 
 import argparse
 import math
@@ -11,13 +11,14 @@ from npi_jax.errors import UserError
 from npi_jax.results.directory import open_run
 
 ITEMS = 40
+"""Default number of items of a task."""
 
 
-def power(arguments: argparse.Namespace, console: Console) -> None:
-    """Print how often the test of transfer finds an effect with 3, 5, 10 and 20 seeds.
+def print_power_of(arguments: argparse.Namespace, console: Console) -> None:
+    """Print the power of the transfer test with 3, 5, 10 and 20 seeds.
 
     Raises:
-        UserError: if the effect or what differences vary by is not given or out of range, or a run cannot tell.
+        UserError: if the effect or a standard deviation is missing or out of range, or a run cannot estimate it.
     """
     _check(arguments)
     given = {name: getattr(arguments, name) for name in SDS if getattr(arguments, name) is not None}
@@ -25,20 +26,20 @@ def power(arguments: argparse.Namespace, console: Console) -> None:
     if missing and arguments.run is None:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise UserError(f"--power needs {flags}, or --run RUN with a run of several seeds to estimate them from")
-    found = _of_run(arguments.run, arguments.outcome) if arguments.run is not None else {}
-    items = int(found.get("n_items", ITEMS)) if arguments.items is None else arguments.items
-    chosen = {name: given.get(name, found.get(name, 0.0)) for name in SDS}
-    sources = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in chosen.items())
-    console.print(f"differences of paired members on {arguments.outcome}: {sources}", highlight=False)
+    estimated = _estimates(arguments.run, arguments.outcome) if arguments.run is not None else {}
+    items = int(estimated.get("n_items", ITEMS)) if arguments.items is None else arguments.items
+    deviations = {name: given.get(name, estimated.get(name, 0.0)) for name in SDS}
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in deviations.items())
+    console.print(f"differences of paired members on {arguments.outcome}: {shown}", highlight=False)
     if missing:
-        low, high = found["lowest"], found["highest"]
+        low, high = estimated["lowest"], estimated["highest"]
         console.print(
-            f"(over the {found['cells']:.0f} tasks times variants in which anything varies; seed sd from {low:.2g} to "
-            f"{high:.2g}: one at the upper end needs more seeds than this table says)",
+            f"(pooled over {estimated['cells']:.0f} combinations of task and variant in which scores vary; their seed "
+            f"sd is {low:.2g} to {high:.2g}: tasks at the upper end need more seeds than this table shows)",
             highlight=False,
         )
     try:
-        table = power_table(arguments.effect, items=items, outcome=arguments.outcome, **chosen)
+        table = power_table(arguments.effect, items=items, outcome=arguments.outcome, **deviations)
     except ValueError as error:
         raise UserError(f"--power: {error}") from error
     print_power(table, console)
@@ -47,28 +48,30 @@ def power(arguments: argparse.Namespace, console: Console) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     effect, outcome = arguments.effect, arguments.outcome
     if arguments.config is not None:
-        raise UserError("--power simulates from what differences vary by and reads no --config; --run RUN takes a run")
+        raise UserError("--power reads no config; give standard deviations, or a run to estimate them from (--run RUN)")
     if effect is None:
         raise UserError(
             "--power needs --effect, such as --effect 0.5 (delta, nats) or --effect 0.05 --outcome accuracy"
         )
     if not math.isfinite(effect) or effect == 0:
-        raise UserError(f"--effect {effect}: the effect that is to be found, a number other than 0")
+        raise UserError(f"--effect {effect}: the effect must be a finite number other than 0")
     if outcome == "accuracy" and abs(effect) > 1:
         raise UserError(f"--effect {effect:g} --outcome accuracy: accuracies differ by at most 1 (0.05 is five points)")
     if arguments.items is not None and arguments.items < 2:
         raise UserError(f"--items {arguments.items}: at least 2 items are needed")
 
 
-def _of_run(path: str, outcome: str) -> dict[str, float]:
-    """Standard deviations over the cells of the run's main kind of pairs in which anything varies."""
+def _estimates(path: str, outcome: str) -> dict[str, float]:
+    """Estimate standard deviations from a run's main kind of pairs, over the tasks and variants that vary."""
     run = open_run(path)
     table = variance_components(run.scores(), run.members()).filter(outcome=outcome)
-    # Controls take away what no task needs: they say nothing of how much effects vary.
+    # A random removal has no effect on any task, so its differences do not show how effects vary.
     table = table.filter(~pl.col("intervention").str.starts_with("random("))
     if table.is_empty():
-        raise UserError(f"{path} has no two variants with two or more seeds in common: how much they vary is not known")
-    # One suite and kind of pairs, the first that the configuration names: others vary by something else.
+        raise UserError(
+            f"{path} has no two variants with two or more seeds in common: their variation cannot be estimated"
+        )
+    # Suites and kinds of pairs vary by different amounts, so only the first suite of the config counts.
     suites = [name for name in run.config["score"]["suites"] if name in set(table["suite"])]
     table = table.filter(suite=suites[0] if suites else table["suite"][0])
     kinds = table["kind"].unique(maintain_order=True).to_list()
@@ -76,7 +79,7 @@ def _of_run(path: str, outcome: str) -> dict[str, float]:
     try:
         spread = pooled(table)
     except ValueError as error:
-        raise UserError(f"{path}, outcome {outcome}: {error}; the other --outcome may vary") from error
+        raise UserError(f"{path}, outcome {outcome}: {error}; try the other --outcome") from error
     rows = varying(table)
     seeds = rows["seed_sd"]
     return spread | {
