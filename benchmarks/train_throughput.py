@@ -71,7 +71,9 @@ def model_config(size: Size) -> Any:
 
     if size.heads:
         width = size.hidden
-        return TransformerConfig(width, size.layers, size.heads, 4 * width, compute_dtype=size.dtype)
+        return TransformerConfig(
+            width=width, layers=size.layers, heads=size.heads, mlp=4 * width, compute_dtype=size.dtype
+        )
     return LSTMConfig(size.hidden, size.hidden, size.layers, compute_dtype=size.dtype)
 
 

@@ -16,7 +16,7 @@ from npi_jax.corpus.text.tokenizer import Tokenizer
 from npi_jax.errors import UserError
 from npi_jax.evaluation.origin import learned_ends
 from npi_jax.models import CustomConfig, Model, load_hf, load_hf_stack, make_model
-from npi_jax.models.hf import config_notes
+from npi_jax.models.hf.load import config_notes
 from npi_jax.results.directory import Run, open_run
 from npi_jax.results.folder import TOKENIZER
 from npi_jax.results.manifest import is_run
@@ -86,11 +86,11 @@ def open_models(
         _check_directory(Path(path))
     runs = [path for path in paths if is_run(Path(path))]
     if runs and len(paths) > 1:
-        raise EvaluateError(f"{runs[0]} is a run directory; score one run at a time")
+        raise EvaluateError(f"{runs[0]} is a run directory; score runs one at a time")
     if runs:
         return _open_run(Path(runs[0]), steps, members, run_code=run_code)
     if steps != "last" or members is not None:
-        raise EvaluateError(f"{paths[0]}: a Hugging Face directory, not a run; only runs have steps and members")
+        raise EvaluateError(f"{paths[0]}: a Hugging Face checkpoint, not a run; only runs have steps and members")
     if len({Path(path).resolve() for path in paths}) < len(paths):
         raise EvaluateError("a directory is given twice; models are distinguished by their directories")
     return _open_hf([Path(path) for path in paths])
@@ -119,7 +119,7 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
         # The checkpoints of one training are often published with a tokenizer in the first directory only.
         if other is not None and other.fingerprint != tokenizer.fingerprint:
             raise EvaluateError(
-                f"{path}: its tokenizer differs from the tokenizer of {paths[0]}; score them in separate calls"
+                f"{path}: its tokenizer differs from the tokenizer of {paths[0]}; score them one at a time"
             )
     at_once = max(1, BATCH_BYTES // sum(leaf.nbytes for leaf in jax.tree.leaves(first.params)))
 

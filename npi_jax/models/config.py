@@ -1,4 +1,4 @@
-"""The shape of a model: what can be chosen, and what is refused."""
+"""Configurations of models, and the checks of their values."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -17,28 +17,28 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 _POSITIVE = ("norm_epsilon", "rotary_fraction", "rotary_base")
 _OPTIONAL = ("kv_heads", "max_positions")
-LARGEST, MOST_LAYERS = 1 << 20, 1000
-"""Of every size, and of layers; a square matrix of so many rows takes 4 TiB, so many layers minutes to trace."""
+MAX_SIZE, MAX_LAYERS = 1 << 20, 1000
+"""Limits of every size and of the number of layers: a square matrix of that size takes 4 TiB."""
 
 
 def _check(config: object) -> None:
-    """Raises ValueError naming the first field of ``config`` that cannot be built."""
+    """Raise ValueError naming the first field of ``config`` that is not valid."""
     name = type(config).__name__
     for item in fields(config):  # type: ignore[arg-type]
         value = getattr(config, item.name)
-        whole = isinstance(value, int) and not isinstance(value, bool)
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
         if item.name in _CHOICES:
             if value not in _CHOICES[item.name] or isinstance(value, int) != isinstance(value, bool):
                 valid = ", ".join(map(repr, _CHOICES[item.name]))
                 raise ValueError(f"{name}.{item.name} is {value!r}; it must be one of {valid}")
         elif item.name in _POSITIVE:
-            if not (whole or isinstance(value, float)) or not 0 < value < float("inf"):
+            if not (is_integer or isinstance(value, float)) or not 0 < value < float("inf"):
                 raise ValueError(f"{name}.{item.name} is {value!r}; it must be a number above 0")
         elif item.name == "rotary_scaling" or (item.name in _OPTIONAL and value is None):
             continue
-        elif not whole or value < 1:
+        elif not is_integer or value < 1:
             raise ValueError(f"{name}.{item.name} is {value!r}; it must be a whole number above 0")
-        elif value > (most := MOST_LAYERS if item.name == "layers" else LARGEST) and item.name != "max_positions":
+        elif value > (most := MAX_LAYERS if item.name == "layers" else MAX_SIZE) and item.name != "max_positions":
             raise ValueError(f"{name}.{item.name} is {value:,}; at most {most:,}")
 
 
@@ -51,8 +51,8 @@ class LSTMConfig:
         hidden: size of each layer's hidden state.
         layers: number of LSTM layers.
         tie: whether the output layer uses the embedding matrix; needs ``embedding == hidden``.
-        initialization: ``"gulordava"``: uniform in +-0.1 (embedding, output) and +-1/sqrt(hidden) (layers), as
-            theirs, made for large layers and plain SGD; ``"scaled"``: variances of 1/fan-in, orthogonal recurrent
+        initialization: ``"gulordava"``: the original, uniform in +-0.1 (embedding, output) and +-1/sqrt(hidden)
+            (layers), for large layers and plain SGD. ``"scaled"``: variances of 1/fan-in, orthogonal recurrent
             matrices and zero biases, with which small layers learn faster.
         compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
     """
@@ -73,31 +73,31 @@ class LSTMConfig:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
-    """A decoder-only, pre-norm transformer; the defaults are LLaMA's form.
+    """A decoder-only, pre-norm transformer; the defaults are the architecture of LLaMA.
 
-    Its other forms are those of GPT-2, GPT-NeoX and OPT, whose checkpoints `npi_jax.models.load_hf` reads.
+    Other values give GPT-2, GPT-NeoX and OPT, whose checkpoints `npi_jax.models.load_hf` reads.
 
     Attributes:
         width: size of the residual stream.
         layers: number of blocks.
-        heads: attention heads a block; must divide ``width``.
+        heads: attention heads of a block; must divide ``width``.
         mlp: size of the hidden layer of each block's MLP.
         tie: whether the output layer uses the embedding matrix.
         compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
-        kv_heads: heads of keys and values, a divisor of ``heads``; None for as many.
+        kv_heads: heads of keys and values, a divisor of ``heads``; None for the same number.
         norm: ``"rms"`` (RMSNorm) or ``"layer"`` (LayerNorm with scale and bias).
         norm_epsilon: added to the variance.
         positions: ``"rotary"`` or ``"learned"``.
-        max_positions: longest sentence that can be read; needed for learned positions, None for no limit.
-        rotary_fraction: share of each head's features that is rotated.
+        max_positions: most tokens of a sentence; None for no limit. Learned positions need it.
+        rotary_fraction: share of each head's features that are rotated.
         rotary_base: base of the rotary frequencies.
-        rotary_scaling: none, or LLaMA 3's four numbers: factor, low and high frequency factor, original length.
-        activation: of the MLP: ``"silu"``, ``"gelu"``, ``"gelu_tanh"`` or ``"relu"``.
-        gated: whether the activation of one product multiplies another.
-        attention_bias, mlp_bias, output_bias: whether these products have a bias.
-        parallel: whether attention and MLP read the same stream and are added to it together.
+        rotary_scaling: empty, or the four numbers of LLaMA 3: factor, low and high frequency factor, original length.
+        activation: activation of the MLP: ``"silu"``, ``"gelu"``, ``"gelu_tanh"`` or ``"relu"``.
+        gated: whether the activation of one projection is multiplied with a second projection.
+        attention_bias, mlp_bias, output_bias: whether these projections have a bias.
+        parallel: whether attention and MLP of a block read the same stream, as in GPT-NeoX.
     """
 
     width: int = 256
@@ -129,37 +129,37 @@ class TransformerConfig:
             raise ValueError(f"TransformerConfig.kv_heads is {self.kv_heads}; it must divide heads ({self.heads})")
         if self.positions == "learned" and self.max_positions is None:
             raise ValueError("TransformerConfig.positions is 'learned', which needs max_positions")
-        if self.positions == "learned" and (self.max_positions or 0) > LARGEST:
+        if self.positions == "learned" and (self.max_positions or 0) > MAX_SIZE:
             raise ValueError(
-                f"TransformerConfig.max_positions is {self.max_positions:,}; {LARGEST:,} are the most learned"
+                f"TransformerConfig.max_positions is {self.max_positions:,}; learned positions go up to {MAX_SIZE:,}"
             )
         if self.positions == "rotary" and (self.rotary_size % 2 or not 0 < self.rotary_size <= self.head_size):
             raise ValueError(
-                f"TransformerConfig.heads is {self.heads} and rotary_fraction {self.rotary_fraction}: of each head's "
-                f"{self.head_size} features {self.rotary_size} would be rotated; an even number above 0 must be, "
-                "because rotary positions turn pairs of features"
+                f"TransformerConfig.heads is {self.heads} and rotary_fraction {self.rotary_fraction}: {self.rotary_size} "
+                f"of each head's {self.head_size} features would be rotated; it must be an even number above 0, because "
+                "rotary positions rotate pairs of features"
             )
         if len(self.rotary_scaling) not in (0, 4):
             raise ValueError(f"TransformerConfig.rotary_scaling is {self.rotary_scaling!r}; give four numbers or none")
 
     @property
     def head_size(self) -> int:
-        """Features of a head."""
+        """Number of features of a head."""
         return self.width // self.heads
 
     @property
     def rotary_size(self) -> int:
-        """Features of a head that are rotated."""
+        """Number of rotated features of a head."""
         return int(self.head_size * self.rotary_fraction)
 
 
 @dataclass(frozen=True)
 class CustomConfig:
-    """A model of the user's own.
+    """A custom model, made by a function of the user.
 
     Attributes:
-        factory: ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``, called with this configuration, the size of the
-            vocabulary and the options; gives a `npi_jax.models.Model`. It is code and is run.
+        factory: ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``. It is called with this configuration, the size of the
+            vocabulary and the options, and returns a `npi_jax.models.Model`. Reading the config runs this code.
         options: keyword arguments of the factory.
         compute_dtype: dtype of the operands of the output layer's products.
     """

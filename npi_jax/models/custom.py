@@ -1,4 +1,4 @@
-"""Models of the user's own: anything with the three functions that training and scoring call."""
+"""Custom models: any object with the three functions that training and scoring call."""
 
 import importlib
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from npi_jax.models.config import CustomConfig, ModelConfig
 
 @runtime_checkable
 class Model(Protocol):
-    """What training and scoring need of a model: pure functions over a pytree of float32 parameters.
+    """Interface of a model: pure functions over a pytree of float32 parameters.
 
-    Rows are packed: ``segment_ids`` numbers a row's sentences from 1 (0 is padding), ``positions`` counts from 0
-    in each; no sentence may see another. Nothing is dropped where ``dropout_key`` is None.
+    Rows are packed: ``segment_ids`` numbers a row's sentences from 1 (0 is padding), and ``positions`` counts from 0
+    in each sentence. No sentence may attend to another. Without ``dropout_key`` there is no dropout.
     """
 
     @property
@@ -25,7 +25,7 @@ class Model(Protocol):
         """The model's configuration; its ``compute_dtype`` is used for the output layer too."""
 
     def init(self, key: Key[Array, ""]) -> Any:
-        """Fresh parameters; a pure function of the key."""
+        """Draw new parameters; a pure function of the key."""
 
     def hidden(
         self,
@@ -37,41 +37,41 @@ class Model(Protocol):
         dropout_key: Key[Array, ""] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time features"]:
-        """What the output layer sees at each token."""
+        """Return the inputs of the output layer at each token."""
 
     def output(self, params: Any) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
-        """The output layer's weights and bias."""
+        """Return the output layer's weights and bias."""
 
 
 def find_factory(config: CustomConfig) -> Callable[..., Model]:
-    """The function that the configuration names.
+    """Return the function that the configuration names.
 
     Raises:
         UserError: if there is no such file, module or function.
     """
-    place, _, name = config.factory.rpartition(":")
-    what = f"model.factory = {config.factory!r}"
-    module = _module(place, what)
+    source, _, name = config.factory.rpartition(":")
+    setting = f"model.factory = {config.factory!r}"
+    module = _module(source, setting)
     factory = getattr(module, name, None)
     if not callable(factory):
         hint = did_you_mean(name, (other for other in vars(module) if not other.startswith("_")))
-        raise UserError(f"{what}: {place} defines no function {name}{hint}")
-    found: Callable[..., Model] = factory
-    return found
+        raise UserError(f"{setting}: {source} defines no function {name}{hint}")
+    checked: Callable[..., Model] = factory
+    return checked
 
 
 def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
 
     Raises:
-        UserError: if there is no such file, module or function, it fails, or what it gives is not a `Model`.
+        UserError: if there is no such file, module or function, it fails, or it does not return a `Model`.
     """
-    what = f"model.factory = {config.factory!r}"
+    setting = f"model.factory = {config.factory!r}"
     factory = find_factory(config)
-    with users_code(what):
+    with users_code(setting):
         model = factory(config, vocab_size, **config.options)
     if missing := [part for part in ("config", "init", "hidden", "output") if not hasattr(model, part)]:
-        raise UserError(f"{what} gave a model without {', '.join(missing)}")
+        raise UserError(f"{setting} returned a model without {', '.join(missing)}")
     return model
 
 
@@ -82,16 +82,16 @@ def dropped_by_row(
     keys: Key[Array, " batch"],
     rate: Float[Array, ""] | float | None,
 ) -> Float[Array, "batch time features"]:
-    """Return hidden states with dropout, each row under its own key, from a model that takes one key.
+    """Return hidden states with a separate dropout key for each row, from a custom model that takes one key.
 
-    Every row is a batch of its own to the model, so that its mask does not depend on the rows beside it.
+    The model is called with one row at a time, so that a row's mask does not depend on the other rows.
 
     Args:
-        model: of the user's own.
+        model: a custom model.
         params: its parameters.
         rows: tokens, segment ids and positions.
-        keys: one a row.
-        rate: the share that is dropped.
+        keys: one key a row.
+        rate: dropout rate.
     """
 
     def of_row(row: tuple[Array, ...], key: Array) -> Array:
@@ -101,10 +101,10 @@ def dropped_by_row(
     return hidden
 
 
-def _module(place: str, what: str) -> Any:
-    if place.endswith(".py"):
-        return load_python(place, what)
-    with users_code(what):
-        module = importlib.import_module(place)
+def _module(source: str, setting: str) -> Any:
+    if source.endswith(".py"):
+        return load_python(source, setting)
+    with users_code(setting):
+        module = importlib.import_module(source)
     note_module(module)
     return module

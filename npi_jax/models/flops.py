@@ -1,22 +1,21 @@
-"""How many floating-point operations a model takes, counted from its shape.
+"""Number of floating-point operations of a model, counted from its shape.
 
-Counted are the products of matrices, a multiplication and an addition each, as in Chowdhery et al. (2022, PaLM,
-appendix B) and Kaplan et al. (2020, table 1); the backward pass takes twice what the forward pass takes. What is
-computed anew to save memory is not counted: it is no work that the model asks for. XLA's own count
-(`cost_analysis`) is of no use here, since it counts the body of a loop once.
+Only matrix products count, with a multiplication and an addition for each term, as in Chowdhery et al. (2022, PaLM,
+appendix B) and Kaplan et al. (2020, table 1). The backward pass takes twice as many as the forward pass. Recomputation
+to save memory does not count. XLA's `cost_analysis` cannot be used, because it counts the body of a loop once.
 """
 
 from npi_jax.models.config import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
 
 
 def forward_flops(config: ModelConfig, vocab_size: int, row_length: int, *, parameters: int | None = None) -> int:
-    """Operations of the forward pass for one token.
+    """Count the operations of the forward pass for one token.
 
     Args:
         config: the model.
         vocab_size: entries in the vocabulary.
-        row_length: tokens in a row; every query meets all keys of its row.
-        parameters: of a custom model, of which nothing else is known: two operations for each (Kaplan et al.).
+        row_length: tokens in a row; every query is multiplied with all keys of its row.
+        parameters: number of parameters of a custom model; two operations for each (Kaplan et al.).
 
     Raises:
         ValueError: if `parameters` is missing for a custom model.
@@ -34,10 +33,10 @@ def forward_flops(config: ModelConfig, vocab_size: int, row_length: int, *, para
             return 2 * (config.layers * (attention + mlp + scores) + config.width * vocab_size)
         case CustomConfig():
             if parameters is None:
-                raise ValueError("the operations of a custom model are counted from its number of parameters")
+                raise ValueError("a custom model needs its number of parameters to count operations (parameters=...)")
             return 2 * parameters
 
 
 def train_flops(config: ModelConfig, vocab_size: int, row_length: int, *, parameters: int | None = None) -> int:
-    """Operations of the forward and the backward pass for one token; arguments as those of `forward_flops`."""
+    """Count the operations of the forward and the backward pass for one token; arguments as in `forward_flops`."""
     return 3 * forward_flops(config, vocab_size, row_length, parameters=parameters)

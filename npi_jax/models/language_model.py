@@ -1,4 +1,4 @@
-"""One functional face for every model: pure functions of a pytree of parameters."""
+"""Built-in models as pure functions of a pytree of parameters."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,15 +19,15 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A language model as pure functions, to be mapped over members by any of JAX's transformations.
+    """A language model as pure functions, which JAX's transformations can map over members.
 
     Rows are packed: a row holds several segments one after another. ``segment_ids`` numbers them from 1 (0 is
-    padding), ``positions`` counts from 0 within each. No segment sees another.
+    padding), and ``positions`` counts from 0 within each. No segment attends to another.
 
     Attributes:
-        config: the model's shape.
-        vocab_size: number of tokens, V.
-        module: the Flax module behind it.
+        config: the configuration.
+        vocab_size: size of the vocabulary.
+        module: the Flax module.
     """
 
     config: LSTMConfig | TransformerConfig
@@ -35,9 +35,9 @@ class LanguageModel:
     module: nn.Module
 
     def init(self, key: Key[Array, ""]) -> Params:
-        """Fresh float32 parameters; a pure function of the key."""
-        nothing = jnp.zeros((1, 1), jnp.int32)
-        return self.module.init(key, nothing, nothing, nothing)["params"]
+        """Draw new float32 parameters; a pure function of the key."""
+        example = jnp.zeros((1, 1), jnp.int32)
+        return self.module.init(key, example, example, example)["params"]
 
     def hidden(
         self,
@@ -49,11 +49,10 @@ class LanguageModel:
         dropout_key: Key[Array, "*rows"] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time features"]:
-        """What the output layer sees at each token; float32.
+        """Return the inputs of the output layer at each token, float32.
 
-        Without ``dropout_key`` nothing is dropped. ``dropout_rate`` may be traced. With one key, what is dropped
-        depends on it and on ``tokens.shape`` alone; with a key for each row, what is dropped from a row depends on
-        its key alone.
+        Without ``dropout_key`` there is no dropout. ``dropout_rate`` may be traced. With one key, the mask depends
+        only on the key and ``tokens.shape``. With a key for each row, a row's mask depends only on its own key.
         """
         variables = {"params": params}
         hidden = self.module.apply(variables, tokens, segment_ids, positions, dropout_key, dropout_rate)
@@ -61,14 +60,14 @@ class LanguageModel:
         return hidden
 
     def output(self, params: Params) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
-        """The output layer's weights and bias (zeros if it has none); with tied weights the transposed embedding."""
+        """Return the output layer's weights and bias; tied weights are the transposed embedding, no bias is zeros."""
         weights = params["embedding"].T if self.config.tie else params["output_kernel"]
         bias = params.get("output_bias")
         return weights, jnp.zeros(weights.shape[1], weights.dtype) if bias is None else bias
 
     @property
     def max_positions(self) -> int | None:
-        """Most tokens of a sentence that it can read; None for no limit."""
+        """Most tokens of a sentence that the model can read; None for no limit."""
         return self.config.max_positions if isinstance(self.config, TransformerConfig) else None
 
     def logits(
@@ -78,31 +77,34 @@ class LanguageModel:
         segment_ids: Int[Array, "batch time"],
         positions: Int[Array, "batch time"],
     ) -> Float[Array, "batch time vocabulary"]:
-        """Unnormalized log-probabilities (nats) of the token after each; float32, nothing dropped."""
+        """Return the logits of the token after each position, float32, without dropout."""
         weights, bias = self.output(params)
         hidden = self.hidden(params, tokens, segment_ids, positions)
         return matmul(hidden, weights, self.config.compute_dtype) + bias
 
     def group(self, path: tuple[Any, ...]) -> str:
-        """The group of the parameter at ``path`` (as `jax.tree_util` gives it).
+        """Return the parameter group of a path of `jax.tree_util`.
 
-        ``"embedding"``, ``"output"`` (with the norm before it), or one name a layer: ``"recurrent_0"``, ...
-        or ``"blocks_0"``, .... A tied matrix counts as ``"embedding"``.
+        Groups are ``"embedding"``, ``"output"`` (with the norm before it), and one for each layer: ``"recurrent_0"``
+        or ``"blocks_0"`` and so on. A tied matrix belongs to ``"embedding"``.
         """
         name = str(path[0].key)
         return next((group for group in ("output", "embedding") if name.startswith(group)), name)
 
     def groups(self, params: Params) -> Any:
-        """The pytree of ``params`` with each leaf replaced by the name of its group."""
+        """Return the pytree of ``params`` with each leaf replaced by the name of its group."""
         return jax.tree_util.tree_map_with_path(lambda path, _: self.group(path), params)
 
 
 def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False, remat: Remat = "none") -> Model:
-    """The language model that ``config`` describes, over ``vocab_size`` tokens.
+    """Make the model of a configuration: a `LanguageModel`, or what the factory of a custom model returns.
 
-    It is a `LanguageModel` unless the config names a factory of the user's own. With ``plain`` it holds no
-    derivative rules of its own, as forward-mode differentiation (`jax.jvp`) needs it; parameters and values are
-    the same either way. ``remat`` is that of `TrainConfig`.
+    Args:
+        config: the configuration.
+        vocab_size: size of the vocabulary.
+        plain: leave out custom derivatives, which forward-mode differentiation (`jax.jvp`) cannot use. Parameters and
+            values are the same.
+        remat: recomputation in the backward pass, as `TrainConfig.remat`.
     """
     if vocab_size < 1:
         raise ValueError(f"vocab_size is {vocab_size}; a model needs at least one token")

@@ -11,7 +11,7 @@ from npi_jax.models.recurrence import lstm_layer
 
 
 def symmetric_uniform(bound: float) -> nn.initializers.Initializer:
-    """An initializer drawing from the uniform distribution on ``(-bound, bound)``."""
+    """Return an initializer that draws from the uniform distribution on ``(-bound, bound)``."""
 
     def draw(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
@@ -20,7 +20,7 @@ def symmetric_uniform(bound: float) -> nn.initializers.Initializer:
 
 
 def _bias(bound: float) -> nn.initializers.Initializer:
-    """An initializer for the sum of the two biases of PyTorch's ``nn.LSTM``."""
+    """Return an initializer for the sum of the two biases of PyTorch's ``nn.LSTM``."""
 
     def draw(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
         return jax.random.uniform(key, (2, *shape), dtype, -bound, bound).sum(axis=0)
@@ -29,14 +29,14 @@ def _bias(bound: float) -> nn.initializers.Initializer:
 
 
 def _orthogonal_gates(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
-    """One orthogonal matrix for each gate, side by side."""
+    """Draw one orthogonal matrix for each gate, and concatenate them."""
     hidden = shape[0]
     gates = [nn.initializers.orthogonal()(gate, (hidden, hidden), dtype) for gate in jax.random.split(key, 4)]
     return jnp.concatenate(gates, axis=1)
 
 
 def _layer_initializers(config: LSTMConfig) -> tuple[nn.initializers.Initializer, ...]:
-    """For the input kernel, the hidden kernel and the bias of a layer."""
+    """Return the initializers of a layer's input kernel, hidden kernel and bias."""
     if config.initialization == "scaled":
         return nn.initializers.lecun_normal(), _orthogonal_gates, nn.initializers.zeros
     bound = config.hidden**-0.5
@@ -56,12 +56,12 @@ class LSTMLayer(nn.Module):
         starts: Bool[Array, "time batch"],
         words: Int[Array, "time batch"] | None = None,
     ) -> Float[Array, "time batch hidden"]:
-        """The layer's hidden states.
+        """Return the layer's hidden states.
 
         Args:
-            inputs: [time, batch, features]; or one row a word, where ``words`` says which is read at each step.
-            starts: as those of `recurrence.lstm_layer`.
-            words: see there.
+            inputs: [time, batch, features]; or [vocabulary, features] if ``words`` is given.
+            starts: True at the first token of each segment.
+            words: row of ``inputs`` that is read at each step.
         """
         hidden, dtype = self.config.hidden, self.config.compute_dtype
         input_init, hidden_init, bias_init = _layer_initializers(self.config)
@@ -71,7 +71,7 @@ class LSTMLayer(nn.Module):
         elif words.size < inputs.shape[0]:
             projected = project(inputs[words], kernel, dtype, plain=self.plain)
         else:
-            # Fewer words than steps: each is projected once.
+            # The vocabulary is smaller than the number of steps, so each word is projected once.
             projected = project(inputs, kernel, dtype, plain=self.plain)[words]
         return lstm_layer(
             projected,
@@ -84,7 +84,7 @@ class LSTMLayer(nn.Module):
 
 
 class LSTM(nn.Module):
-    """Embedding, dropout, LSTM layers with dropout after each; the output layer's parameters lie beside them.
+    """Embedding and LSTM layers, each followed by dropout; also holds the parameters of the output layer.
 
     Parameters: ``embedding`` [vocabulary, embedding]; ``recurrent_0``, ``recurrent_1``, ...;
     ``output_kernel`` [hidden, vocabulary] unless tied; ``output_bias`` [vocabulary].
@@ -104,7 +104,7 @@ class LSTM(nn.Module):
         dropout_key: Key[Array, "*rows"] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time hidden"]:
-        """The last layer's hidden states. Segments are told apart by their positions, which start at 0."""
+        """Return the last layer's hidden states; a segment begins where its positions are 0."""
         del segment_ids
         config = self.config
         scaled = config.initialization == "scaled"
@@ -117,7 +117,7 @@ class LSTM(nn.Module):
 
         starts = positions.T == 0
         if dropout_key is None:
-            # What is read at a step depends on the word alone.
+            # Without dropout the input of a step depends only on the word.
             states, words = embedding, tokens.T
         else:
             states, words = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate, axis=1), None

@@ -1,4 +1,4 @@
-"""Small numerical pieces that every model uses: mixed-precision products, dropout, varying axes."""
+"""Numerical functions of all models: mixed-precision products, dropout, varying axes."""
 
 import math
 from functools import partial
@@ -12,7 +12,7 @@ from npi_jax.models.config import ComputeDtype, Remat
 
 
 def rematerialized(block: type[nn.Module], remat: Remat) -> type[nn.Module]:
-    """The module `block`, whose backward pass computes anew what `TrainConfig.remat` says; values do not change."""
+    """Return `block` with a backward pass that recomputes what `TrainConfig.remat` names; values do not change."""
     if remat == "none":
         return block
     kept = {"blocks": None, "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
@@ -23,16 +23,16 @@ def rematerialized(block: type[nn.Module], remat: Remat) -> type[nn.Module]:
 def matmul(
     left: Float[Array, "*rows inner"], right: Float[Array, "inner columns"], dtype: ComputeDtype
 ) -> Float[Array, "*rows columns"]:
-    """The product ``left @ right`` with operands cast to ``dtype`` and sums kept in float32."""
+    """Return ``left @ right`` with operands cast to ``dtype`` and sums in float32."""
     return jnp.matmul(left.astype(dtype), right.astype(dtype), preferred_element_type=jnp.float32)
 
 
 def transposed(matrix: Float[Array, "rows columns"], dtype: ComputeDtype) -> Float[Array, "columns rows"]:
-    """``matrix.T`` in ``dtype``, as the left or right operand of a product.
+    """Return ``matrix.T`` in ``dtype``, as the operand of a product.
 
-    On CPU only row-major products of bfloat16 are fast (measured with avx512_bf16: 183 against 75 to 95 GFLOP/s of
-    a core), but XLA folds a transposition into the product that reads it. Put together from two halves it is not
-    folded. In float32, and on other platforms, either kind is fast, and nothing is copied.
+    On CPU, products of bfloat16 are fast only if they are row-major (measured with avx512_bf16: 183 against 75 to 95
+    GFLOP/s of a core). XLA would fold a plain transposition into the product, which makes it column-major. It does not
+    fold a concatenation of two transposed halves. In float32 and on other platforms both orders are fast.
     """
     matrix = matrix.astype(dtype)
     if dtype == "float32":
@@ -53,9 +53,9 @@ def project(
     *,
     plain: bool = False,
 ) -> Float[Array, "*rows columns"]:
-    """`matmul` whose backward pass casts its operands too and lays them out for the processor.
+    """Return `matmul`, with a backward pass that also casts its operands and transposes them for the processor.
 
-    With ``plain`` it is left to automatic differentiation, the only way in forward mode.
+    ``plain`` leaves the derivative to automatic differentiation, which forward mode needs.
     """
     if plain:
         return matmul(values, kernel, dtype)
@@ -69,7 +69,7 @@ def _project(rows: Array, kernel: Array, dtype: ComputeDtype) -> Array:
 
 
 def _project_forward(rows: Array, kernel: Array, dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
-    # What is saved takes half the memory where products are in bfloat16. The empty arrays remember the dtypes.
+    # Saving the cast operands halves the memory of bfloat16 products. The empty arrays keep the original dtypes.
     operands = rows.astype(dtype), kernel.astype(dtype)
     return matmul(*operands, dtype), (*operands, jnp.zeros(0, rows.dtype), jnp.zeros(0, kernel.dtype))
 
@@ -94,15 +94,15 @@ def dropout(
 ) -> Float[Array, "*shape"]:
     """Set a share ``rate`` of ``values`` to zero and scale the rest by ``1 / (1 - rate)``.
 
-    The rate may be a traced scalar, so that members of one program can differ in it; it must be below 1.
-    Without a key nothing is dropped. With one key the mask depends on it and the shape alone.
-
     Args:
-        values: what is dropped from.
-        key: one key, or a key for each row: what is dropped from a row then depends on its key and shape alone,
-            not on the rows beside it.
-        rate: the share, from 0 up to but not including 1.
-        axis: which axis of ``values`` counts the rows, where each has a key.
+        values: the input.
+        key: None for no dropout. With one key the mask depends only on the key and the shape. With a key for each
+            row, a row's mask depends only on its own key and shape, not on the other rows.
+        rate: the share, at least 0 and below 1. It may be traced, so that members of one program can differ in it.
+        axis: axis of ``values`` that counts the rows, if each has a key.
+
+    Raises:
+        ValueError: if there is a key but no rate.
     """
     if key is None:
         return values
@@ -119,24 +119,24 @@ def dropout(
 
 
 def _random_halves(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt[Array, "*shape"]:
-    """Uniform integers below 65536: they resolve a rate to 1/65536 at half the cost of 32 random bits each."""
+    """Draw uniform integers below 65536, at half the cost of 32-bit integers; a rate is resolved to 1/65536."""
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     return jnp.concatenate([words & 0xFFFF, words >> 16])[:size].reshape(shape)
 
 
 def site_key(key: Key[Array, "*rows"] | None, site: int) -> Key[Array, "*rows"] | None:
-    """Return the key, or the rows' keys, of dropout site number ``site``; None where dropout is off."""
+    """Return the key, or the rows' keys, of dropout site number ``site``; None without dropout."""
     if key is None or key.ndim == 0:
         return None if key is None else jax.random.fold_in(key, site)
     return jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, site)
 
 
 def vary_alike(*arrays: Array) -> tuple[Array, ...]:
-    """Marks all ``arrays`` as varying over every mesh axis that any of them varies over.
+    """Mark all ``arrays`` as varying over every mesh axis that any of them varies over.
 
-    Inside `jax.shard_map` the carry of a scan, and the operands of a function with a derivative rule of its
-    own, must vary alike. The mark's derivative sums a cotangent over the axes added. Outside it does nothing.
+    Inside `jax.shard_map` the carry of a scan and the operands of a custom derivative must vary over the same axes.
+    The derivative of the mark sums a cotangent over the added axes. Outside `jax.shard_map` it has no effect.
     """
     axes = frozenset[str]().union(*(_varying_axes(array) for array in arrays))
     return tuple(jax.lax.pcast(array, tuple(sorted(axes - _varying_axes(array))), to="varying") for array in arrays)

@@ -1,9 +1,9 @@
-"""The LSTM recurrence over packed rows, with a backward pass of its own.
+"""The LSTM recurrence over packed rows, with a custom backward pass.
 
-The inputs of all steps are projected beforehand, in one product; the scan multiplies the hidden state only. The
-forward scan saves the slopes that the backward scan multiplies by, so that this has little left to compute: it
-emits the gradients of the gates and nothing else. The gradients of the weights are one product over all steps
-afterwards, where automatic differentiation would add up one product a step.
+One product projects the inputs of all steps before the scan, which then multiplies only the hidden state. The forward
+scan saves the derivatives that the backward scan multiplies by. The backward scan only returns the gradients of the
+gates. The gradients of the weights are one product over all steps afterwards, where automatic differentiation would
+add up one product for each step.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from npi_jax.models.numerics import matmul, transposed, vary_alike
 
 State = tuple[Float[Array, "batch hidden"], Float[Array, "batch hidden"]]
 Operands = tuple[Array, ...]
-"""Projected inputs, hidden kernel, bias, and [time, batch, 1]: 0 where the state is reset, else 1."""
+"""Projected inputs, hidden kernel, bias, and a factor [time, batch, 1] that is 0 where the state is reset, else 1."""
 
 
 def lstm_layer(
@@ -29,11 +29,16 @@ def lstm_layer(
     compute_dtype: ComputeDtype = "float32",
     plain: bool = False,
 ) -> Float[Array, "time batch hidden"]:
-    """One LSTM layer; hidden and cell state are zero before every position where ``starts`` is True.
+    """Return the hidden states of one LSTM layer.
 
-    ``projected`` are the inputs times the input kernel. The gates lie in the order of PyTorch's ``nn.LSTM`` (input,
-    forget, cell, output); ``bias`` stands for the sum of its two. With ``plain`` the scan is left to automatic
-    differentiation, which is slower in reverse mode and the only way in forward mode.
+    Args:
+        projected: the inputs times the input kernel. Gates are in the order of PyTorch's ``nn.LSTM``: input, forget,
+            cell, output.
+        hidden_kernel: kernel of the hidden state.
+        bias: the sum of the two biases of ``nn.LSTM``.
+        starts: True where hidden and cell state are reset to zero before the step.
+        compute_dtype: dtype of the operands of products.
+        plain: leave the derivative to automatic differentiation, which forward mode needs; slower in reverse mode.
     """
     keep = 1.0 - starts.astype(jnp.float32)[..., None]
     operands = vary_alike(projected, hidden_kernel, bias, keep)
@@ -41,9 +46,9 @@ def lstm_layer(
 
 
 def _activate(gates: Float[Array, "batch gates"]) -> Float[Array, "batch gates"]:
-    """The sigmoid of the input, forget and output gates, the hyperbolic tangent of the cell gate.
+    """Apply the sigmoid to the input, forget and output gates, and the hyperbolic tangent to the cell gate.
 
-    As ``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, all four are one pass over contiguous memory. On CPU this
+    Because ``sigmoid(x) = tanh(x / 2) / 2 + 1 / 2``, one pass over contiguous memory computes all four. On CPU this
     makes the forward scan about a third faster than four slices and their concatenation.
     """
     scale = jnp.where(_is_cell(gates.shape[-1]), 1.0, 0.5).astype(gates.dtype)
@@ -55,13 +60,13 @@ def _is_cell(size: int) -> Bool[Array, " gates"]:
 
 
 def _scan(operands: Operands, compute_dtype: ComputeDtype, *, slopes: bool = False) -> tuple[Array, ...]:
-    """Hidden states of all steps; with ``slopes`` also what the backward pass multiplies by.
+    """Return the hidden states of all steps, and with ``slopes`` the derivatives for the backward pass.
 
-    These are the derivatives of what a gate does to the cell (for the output gate: to the hidden state) by the gate's
-    input, of the hidden state by the cell, and of the cell by the one before.
+    These are the derivatives of the cell by each gate's input (of the hidden state by the output gate's), of the
+    hidden state by the cell, and of the cell by the previous cell.
     """
     projected, hidden_kernel, bias, keep = operands
-    # Cast once, not once a step.
+    # Cast before the scan instead of in each step.
     recurrent = hidden_kernel.astype(compute_dtype)
 
     def step(state: State, step_inputs: tuple[Array, Array]) -> tuple[State, tuple[Array, ...]]:
@@ -75,7 +80,7 @@ def _scan(operands: Operands, compute_dtype: ComputeDtype, *, slopes: bool = Fal
         hidden = output * squashed
         if not slopes:
             return (hidden, cell), (hidden,)
-        # sigmoid' = (1 - s) s and tanh' = (1 - t) (1 + t): one expression for all four.
+        # sigmoid' = (1 - s) s and tanh' = (1 - t) (1 + t) are one expression for all four gates.
         of_activation = (1.0 - gates) * (gates + _is_cell(gates.shape[-1]))
         of_gates = of_activation * jnp.concatenate([candidate, before, enter, squashed], axis=-1)
         return (hidden, cell), (hidden, of_gates, output * (1.0 - squashed * squashed), forget * kept)
@@ -96,7 +101,7 @@ def _forward(operands: Operands, compute_dtype: ComputeDtype) -> tuple[Array, tu
 
 
 def _before(states: Float[Array, "time batch hidden"], keep: Float[Array, "time batch 1"]) -> Array:
-    """The state that each step started from: the step before's, or zero at a start."""
+    """Return the state before each step: that of the previous step, or zero after a reset."""
     return jnp.concatenate([jnp.zeros_like(states[:1]), states[:-1]]) * keep
 
 
@@ -119,7 +124,7 @@ def _backward(
     steps = (of_gates, of_cell, of_before, cotangent, keep)
     _, d_gates = jax.lax.scan(step, (zeros, zeros), steps, reverse=True)
 
-    # As plain matrices: with two contracted axes XLA would transpose the largest array here first.
+    # Reshaped to matrices, because with two contracted axes XLA would first transpose the largest array.
     flat = d_gates.reshape(-1, d_gates.shape[-1])
     before = _before(hidden, keep).reshape(-1, hidden.shape[-1])
     d_kernel = matmul(transposed(before, compute_dtype), flat, compute_dtype)

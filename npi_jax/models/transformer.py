@@ -1,4 +1,4 @@
-"""A decoder-only transformer over packed rows: the forms of LLaMA (the default), GPT-2, GPT-NeoX and OPT."""
+"""A decoder-only transformer over packed rows: the architectures LLaMA (default), GPT-2, GPT-NeoX and OPT."""
 
 import math
 from collections.abc import Callable
@@ -22,13 +22,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 Rotation = tuple[Float[Array, "batch time 1 half"], Float[Array, "batch time 1 half"]]
-"""Cosines and sines of the angles by which pairs of features are turned."""
+"""Cosines and sines of the angles by which pairs of features are rotated."""
 
 
 def frequencies(config: TransformerConfig) -> Float[np.ndarray, " half"]:
-    """Angles per position, of each pair of rotated features.
+    """Return the angle per position for each pair of rotated features.
 
-    With `rotary_scaling` the low ones are divided by a factor, as in LLaMA 3.1 (Meta, 2024; `rope_type` "llama3").
+    With `rotary_scaling` low frequencies are divided by a factor, as in LLaMA 3.1 (Meta, 2024; `rope_type` "llama3").
     """
     half = config.rotary_size // 2
     plain = config.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
@@ -41,15 +41,15 @@ def frequencies(config: TransformerConfig) -> Float[np.ndarray, " half"]:
 
 
 def rotation(config: TransformerConfig, positions: Int[Array, "batch time"]) -> Rotation:
-    """The angles of rotary positions (Su et al., 2021), once for all blocks."""
+    """Return the angles of rotary positions (Su et al., 2021), which all blocks share."""
     angles = positions[..., None, None].astype(jnp.float32) * frequencies(config)
     return jnp.cos(angles), jnp.sin(angles)
 
 
 def rotate(values: Float[Array, "batch time heads size"], angles: Rotation) -> Float[Array, "batch time heads size"]:
-    """Turns pairs of features, as many as there are angles; the rest stay as they are.
+    """Rotate one pair of features for each angle; the other features do not change.
 
-    The product of a rotated query and a rotated key depends on the difference of their positions alone.
+    The product of a rotated query and a rotated key depends only on the difference of their positions.
     """
     cosine, sine = angles
     half = cosine.shape[-1]
@@ -58,9 +58,9 @@ def rotate(values: Float[Array, "batch time heads size"], angles: Rotation) -> F
 
 
 def segment_mask(segment_ids: Int[Array, "batch time"]) -> Bool[Array, "batch 1 time time"]:
-    """True where a query (third axis) may see a key (fourth): in its own segment and not after it.
+    """Return True where a query (third axis) attends to a key (fourth): in the same segment and not later.
 
-    Padding is a segment too, so that no query is left without a key and no softmax divides by zero.
+    Padding is a segment too, so that every query has a key and no softmax divides by zero.
     """
     same = segment_ids[:, :, None] == segment_ids[:, None, :]
     causal = jnp.tril(jnp.ones(same.shape[-2:], bool))
@@ -74,7 +74,7 @@ def _normal(size: float) -> nn.initializers.Initializer:
 def _norm(config: TransformerConfig, name: str) -> nn.Module:
     if config.norm == "rms":
         return nn.RMSNorm(epsilon=config.norm_epsilon, name=name)
-    # The fast variance is a difference of means, which loses digits.
+    # The fast variance is a difference of two means, which loses precision.
     return nn.LayerNorm(epsilon=config.norm_epsilon, use_fast_variance=False, name=name)
 
 
@@ -103,7 +103,7 @@ class Block(nn.Module):
         if kv_heads < heads:
             keys, value = (jnp.repeat(part, heads // kv_heads, axis=2) for part in (keys, value))
         dtype = config.compute_dtype
-        # Heads before time: on CPU one transposition costs less than products of strided matrices.
+        # Heads before time: on CPU one transposition is faster than products of strided matrices.
         query, keys, value = (part.transpose(0, 2, 1, 3).astype(dtype) for part in (query, keys, value))
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys, preferred_element_type=jnp.float32)
         scores = jnp.where(mask, scores * size**-0.5, jnp.finfo(jnp.float32).min)
@@ -128,9 +128,9 @@ class Block(nn.Module):
         keys: tuple[Array | None, ...],
         rate: Float[Array, ""] | float | None,
     ) -> Float[Array, "batch time width"]:
-        """The residual stream after the block; ``keys`` holds the keys of its three dropout sites."""
+        """Return the residual stream after the block; ``keys`` are those of its three dropout sites."""
         config = self.config
-        # What is added to the stream is scaled down with depth, as in GPT-2, so that its size does not grow.
+        # As in GPT-2, initial weights shrink with depth, so that the variance of the stream does not grow.
         into_stream = 0.02 * (2 * config.layers) ** -0.5
         mixed = self._attend(_norm(config, "attention_norm")(stream), mask, angles, keys[0], rate)
         attended = self._project("mix", mixed, config.width, into_stream, bias=config.attention_bias)
@@ -141,7 +141,7 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Embedding, blocks, final norm; the output layer's parameters lie beside them.
+    """Embedding, blocks and final norm; also holds the parameters of the output layer.
 
     Parameters: ``embedding`` [vocabulary, width]; ``embedding_positions`` [max_positions, width] if learned;
     ``blocks_0``, ``blocks_1``, ...; ``output_norm``; ``output_kernel`` [width, vocabulary] unless tied;
@@ -162,7 +162,7 @@ class Transformer(nn.Module):
         dropout_key: Key[Array, "*rows"] | None = None,
         dropout_rate: Float[Array, ""] | float | None = None,
     ) -> Float[Array, "batch time width"]:
-        """The normalized residual stream after the last block."""
+        """Return the normalized residual stream after the last block."""
         config = self.config
         embedding = self.param("embedding", _normal(0.02), (self.vocab_size, config.width))
         if not config.tie:

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from npi_jax.models import HFError, LSTMConfig, TransformerConfig, load_hf, load_hf_stack, make_model, save_hf
-from npi_jax.models.hf import read_hf_config
+from npi_jax.models.hf.load import read_hf_config
 
 LLAMA = TransformerConfig(width=8, layers=2, heads=2, mlp=12)
 LAYERED = {"norm": "layer", "norm_epsilon": 1e-5, "gated": False, "attention_bias": True, "mlp_bias": True}

@@ -13,7 +13,7 @@ import pytest
 from facts import facts
 
 from npi_jax.models import HFError, TransformerConfig
-from npi_jax.models.hf import read_hf_config
+from npi_jax.models.hf.load import read_hf_config
 
 CONFIGS = Path(__file__).with_name("configs")
 

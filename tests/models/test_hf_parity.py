@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from npi_jax.models import HFError, TransformerConfig, load_hf, load_hf_stack, make_model, save_hf
-from npi_jax.models.hf import read_hf_config
+from npi_jax.models.hf.load import read_hf_config
 
 transformers = pytest.importorskip("transformers")
 torch = pytest.importorskip("torch")

@@ -60,7 +60,9 @@ def test_words_are_projected_once_or_step_by_step_with_the_same_result(words):
         np.testing.assert_allclose(a, b, atol=2e-5)
 
 
-@pytest.mark.parametrize("config", [LSTMConfig(8, 8, 2), TransformerConfig(8, 2, 2, 16)], ids=["lstm", "transformer"])
+@pytest.mark.parametrize(
+    "config", [LSTMConfig(8, 8, 2), TransformerConfig(width=8, layers=2, heads=2, mlp=16)], ids=["lstm", "transformer"]
+)
 def test_training_in_bfloat16_runs_and_agrees_roughly(config):
     import dataclasses  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from npi_jax.evaluation.models import EvaluateError, config_of, open_models
 from npi_jax.evaluation.origin import origin_file
 from npi_jax.files.writing import check_output
 from npi_jax.models import save_hf
-from npi_jax.models.hf_save import exportable
+from npi_jax.models.hf.save import exportable
 
 
 def export(arguments: argparse.Namespace, console: Console) -> None:

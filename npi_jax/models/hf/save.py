@@ -1,4 +1,4 @@
-"""Our transformers as Hugging Face directories."""
+"""Writing of our transformers as Hugging Face directories."""
 
 import dataclasses
 import json
@@ -12,16 +12,16 @@ import safetensors.numpy
 
 from npi_jax.models.config import ModelConfig, TransformerConfig
 from npi_jax.models.custom import Model
-from npi_jax.models.hf_families import FAMILIES
-from npi_jax.models.hf_family import Family, Place
-from npi_jax.models.hf_fields import HFError
-from npi_jax.models.hf_layout import entries, output_entry
-from npi_jax.models.hf_weights import WEIGHTS_FILE
+from npi_jax.models.hf.families import FAMILIES
+from npi_jax.models.hf.family import Family, ParameterPath
+from npi_jax.models.hf.fields import HFError
+from npi_jax.models.hf.mapping import output_tensors, tensor_mappings
+from npi_jax.models.hf.weights import WEIGHTS_FILE
 from npi_jax.models.language_model import LanguageModel, Params
 
 CONFIG_FILE = "config.json"
 DEFAULT_POSITIONS = 2048
-"""What is written for a model without a limit to its positions, for transformers wants one."""
+"""Written for a model without a limit of positions, because transformers needs a limit."""
 
 
 def save_hf(
@@ -36,31 +36,24 @@ def save_hf(
     """Write a model as a directory that `transformers.AutoModelForCausalLM.from_pretrained` opens.
 
     Args:
-        directory: must not exist, or be empty; it appears complete or not at all.
+        directory: target directory; it must not exist or be empty. If writing fails, nothing is left behind.
         model: a transformer.
-        params: of one model.
-        start, end: ids for config.json.
-        files: more files by name, such as the tokenizer's.
+        params: parameters of one model.
+        start, end: ids of the start and the end token for config.json.
+        files: contents of further files by name, such as the tokenizer's.
 
     Returns:
-        the name of its class in transformers.
+        name of the model's class in transformers.
 
     Raises:
-        HFError: if transformers has no class for the architecture, or the directory holds something.
+        HFError: if transformers has no class for the architecture, or the directory is not empty.
     """
     directory = Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise HFError(f"{directory} is there already; choose a name that is free")
+        raise HFError(f"{directory} exists already; choose another name")
     family = exportable(model.config)
     assert isinstance(model, LanguageModel)
     assert isinstance(model.config, TransformerConfig)
-    tensors: dict[str, np.ndarray] = {}
-    for entry in entries(family, model.config, model.vocab_size):
-        arrays = entry.write(_get(params, entry.place))
-        tensors |= {family.prefix + name: array for name, array in zip(entry.names, arrays, strict=True)}
-    if not model.config.tie:
-        output = output_entry(family, model.config, model.vocab_size)
-        tensors[output.names[0]] = output.write(_get(params, output.place))[0]
     fields = {
         "architectures": [family.architecture],
         "model_type": family.model_type,
@@ -71,22 +64,39 @@ def save_hf(
         "pad_token_id": None,
         **family.write(_with_limit(model.config)),
     }
+    contents = {CONFIG_FILE: (json.dumps(fields, indent=2) + "\n").encode(), **(files or {})}
+    _write(directory, _tensors(family, model, params), contents)
+    return family.architecture
+
+
+def _tensors(family: Family, model: LanguageModel, params: Params) -> dict[str, np.ndarray]:
+    """Tensors of the checkpoint by name."""
+    assert isinstance(model.config, TransformerConfig)
+    tensors: dict[str, np.ndarray] = {}
+    for mapping in tensor_mappings(family, model.config, model.vocab_size):
+        arrays = mapping.write(_get(params, mapping.path))
+        tensors |= {family.prefix + name: array for name, array in zip(mapping.names, arrays, strict=True)}
+    if not model.config.tie:
+        output = output_tensors(family, model.config, model.vocab_size)
+        tensors[output.names[0]] = output.write(_get(params, output.path))[0]
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+
+
+def _write(directory: Path, tensors: Mapping[str, np.ndarray], contents: Mapping[str, bytes]) -> None:
+    """Write all files to a temporary directory, and rename it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
     try:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-        safetensors.numpy.save_file(contiguous, half / WEIGHTS_FILE, metadata={"format": "pt"})
-        (half / CONFIG_FILE).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
-        for name, content in (files or {}).items():
-            (half / name).write_bytes(content)
+        safetensors.numpy.save_file(dict(tensors), temporary / WEIGHTS_FILE, metadata={"format": "pt"})
+        for name, content in contents.items():
+            (temporary / name).write_bytes(content)
         if directory.exists():
             directory.rmdir()
-        half.chmod(0o755)
-        half.rename(directory)
+        temporary.chmod(0o755)
+        temporary.rename(directory)
     except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
-    return family.architecture
 
 
 def _with_limit(config: TransformerConfig) -> TransformerConfig:
@@ -94,7 +104,7 @@ def _with_limit(config: TransformerConfig) -> TransformerConfig:
 
 
 def exportable(config: ModelConfig) -> Family:
-    """The family as which a model of this configuration can be written.
+    """Return the family that a model of this configuration can be written as.
 
     Raises:
         HFError: if transformers has no class for it.
@@ -109,7 +119,7 @@ def exportable(config: ModelConfig) -> Family:
 
 
 def _family_of(config: TransformerConfig) -> Family:
-    """The family that can say all of a configuration."""
+    """Return the first family that represents every setting of a configuration."""
     wanted = dataclasses.replace(
         _with_limit(config),
         compute_dtype="float32",
@@ -127,7 +137,7 @@ def _family_of(config: TransformerConfig) -> Family:
     raise HFError(f"transformers has no class for this transformer: {closest[0]} lacks {', '.join(closest[1:])}")
 
 
-def _get(params: Params, place: Place) -> np.ndarray:
-    for part in place:
+def _get(params: Params, path: ParameterPath) -> np.ndarray:
+    for part in path:
         params = params[part]
     return np.asarray(params, np.float32)

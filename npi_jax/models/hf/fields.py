@@ -1,4 +1,4 @@
-"""Fields of config.json: those that two versions of transformers spell differently, and those without effect."""
+"""Fields of config.json: spellings of two versions of transformers, supported values, and fields without effect."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -13,29 +13,29 @@ MAX_SHOWN = 80
 
 
 class HFError(UserError):
-    """A checkpoint that cannot be read or written; names the file and the field or tensor."""
+    """A checkpoint that cannot be read or written."""
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message, cut where it is long."""
+    """Return a value for a message, truncated if it is long."""
     text = repr(value)
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 @dataclass(frozen=True)
-class Only:
-    """The one supported value of a field that changes the function.
+class SupportedValue:
+    """The only supported value of a field.
 
     Attributes:
-        value: the supported value, which an absent field has too.
-        reason: why another one cannot be read.
+        value: the supported value, and the default of an absent field.
+        reason: reason for refusing other values.
     """
 
     value: Any
     reason: str
 
     def check(self, name: str, value: Any) -> None:
-        """Refuse another value; what is empty or null equals any other such value.
+        """Refuse another value; all empty values and null are equal.
 
         Raises:
             HFError: naming the field.
@@ -44,14 +44,14 @@ class Only:
             raise HFError(f"{name} is {shown(value)}; only {self.value!r} is supported: {self.reason}")
 
 
-EVERYWHERE = {
-    "quantization_config": Only(None, "quantized weights are not read"),
-    "compression_config": Only(None, "compressed weights are not read"),
-    "pruned_heads": Only({}, "all layers must have all their heads"),
+COMMON_LIMITS = {
+    "quantization_config": SupportedValue(None, "quantized weights are not read"),
+    "compression_config": SupportedValue(None, "compressed weights are not read"),
+    "pruned_heads": SupportedValue({}, "all layers must have all their heads"),
 }
-"""Fields of every family of which one value is supported."""
+"""Fields of every family with a single supported value."""
 
-SILENT = frozenset((
+IGNORED_FIELDS = frozenset((
     "_attn_implementation", "_name_or_path", "activation_dropout", "architectures", "attention_dropout",
     "attention_probs_dropout_prob", "attn_pdrop", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
     "chunk_size_feed_forward", "classifier_dropout", "decoder_start_token_id", "diversity_penalty", "do_sample",
@@ -67,7 +67,7 @@ SILENT = frozenset((
     "temperature", "tf_legacy_loss", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype",
     "torchscript", "transformers_version", "typical_p", "unk_token_id", "use_bfloat16", "use_cache", "vocab_size",
 ))  # fmt: skip
-"""Fields that transformers itself writes for training, generation or other heads; not worth a word."""
+"""Fields that transformers always writes for training, generation or other heads; no note mentions them."""
 
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -79,17 +79,17 @@ ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
-"""Names of transformers' activations that are ours; several names have one function."""
+"""Activations of transformers, and our names for them."""
 
 LLAMA3_SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 _ROPE_OBJECTS = ("rope_parameters", "rope_scaling")
 _ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", *LLAMA3_SCALING}
 ROTARY_FIELDS = (*_ROPE_OBJECTS, "rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
-"""Fields that `rotary` reads, besides a family's own spellings."""
+"""Fields that `rotary` reads, besides those of single families."""
 
 
 def agreed(spellings: Iterable[tuple[str, Any]], default: Any) -> Any:
-    """Return the value of a setting that several fields spell, or `default` where none does.
+    """Return the value of a setting that has several spellings, or `default` if no field is set.
 
     Raises:
         HFError: naming two fields that disagree.
@@ -98,7 +98,9 @@ def agreed(spellings: Iterable[tuple[str, Any]], default: Any) -> Any:
     for name, value in given[1:]:
         first, wanted = given[0]
         if value != wanted:
-            raise HFError(f"{name} is {shown(value)}, but {first} is {shown(wanted)}; they say the same and must agree")
+            raise HFError(
+                f"{name} is {shown(value)}, but {first} is {shown(wanted)}; they are one setting and must agree"
+            )
     return given[0][1] if given else default
 
 
@@ -117,14 +119,14 @@ def number(name: str, value: Any) -> float:
 
 
 def activation(fields: Mapping[str, Any], name: str, default: str) -> str:
-    """Return our name of the MLP's activation.
+    """Return our name for the MLP's activation.
 
     Raises:
         HFError: naming the field.
     """
     value = fields.get(name, default)
     if not isinstance(value, str) or value not in ACTIVATIONS:
-        raise HFError(f"{name} is {shown(value)}; {', '.join(ACTIVATIONS)} are supported")
+        raise HFError(f"{name} is {shown(value)}; supported are {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[value]
 
 
@@ -134,14 +136,14 @@ def rotary(
     fraction_fields: tuple[str, ...] = ("partial_rotary_factor",),
     fraction: float = 1.0,
 ) -> dict[str, Any]:
-    """Read rotary base, fraction and scaling in the spellings of transformers 4 and 5.
+    """Return rotary base, fraction and scaling from the spellings of transformers 4 and 5.
 
-    Version 5 writes ``rope_parameters``, version 4 ``rope_scaling`` beside fields of its own. Both may be there: our
-    own exports have both.
+    Version 5 writes ``rope_parameters``, version 4 ``rope_scaling`` and separate fields. A config.json may have both,
+    as our exports do.
 
     Args:
-        fields: those of config.json.
-        base_fields, fraction_fields: names of the family's own fields for base and fraction.
+        fields: fields of config.json.
+        base_fields, fraction_fields: names of the family's separate fields for base and fraction.
         fraction: the family's default.
 
     Raises:
@@ -151,14 +153,14 @@ def rotary(
     kinds = [(f"{name}.rope_type", _rope_type(name, rope)) for name, rope in objects.items()]
     kind = agreed(kinds, "default")
     if kind not in ("default", "llama3"):
-        raise HFError(f"{kinds[0][0]} is {shown(kind)}; default and llama3 are supported")
+        raise HFError(f"{kinds[0][0]} is {shown(kind)}; supported are default and llama3")
     base = agreed([*_inner(objects, "rope_theta"), *_outer(fields, base_fields)], 10_000.0)
-    turned = agreed([*_inner(objects, "partial_rotary_factor"), *_outer(fields, fraction_fields)], fraction)
-    found: dict[str, Any] = {"rotary_base": number("rope_theta", base)}
-    found["rotary_fraction"] = number("partial_rotary_factor", turned)
+    rotated = agreed([*_inner(objects, "partial_rotary_factor"), *_outer(fields, fraction_fields)], fraction)
+    settings: dict[str, Any] = {"rotary_base": number("rope_theta", base)}
+    settings["rotary_fraction"] = number("partial_rotary_factor", rotated)
     if kind == "llama3":
-        found["rotary_scaling"] = _llama3(fields, objects)
-    return found
+        settings["rotary_scaling"] = _llama3(fields, objects)
+    return settings
 
 
 def _object(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -181,33 +183,33 @@ def _outer(fields: Mapping[str, Any], names: tuple[str, ...]) -> list[tuple[str,
 
 
 def _llama3(fields: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]]) -> tuple[float, ...]:
-    found = {}
+    scaling = {}
     for key in LLAMA3_SCALING:
-        # An original length that is not given is the model's own, as in transformers 5.
+        # As in transformers 5, the original length defaults to the length of the model.
         last = key == LLAMA3_SCALING[-1]
         spellings = _inner(objects, key) + (_outer(fields, (key,)) if last else [])
         value = agreed(spellings, fields.get("max_position_embeddings") if last else None)
         if value is None:
             raise HFError(f"no field {key!r} in {next(iter(objects))}, which llama3 needs")
-        found[key] = number(key, value)
-    if found["low_freq_factor"] >= found["high_freq_factor"]:
-        raise HFError(f"low_freq_factor is {found['low_freq_factor']}; it must be below high_freq_factor")
-    return tuple(found[key] for key in LLAMA3_SCALING)
+        scaling[key] = number(key, value)
+    if scaling["low_freq_factor"] >= scaling["high_freq_factor"]:
+        raise HFError(f"low_freq_factor is {scaling['low_freq_factor']}; it must be below high_freq_factor")
+    return tuple(scaling[key] for key in LLAMA3_SCALING)
 
 
 def unused_in_rotary(fields: Mapping[str, Any]) -> list[str]:
-    """Return settings of the rotary objects that the supported kinds do not use."""
+    """Return the keys of the rotary objects that have no effect here."""
     objects = [(name, fields.get(name)) for name in _ROPE_OBJECTS]
     return [
         f"{name}.{key}" for name, rope in objects if isinstance(rope, Mapping) for key in rope if key not in _ROPE_KEYS
     ]
 
 
-def whole_rotary(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a family that rotates all features of a head.
+def full_rotary(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a family that always rotates all features of a head.
 
     Raises:
-        HFError: if only a part of them is to be rotated.
+        HFError: if they rotate only some features.
     """
     if settings["rotary_fraction"] != 1.0:
         raise HFError(
@@ -217,18 +219,18 @@ def whole_rotary(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_rotary(config: TransformerConfig, **more: Any) -> dict[str, Any]:
-    """Return the fields that say rotary base and scaling to transformers 4 (``rope_scaling``) and 5.
+    """Return the fields of rotary base and scaling for transformers 4 (``rope_scaling``) and 5.
 
-    Version 4 passes over ``rope_parameters`` in silence, so that both are needed.
+    Version 4 silently ignores ``rope_parameters``, so both are written.
 
     Args:
         config: a model with rotary positions.
-        more: other settings of ``rope_parameters``.
+        more: further settings of ``rope_parameters``.
     """
     scaling: dict[str, Any] = {}
     if config.rotary_scaling:
         scaling = {"rope_type": "llama3", **dict(zip(LLAMA3_SCALING, config.rotary_scaling, strict=True))}
         scaling[LLAMA3_SCALING[-1]] = int(config.rotary_scaling[-1])
     parameters = {"rope_type": "default", "rope_theta": config.rotary_base, **more, **scaling}
-    # In version 5 `rope_scaling` comes first, so that it must not lack what is beside it.
+    # Version 5 prefers `rope_scaling`, which must therefore be complete or absent.
     return {"rope_parameters": parameters, "rope_scaling": scaling or None}

@@ -1,11 +1,20 @@
-"""GPT-2, GPT-NeoX, OPT and LLaMA as transformers writes them: a table for each, of config fields and of tensors."""
+"""GPT-2, GPT-NeoX, OPT and LLaMA in transformers: one table for each with its config fields and tensors."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from npi_jax.models.config import TransformerConfig
-from npi_jax.models.hf_family import Family, Linear
-from npi_jax.models.hf_fields import ROTARY_FIELDS, HFError, Only, number, rotary, shown, whole_rotary, write_rotary
+from npi_jax.models.hf.family import Family, Linear
+from npi_jax.models.hf.fields import (
+    ROTARY_FIELDS,
+    HFError,
+    SupportedValue,
+    full_rotary,
+    number,
+    rotary,
+    shown,
+    write_rotary,
+)
 
 
 def _attention(config: TransformerConfig) -> bool:
@@ -60,7 +69,7 @@ def _llama_heads(fields: Mapping[str, Any]) -> dict[str, Any]:
         and number("head_dim", head_size) * number("num_attention_heads", heads) != fields["hidden_size"]
     ):
         raise HFError(f"head_dim is {shown(head_size)}; only hidden_size / num_attention_heads is supported")
-    return {"kv_heads": None if kv_heads == heads else kv_heads, **whole_rotary(rotary(fields))}
+    return {"kv_heads": None if kv_heads == heads else kv_heads, **full_rotary(rotary(fields))}
 
 
 def _llama_fields(config: TransformerConfig) -> dict[str, Any]:
@@ -75,8 +84,8 @@ _LAYERED = {"norm": "layer", "gated": False}
 
 FAMILIES = (
     Family(
-        "llama",
-        "LlamaForCausalLM",
+        model_type="llama",
+        architecture="LlamaForCausalLM",
         fields={
             "width": "hidden_size",
             "layers": "num_hidden_layers",
@@ -115,8 +124,8 @@ FAMILIES = (
         ignored=("rotary_emb.inv_freq",),
     ),
     Family(
-        "gpt2",
-        "GPT2LMHeadModel",
+        model_type="gpt2",
+        architecture="GPT2LMHeadModel",
         fields={
             "width": "n_embd",
             "layers": "n_layer",
@@ -130,9 +139,9 @@ FAMILIES = (
         constant={**_LAYERED, "positions": "learned", "attention_bias": True, "mlp_bias": True},
         read_more=_gpt2_mlp,
         only={
-            "scale_attn_weights": Only(True, "attention is scaled by the root of a head's size"),
-            "scale_attn_by_inverse_layer_idx": Only(False, "attention is not scaled by layer"),
-            "add_cross_attention": Only(False, "there is no encoder to attend to"),
+            "scale_attn_weights": SupportedValue(True, "attention must be scaled by the root of the head size"),
+            "scale_attn_by_inverse_layer_idx": SupportedValue(False, "attention must not be scaled by layer"),
+            "add_cross_attention": SupportedValue(False, "cross-attention needs an encoder"),
         },
         aliases={
             "hidden_size": "n_embd",
@@ -159,8 +168,8 @@ FAMILIES = (
         ignored=(".attn.bias", ".attn.masked_bias"),
     ),
     Family(
-        "gpt_neox",
-        "GPTNeoXForCausalLM",
+        model_type="gpt_neox",
+        architecture="GPTNeoXForCausalLM",
         fields={
             "width": "hidden_size",
             "layers": "num_hidden_layers",
@@ -199,8 +208,8 @@ FAMILIES = (
         ignored=(".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"),
     ),
     Family(
-        "opt",
-        "OPTForCausalLM",
+        model_type="opt",
+        architecture="OPTForCausalLM",
         fields={
             "width": "hidden_size",
             "layers": "num_hidden_layers",
@@ -214,14 +223,14 @@ FAMILIES = (
         write_more=_opt_fields,
         more_fields=("word_embed_proj_dim", "enable_bias"),
         only={
-            "do_layer_norm_before": Only(True, "norms stand before attention and MLP"),
-            "_remove_final_layer_norm": Only(False, "a norm stands before the output layer"),
-            "layer_norm_elementwise_affine": Only(True, "norms have a scale and a bias"),
+            "do_layer_norm_before": SupportedValue(True, "norms must precede attention and MLP"),
+            "_remove_final_layer_norm": SupportedValue(False, "a norm must precede the output layer"),
+            "layer_norm_elementwise_affine": SupportedValue(True, "norms must have a scale and a bias"),
         },
         prefix="model.decoder.",
         embedding="embed_tokens",
         positions="embed_positions",
-        # Positions of OPT count from 2, after those of the padding token.
+        # OPT reserves the first two positions for padding.
         position_offset=2,
         norms={
             ("output_norm",): "final_layer_norm",

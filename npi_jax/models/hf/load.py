@@ -1,6 +1,7 @@
-"""Hugging Face checkpoints of GPT-2, GPT-NeoX, OPT and LLaMA form, into the Flax transformer.
+"""Reading of Hugging Face checkpoints (GPT-2, GPT-NeoX, OPT, LLaMA) into the Flax transformer.
 
-Only data is read: ``config.json`` and safetensors. What is where in them is said by the tables of `hf_families`.
+Only ``config.json`` and safetensors are read, so that no code of a checkpoint runs. The tables of `families` map their
+fields and tensors.
 """
 
 import dataclasses
@@ -15,27 +16,27 @@ import numpy as np
 from npi_jax.errors import first_line
 from npi_jax.files.plain import PlainFileError, read_json_object
 from npi_jax.models.config import TransformerConfig
-from npi_jax.models.hf_families import FAMILIES
-from npi_jax.models.hf_family import Family, Place
-from npi_jax.models.hf_fields import HFError, shown
-from npi_jax.models.hf_layout import entries, output_entry
-from npi_jax.models.hf_weights import Weights
+from npi_jax.models.hf.families import FAMILIES
+from npi_jax.models.hf.family import Family, ParameterPath
+from npi_jax.models.hf.fields import HFError, shown
+from npi_jax.models.hf.mapping import output_tensors, tensor_mappings
+from npi_jax.models.hf.weights import Weights
 from npi_jax.models.language_model import LanguageModel, Params, make_model
 
 CONFIG_FILE = "config.json"
 MAX_NOTED = 30
-"""Most fields that a note names."""
+"""Most unused fields that a note lists."""
 
 
 @dataclass(frozen=True)
 class HFModel:
-    """A checkpoint in our form.
+    """A checkpoint that was read.
 
     Attributes:
         model: the architecture.
         params: its parameters, float32 on the host.
-        path: where they come from.
-        notes: what was found in ``config.json`` and has no effect on the model, in sentences.
+        path: the directory.
+        notes: remarks about fields of ``config.json`` without effect, as sentences.
     """
 
     model: LanguageModel
@@ -45,10 +46,10 @@ class HFModel:
 
 
 def load_hf(path: str | Path) -> HFModel:
-    """Read a checkpoint of GPT-2, GPT-NeoX (Pythia), OPT or LLaMA form from a local directory.
+    """Read a checkpoint of GPT-2, GPT-NeoX (Pythia), OPT or LLaMA from a local directory.
 
-    Needs ``config.json`` and ``model.safetensors``, or its parts with their index. Half precision becomes float32.
-    Its tokenizer is read by `npi_jax.corpus.text.hf_tokenizer.load_hf_tokenizer`.
+    The directory needs ``config.json``, and ``model.safetensors`` or its shards with their index. Half precision is
+    cast to float32. `npi_jax.corpus.text.hf_tokenizer.load_hf_tokenizer` reads the tokenizer.
 
     Raises:
         HFError: naming the file and the field or tensor, if anything is missing, damaged or not supported.
@@ -63,10 +64,10 @@ def load_hf(path: str | Path) -> HFModel:
 
 
 def load_hf_stack(paths: Sequence[str | Path]) -> tuple[LanguageModel, Params]:
-    """Read several checkpoints of one architecture, stacked along axis 0 (host arrays, one stack in memory).
+    """Read several checkpoints of one architecture, stacked along axis 0 in host memory.
 
     Raises:
-        HFError: if one differs from the first, with the directory and the field; and as `load_hf`.
+        HFError: naming the directory and the field, if one differs from the first; and as `load_hf`.
     """
     if not paths:
         raise HFError("no checkpoints to stack")
@@ -74,7 +75,7 @@ def load_hf_stack(paths: Sequence[str | Path]) -> tuple[LanguageModel, Params]:
     stack = jax.tree.map(lambda leaf: np.empty((len(paths), *leaf.shape), leaf.dtype), first.params)
     for index, path in enumerate(paths):
         one = first if index == 0 else _load_like(path, first)
-        jax.tree.map(lambda places, leaf, index=index: places.__setitem__(index, leaf), stack, one.params)
+        jax.tree.map(lambda target, leaf, index=index: target.__setitem__(index, leaf), stack, one.params)
     return first.model, stack
 
 
@@ -93,13 +94,13 @@ def _load_like(path: str | Path, first: HFModel) -> HFModel:
 
 @dataclass(frozen=True)
 class HFShape:
-    """What a config.json says.
+    """Architecture that a config.json describes.
 
     Attributes:
-        family: how transformers writes such a model.
-        config: the architecture here.
-        vocab_size: number of tokens.
-        notes: fields without effect, in sentences.
+        family: the model type of transformers.
+        config: the same architecture here.
+        vocab_size: size of the vocabulary.
+        notes: remarks about fields without effect, as sentences.
     """
 
     family: Family
@@ -112,7 +113,7 @@ def read_hf_config(path: Path) -> HFShape:
     """Read the ``config.json`` of a directory.
 
     Raises:
-        HFError: naming the file, and the field that changes the function and is not supported.
+        HFError: naming the file and the field, if it is missing or its value is not supported.
     """
     file = path / CONFIG_FILE
     try:
@@ -127,7 +128,7 @@ def read_hf_config(path: Path) -> HFShape:
     family = next((one for one in FAMILIES if one.model_type == model_type), None)
     if family is None:
         known = ", ".join(one.model_type for one in FAMILIES)
-        raise HFError(f"{file}: model_type is {shown(model_type)}; {known} are supported")
+        raise HFError(f"{file}: model_type is {shown(model_type)}; supported are {known}")
     try:
         config, vocab_size = family.read(fields), _vocab_size(fields)
     except KeyError as error:
@@ -136,12 +137,12 @@ def read_hf_config(path: Path) -> HFShape:
         raise HFError(f"{file}: {first_line(error)}") from error
     unused = [name if name.isprintable() else repr(name) for name in family.unused(fields)]
     named = [*(name[:80] for name in unused[:MAX_NOTED]), *(["..."] if len(unused) > MAX_NOTED else [])]
-    note = f"{file}: no effect on a {model_type}, not used: {', '.join(named)}"
+    note = f"{file}: fields without effect on a {model_type}: {', '.join(named)}"
     return HFShape(family, config, vocab_size, (note,) if unused else ())
 
 
 def config_notes(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return the notes on the configs of directories; what several have in common is noted of the first.
+    """Return the notes on the configs of directories; a note that several share is returned once, for the first.
 
     Raises:
         HFError: as `read_hf_config`.
@@ -160,26 +161,26 @@ def _vocab_size(fields: Mapping[str, Any]) -> int:
 
 def _read_params(weights: Weights, family: Family, config: TransformerConfig, vocab_size: int) -> Params:
     prefix = _prefix(weights, family)
-    output = output_entry(family, config, vocab_size)
+    output = output_tensors(family, config, vocab_size)
     (output_name,), (output_shape,) = output.names, output.shapes
     params: Params = {}
     used = {output_name}
-    for entry in entries(family, config, vocab_size):
+    for entry in tensor_mappings(family, config, vocab_size):
         names = [prefix + name for name in entry.names]
-        if config.tie and names[0] not in weights.files and entry.place == ("embedding",):
-            # One matrix with two names; transformers keeps either name.
+        if config.tie and names[0] not in weights.files and entry.path == ("embedding",):
+            # Tied matrices have two names, and transformers writes either of them.
             names = [output_name]
         parts = [weights.tensor(name, shape) for name, shape in zip(names, entry.shapes, strict=True)]
-        _set(params, entry.place, np.ascontiguousarray(entry.read(parts)))
+        _set(params, entry.path, np.ascontiguousarray(entry.read(parts)))
         used.update(names)
     if not config.tie:
-        _set(params, output.place, np.ascontiguousarray(output.read([weights.tensor(output_name, output_shape)])))
+        _set(params, output.path, np.ascontiguousarray(output.read([weights.tensor(output_name, output_shape)])))
     elif output_name in weights.files:
         _check_tied(weights, output_name, params["embedding"])
     unknown = sorted(n for n in weights.files if n not in used and not n.endswith(family.ignored or ("\0",)))
     if unknown:
         raise HFError(
-            f"{weights.path}: {len(unknown)} tensors are not of a {family.model_type}, such as {unknown[0]!r}"
+            f"{weights.path}: {len(unknown)} tensors do not belong to a {family.model_type}, such as {unknown[0]!r}"
         )
     return params
 
@@ -190,14 +191,14 @@ def _check_tied(weights: Weights, name: str, embedding: np.ndarray) -> None:
 
 
 def _prefix(weights: Weights, family: Family) -> str:
-    """The prefix of the body's tensors, found by the last norm, which every checkpoint has under one name alone."""
+    """Return the prefix of the body's tensors, detected from the last norm, which every checkpoint has."""
     name = f"{family.norms[('output_norm',)]}.weight"
     parts = family.prefix.split(".")
     candidates = [".".join(parts[start:]) for start in range(len(parts))]
     return next((prefix for prefix in candidates if prefix + name in weights.files), family.prefix)
 
 
-def _set(params: Params, place: Place, value: np.ndarray) -> None:
-    for part in place[:-1]:
+def _set(params: Params, path: ParameterPath, value: np.ndarray) -> None:
+    for part in path[:-1]:
         params = params.setdefault(part, {})
-    params[place[-1]] = value
+    params[path[-1]] = value

@@ -1,4 +1,4 @@
-"""The tensors of a Hugging Face checkpoint's safetensors files."""
+"""Tensors of a Hugging Face checkpoint, from its safetensors files."""
 
 import os
 from collections.abc import Iterator
@@ -9,14 +9,18 @@ import numpy as np
 import safetensors
 
 from npi_jax.files.plain import read_json_object
-from npi_jax.models.hf_fields import HFError, shown
+from npi_jax.models.hf.fields import HFError, shown
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 
 
 class Weights:
-    """The tensors of a checkpoint's safetensors files, read when asked for."""
+    """Tensors of a checkpoint's safetensors files, each read on request.
+
+    Raises:
+        HFError: if the files are missing or damaged, or larger than the machine's memory.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -41,26 +45,26 @@ class Weights:
         if not index.is_file():
             pickled = sorted(file.name for file in self.path.glob("*.bin"))
             advice = (
-                f" ({pickled[0]} is a pickle, which could run anything and is not read; write safetensors with "
+                f" ({pickled[0]} is a pickle, which can run code and is not read; write safetensors with "
                 "transformers: AutoModelForCausalLM.from_pretrained(...).save_pretrained(..., safe_serialization=True))"
                 if pickled
                 else ""
             )
-            raise HFError(f"{self.path}: neither {WEIGHTS_FILE} nor {INDEX_FILE} is there{advice}")
+            raise HFError(f"{self.path}: the directory has neither {WEIGHTS_FILE} nor {INDEX_FILE}{advice}")
         try:
-            places = read_json_object(index)["weight_map"].items()
+            file_of = read_json_object(index)["weight_map"].items()
         except (OSError, KeyError, AttributeError) as error:
             raise HFError(f"{index}: not an index of safetensors: {error!r}") from error
-        for name, file in places:
+        for name, file in file_of:
             # The index must not lead out of the directory.
             if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
                 raise HFError(
-                    f"{index}: {shown(name)} is in {shown(file)}, which is no safetensors file of the directory"
+                    f"{index}: {shown(name)} is in {shown(file)}, which is not a safetensors file of the directory"
                 )
             yield name, file
 
     def _check_size(self, files: set[Path]) -> None:
-        """Refuse more than the machine's memory, in which all parameters lie before they are used."""
+        """Refuse files larger than the machine's memory, which must hold all parameters."""
         size = sum(file.stat().st_size for file in files if file.is_file())
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size > memory:
@@ -68,17 +72,17 @@ class Weights:
 
     def _opened(self, file: str) -> Any:
         if not (self.path / file).is_file():
-            raise HFError(f"{self.path / file}: no such file, or not a plain one")
+            raise HFError(f"{self.path / file}: no such file, or not a plain file")
         try:
             return safetensors.safe_open(str(self.path / file), framework="flax")
         except (safetensors.SafetensorError, OSError) as error:
             raise HFError(f"{self.path / file}: cannot be read: {error}") from error
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor, as float32.
+        """Read a tensor as float32.
 
         Raises:
-            HFError: it is not there, or has another shape or no floating dtype.
+            HFError: naming the tensor, if it is missing, has another shape, or is not floating-point.
         """
         if name not in self.files:
             raise HFError(f"{self.path}: the tensor {name!r} is missing")
@@ -86,14 +90,14 @@ class Weights:
         if file not in self._open:
             self._open[file] = self._opened(file)
         try:
-            found = self._open[file].get_slice(name)
-            if tuple(found.get_shape()) != shape:
+            stored = self._open[file].get_slice(name)
+            if tuple(stored.get_shape()) != shape:
                 raise HFError(
-                    f"{self.path / file}: {name!r} has shape {tuple(found.get_shape())}; config.json makes it {shape}"
+                    f"{self.path / file}: {name!r} has shape {tuple(stored.get_shape())}; config.json implies {shape}"
                 )
             array = np.asarray(self._open[file].get_tensor(name))
         except safetensors.SafetensorError as error:
             raise HFError(f"{self.path / file}: {name!r} cannot be read: {error}") from error
         if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
-            raise HFError(f"{self.path / file}: {name!r} is {array.dtype}, not floating")
+            raise HFError(f"{self.path / file}: {name!r} is {array.dtype}, not floating-point")
         return array.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Hugging Face checkpoints: reading, writing, and the tables that map their fields and tensors."""
