@@ -1,14 +1,14 @@
-"""What the dot products of task gradients cost, in time and in memory.
+"""Cost of the dot products of task gradients, in time and in memory.
 
     python benchmarks/gradient_cost.py [--only time|memory]
 
 Time: the gradients of nine tasks in four micro-batches each, with all their dot products (plain, of absolute values and
-preconditioned), for every member of an ensemble at the quickstart's size, against as many plain backward passes: the
-same micro-batches, differentiated one by one by `jax.grad` and added up, with the same mapping over members. A round
-times both; printed is the median of the ratios within a round, because a shared machine drifts.
+preconditioned), for every member of an ensemble of the quickstart's size. The baseline is the same number of plain
+backward passes: `jax.grad` of each micro-batch, added up, with the same mapping over members. Each round times both.
+The result is the median over rounds of their ratio, because the speed of a shared machine drifts.
 
-Memory: the compiled program of one member at LSTM 2 x 650 with 50,000 words, its arguments and scratch, against the
-parameters of that member (`compiled.memory_analysis()`); nothing of that size is run.
+Memory: arguments and scratch of one member's compiled program for an LSTM 2 x 650 with 50,000 words, relative to the
+member's parameters (`compiled.memory_analysis()`). A program of that size is only compiled.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ITEMS, N_BATCHES, MEMBERS_TIMED = 80, 4, 12
 
 
 def nine_tasks() -> tuple[Batches, int]:
-    """The quickstart's micro-batches, and the size of its vocabulary."""
+    """Return the quickstart's micro-batches, and the size of its vocabulary."""
     text = [" ".join(words) for words in generate(GrammarSpec(sentences=20_000)).sentences]
     tokenizer = WordTokenizer.train(text)
     spec = ScoreSpec()
@@ -92,7 +92,7 @@ def measure_time(rounds: int) -> None:
 
 
 def measure_memory() -> None:
-    """Print what one member's program takes at paper scale."""
+    """Print the memory of one member's program at the scale of the paper."""
     batches, _ = nine_tasks()
     model = make_model(LSTMConfig(650, 650, 2), 50_000)
     params = jax.eval_shape(model.init, jax.random.key(0))
@@ -110,7 +110,7 @@ def measure_memory() -> None:
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Run the measurements that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=("time", "memory"))
     parser.add_argument("--rounds", type=int, default=7)

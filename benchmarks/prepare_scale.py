@@ -1,11 +1,11 @@
-"""How fast text is prepared, and in how much memory.
+"""Speed and memory of preparing text.
 
     NPI_JAX_DATA=/path/to/data python benchmarks/prepare_scale.py --megabytes 1000 --processes 2
 
-Repeats the training documents of ``$NPI_JAX_DATA/corpus`` until there is as much text as asked for, prepares it in a
-fresh process (annotation, vocabulary, tokens, the rows of three variants) with an empty cache, and again with all of it
-cached. Prints megabytes of text a minute and core for each stage, and the most memory that any process held at a time:
-all of it (peak resident set) and without the pages of files, which the system takes back when it needs them.
+Repeats the training documents of ``$NPI_JAX_DATA/corpus`` up to the requested size. Prepares the text in a new process
+(annotation, vocabulary, tokens, the rows of three variants) with an empty cache, and again with everything cached.
+Prints megabytes of text per minute and core for each stage, and the peak memory of a process: its resident set, and
+its resident set without pages of files, which the system can reclaim.
 """
 
 import argparse
@@ -54,7 +54,7 @@ print(json.dumps({"seconds": seconds, "peaks": peaks, "stages": stages, "table":
 
 
 def repeated_text(source: Path, folder: Path, megabytes: int) -> tuple[Path, float]:
-    """A file of as much text; returns it with its size in megabytes."""
+    """Write a file of the requested size; return it with its size in megabytes."""
     texts = [path.read_bytes() for path in sorted(source.rglob("*.txt"))]
     path = folder / "train.txt"
     size = 0
@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--folder", help="where the text and the cache are put; a temporary folder by default")
+    parser.add_argument("--folder", help="folder of the text and the cache (default: a temporary folder)")
     arguments = parser.parse_args()
     source = Path(os.environ["NPI_JAX_DATA"]) / "corpus"
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:

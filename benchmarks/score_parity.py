@@ -1,9 +1,9 @@
-"""All of BLiMP with one random GPT-2: our scores under each preset against minicons' and lm-eval's own.
+"""Comparison of our scores with those of minicons and lm-eval: all of BLiMP, one random GPT-2.
 
     NPI_JAX_DATA=... python benchmarks/score_parity.py [--every 1] [--only minicons|lm_eval]
 
-Prints the largest difference of any sentence (nats) and of any paradigm's accuracy. Takes about a quarter of an hour
-on two cores. Needs minicons and lm-eval (`pip install npi-jax[parity]`).
+Prints the largest difference of a sentence's score (nats) and of a paradigm's accuracy. Takes about 15 minutes on two
+cores. Needs minicons and lm-eval (`pip install npi-jax[parity]`).
 """
 
 # ruff: noqa: PLC0415
@@ -25,7 +25,7 @@ from npi_jax.suites.schema import Suite
 
 
 def by_minicons(directory: str, texts: list[str]) -> np.ndarray:
-    """Sums of log-probabilities; its default divides them by the number of tokens."""
+    """Return summed log-probabilities; the default of minicons is their mean over tokens."""
     from minicons import scorer
 
     model = scorer.IncrementalLMScorer(directory, "cpu")
@@ -38,7 +38,7 @@ def by_minicons(directory: str, texts: list[str]) -> np.ndarray:
 
 
 def by_lm_eval(directory: str, texts: list[str]) -> np.ndarray:
-    """Log-likelihoods as the harness's BLiMP asks for them, with a space before the sentence."""
+    """Return log-likelihoods as the harness computes them for BLiMP, with a space before the sentence."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -48,7 +48,7 @@ def by_lm_eval(directory: str, texts: list[str]) -> np.ndarray:
 
 
 def compare(name: str, directory: str, suite: Suite, spec: ScoreSpec, theirs: np.ndarray) -> None:
-    """Print how far our scores are from a tool's."""
+    """Print the differences between our scores and those of a tool."""
     loaded, tokenizer = load_hf(directory), load_hf_tokenizer(directory)
     assert tokenizer is not None
     start = time.perf_counter()
@@ -64,7 +64,7 @@ def compare(name: str, directory: str, suite: Suite, spec: ScoreSpec, theirs: np
         f"{name}: {ours.size:,} sentences, largest difference {np.abs(ours - theirs).max():.1e} nats; "
         f"accuracy {correct.mean():.4f} and {right.mean():.4f}, largest gap "
         f"of {len(gaps)} paradigms {max(gaps.values()):.4f}; "
-        f"{len(differing)} pairs decided differently (ours took {seconds:.0f} s, all told)",
+        f"{len(differing)} pairs decided differently (ours took {seconds:.0f} s in total)",
         flush=True,
     )
     for index in differing[:10]:
@@ -73,9 +73,9 @@ def compare(name: str, directory: str, suite: Suite, spec: ScoreSpec, theirs: np
 
 
 def main() -> None:
-    """Read the command line and compare."""
+    """Run the comparisons that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--every", type=int, default=1, help="take every so many of BLiMP's 67,000 pairs")
+    parser.add_argument("--every", type=int, default=1, help="use every N-th of BLiMP's 67,000 pairs")
     parser.add_argument("--only", choices=("minicons", "lm_eval"))
     options = parser.parse_args()
     data = Path(os.environ.get("NPI_JAX_DATA", ""))

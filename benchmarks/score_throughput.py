@@ -2,17 +2,17 @@
 
     NPI_JAX_DATA=... python benchmarks/score_throughput.py [--every 8] [--rounds 5]
 
-The model is a GPT-2 of 4 layers and width 256 with a byte-level BPE of 8,192 types, made on the spot and opened by
-both sides from one directory. Both take sentences in memory to scores in memory, in float32 on all cores. minicons
-runs at whichever of several batch sizes is fastest, with sentences in the order of the file and sorted by length;
-its time includes its own tokenization, which it repeats for every model. Ours includes it in the row "with encoding
-and packing", which is done once for a suite. A round times all sides one right after another; what is printed is the
-median of the ratios within a round. Each side has a process of its own, which sleeps while another is timed.
+The model is a random GPT-2 of 4 layers and width 256 with a byte-level BPE of 8,192 types, which both sides open from
+one directory. Both map sentences in memory to scores in memory, in float32 on all cores. minicons is timed at its
+fastest batch size, with sentences in file order and sorted by length. Its time includes tokenization, which it repeats
+for every model. Ours includes tokenization in the row "with encoding and packing", which is done once for a suite. Each
+round times all sides in turn; the result is the median over rounds of the ratio. Each side has its own process, which
+sleeps while another is timed.
 
 Needs minicons (`pip install npi-jax[parity]`).
 """
 
-# Libraries are imported by the process that uses them: neither side pays for the other's threads.
+# Each process imports only the libraries of its side, so that no threads of the other side slow it down.
 # ruff: noqa: PLC0415
 import argparse
 import json
@@ -48,7 +48,7 @@ def make_model(directory: Path, data: Path) -> None:
     ]
     tokenizer = BPETokenizer.train(text, size=TYPES)
     config = TransformerConfig(
-        WIDTH, LAYERS, HEADS, 4 * WIDTH, tie=True, norm="layer", norm_epsilon=1e-5, positions="learned",
+        width=WIDTH, layers=LAYERS, heads=HEADS, mlp=4 * WIDTH, tie=True, norm="layer", norm_epsilon=1e-5, positions="learned",
         max_positions=POSITIONS, activation="gelu_tanh", gated=False, attention_bias=True, mlp_bias=True,
     )  # fmt: skip
     model = make_model(config, tokenizer.vocab_size)
@@ -57,7 +57,7 @@ def make_model(directory: Path, data: Path) -> None:
 
 
 def memory_now(reset: bool = False) -> tuple[float, float]:
-    """What this process holds and the most it has held (since a reset), MiB."""
+    """Return the resident and the peak memory of this process (since a reset), MiB."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")
     fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
@@ -66,7 +66,7 @@ def memory_now(reset: bool = False) -> tuple[float, float]:
 
 
 def ours(directory: str, path: str, every: int, members: int, devices: int, cores: int) -> tuple[Job, dict[str, Any]]:
-    """Jobs ``sentence``, ``critical``, ``prepare`` and ``stacked``."""
+    """Return our jobs ``sentence``, ``critical``, ``prepare`` and ``stacked``."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     import jax
     import numpy as np
@@ -117,7 +117,7 @@ def ours(directory: str, path: str, every: int, members: int, devices: int, core
 
 
 def minicons(directory: str, path: str, every: int) -> tuple[Job, dict[str, Any]]:
-    """Jobs ``BATCH`` and ``BATCH sorted``."""
+    """Return the jobs of minicons, ``BATCH`` and ``BATCH sorted``."""
     import torch
     from minicons import scorer
 
@@ -141,7 +141,7 @@ def minicons(directory: str, path: str, every: int) -> tuple[Job, dict[str, Any]
 
 
 def serve(connection: Connection, make: Callable[..., tuple[Job, dict[str, Any]]], arguments: tuple) -> None:
-    """Build the jobs in this process, then time one whenever asked."""
+    """Build the jobs in this process, and time one for each request."""
     run, facts = make(*arguments)
     connection.send(facts)
     while job := connection.recv():
@@ -151,7 +151,7 @@ def serve(connection: Connection, make: Callable[..., tuple[Job, dict[str, Any]]
 
 
 class Side:
-    """A process with jobs."""
+    """Process that runs the jobs of one side."""
 
     def __init__(self, make: Callable[..., Any], *arguments: Any):
         context = multiprocessing.get_context("spawn")
@@ -160,7 +160,7 @@ class Side:
         self.facts: dict[str, Any] = self.connection.recv()
 
     def time(self, job: str) -> float:
-        """Seconds that the job took."""
+        """Run a job and return its seconds."""
         self.connection.send(job)
         seconds, self.grown = self.connection.recv()
         return float(seconds)
@@ -171,7 +171,7 @@ class Side:
 
 
 def spread(values: list[float]) -> str:
-    """The median and the range."""
+    """Return median and range as text."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
@@ -214,7 +214,7 @@ def compare(directory: str, path: str, every: int, rounds: int) -> None:
 
 
 def memory(directory: str, path: str) -> None:
-    """Print by how much scoring raises each side's peak memory, at the same tokens a batch, for few and many items."""
+    """Print how much scoring raises each side's peak memory with equal tokens per batch, for few and many items."""
     cores = os.cpu_count() or 1
     for every in (32, 8, 1):
         we = Side(ours, directory, path, every, 1, 1, cores)
@@ -237,7 +237,7 @@ def memory(directory: str, path: str) -> None:
 
 
 def members(directory: str, path: str, every: int, rounds: int) -> None:
-    """Print the time of eight stacked members against one's, and of two devices of a core each against one."""
+    """Print the time of eight stacked members relative to one, and of two one-core devices relative to one."""
     cores = os.cpu_count() or 1
     sides = {
         "1 member, all cores": Side(ours, directory, path, every, 1, 1, cores),
@@ -261,7 +261,7 @@ def members(directory: str, path: str, every: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """Read the command line and print the comparisons asked for."""
+    """Run the comparisons that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=8, help="take every so many of BLiMP's 67,000 pairs")
     parser.add_argument("--rounds", type=int, default=5)

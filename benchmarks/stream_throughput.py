@@ -1,10 +1,10 @@
-"""Training that reads its rows from disk ahead of each call, against rows that are held on the devices.
+"""Training throughput with rows streamed from disk, relative to rows held on the devices.
 
     python benchmarks/stream_throughput.py [--config quickstart] [--steps 200] [--rounds 7]
 
-Both train the members of a config, side by side in one process, stretch by stretch in turn; what is printed is the
-median over rounds of the ratio of tokens a second within a round. The smaller the members, the more rows a second they
-need, so the quickstart's are a hard case. Grain must be installed (`pip install npi-jax[grain]`).
+Both train the members of a config in one process, in turn. The result is the median over rounds of the ratio of tokens
+per second. Small members need many rows per second, so the quickstart is a hard case. Needs Grain
+(`pip install npi-jax[grain]`).
 """
 
 import argparse
@@ -26,7 +26,7 @@ from npi_jax.training.runner import make_runner
 
 
 def timed_runner(config: Config, prepared: Prepared, *, streamed: bool) -> Callable[[int], float]:
-    """A function that trains all members for so many steps and returns the seconds it took."""
+    """Return a function that trains all members for a number of steps and returns its seconds."""
     model = make_model(config.model, prepared.tokenizer.vocab_size, remat=config.train.remat)
     mesh = make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
     rows = prepared.records() if streamed else prepared.pool
@@ -57,7 +57,7 @@ def timed_runner(config: Config, prepared: Prepared, *, streamed: bool) -> Calla
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurement."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="quickstart", help="whose members are trained")
     parser.add_argument("--steps", type=int, default=200, help="in a stretch")
@@ -73,7 +73,7 @@ def main() -> None:
     tokens = arguments.steps * train.batch_size * train.row_length * len(config.members)
     ratios = []
     for number in range(arguments.rounds):
-        # The one that begins alternates.
+        # Rounds alternate which side goes first.
         order = (held, streamed) if number % 2 else (streamed, held)
         seconds = {run: run(arguments.steps) for run in order}
         ratios.append(seconds[held] / seconds[streamed])

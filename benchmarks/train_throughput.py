@@ -1,23 +1,23 @@
 """Training throughput of an ensemble against PyTorch (`nn.LSTM`; a transformer with fused attention), on CPU.
 
     python benchmarks/train_throughput.py [--size quickstart|english|large|transformer] [--dtype bfloat16]
-    python benchmarks/train_throughput.py --scale 1,2,8,64          the cost of a member by their number
+    python benchmarks/train_throughput.py --scale 1,2,8,64          cost of a member by the number of members
     python benchmarks/train_throughput.py --processes               two processes against one with two devices
-    python benchmarks/train_throughput.py --memory                  of one member with a vocabulary of 50,000
+    python benchmarks/train_throughput.py --memory                  memory of a member with a vocabulary of 50,000
 
 Both sides take real training steps on the same model and batch: embedding, layers, output layer, cross-entropy,
-clipping by the global norm, Adam. In bfloat16 PyTorch trains under autocast. PyTorch has no ensembles, so it may train
-its members in whichever of two arrangements is faster: one process that uses all cores, or one single-threaded process
-a core, all running at once. A round times the arrangements one right after another, and what is printed is the median
-over rounds of the ratio within a round, because a shared machine drifts. Beside it stands the ratio of processor time
-for a token, which other programs on the machine disturb less, and our share of this machine's limit, which is what a
-product of large float32 matrices reaches in the same round.
+clipping by the global norm, Adam. In bfloat16 PyTorch trains under autocast. PyTorch has no ensembles, so its members
+train in the faster of two arrangements: one process that uses all cores, or one single-threaded process for each core,
+all at once. Each round times the arrangements in turn. The result is the median over rounds of the ratio within a
+round, because the speed of a shared machine drifts. Also printed are the ratio of processor time per token, which is
+less sensitive to other programs, and our share of the machine's limit: the rate of a product of large float32 matrices
+in the same round.
 
-Each side runs in processes of its own, which sleep while another is timed. PyTorch must be installed
+Each side runs in its own processes, which sleep while another is timed. Needs PyTorch
 (`pip install npi-jax[torch]`).
 """
 
-# Libraries are imported by the process that uses them: neither side pays for the other's threads.
+# Each process imports only the libraries of its side, so that no threads of the other side slow it down.
 # ruff: noqa: PLC0415
 import argparse
 import dataclasses
@@ -32,9 +32,9 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Size:
-    """A model and the batch it is trained on."""
+    """Sizes of a model and of its batch."""
 
     hidden: int
     vocabulary: int
@@ -52,11 +52,11 @@ class Size:
 
 
 SIZES = {
-    "quickstart": Size(96, 250),
-    "english": Size(256, 10_000),
-    "large": Size(650, 10_000),
-    # In LLaMA's form; the MLP is four times as wide.
-    "transformer": Size(256, 10_000, layers=4, heads=4),
+    "quickstart": Size(hidden=96, vocabulary=250),
+    "english": Size(hidden=256, vocabulary=10_000),
+    "large": Size(hidden=650, vocabulary=10_000),
+    # LLaMA's architecture with an MLP four times as wide.
+    "transformer": Size(hidden=256, vocabulary=10_000, layers=4, heads=4),
 }
 POOL_ROWS = 512
 SENTENCE = 10
@@ -66,7 +66,7 @@ LIMIT_SIDE = 1536
 
 
 def model_config(size: Size) -> Any:
-    """Our model of this size."""
+    """Return the configuration of our model."""
     from npi_jax.models import LSTMConfig, TransformerConfig
 
     if size.heads:
@@ -77,10 +77,11 @@ def model_config(size: Size) -> Any:
     return LSTMConfig(size.hidden, size.hidden, size.layers, compute_dtype=size.dtype)
 
 
-def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, int] | None = None) -> Callable:
-    """A function that takes a number of steps with all members and returns the seconds it took.
+def jax_runner(size: Size, members: int, cores: int, joint: tuple[str, int, int] | None = None) -> Callable:
+    """Return a function that takes a number of steps with all members and returns its seconds.
 
-    `together` makes it one of several processes: the address of the first, how many, and which.
+    `joint` makes it one of several processes that train jointly: the coordinator's address, the number of processes,
+    and the number of this one.
     """
     import jax
     import numpy as np
@@ -93,8 +94,8 @@ def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, i
     from npi_jax.training.member.step import Pool, init_member, make_train_call
 
     jax.config.update("jax_num_cpu_devices", cores)
-    if together is not None:
-        jax.distributed.initialize(*together, cluster_detection_method="deactivate")
+    if joint is not None:
+        jax.distributed.initialize(*joint, cluster_detection_method="deactivate")
     train = TrainConfig(batch_size=size.rows, row_length=size.length, dropout=(size.dropout,), loss_chunk=LOSS_CHUNK)
     model = make_model(model_config(size), size.vocabulary)
     data, mesh = DataAxis(model), make_mesh(0, 1, n_members=members)
@@ -122,7 +123,7 @@ def jax_runner(size: Size, members: int, cores: int, together: tuple[str, int, i
 
 
 def limit_runner(cores: int) -> Callable[[int], float]:
-    """The same for products of matrices, one a core at a time."""
+    """Return the same function for products of matrices, one per core at a time."""
     import jax
     import jax.numpy as jnp
 
@@ -142,7 +143,7 @@ def limit_runner(cores: int) -> Callable[[int], float]:
 
 
 def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], float]:
-    """The same for `members` PyTorch models, trained in turn with `threads` threads."""
+    """Return the same function for `members` PyTorch models, trained in turn with `threads` threads."""
     import torch
 
     torch.set_num_threads(threads)
@@ -172,7 +173,7 @@ def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], floa
         return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1).to(part.dtype)
 
     class Transformer(torch.nn.Module):
-        """Without the mask that keeps our sentences apart: it has a little less to do."""
+        """Attention without a mask between sentences, which is slightly less work than ours."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -203,7 +204,7 @@ def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], floa
 
     models = [Transformer() if size.heads else Model() for _ in range(members)]
     halved = size.dtype == "bfloat16"
-    # The fused update is the fastest of PyTorch's three on CPU.
+    # The fused update is the fastest of PyTorch's three implementations on CPU.
     optimizers = [torch.optim.Adam(model.parameters(), lr=2e-3, fused=True) for model in models]
     loss_function = torch.nn.CrossEntropyLoss()
     pool = torch.randint(0, size.vocabulary, (size.length + 1, POOL_ROWS))
@@ -226,7 +227,7 @@ def torch_runner(size: Size, members: int, threads: int) -> Callable[[int], floa
 
 
 def serve(connection: Connection, make: Callable[..., Callable[[int], float]], arguments: tuple) -> None:
-    """Build a runner in this process, then time it whenever asked."""
+    """Build a runner in this process, and time it for each request."""
     start = time.perf_counter()
     run = make(*arguments)
     run(1)
@@ -237,7 +238,7 @@ def serve(connection: Connection, make: Callable[..., Callable[[int], float]], a
 
 
 class Arrangement:
-    """Processes that train members at the same time."""
+    """Processes that train members simultaneously."""
 
     def __init__(self, make: Callable[..., Callable[[int], float]], *of_processes: tuple):
         context = multiprocessing.get_context("spawn")
@@ -249,14 +250,14 @@ class Arrangement:
         self.seconds_to_start = max(connection.recv()[0] for connection in self.connections)
 
     def seconds(self, steps: int) -> tuple[float, float]:
-        """Time until the last process has taken its steps, and processor time of all processes."""
+        """Return the time until the last process ends its steps, and the processor time of all processes."""
         for connection in self.connections:
             connection.send(steps)
         walls, processors = zip(*(connection.recv() for connection in self.connections), strict=True)
         return max(walls), sum(processors)
 
     def steps_in(self, seconds: float) -> int:
-        """About how many steps fill this time; at least 2."""
+        """Return the number of steps that fill a time, at least 2."""
         self.seconds(2)
         return max(2, min(CAPACITY, round(2 * seconds / self.seconds(2)[0])))
 
@@ -267,12 +268,12 @@ class Arrangement:
 
 
 def spread(values: list[float]) -> str:
-    """The median and the range."""
+    """Return median and range as text."""
     return f"{statistics.median(values):.3f}  ({min(values):.3f} to {max(values):.3f})"
 
 
 def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -> None:
-    """Print our throughput, PyTorch's in both arrangements, and the ratio to the better of them."""
+    """Print our throughput, PyTorch's in both arrangements, and the ratio to the faster one."""
     arrangements = {
         "JAX": (Arrangement(jax_runner, (size, members, cores)), members),
         "PyTorch, all threads": (Arrangement(torch_runner, (size, 1, cores)), 1),
@@ -295,7 +296,7 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
         shares.append(rates["JAX"][-1] * flops(size) / products)
     for name in arrangements:
         rate, cost = statistics.median(rates[name]), statistics.median(costs[name])
-        print(f"  {name:26} {rate:9,.0f} tokens/s, all members together; {cost * 1e6:6.1f} us of CPU a token")
+        print(f"  {name:26} {rate:9,.0f} tokens/s, all members joint; {cost * 1e6:6.1f} us of CPU a token")
     ours, *theirs = rates.values()
     print("  ratio JAX / best PyTorch  ", spread([a / max(b) for a, *b in zip(ours, *theirs, strict=True)]))
     ours, *theirs = costs.values()
@@ -306,14 +307,14 @@ def compare(size: Size, members: int, cores: int, rounds: int, seconds: float) -
 
 
 def flops(size: Size) -> int:
-    """Operations of a token's training step, as `npi_jax.models.flops` counts them."""
+    """Return the operations per token of a training step, as `npi_jax.models.flops` counts them."""
     from npi_jax.models.flops import train_flops
 
     return train_flops(model_config(size), size.vocabulary, size.length)
 
 
 def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float) -> None:
-    """Print the cost of a member's step, and of starting, against the number of members."""
+    """Print the cost of a member's step and of starting by the number of members."""
     arrangements = {count: Arrangement(jax_runner, (size, count, cores)) for count in counts}
     steps = {count: arrangement.steps_in(seconds) for count, arrangement in arrangements.items()}
     costs: dict[int, list[float]] = {count: [] for count in counts}
@@ -331,7 +332,7 @@ def scale(size: Size, counts: list[int], cores: int, rounds: int, seconds: float
 
 
 def processes(size: Size, cores: int, rounds: int, seconds: float) -> None:
-    """Print the throughput of one process a core, that train together, against one process with all cores."""
+    """Print the throughput of joint training with one process per core, relative to one process with all cores."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -345,7 +346,7 @@ def processes(size: Size, cores: int, rounds: int, seconds: float) -> None:
 
 
 def memory(size: Size) -> None:
-    """Print what one member's compiled training call needs, in units of its parameters."""
+    """Print the memory of one member's compiled training call, relative to its parameters."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -378,7 +379,7 @@ def memory(size: Size) -> None:
 
 
 def main() -> None:
-    """Read the command line and print the comparisons asked for."""
+    """Run the comparisons that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, action="append", help="may be given several times")
     parser.add_argument("--members", type=int, default=0, help="members of the comparison; 0: one a core")

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Train on all GPUs of one machine (or on its processor cores, where it has no GPU).
+# Train on all GPUs of one machine, or on its processor cores if it has no GPU.
 #
 #   launch/gpu_node.sh [--processes N] [--gpus 0,1,2,3] [--any-order] [--dry-run] -- run --config quickstart
 #
-#   --processes N     one process for every GPU instead of one for all (default 1); they find one another through
-#                     NPI_COORDINATOR on this machine
-#   --gpus LIST       the GPUs to use (default: all); two runs side by side take a list each
-#   --any-order       let the GPUs add up in any order: faster, and not the same bits at every run (a flag of XLA)
-#   --dry-run         print the commands instead
+#   --processes N     number of processes, one for each GPU (default: one process for all GPUs)
+#   --gpus LIST       GPUs to use (default: all), so that two runs can use different GPUs
+#   --any-order       let the GPUs sum in any order: faster, but results are not bitwise reproducible (a flag of XLA)
+#   --dry-run         print the commands without running them
 #
-# SIGTERM and ctrl-C are passed on; exit status 42 means that the state is saved and the same command goes on.
+# SIGTERM and ctrl-C are forwarded. Exit status 42 means that the state is saved and the same command continues.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 PROCESSES=1 GPUS="" ANY_ORDER=""
@@ -24,16 +23,16 @@ while (($#)); do
     *) die "unknown option $1 (--help lists them)" ;;
   esac
 done
-(($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config quickstart"
+(($#)) || die "give the arguments of npi-jax after --, such as: -- run --config quickstart"
 number --processes "$PROCESSES"
 [[ -z ${NPI_PORT:-} ]] || number NPI_PORT "$NPI_PORT"
 if [[ -n $GPUS ]]; then
-  [[ $GPUS =~ ^[0-9]+(,[0-9]+)*$ ]] || die "--gpus $GPUS: numbers with commas between them are wanted, such as 0,1"
+  [[ $GPUS =~ ^[0-9]+(,[0-9]+)*$ ]] || die "--gpus $GPUS: give numbers separated by commas, such as 0,1"
   IFS=, read -ra numbers <<<"$GPUS"
   repeated=$(printf '%s\n' "${numbers[@]}" | sort -n | uniq -d | head -n 1)
-  [[ -z $repeated ]] || die "--gpus $GPUS: GPU $repeated is there twice"
+  [[ -z $repeated ]] || die "--gpus $GPUS: GPU $repeated is given twice"
   ((PROCESSES == 1 || PROCESSES == ${#numbers[@]})) ||
-    die "--processes $PROCESSES with --gpus $GPUS: one process a GPU makes ${#numbers[@]} processes"
+    die "--processes $PROCESSES with --gpus $GPUS: with one process for each GPU it must be ${#numbers[@]}"
 elif ((PROCESSES > 1)) && command -v nvidia-smi >/dev/null; then
   there=$(nvidia-smi --list-gpus | grep -c '^GPU ') || true
   ((there == 0 || PROCESSES <= there)) || die "--processes $PROCESSES: this machine has $there GPUs"
@@ -52,7 +51,7 @@ fi
 PORT=${NPI_PORT:-29400}
 settings+=("NPI_COORDINATOR=127.0.0.1:$PORT" "NPI_NUM_PROCESSES=$PROCESSES")
 pids=()
-# Set before any is started: a signal that comes in between would reach none.
+# Set before any process starts, so that no signal is lost.
 trap 'kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT HUP
 for ((i = 0; i < PROCESSES; i++)); do
   command=(env "${settings[@]}" "NPI_PROCESS_ID=$i" "JAX_LOCAL_DEVICE_IDS=$i" npi-jax "$@")
@@ -65,9 +64,9 @@ for ((i = 0; i < PROCESSES; i++)); do
 done
 status=0
 for pid in "${pids[@]}"; do
-  # A signal ends `wait` before the process has ended.
+  # A signal interrupts `wait` before the process has ended.
   while code=0; wait "$pid" || code=$?; kill -0 "$pid" 2>/dev/null; do :; done
-  # 42 says that all have saved: any other failure goes before it.
+  # 42 means that all have saved, so any other failure takes precedence.
   if ((code != 0)) && { ((status == 0 || status == 42)); }; then status=$code; fi
 done
 exit "$status"

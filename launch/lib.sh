@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the launch scripts share; sourced, not run.
+# Functions of the launch scripts; source this file.
 set -euo pipefail
 
 DRY_RUN=""
@@ -9,7 +9,7 @@ die() {
   exit 2
 }
 
-# Run a command, or with --dry-run print the very array that would be run, quoted so that a shell reads it back.
+# Run a command, or print it with --dry-run, quoted for a shell.
 run() {
   if [[ -n $DRY_RUN ]]; then
     local words
@@ -20,7 +20,7 @@ run() {
   fi
 }
 
-# The comment at the head of the script that calls.
+# Print the first comment of the calling script.
 usage() {
   awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"
 }
@@ -28,16 +28,16 @@ usage() {
 need() {
   local name
   for name in "$@"; do
-    [[ -n ${!name:-} ]] || die "--${name,,} is missing (--help says more)"
+    [[ -n ${!name:-} ]] || die "--${name,,} is missing (see --help)"
   done
 }
 
-# Refuse an option's value that is not a whole number above 0.
+# Refuse a value that is not a whole number above 0.
 number() {
-  [[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 $2: a number above 0 is wanted"
+  [[ $2 =~ ^[1-9][0-9]*$ ]] || die "$1 $2: it must be a whole number above 0"
 }
 
-# One string that a remote shell splits into the arguments again.
+# Quote arguments into one string for a remote shell.
 quoted() {
   local words
   printf -v words '%q ' "$@"

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# Train on a Cloud TPU slice: create it, copy the code, run on all its workers, go on after pre-emption, delete it.
+# Train on a Cloud TPU slice: create it, copy the code, run on all workers, continue after preemption, delete it.
 #
 #   launch/tpu_vm.sh COMMAND --name NAME --zone ZONE --type v5litepod-16 [OPTIONS] [-- run --config weber2021]
 #
 # Commands
-#   create    ask for the slice (with --queued: as a queued resource, and wait until it is there)
+#   create    request the slice (with --queued: as a queued resource, and wait until it is ready)
 #   install   copy this repository's last commit to all workers and install it
-#   run       run npi-jax with the arguments after -- on all workers; ends when it ends
-#   train     create, install and run; where the slice is taken away, do so again, until the run has ended
-#   delete    give the slice back
+#   run       run npi-jax with the arguments after -- on all workers, and wait until it ends
+#   train     create, install and run; repeat if the slice is preempted, until the run has ended
+#   delete    delete the slice
 #
 # Options
 #   --project P     the project (default: gcloud's)
-#   --spot          cheaper, and may be taken away at any time
-#   --queued        a queued resource: it waits until there is room; the way to get spot slices
+#   --spot          spot capacity: cheaper, but can be preempted at any time
+#   --queued        a queued resource, which waits for capacity; needed for most spot slices
 #   --runtime V     software of the workers (default: by --type)
-#   --bucket B      a bucket (with hierarchical namespace) mounted at ~/runs on all workers; give the run a run_dir
-#                   there: all workers must see it, and it must outlive the slice
-#   --poll SECONDS  between two looks at the state of a queued resource (default 30)
-#   --dry-run       print the commands instead
+#   --bucket B      bucket (with hierarchical namespace) to mount at ~/runs on all workers; put run_dir there, because
+#                   all workers must see it and it must outlive the slice
+#   --poll SECONDS  interval of polling the state (default 30)
+#   --dry-run       print the commands without running them
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 NAME="" ZONE="" TYPE="" PROJECT="" SPOT="" QUEUED="" RUNTIME="" BUCKET="" POLL=30
@@ -26,7 +26,7 @@ NAME="" ZONE="" TYPE="" PROJECT="" SPOT="" QUEUED="" RUNTIME="" BUCKET="" POLL=3
 COMMAND=${1:-}
 case $COMMAND in
   create | install | run | train | delete) shift ;;
-  "") die "which command? create, install, run, train or delete (--help says more)" ;;
+  "") die "give a command: create, install, run, train or delete (see --help)" ;;
   *) die "unknown command $COMMAND: create, install, run, train or delete" ;;
 esac
 while (($#)); do
@@ -49,10 +49,10 @@ need NAME ZONE
 number "--poll" "$POLL"
 WHERE=("--zone=$ZONE")
 [[ -z $PROJECT ]] || WHERE+=("--project=$PROJECT")
-# Functions see the locals of those that call them: what is read only cannot be hidden by one.
+# Bash functions see the local variables of their callers; read-only globals cannot be shadowed.
 readonly NAME ZONE TYPE PROJECT SPOT QUEUED RUNTIME BUCKET POLL COMMAND WHERE
 
-# The images of Google's documentation, by generation.
+# Images that Google's documentation names for each generation.
 runtime() {
   if [[ -n $RUNTIME ]]; then echo "$RUNTIME"; return; fi
   case $TYPE in
@@ -85,7 +85,7 @@ state() {
   fi
 }
 
-# Until a queued resource is there.
+# Wait until a queued resource is ready.
 await() {
   if [[ -n $DRY_RUN ]]; then state; return; fi
   local now missed=0
@@ -94,7 +94,7 @@ await() {
     case $now in
       ACTIVE | READY) return ;;
       FAILED | SUSPENDING | SUSPENDED | PREEMPTED | TERMINATED) die "$NAME is $now; delete it, and create it again" ;;
-      *) ((missed < 20)) || die "gcloud does not say what became of $NAME"; echo "$NAME: $now"; sleep "$POLL" ;;
+      *) ((missed < 20)) || die "gcloud does not report the state of $NAME"; echo "$NAME: $now"; sleep "$POLL" ;;
     esac
   done
 }
@@ -106,25 +106,25 @@ on_all() {
 
 install() {
   local archive=npi_jax.tar.gz folder=FOLDER
-  # A folder of our own: what lies in a common one under a known name, others could exchange.
+  # A private folder, because others could replace a file with a known name in a shared one.
   if [[ -z $DRY_RUN ]]; then
     folder=$(mktemp -d)
     # shellcheck disable=SC2064
     trap "rm -rf '$folder'" EXIT
   fi
   run git -C "$(dirname "${BASH_SOURCE[0]}")/.." archive --format=tar.gz "--output=$folder/$archive" HEAD
-  # Keys are made on the first connection; made for all workers at once they would get in one another's way.
+  # The first connection creates keys, which must not happen for all workers at once.
   run gcloud compute tpus tpu-vm ssh "$NAME" "${WHERE[@]}" --worker=0 --command=true
   run gcloud compute tpus tpu-vm scp "$folder/$archive" "$NAME:" "${WHERE[@]}" --worker=all
   local mount=""
   [[ -z $BUCKET ]] || mount=" && mkdir -p ~/runs && (mountpoint -q ~/runs || gcsfuse --implicit-dirs $(quoted "$BUCKET") ~/runs)"
-  # The workers' own Python is too old.
+  # The default Python of the workers is too old.
   on_all "sudo apt-get install -qq -y python3.11-venv && mkdir -p npi_jax && tar xzf $archive -C npi_jax && cd npi_jax \
 && python3.11 -m venv .venv && .venv/bin/pip install -q -c constraints.txt '.[tpu]'$mount"
 }
 
 run_all() {
-  (($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config weber2021"
+  (($#)) || die "give the arguments of npi-jax after --, such as: -- run --config weber2021"
   on_all "cd npi_jax && .venv/bin/npi-jax $(quoted "$@")"
 }
 
@@ -136,7 +136,7 @@ delete() {
   fi
 }
 
-# Whether the slice is there, is gone for good, has never been, or is on its way.
+# Print whether the slice is ready (there), deleted or preempted (gone), does not exist (absent), or is starting (coming).
 whereabouts() {
   local now
   if ! now=$(state 2>&1); then
@@ -160,20 +160,20 @@ train() {
       gone) delete; create; install ;;
       absent) create; install ;;
       coming) await; install ;;
-      # A slice is never given back because gcloud did not answer.
+      # A slice is never deleted only because gcloud did not answer.
       unknown)
         missed=$((missed + 1))
-        ((missed < 20)) || die "gcloud does not say what became of $NAME, which may be there still: $(state 2>&1 | tail -n 1)"
+        ((missed < 20)) || die "gcloud does not report the state of $NAME, which may still exist: $(state 2>&1 | tail -n 1)"
         echo "$NAME: gcloud does not answer"; sleep "$POLL"; continue ;;
     esac
     status=0
     run_all "$@" || status=$?
     ((status != 0)) || return 0
     found=$(whereabouts)
-    # Asked to stop (42) or cut off from us (43) and saved, or out of reach; anything else, on a slice that is there, is
-    # an error of the run.
+    # 42 and 43 mean stopped and saved, 255 a lost connection. On a slice that is ready, any other status is an error
+    # of the run.
     if [[ $found == there ]] && ((status != 42 && status != 43 && status != 255)); then return "$status"; fi
-    echo "$NAME: ended with status $status ($found); going on from the last checkpoint"
+    echo "$NAME: ended with status $status ($found); continuing from the last checkpoint"
     sleep "$POLL"
   done
 }

@@ -5,11 +5,11 @@
 #       -- run --config weber2021 --config.run_dir=/runs/weber2021
 #
 #   --slices N        slices of that type (default 1)
-#   --priority P      of the workload (default medium)
-#   --spot            on spot capacity
-#   --restarts N      how often it is started again after pre-emption (default 50)
-#   --grace SECONDS   between SIGTERM and the end; a checkpoint must fit in (default 300)
-#   --dry-run         print the command instead
+#   --priority P      priority of the workload (default medium)
+#   --spot            use spot capacity
+#   --restarts N      most restarts after preemption (default 50)
+#   --grace SECONDS   time from SIGTERM to the end, enough to write a checkpoint (default 300)
+#   --dry-run         print the command without running it
 #
 # IMAGE is built from launch/Dockerfile with --build-arg PLATFORM=tpu; its entry point is npi-jax. The run directory
 # must be on a volume that all pods mount.
@@ -38,8 +38,8 @@ done
 need CLUSTER ZONE PROJECT NAME TYPE IMAGE
 number --slices "$SLICES"
 number --grace "$GRACE"
-[[ $RESTARTS =~ ^[0-9]+$ ]] || die "--restarts $RESTARTS: a number is wanted"
-(($#)) || die "what is npi-jax to do? Give its arguments after --, such as: -- run --config weber2021"
+[[ $RESTARTS =~ ^[0-9]+$ ]] || die "--restarts $RESTARTS: it must be a number"
+(($#)) || die "give the arguments of npi-jax after --, such as: -- run --config weber2021"
 
 command=(
   xpk workload create "--cluster=$CLUSTER" "--zone=$ZONE" "--project=$PROJECT" "--workload=$NAME" "--tpu-type=$TYPE"
@@ -47,5 +47,5 @@ command=(
   "--termination-grace-period-seconds=$GRACE"
 )
 [[ -z $SPOT ]] || command+=(--spot)
-# A shell that becomes npi-jax: one that waited for it would keep SIGTERM to itself.
+# exec replaces the shell by npi-jax, because a waiting shell would not forward SIGTERM.
 run "${command[@]}" "--command=exec npi-jax $(quoted "$@")"

@@ -135,9 +135,9 @@ class TransformerConfig:
             )
         if self.positions == "rotary" and (self.rotary_size % 2 or not 0 < self.rotary_size <= self.head_size):
             raise ValueError(
-                f"TransformerConfig.heads is {self.heads} and rotary_fraction {self.rotary_fraction}: {self.rotary_size} "
-                f"of each head's {self.head_size} features would be rotated; it must be an even number above 0, because "
-                "rotary positions rotate pairs of features"
+                f"TransformerConfig.heads is {self.heads} and rotary_fraction {self.rotary_fraction}: "
+                f"{self.rotary_size} of each head's {self.head_size} features would be rotated; it must be an even "
+                "number above 0, because rotary positions rotate pairs of features"
             )
         if len(self.rotary_scaling) not in (0, 4):
             raise ValueError(f"TransformerConfig.rotary_scaling is {self.rotary_scaling!r}; give four numbers or none")

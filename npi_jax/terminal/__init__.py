@@ -1,1 +1,1 @@
-"""Text on a terminal: tables, folding, standard output that may go away, error messages."""
+"""Terminal output: tables, folding of lines, standard output that may be closed, error messages."""

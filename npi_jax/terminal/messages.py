@@ -1,4 +1,4 @@
-"""Messages about errors: one line for what the user can fix, a report for anything else."""
+"""Error messages: one line for an error that the user can fix, a report for a bug."""
 
 import errno
 import importlib.metadata
@@ -9,48 +9,49 @@ from npi_jax import __version__
 from npi_jax.errors import UserError, first_line
 from npi_jax.files.user_code import blamed
 
-_OF_THE_MACHINE = {
+_SYSTEM_ERRORS = {
     errno.EMFILE: "too many open files; raise the limit, as with ulimit -n 4096",
     errno.ENFILE: "the machine has too many open files",
-    errno.ENOSPC: "no room is left on the disk",
+    errno.ENOSPC: "no space is left on the disk",
     errno.EDQUOT: "the disk quota is used up",
     errno.EIO: "a disk or terminal cannot be read or written",
     errno.ENOMEM: "there is not enough memory",
-    errno.EAGAIN: "no further process or thread can be started; raise the limit, as with ulimit -u",
+    errno.EAGAIN: "no more processes or threads can be started; raise the limit, as with ulimit -u",
 }
-"""Faults of the machine, which come without the name of a file too."""
+"""Errors of the machine, which can lack the name of a file."""
 
 
 def message_of(error: BaseException) -> str | None:
-    """One line for an error that the user can fix; None for a bug of ours."""
+    """Return one line for an error that the user can fix; None for a bug in npi-jax."""
     if isinstance(error, UserError):
         return str(error)
-    return blamed(error) or (_of_system(error) if isinstance(error, OSError) else _of_memory(error))
+    return blamed(error) or (_system_message(error) if isinstance(error, OSError) else _memory_message(error))
 
 
-def _of_memory(error: BaseException) -> str | None:
+def _memory_message(error: BaseException) -> str | None:
     if isinstance(error, MemoryError):
         return f"there is not enough memory ({first_line(error)}); use less text, fewer members or smaller models"
     if "RESOURCE_EXHAUSTED" in str(error) and type(error).__module__.startswith("jax"):
-        return f"the devices have not enough memory: {first_line(error)}. npi-jax plan --fit looks for what fits"
+        hint = "npi-jax plan --fit searches for an arrangement that fits"
+        return f"the devices do not have enough memory: {first_line(error)}. {hint}"
     return None
 
 
-def _of_system(error: OSError) -> str | None:
-    of_machine = _OF_THE_MACHINE.get(error.errno or 0)
+def _system_message(error: OSError) -> str | None:
+    known = _SYSTEM_ERRORS.get(error.errno or 0)
     if error.filename:
-        return f"{error.filename!r}: {of_machine or error.strerror or error}"
-    return of_machine
+        return f"{error.filename!r}: {known or error.strerror or error}"
+    return known
 
 
 def bug_report(error: BaseException) -> str:
-    """The traceback of a bug, with what its authors have to know."""
+    """Return the traceback of a bug, with the versions that its authors need."""
     trace = "".join(traceback.format_exception(error))
     return f"{trace}npi-jax: this is a bug in npi-jax, please report it with all that is printed here ({versions()})"
 
 
 def versions() -> str:
-    """The versions of this package, JAX and Python."""
+    """Return the versions of this package, JAX and Python, and the operating system."""
     try:
         jax = importlib.metadata.version("jax")
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Standard output that may go away: a reader that ended, a terminal that was closed, a log on a full disk."""
+"""Standard output that may be lost: a reader that ended, a closed terminal, a log on a full disk."""
 
 import io
 import os
@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 STANDARD = (0, 1, 2)
-"""Descriptors of standard input, output and error."""
+"""File descriptors of standard input, output and error."""
 
 
 class Output(io.TextIOBase):
-    """Writes to a stream until that fails once, and to nothing after it.
+    """Stream that discards all text after a write fails for the first time.
 
     Args:
-        stream: of text, such as `sys.stdout`; None where it was closed before the process began.
-        lost: called once, with the reason, when the stream fails; in whatever thread was writing.
+        stream: text stream, such as `sys.stdout`; None if it was closed before the process began.
+        lost: called once with the reason when a write fails, in the thread that was writing.
+
+    Attributes:
+        loss: reason of the failure; "" before it.
     """
 
     def __init__(self, stream: Any, lost: Callable[[str], None]):
@@ -25,20 +28,20 @@ class Output(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The stream's encoding."""
+        """Encoding of the stream."""
         return (self._stream and getattr(self._stream, "encoding", None)) or "utf-8"
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """What the stream does with characters that it cannot write; `input` asks for it."""
+        """Error handler of the stream's encoding, which `input` needs."""
         return (self._stream and getattr(self._stream, "errors", None)) or "strict"
 
     def isatty(self) -> bool:
-        """Whether the stream is a terminal."""
+        """Return whether the stream is a terminal."""
         return self._stream is not None and not self._stream.closed and self._stream.isatty()
 
     def fileno(self) -> int:
-        """The stream's descriptor."""
+        """Return the stream's file descriptor."""
         if self._stream is None:
             raise io.UnsupportedOperation("there is no stream")
         return self._stream.fileno()
@@ -53,7 +56,7 @@ class Output(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Flush the stream."""
         if self._stream is not None:
             try:
                 self._stream.flush()
@@ -69,19 +72,19 @@ class Output(io.TextIOBase):
 
 
 def _discard(stream: Any) -> None:
-    """Let what a stream still holds go nowhere; Python would try again to write it at its end, and complain."""
+    """Redirect a stream's descriptor to nothing, because Python would write the stream's buffer again at exit."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
-        # A stream in memory, or closed: nothing is tried again.
+        # The stream is in memory or closed, so Python does not write it at exit.
         return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def complain(line: str) -> None:
-    """Write a line to standard error, if anybody can still read it."""
+    """Write a line to standard error, unless it is closed."""
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -90,14 +93,14 @@ def complain(line: str) -> None:
 
 
 def hold_standard_streams() -> None:
-    """Open standard streams that were closed before the process began, on nothing.
+    """Open standard streams that were closed before the process began, so that their descriptors are taken.
 
-    The next file that is opened would get the number of one, and a library that logs to that number would write into
+    Otherwise the next file to be opened would get such a descriptor, and a library that logs to it would write into
     the file.
     """
     for number in STANDARD:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is taken, which is this one.
+            # The system assigns the lowest free descriptor, which is this one.
             os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""Tables for the terminal in which no number is ever cut, however narrow it is."""
+"""Tables for the terminal that never cut a number, even if the terminal is narrow."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,18 +13,18 @@ from npi_jax.terminal.folding import fold, longest_number, longest_word
 from npi_jax.terminal.visible import visible
 
 NAME: Final = 12
-"""Cells that a column of words keeps, if it has so many: below that it is no longer read as words."""
+"""Least width of a column of words, in cells; narrower columns would split the words."""
 PIPED: Final = 130
-"""Columns of a file or a pipe, where COLUMNS does not say another number."""
+"""Width of a file or a pipe if the variable COLUMNS is not set."""
 _GAPS: Final = (3, 2, 1)
 
 
 def output_width(*, terminal: bool, environment: Mapping[str, str] = os.environ) -> int | None:
-    """Columns to print for: None where the terminal knows, else COLUMNS, else `PIPED`."""
+    """Return the width to print for: None for a terminal, which knows its width, else COLUMNS, else `PIPED`."""
     if terminal:
         return None
     columns = environment.get("COLUMNS", "")
-    # A log file has no width of its own; the tables need more than the 80 columns that would be assumed.
+    # A log file has no width. Rich would assume 80 columns, which is too narrow for our tables.
     return max(int(columns), 20) if columns.isascii() and columns.isdigit() and int(columns) else PIPED
 
 
@@ -32,14 +32,14 @@ def output_width(*, terminal: bool, environment: Mapping[str, str] = os.environ)
 class TextTable:
     """A table of texts, to be printed with ``console.print``.
 
-    Columns of words are aligned left and folded where room is short; the others hold numbers, are aligned right and
-    never folded. What does not fit is printed in blocks of columns, each with the first column beside it; where not
-    even one column fits beside that, row by row with a line for each number.
+    Columns of words are aligned left, and folded if the terminal is too narrow. The other columns hold numbers; they
+    are aligned right and never folded. If not all columns fit, the table is printed in blocks of columns, each with
+    the first column. If no column fits beside the first, each row is printed with one line for each cell.
 
     Attributes:
-        title: above the table; may be empty.
-        heads: one a column; a table without heads has empty ones.
-        words: the columns of words.
+        title: title above the table; may be empty.
+        heads: head of each column; all empty for a table without heads.
+        words: indices of the columns of words.
     """
 
     title: str
@@ -48,7 +48,7 @@ class TextTable:
     _rows: list[tuple[list[str], str]] = field(default_factory=list)
 
     def add_row(self, *cells: str, style: str = "") -> None:
-        """Add a row, one text a column.
+        """Add a row with one text for each column.
 
         Raises:
             ValueError: if there are more or fewer cells than columns.
@@ -64,45 +64,48 @@ class TextTable:
                 yield _line(line, "italic")
         yield _line("", "")
         blocks = self._blocks(width)
-        yield from self._turned(width) if blocks is None else (line for block in blocks for line in self._drawn(*block))
+        if blocks is None:
+            yield from self._listed(width)
+        else:
+            yield from (line for block in blocks for line in self._drawn(*block))
 
     def _blocks(self, width: int) -> list[tuple[list[int], list[int], int]] | None:
-        """Columns, their widths and the gap of each block; None if one column does not fit beside the first."""
-        every = list(range(len(self.heads)))
-        if found := self._fit(every, width):
-            return [found]
-        blocks, taken = [], [0]
-        for column in every[1:]:
-            if len(taken) > 1 and not self._fit([*taken, column], width):
-                blocks.append(taken)
-                taken = [0]
-            taken = [*taken, column]
-        fitted = [self._fit(block, width) for block in [*blocks, taken]]
-        return None if None in fitted else [found for found in fitted if found]
+        """Divide the columns into blocks: columns, widths and gap of each; None if a column fits into no block."""
+        columns = list(range(len(self.heads)))
+        if fitted := self._fit(columns, width):
+            return [fitted]
+        groups, group = [], [0]
+        for column in columns[1:]:
+            if len(group) > 1 and not self._fit([*group, column], width):
+                groups.append(group)
+                group = [0]
+            group = [*group, column]
+        blocks = [self._fit(group, width) for group in [*groups, group]]
+        return None if None in blocks else [block for block in blocks if block]
 
     def _fit(self, columns: list[int], width: int) -> tuple[list[int], list[int], int] | None:
-        """Widths with which the columns fit side by side: first as they are, then with heads and words folded."""
-        whole, folded, least = ([self._width(column, how) for column in columns] for how in ("whole", "heads", "least"))
-        for widths in (whole, folded):
+        """Find widths with which the columns fit side by side: unfolded, else with heads folded, else with words."""
+        full, folded, least = ([self._width(column, how) for column in columns] for how in ("full", "heads", "least"))
+        for widths in (full, folded):
             for gap in _GAPS:
                 if sum(widths) + _frame(len(columns), gap) <= width:
                     return columns, widths, gap
-        room = width - _frame(len(columns), 1)
-        if sum(least) > room:
+        available = width - _frame(len(columns), 1)
+        if sum(least) > available:
             return None
-        return columns, _shrunk(folded, least, room), 1
+        return columns, _shrunk(folded, least, available), 1
 
     def _width(self, column: int, how: str) -> int:
-        """Cells of a column with heads whole, with heads folded, or with all folded as far as can be."""
+        """Return the width of a column: unfolded (``full``), with ``heads`` folded, or with all folded (``least``)."""
         head = self.heads[column]
         cells = [cells[column] for cells, _ in self._rows]
         content = max(map(cell_len, cells), default=0)
-        if how == "whole":
+        if how == "full":
             return max(content, cell_len(head))
         if how == "least" and column in self.words:
             numbers = max(map(longest_number, [head, *cells]), default=1)
             return max(numbers, min(NAME, max(content, longest_word(head))))
-        # A head of one long word may be folded within it, but not into single letters.
+        # A head may be split within a long word, but not into single letters.
         return max(content, longest_number(head), min(longest_word(head), content + 6 if how == "least" else 99))
 
     def _drawn(self, columns: list[int], widths: list[int], gap: int) -> Iterator[Text]:
@@ -121,12 +124,12 @@ class TextTable:
             parts = []
             for column, lines, width in zip(columns, folded, widths, strict=True):
                 part = lines[number] if number < len(lines) else ""
-                room = " " * (width - cell_len(part))
-                parts.append(part + room if column in self.words else room + part)
+                padding = " " * (width - cell_len(part))
+                parts.append(part + padding if column in self.words else padding + part)
             yield _line(" " * (gap - 1) + (" " * gap).join(parts).rstrip(), style)
 
-    def _turned(self, width: int) -> Iterator[Text]:
-        """Row by row: its name, then a line for every other cell."""
+    def _listed(self, width: int) -> Iterator[Text]:
+        """Draw each row as its first cell, and a line for every other cell."""
         for cells, style in self._rows:
             for line in fold(f"{self.heads[0]} {cells[0]}".strip(), width):
                 yield _line(line, style or "bold")
@@ -138,16 +141,16 @@ class TextTable:
 
 
 def _frame(n_columns: int, gap: int) -> int:
-    """Cells of gaps and margins."""
+    """Return the cells of gaps and margins."""
     return gap * (n_columns - 1) + 2 * (gap - 1)
 
 
-def _shrunk(widths: list[int], least: list[int], room: int) -> list[int]:
-    """Widths that fill the room: the widest column that can still give something gives it."""
+def _shrunk(widths: list[int], least: list[int], available: int) -> list[int]:
+    """Shrink columns to the available width, always the widest column that is above its least width."""
     widths = list(widths)
-    while sum(widths) > room:
+    while sum(widths) > available:
         spare = [width - low for width, low in zip(widths, least, strict=True)]
-        widest = max((place for place, left in enumerate(spare) if left > 0), key=lambda place: widths[place])
+        widest = max((column for column, cells in enumerate(spare) if cells > 0), key=lambda column: widths[column])
         widths[widest] -= 1
     return widths
 

@@ -1,22 +1,22 @@
-"""Text of unknown origin as something that can be shown: no character in it does anything."""
+"""Safe display of text from files: control characters are shown and not executed."""
 
 import unicodedata
 from typing import Final
 
-# Controls of C0 have pictures of their own; what reorders text or is no character has none.
+# Unicode has pictures of the C0 controls; other invisible characters are shown as escapes.
 _PICTURES: Final = {number: 0x2400 + number for number in range(0x20)} | {0x7F: 0x2421}
-_UNSEEN: Final = ("Cc", "Cs", "Cn")
+_INVISIBLE: Final = ("Cc", "Cs", "Cn")
 _REORDER: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def visible(text: str) -> str:
-    """The text with a picture or an escape in the place of every control, surrogate, or mark that reorders."""
+    """Replace every control, surrogate, unassigned character, and mark that reorders text by a picture or an escape."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_shown(letter) for letter in text.translate(_PICTURES))
 
 
 def _shown(letter: str) -> str:
-    if unicodedata.category(letter) in _UNSEEN or letter in _REORDER:
+    if unicodedata.category(letter) in _INVISIBLE or letter in _REORDER:
         return f"\\u{ord(letter):04x}"
     return letter

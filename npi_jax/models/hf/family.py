@@ -111,11 +111,11 @@ class Family:
             *self.fields.values(),
             self.activation[0],
             *self.more_fields,
-            *COMMON_LIMITS,
             *self.only,
             *self.aliases,
+            *COMMON_LIMITS,
+            *IGNORED_FIELDS,
         }
-        known |= {*COMMON_LIMITS, *IGNORED_FIELDS}
         names = [name for name, value in fields.items() if name not in known and value not in _EMPTY]
         return names + (unused_in_rotary(fields) if self.constant["positions"] == "rotary" else [])
 
