@@ -6,7 +6,7 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, UInt
+from jaxtyping import Array, Float, Key, Shaped, UInt
 
 from npi_jax.models.config import ComputeDtype, Remat
 
@@ -132,7 +132,7 @@ def site_key(key: Key[Array, "*rows"] | None, site: int) -> Key[Array, "*rows"] 
     return jax.vmap(jax.random.fold_in, in_axes=(0, None))(key, site)
 
 
-def vary_alike(*arrays: Array) -> tuple[Array, ...]:
+def vary_alike(*arrays: Shaped[Array, "..."]) -> tuple[Shaped[Array, "..."], ...]:
     """Mark all ``arrays`` as varying over every mesh axis that any of them varies over.
 
     Inside `jax.shard_map` the carry of a scan and the operands of a custom derivative must vary over the same axes.

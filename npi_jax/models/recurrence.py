@@ -62,7 +62,7 @@ def _is_cell(size: int) -> Bool[Array, " gates"]:
 def _scan(operands: Operands, compute_dtype: ComputeDtype, *, slopes: bool = False) -> tuple[Array, ...]:
     """Return the hidden states of all steps, and with ``slopes`` the derivatives for the backward pass.
 
-    These are the derivatives of the cell by each gate's input (of the hidden state by the output gate's), of the
+    The derivatives are those of the cell by the input of each gate (for the output gate: of the hidden state), of the
     hidden state by the cell, and of the cell by the previous cell.
     """
     projected, hidden_kernel, bias, keep = operands

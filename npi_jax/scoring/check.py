@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from npi_jax.scoring.packing import Bucket, Packed
+from npi_jax.scoring.shapes import Float
 
 SENTENCES = 12
 """Most sentences of a bucket that are compared."""
@@ -57,7 +58,10 @@ Outcome = Sequence[np.ndarray]
 
 
 def check_model(
-    predict: Callable[[Any, Mapping[str, Any]], jax.Array], params: Any, packed: Packed, precision: str
+    predict: Callable[[Any, Mapping[str, Any]], Float[jax.Array, " predictions"]],
+    params: Any,
+    packed: Packed,
+    precision: str,
 ) -> None:
     """Compare sentences beside others, and before other tokens, with the same sentences alone in a row.
 

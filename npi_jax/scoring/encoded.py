@@ -84,7 +84,7 @@ class EncodedSentences:
 
     @property
     def is_pairs(self) -> bool:
-        """Whether all groups are minimal pairs."""
+        """True if all groups are minimal pairs."""
         return self.pairs and bool((np.bincount(self.groups - self.groups[0]) == 2).all())
 
     def where(self, index: int) -> str:

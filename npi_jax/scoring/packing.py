@@ -12,7 +12,7 @@ import numpy as np
 
 from npi_jax.scoring.encoded import ABSENT, EncodedSentences
 from npi_jax.scoring.rows import RowOptions, bucket_numbers, fill
-from npi_jax.scoring.shapes import Int
+from npi_jax.scoring.shapes import Int, Shaped
 from npi_jax.scoring.spec import ScoreSpec
 from npi_jax.scoring.streams import region_spans, scored_ends, sentence_streams
 
@@ -71,7 +71,7 @@ class Packed:
         """Return the number of scored tokens in a region; 0 where it is absent."""
         return np.diff(self.spans[region], axis=1)[:, 0]
 
-    def in_order(self, values: Sequence[np.ndarray]) -> np.ndarray:
+    def in_order(self, values: Sequence[Shaped[np.ndarray, "_ *shape"]]) -> Shaped[np.ndarray, "_ *shape"]:
         """Merge values [B, ...] of each bucket's sentences into one array [S, ...] in the suite's order."""
         merged = np.empty((len(self.first), *values[0].shape[1:]), values[0].dtype)
         for bucket, part in zip(self.buckets, values, strict=True):
@@ -116,8 +116,8 @@ def pack(
         one_per_row: start every sentence in a row of its own. Row lengths are then at most 16, 32, 64 and so on.
 
     Raises:
-        ValueError: if the sentences lack a token or region of the spec, no sentence has a scored token in one of the
-            regions, a sentence is longer than `max_length`, or a group is longer than `row_length`.
+        ValueError: if the sentences lack a token or region of the spec, or no token of a region can be scored. Also
+            if a sentence is longer than `max_length`, or a group longer than `row_length`.
     """
     streams, before = sentence_streams(sentences, spec)
     spans = region_spans(sentences, spec, streams, before)

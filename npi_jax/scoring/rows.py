@@ -15,7 +15,7 @@ LONG = 128
 """Groups with more positions than this go to buckets with longer rows."""
 
 LONG_ALONE = 16
-"""The same limit where every sentence has a row of its own."""
+"""Limit instead of `LONG` if every sentence has a row of its own."""
 
 FULL_CHUNK = 256
 """Chunks of longer rows have fewer rows: the memory of attention grows with the square of the row length."""

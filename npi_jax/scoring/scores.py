@@ -8,7 +8,7 @@ import numpy as np
 
 from npi_jax.scoring.encoded import ABSENT
 from npi_jax.scoring.packed_suite import PackedSuite
-from npi_jax.scoring.shapes import Float
+from npi_jax.scoring.shapes import Float, Shaped
 from npi_jax.scoring.spec import ScoreSpec, pair_accuracy
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Scores:
             raise ValueError("these scores are of different items")
         return self.delta() - other.delta()
 
-    def columns(self) -> dict[str, np.ndarray]:
+    def columns(self) -> dict[str, Shaped[np.ndarray, " rows"]]:
         """Return a tidy table as columns: one row for each member (if there are several), region and pair or sentence.
 
         Pairs: member, the suite's labels, region, spec, n_good, n_bad (tokens scored), good, bad, delta (nats, or
@@ -146,7 +146,7 @@ class Scores:
         return values.reshape(*values.shape[:-1], -1, 2) if self.suite.sentences.is_pairs else values
 
 
-def fixed_columns(suite: PackedSuite) -> dict[str, np.ndarray]:
+def fixed_columns(suite: PackedSuite) -> dict[str, Shaped[np.ndarray, " rows"]]:
     """Return those of `Scores.columns` that do not depend on parameters: a row for each region and pair or sentence.
 
     The counts of tokens are -1 where the region is absent.

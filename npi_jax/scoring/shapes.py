@@ -8,13 +8,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or "jaxtyping" in sys.modules:
-    from jaxtyping import Bool, Float, Int, Integer, Num
+    from jaxtyping import Bool, Float, Int, Integer, Shaped
 else:
 
-    class _Shaped:
+    class _Annotation:
         def __class_getitem__(cls, array_and_shape: tuple[Any, str]) -> Any:
             return array_and_shape[0]
 
-    Bool = Float = Int = Integer = Num = _Shaped
+    Bool = Float = Int = Integer = Shaped = _Annotation
 
-__all__ = ["Bool", "Float", "Int", "Integer", "Num"]
+__all__ = ["Bool", "Float", "Int", "Integer", "Shaped"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from npi_jax.scoring.encoded import ABSENT
 from npi_jax.scoring.packed_suite import PackedSuite
-from npi_jax.scoring.shapes import Float
+from npi_jax.scoring.shapes import Float, Shaped
 
 
 class TokenScores:
@@ -38,7 +38,7 @@ class TokenScores:
         values[tokens] = self._predictions[bucket][table_row[columns]]
         return values
 
-    def columns(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    def columns(self, indices: Sequence[int] | None = None) -> dict[str, Shaped[np.ndarray, " rows"]]:
         """Return a tidy table of tokens as columns: one row a token, of all sentences or of `indices`.
 
         Columns: the suite's labels, sentence (0 good, 1 bad), token (its number), id, text, start, end (characters;
@@ -86,7 +86,7 @@ class TokenScores:
         }
         return {"text": np.array(texts, dtype=object), **numbers}
 
-    def word_columns(self, indices: Sequence[int] | None = None) -> dict[str, np.ndarray]:
+    def word_columns(self, indices: Sequence[int] | None = None) -> dict[str, Shaped[np.ndarray, " rows"]]:
         """Return `columns` summed over the tokens of each word; NaN if one of its tokens is not scored.
 
         Raises:

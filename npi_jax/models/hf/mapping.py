@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from npi_jax.models.config import TransformerConfig
 from npi_jax.models.hf.family import Family, Linear, ParameterPath
@@ -24,8 +25,8 @@ class TensorMapping:
     path: ParameterPath
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
-    read: Callable[[Sequence[np.ndarray]], np.ndarray]
-    write: Callable[[np.ndarray], Sequence[np.ndarray]]
+    read: Callable[[Sequence[Float[np.ndarray, "..."]]], Float[np.ndarray, "..."]]
+    write: Callable[[Float[np.ndarray, "..."]], Sequence[Float[np.ndarray, "..."]]]
 
 
 def _identity(name: str, path: ParameterPath, shape: tuple[int, ...]) -> TensorMapping:

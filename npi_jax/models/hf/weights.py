@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
+from jaxtyping import Float
 
 from npi_jax.files.plain import read_json_object
 from npi_jax.models.hf.fields import HFError, shown
@@ -78,7 +79,7 @@ class Weights:
         except (safetensors.SafetensorError, OSError) as error:
             raise HFError(f"{self.path / file}: cannot be read: {error}") from error
 
-    def tensor(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def tensor(self, name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
         """Read a tensor as float32.
 
         Raises:
