@@ -49,7 +49,8 @@ def make_model(directory: Path, data: Path) -> None:
     tokenizer = BPETokenizer.train(text, size=TYPES)
     config = TransformerConfig(
         width=WIDTH, layers=LAYERS, heads=HEADS, mlp=4 * WIDTH, tie=True, norm="layer", norm_epsilon=1e-5,
-        positions="learned", max_positions=POSITIONS, activation="gelu_tanh", gated=False, attention_bias=True, mlp_bias=True,
+        positions="learned", max_positions=POSITIONS, activation="gelu_tanh", gated=False, attention_bias=True,
+        mlp_bias=True,
     )  # fmt: skip
     model = make_model(config, tokenizer.vocab_size)
     params = jax.tree.map(lambda leaf: leaf * 3, model.init(jax.random.key(0)))

@@ -71,7 +71,7 @@ class Packed:
         """Return the number of scored tokens in a region; 0 where it is absent."""
         return np.diff(self.spans[region], axis=1)[:, 0]
 
-    def in_order(self, values: Sequence[Shaped[np.ndarray, "_ *shape"]]) -> Shaped[np.ndarray, "_ *shape"]:
+    def in_order(self, values: Sequence[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "..."]:
         """Merge values [B, ...] of each bucket's sentences into one array [S, ...] in the suite's order."""
         merged = np.empty((len(self.first), *values[0].shape[1:]), values[0].dtype)
         for bucket, part in zip(self.buckets, values, strict=True):
