@@ -130,7 +130,7 @@ def _numbers(text: str | None, flag: str) -> list[int] | None:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise EvaluateError(f"{flag} {text}: give integers separated by commas") from None
+        raise EvaluateError(f"{flag} {text}: give whole numbers separated by commas") from None
 
 
 def _differences_from_training(loader: str, spec: ScoreSpec, models: ModelSet) -> list[str]:

@@ -137,7 +137,7 @@ def read_hf_config(path: Path) -> HFShape:
         raise HFError(f"{file}: {first_line(error)}") from error
     unused = [name if name.isprintable() else repr(name) for name in family.unused(fields)]
     named = [*(name[:80] for name in unused[:MAX_NOTED]), *(["..."] if len(unused) > MAX_NOTED else [])]
-    note = f"{file}: fields without effect on a {model_type}: {', '.join(named)}"
+    note = f"{file}: fields without effect on a {model_type}, not used: {', '.join(named)}"
     return HFShape(family, config, vocab_size, (note,) if unused else ())
 
 
