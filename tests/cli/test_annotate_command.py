@@ -20,7 +20,7 @@ def text(tmp_path):
     return path
 
 
-def test_what_was_found_is_counted_shown_and_written(text, tmp_path, capsys):
+def test_items_are_counted_shown_and_written(text, tmp_path, capsys):
     out = tmp_path / "found.parquet"
     assert main(["annotate", str(text), "--examples", "1", "--out", str(out)]) == 0
     said = capsys.readouterr().out
@@ -33,7 +33,7 @@ def test_what_was_found_is_counted_shown_and_written(text, tmp_path, capsys):
     assert frame["sentence"].to_list() == [1, 3, 4]
 
 
-def test_of_a_text_without_an_end_of_a_sentence_each_item_has_what_is_around_it(text, tmp_path):
+def test_items_of_a_very_long_sentence_keep_an_excerpt(text, tmp_path):
     text.write_text("nobody saw any dog and " * 2000 + ".\n")
     out = tmp_path / "found.parquet"
     assert main(["annotate", str(text), "--out", str(out)]) == 0
@@ -44,7 +44,7 @@ def test_of_a_text_without_an_end_of_a_sentence_each_item_has_what_is_around_it(
     assert frame["text"].str.len_chars().max() == 1003
 
 
-def test_another_phenomenon_and_csv(text, tmp_path):
+def test_another_phenomenon_is_annotated_and_written_as_csv(text, tmp_path):
     text.write_text("What are you looking at?\n")
     out = tmp_path / "found.csv"
     assert main(["annotate", str(text), "--phenomenon", "filler_gap_en", "--out", str(out)]) == 0
@@ -61,7 +61,7 @@ def test_another_phenomenon_and_csv(text, tmp_path):
         (["--validation", "x"], "need --tfds"),
     ],
 )
-def test_faults_come_before_work(text, flags, message, capsys):
+def test_invalid_flags_are_refused_before_annotation(text, flags, message, capsys):
     assert main(["annotate", str(text), *flags]) == 1
     assert message in capsys.readouterr().err
 

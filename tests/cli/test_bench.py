@@ -20,7 +20,7 @@ def config(tmp_path, **changes):
 
 
 @pytest.mark.drill
-def test_what_was_measured_is_what_a_run_then_does(tmp_path):
+def test_a_run_uses_the_choice_of_bench(tmp_path):
     stream = io.StringIO()
     chosen = bench(config(tmp_path), Console(file=stream, width=120), 0.01)
     shown = stream.getvalue()

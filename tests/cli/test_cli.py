@@ -90,7 +90,7 @@ def test_presets_are_listed(capsys):
         (["plan", "--power", "--effect", "0.1", "--seed-sd", "0.1"], "needs --item-sd, --residual-sd, or --run RUN"),
     ],
 )
-def test_what_can_be_mended_is_said_in_a_line(arguments, words, capsys):
+def test_user_errors_are_one_line(arguments, words, capsys):
     assert main(arguments) == 1
     shown = capsys.readouterr().err
     assert words in shown
@@ -124,7 +124,7 @@ def test_help_has_examples_and_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize("words", [["quickstart", "--config.train.stepz=2"], ["typo.py"]])
-def test_a_typo_is_said_before_jax_and_flax_are_loaded(words, tmp_path):
+def test_a_typo_is_reported_before_jax_and_flax_are_loaded(words, tmp_path):
     (tmp_path / "typo.py").write_text(CONFIG.format(values=tiny_values(train__stepz=2)))
     heavy = {"jax", "flax", "polars", "matplotlib", "orbax", "scipy"}
     code = f"import sys; from npi_jax.cli.main import main; print(main(sys.argv[1:]), {heavy} & {{*sys.modules}})"

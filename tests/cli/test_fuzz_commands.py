@@ -1,4 +1,4 @@
-"""Whatever a user writes ends in one line: command lines, configs and environments are drawn at random.
+"""Random command lines, configs and environments: each ends in success or in one line of error.
 
 No draw may end in a traceback, hang, or leave half of a file. TEST_FUZZ multiplies the draws: with 25 they are 1,000.
 """
@@ -66,7 +66,7 @@ def get_config(size="1"):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A function that empties the folder for the next draw; some levels down, for names that lead up."""
+    """Return a function that empties the folder for the next draw, some levels down for names with ``..``."""
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
     def clear() -> Path:
@@ -81,7 +81,7 @@ def place(tmp_path, monkeypatch):
 
 
 def assert_ends_well(folder: Path, *words: str) -> None:
-    """A command is done or refused in so many words within ten seconds, and all that it leaves can be read."""
+    """Check that a command succeeds or is refused with a message within ten seconds, and leaves readable files."""
     began = time.process_time()
     # What waits for something is ended later, so that a machine that is busy with other things fails no test.
     outcome: Outcome = call(*words, seconds=60)
@@ -106,13 +106,13 @@ def tiny(folder: Path) -> dict[str, Any]:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The ways to everything within a value."""
+    """Return the paths of all parts of a value."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple) else ()
     return [path, *(place for key, part in inner for place in places(part, (*path, key)))]
 
 
 def exchanged(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """The value with another one at a place."""
+    """Return the value with the part at a path replaced."""
     if not path:
         return new
     copied = dict(value) if isinstance(value, dict) else list(value)
@@ -122,7 +122,7 @@ def exchanged(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 @st.composite
 def faulty(draw: st.DrawFn, values: dict[str, Any]) -> Any:
-    """Values of a config with a few of them exchanged, taken away or named otherwise."""
+    """Draw values of a config, and replace, delete or rename a few of them."""
     changed = copy.deepcopy(values)
     for _ in range(draw(st.integers(1, 3))):
         here = places(changed)

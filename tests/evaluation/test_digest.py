@@ -1,4 +1,4 @@
-"""Digests of scored models, and what is said where two are one."""
+"""Digests of scored models, and the warning about equal ones."""
 
 import hashlib
 import struct
@@ -45,7 +45,7 @@ def test_two_directories_with_one_model_are_named():
     assert same_models(table(rows[:2], ["model"])) == []
 
 
-def test_members_that_begin_alike_are_no_fault_but_steps_that_are_equal_are():
+def test_equal_members_are_reported_except_at_step_0():
     start = [("run", 0, 0, "aa"), ("run", 1, 0, "aa"), ("run", 0, 4, "bb"), ("run", 1, 4, "cc")]
     names = ["model", "member", "step"]
     assert same_models(table(start, names)) == []

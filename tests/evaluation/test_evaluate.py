@@ -73,7 +73,7 @@ def test_members_are_scored_as_they_were_in_training(run, tmp_path, capsys):
     assert "lm_eval_v03" in pl.read_parquet_metadata(out)["npi_jax.score_spec"]
 
 
-def test_what_was_scored_is_said_and_kept(run, tmp_path, capsys):
+def test_scores_are_printed_and_written(run, tmp_path, capsys):
     encode = lambda text: len(Tokenizer.load(run / "tokenizer").encode(text).ids)  # noqa: E731
     kept = open_run(run).manifest["suites"]["grammar"]
     scores = open_run(run).scores().filter((pl.col("member") == 0) & (pl.col("step") == 0))
@@ -95,7 +95,7 @@ def test_what_was_scored_is_said_and_kept(run, tmp_path, capsys):
     ]
 
 
-def test_an_exported_member_scores_alike(run, tmp_path, capsys):
+def test_an_exported_member_has_the_scores_of_the_run(run, tmp_path, capsys):
     directory = tmp_path / "exported"
     assert main(["export", str(run), "--member", "1", "--hf", str(directory)]) == 0
     assert "member 1, variant" in capsys.readouterr().out
@@ -171,7 +171,7 @@ def test_a_run_and_its_export_are_scored_by_one_convention(run, exported, tmp_pa
     assert "npi_jax.json: score_end: Input should be a valid boolean" in capsys.readouterr().err
 
 
-def test_models_that_are_none_are_named(run, exported, tmp_path):
+def test_invalid_model_directories_are_named(run, exported, tmp_path):
     (tmp_path / "file").write_text("")
     for models, message in (
         (["nowhere"], ("nowhere", "no such directory", "Hugging Face")),
@@ -250,7 +250,7 @@ def test_items_of_several_conditions_and_their_predictions(run, tmp_path, capsys
         (["--out", "x.csv", "--set", "regions=npi"], ("region 'npi'", "sentence")),
     ],
 )
-def test_faults_are_said_in_a_line(run, arguments, message, capsys, monkeypatch, tmp_path):
+def test_errors_of_scoring_are_one_line(run, arguments, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert main(["score", "--suite", "grammar", "--limit", "1", "--model", str(run), *arguments]) == 1
     assert sentence_with(capsys.readouterr().err, *message)
@@ -262,7 +262,7 @@ def test_words_and_recurrent_members_cannot_be_exported(tmp_path, capsys):
     assert "config.json" in capsys.readouterr().err
 
 
-def test_a_spec_may_be_a_presets_name_in_a_config():
+def test_a_config_may_name_a_preset_of_the_spec():
     values = tiny_values(score__suites={"grammar": {"spec": "blimp_paper"}})
     assert make_config(values).score.suites["grammar"].spec == ScoreSpec.preset("blimp_paper")
     values["score"]["suites"]["grammar"]["spec"] = "blimp"

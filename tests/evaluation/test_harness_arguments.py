@@ -1,4 +1,4 @@
-"""What the lm-evaluation-harness passes to a model; the model itself is tested where the harness is installed."""
+"""Arguments of the lm-evaluation-harness; test_lm_eval.py tests the model, if the harness is installed."""
 
 import pytest
 from facts import facts
@@ -9,7 +9,7 @@ from npi_jax.evaluation.models import EvaluateError
 KNOWN = ("run", "member", "pretrained", "max_length")
 
 
-def test_what_the_harness_passes_itself_is_taken():
+def test_arguments_that_the_harness_passes_are_accepted():
     # What its command line gives with --batch_size auto --trust_remote_code, and what its guide puts in --model_args.
     given = {"batch_size": "auto", "max_batch_size": None, "device": "cuda:0", "trust_remote_code": True}
     given |= {"dtype": "float16", "parallelize": True, "revision": "main", "peft": None}
@@ -28,7 +28,7 @@ def test_what_the_harness_passes_itself_is_taken():
         ({"backend": "seq2seq"}, "backend='seq2seq'"),
     ],
 )
-def test_what_would_change_numbers_is_refused(given, message):
+def test_arguments_that_would_change_scores_are_refused(given, message):
     with pytest.raises(EvaluateError, match=facts("--model_args: ", message)):
         not_used(given, KNOWN)
 

@@ -146,7 +146,7 @@ def test_a_continuation_whose_token_began_in_the_context_counts_with_all_of_it(b
             theirs.loglikelihood(instances("loglikelihood", (context, continuation)), disable_tqdm=True)
 
 
-def test_what_does_not_fit_is_said(both, caplog):
+def test_truncation_is_logged(both, caplog):
     ours, _ = both
     with caplog.at_level(logging.WARNING):
         ours.loglikelihood(instances("loglikelihood", ("A", " number"), ("A " * 60, "number"), ("A " * 70, "number")))
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_said(both, caplog):
         ours.loglikelihood(instances("loglikelihood", ("A", "")))
 
 
-def test_special_tokens_are_left_out_where_that_is_asked(directory):
+def test_special_tokens_are_left_out_on_request(directory):
     from npi_jax.evaluation.lm_eval import NpiJaxLM  # noqa: PLC0415
 
     bare = NpiJaxLM(pretrained=str(directory), add_bos_token=False)
@@ -173,7 +173,7 @@ def plain(tmp_path_factory):
     return str(path)
 
 
-def test_what_the_harness_passes_itself_is_taken(plain, caplog):
+def test_arguments_that_the_harness_passes_are_accepted(plain, caplog):
     from npi_jax.evaluation.lm_eval import NpiJaxLM  # noqa: PLC0415
 
     with caplog.at_level(logging.WARNING):
@@ -183,7 +183,7 @@ def test_what_the_harness_passes_itself_is_taken(plain, caplog):
     assert math.isfinite(found.loglikelihood(instances("loglikelihood", ("A", " number")))[0][0])
 
 
-def test_what_is_missing_or_wrong_is_said(plain, monkeypatch, capsys):
+def test_missing_and_invalid_arguments_are_named(plain, monkeypatch, capsys):
     from npi_jax.evaluation import lm_eval  # noqa: PLC0415
 
     for arguments, message in (

@@ -120,7 +120,7 @@ def test_parameters_of_another_precision_are_refused(factory):
     ("name", "words"),
     [("Bagg", "function Bagg"), ("half", "function"), ("no_model", "without config, init")],
 )
-def test_factories_that_make_no_model(factory, name, words):
+def test_factories_that_return_no_model_are_refused(factory, name, words):
     with pytest.raises(ValueError, match=facts(words)):
         make_model(CustomConfig(factory(name)), 7)
 
@@ -129,12 +129,12 @@ def test_factories_that_make_no_model(factory, name, words):
     ("factory", "words"),
     [("no/such.py:f", "'no/such.py'"), ("no_such_module:f", "No module named 'no_such_module'")],
 )
-def test_places_without_a_module(factory, words):
+def test_missing_modules_are_named(factory, words):
     with pytest.raises(ValueError, match=facts(words)):
         make_model(CustomConfig(factory), 7)
 
 
-def test_a_factory_is_a_place_and_a_name():
+def test_a_factory_needs_a_source_and_a_name():
     with pytest.raises(ValueError, match=r"write FILE.py:FUNCTION"):
         CustomConfig("bag.py")
 

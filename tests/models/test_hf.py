@@ -62,7 +62,7 @@ def write(path, config=LLAMA, seed=0):
 
 
 @pytest.mark.parametrize("config", [LLAMA, GPT2, NEOX], ids=["llama", "gpt2", "neox"])
-def test_what_is_written_is_read_again(tmp_path, config):
+def test_a_written_checkpoint_is_read_unchanged(tmp_path, config):
     model, params = write(tmp_path / "m", config)
     loaded = load_hf(tmp_path / "m")
     jax.tree.map(np.testing.assert_array_equal, loaded.params, params)
@@ -95,7 +95,7 @@ def change(path, **fields):
         ({"tie_word_embeddings": True}, "tie_word_embeddings is true, but 'lm_head.weight' differs"),
     ],
 )
-def test_what_would_be_another_function_is_refused(tmp_path, fields, message):
+def test_unsupported_architectures_are_refused(tmp_path, fields, message):
     write(tmp_path / "m")
     change(tmp_path / "m", **fields)
     with pytest.raises(HFError, match=facts(message)):
@@ -219,7 +219,7 @@ def test_weights_beyond_the_memory_are_refused_before_they_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "missing"])
-def test_a_part_of_the_weights_that_is_no_file_is_refused_at_once(tmp_path, kind):
+def test_a_shard_that_is_not_a_plain_file_is_refused(tmp_path, kind):
     write(tmp_path / "m")
     (tmp_path / "m" / "model.safetensors").unlink()
     part = tmp_path / "m" / "a.safetensors"
@@ -231,7 +231,7 @@ def test_a_part_of_the_weights_that_is_no_file_is_refused_at_once(tmp_path, kind
         load_hf(tmp_path / "m")
 
 
-def test_tensors_that_are_no_numbers_are_refused(tmp_path):
+def test_tensors_that_are_not_floating_point_are_refused(tmp_path):
     write(tmp_path / "m")
     path = tmp_path / "m" / "model.safetensors"
     tensors = safetensors.numpy.load_file(path)
@@ -252,7 +252,7 @@ def test_only_one_architecture_makes_a_stack(tmp_path):
         load_hf_stack([tmp_path / "a", tmp_path / "c"])
 
 
-def test_what_transformers_cannot_say_is_not_written(tmp_path):
+def test_models_without_a_class_in_transformers_are_not_written(tmp_path):
     lstm = make_model(LSTMConfig(embedding=4, hidden=4), 5)
     with pytest.raises(HFError, match=facts("LSTM", "transformers")):
         save_hf(tmp_path / "m", lstm, jax.jit(lstm.init)(jax.random.key(0)))

@@ -131,7 +131,7 @@ def test_there_are_configs_of_five_versions_and_twenty_repositories():
 
 
 @pytest.mark.parametrize("file", files(), ids=lambda file: file.stem)
-def test_what_a_version_wrote_is_one_function_or_refused_by_its_field(tmp_path, file):
+def test_configs_of_each_version_are_read_or_refused_by_field(tmp_path, file):
     version = file.stem.removeprefix("transformers-")
     configs = json.loads(file.read_text())
     assert len(configs) >= 15
@@ -141,7 +141,7 @@ def test_what_a_version_wrote_is_one_function_or_refused_by_its_field(tmp_path, 
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_public_configs_are_read_and_what_has_no_effect_is_noted_by_name(tmp_path, name):
+def test_public_configs_are_read_and_fields_without_effect_are_noted(tmp_path, name):
     expected, noted = PUBLIC[name]
     assert noted_in(tmp_path, json.loads((CONFIGS / "public.json").read_text())[name], expected) == noted
 
@@ -219,7 +219,7 @@ def test_general_names_of_gpt2_agree_with_its_own_or_are_refused(tmp_path):
         (b"{", ("config.json", "not JSON")),
     ],
 )
-def test_what_is_no_json_object_is_named(tmp_path, content, message):
+def test_a_config_that_is_not_a_json_object_is_refused(tmp_path, content, message):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(HFError, match=facts(message)):
         read_hf_config(tmp_path)

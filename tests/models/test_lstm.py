@@ -50,7 +50,7 @@ def test_forward_and_gradients_equal_pytorchs():
         np.testing.assert_allclose(gradients[f"recurrent_{index}"]["hidden_kernel"], expected, atol=1e-5)
 
 
-def test_own_backward_pass_equals_automatic_differentiation():
+def test_the_custom_backward_pass_equals_automatic_differentiation():
     arrays, starts = layer_operands()
     weight = jnp.asarray(np.random.default_rng(1).normal(size=(7, 3, 4)), jnp.float32)
 

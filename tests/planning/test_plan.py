@@ -162,7 +162,7 @@ def test_the_plan_is_printed():
     assert "--peak" in printed(plan_of_training(**PLANNED))
 
 
-def test_what_does_not_fit_is_said():
+def test_truncation_is_logged():
     plan = plan_of_training(memory=1000, **PLANNED)
     assert not plan.fits
     assert sentence_with(printed(plan), "DOES NOT FIT", "--fit")

@@ -1,4 +1,4 @@
-"""Models that score a sentence of a row otherwise than alone are refused, and the refusal says why."""
+"""Models are refused, with the reason, if they score a sentence in a row differently than alone."""
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ SPEC = ScoreSpec(regions=("sentence",))
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("scale", [1.0, pytest.param(0.05, marks=pytest.mark.drill)], ids=["large", "small"])
-def test_each_fault_is_found_and_named(fault, scale):
+def test_each_fault_is_detected_and_named(fault, scale):
     places, seen, words = FAULTS[fault]
     with pytest.raises(ValueError, match=facts("model", words)) as refused:
         make_scorer(averaging(places, seen), MANY, SPEC).check(params(scale))
@@ -109,13 +109,13 @@ def test_a_right_model_passes_with_long_sentences():
 
 
 @pytest.mark.drill
-def test_rounding_is_no_fault():
+def test_rounding_passes():
     half = make_model(TransformerConfig(width=8, layers=1, heads=2, mlp=16, compute_dtype="bfloat16"), TYPES)
     weights = jax.tree.map(lambda leaf: leaf * 4, jax.jit(half.init)(jax.random.key(0)))
     make_scorer(half, MANY, SPEC).check(weights)
 
 
-def test_where_sentences_have_a_row_each_only_later_tokens_count():
+def test_with_one_sentence_per_row_only_later_tokens_are_checked():
     no_segments = averaging(lambda s, p: jnp.broadcast_to(jnp.arange(p.shape[1]), p.shape), whole_past)
     make_scorer(no_segments, MANY, SPEC, one_per_row=True).check(params())
     with pytest.raises(ValueError, match=LATER):

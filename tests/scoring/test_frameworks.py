@@ -88,7 +88,7 @@ class Block(nnx.Module):
         return vectors + jnp.tanh(self.linear(vectors))
 
 
-def test_flax_nnx_with_layers_in_a_scan_that_are_computed_anew():
+def test_flax_nnx_with_rematerialized_layers_in_a_scan():
     class Model(nnx.Module):
         def __init__(self, rngs):
             self.embedding = nnx.Embed(TYPES, WIDTH, rngs=rngs)

@@ -30,7 +30,7 @@ def make_pairs(n: int, seed: int = 0) -> tuple[list, np.ndarray]:
     pairs, critical = [], []
     for _ in range(n):
         lengths = rng.integers(2, 12, 2)
-        # Half of the pairs begin alike.
+        # Half of the pairs share a beginning.
         shared = rng.integers(1, VOCABULARY, int(rng.integers(0, 5)) * int(rng.integers(0, 2)))
         pairs.append(tuple(np.concatenate([shared, rng.integers(1, VOCABULARY, n)]) for n in lengths))
         spans = [sorted(rng.choice(len(ids) + 1, 2, replace=False).tolist()) for ids in pairs[-1]]
@@ -60,7 +60,7 @@ def reference(model, params, ids: np.ndarray, spec: ScoreSpec) -> np.ndarray:
     """Log-probability of each token (end included) of one sentence, alone in its row, by log_softmax."""
     logits_fn = compiled.setdefault(id(model), jax.jit(model.logits))
     whole = np.array([*([EOS] if spec.beginning == "token" else []), *ids, EOS])
-    # Zeros to the right change nothing before them, and one shape compiles once.
+    # Zeros to the right do not change earlier logits, and one shape compiles once.
     inputs = np.zeros((1, 24), int)
     inputs[0, : len(whole) - 1] = whole[:-1]
     logits = logits_fn(params, inputs, np.ones_like(inputs), np.arange(24)[None])[0]
@@ -172,7 +172,7 @@ def test_normalizers_in_parts_equal_the_plain_formula(monkeypatch):
             np.testing.assert_allclose(log_normalizers(*arrays), expected, rtol=1e-5)
 
 
-def test_what_is_no_model_is_refused():
+def test_objects_that_are_not_models_are_refused():
     pairs = encode(*make_pairs(2))
     with pytest.raises(TypeError, match=facts("dict", "function", "hidden", "output")):
         make_scorer({}, pairs)
@@ -200,7 +200,7 @@ def test_what_a_model_returns_besides_its_logits_is_named():
     assert make_scorer(one, pairs)((jnp.zeros((4, VOCABULARY)), jnp.zeros(VOCABULARY))).accuracy() >= 0
 
 
-def test_a_model_that_mixes_sentences_is_found(model):
+def test_a_model_that_mixes_sentences_is_detected(model):
     model, params = model
     pairs = encode(*make_pairs(20))
     make_scorer(model, pairs).check(params)
@@ -215,7 +215,7 @@ def test_a_model_that_mixes_sentences_is_found(model):
         turned(params)
 
 
-def test_ids_that_are_none_are_refused():
+def test_invalid_token_ids_are_refused():
     with pytest.raises(ValueError, match=facts("group 0, good sentence", "token ids", "whole numbers", "0")):
         encode_pairs([([1, -1], [1, 2])])
     with pytest.raises(ValueError, match=facts("token ids", "whole numbers", "0 to 2147483647")):

@@ -25,7 +25,7 @@ UNIGRAM = -np.linspace(1, 3, TOKENIZER.vocab_size)
 
 
 def unigram_logits(params, tokens, segment_ids, positions):
-    """A model that predicts every token alike everywhere: log-probabilities are known."""
+    """A unigram model, whose log-probabilities are known."""
     return jnp.broadcast_to(params, (*tokens.shape, TOKENIZER.vocab_size))
 
 
@@ -45,7 +45,7 @@ def test_a_model_of_single_words_has_known_scores():
         for side, text in enumerate(pair):
             ids = [*TOKENIZER.encode(text).ids, TOKENIZER.eos]
             np.testing.assert_allclose(scores.log_prob("sentence")[index, side], log_probs()[ids].sum(), rtol=1e-5)
-    # The sentences of the first pair have the same critical word.
+    # Both sentences of the first pair have the same critical word.
     assert scores.delta("critical")[0] == 0
     assert scores.correct("critical")[0] == 0.5
 
@@ -80,7 +80,7 @@ def test_pairs_of_unequal_length_are_matched_by_default():
     np.testing.assert_allclose(scores.score("sentence")[0], sums[0], rtol=1e-5)
     np.testing.assert_allclose(scores.score("sentence")[1], [sums[1][0] / 3 * 3.5, sums[1][1] / 4 * 3.5], rtol=1e-5)
     np.testing.assert_array_equal(scores.score("critical"), scores.log_prob("critical"))
-    # One more word is no reason to be less likely.
+    # Normalized scores do not depend on the length.
     uniform = make_scorer(lambda _, tokens, *rows: jnp.zeros((*tokens.shape, 20)), SUITE.encode(TOKENIZER))({})
     np.testing.assert_array_equal(uniform.correct("sentence"), [0.5, 0.5])
     equal = Suite("equal", ITEMS[:1]).encode(TOKENIZER)
@@ -109,7 +109,7 @@ def test_matched_is_of_pairs():
         score(ScoreSpec(regions=("sentence",), normalization="matched"), ids)
 
 
-def test_what_a_normalization_needs_is_asked_for():
+def test_missing_inputs_of_a_normalization_are_named():
     with pytest.raises(ValueError, match=facts("'slor'", "unigram")):
         score(ScoreSpec(normalization="slor"))
     with pytest.raises(ValueError, match=facts("log-probability")):
@@ -121,7 +121,7 @@ def test_what_a_normalization_needs_is_asked_for():
         score(ScoreSpec(regions=("sentence",), normalization="word"), ids)
 
 
-def test_tables_are_tidy_and_say_their_spec(tmp_path):
+def test_tables_are_tidy_and_name_their_spec(tmp_path):
     spec = ScoreSpec(regions=("critical", "sentence", "extra"))
     scorer = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), spec)
     scores = scorer(LOGITS)
@@ -140,7 +140,7 @@ def test_tables_are_tidy_and_say_their_spec(tmp_path):
     assert stacked.filter(pl.col("member") == 2).drop("member").equals(table)
 
 
-def test_pandas_is_as_good():
+def test_pandas_and_polars_tables_agree():
     pytest.importorskip("pandas")
     scores = score(ScoreSpec())
     assert scores.to_pandas()["delta"].tolist() == scores.to_polars()["delta"].to_list()
@@ -179,7 +179,7 @@ def test_scores_of_other_items_are_not_compared():
     assert jax.tree.leaves(score(ScoreSpec()) - score(ScoreSpec()))[0].tolist() == [0.0, 0.0]
 
 
-def test_a_word_is_said_as_it_is_written_where_tokens_share_a_character():
+def test_the_text_of_a_word_is_intact_if_tokens_share_a_character():
     good, bad = "the na\u00efve \U0001f642\u65e5 sings", "the  \U0001f642 sings"
     suite = Suite("s", [minimal_pair(good, bad, (0, 3), (0, 3))])
     tokenizer = BPETokenizer.train(["the sings"] * 3, size=260)
@@ -205,7 +205,7 @@ def test_special_tokens_around_a_sentence_count_but_the_first():
     for index, pair in enumerate(ids):
         for side, own in enumerate(pair):
             assert scores.score()[index, side] == pytest.approx(known[[3, *own, 4, 5]].mean(), rel=1e-5)
-    # Of what the tokenizer adds nothing counts in the convention that only begins with it.
+    # With beginning="tokenizer" the added tokens are read and not scored.
     plain = ScoreSpec(beginning="tokenizer", score_end=False, regions=("sentence",))
     assert score(plain, pairs).log_prob()[0, 0] == pytest.approx(known[ids[0][0]].sum(), rel=1e-5)
     # Tokens: the sentence's own, then those after it.
@@ -217,7 +217,7 @@ def test_special_tokens_around_a_sentence_count_but_the_first():
     assert score(special, bare).score()[0, 0] == pytest.approx(known[ids[0][0][1:]].mean(), rel=1e-5)
 
 
-def test_absent_regions_are_no_fault_where_jax_looks_for_nan():
+def test_absent_regions_pass_jax_debug_nans():
     spec = ScoreSpec(regions=("extra", "sentence"))
     with jax.debug_nans(True):
         scorer = make_scorer(unigram_logits, SUITE.encode(TOKENIZER), spec)

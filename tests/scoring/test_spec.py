@@ -5,7 +5,7 @@ from facts import facts
 from npi_jax.scoring import ScoreSpec, SpecMismatchError, pair_accuracy
 
 
-def test_ties_count_as_the_spec_says_and_what_is_not_there_counts_nothing():
+def test_ties_count_as_the_spec_says_and_absent_deltas_are_nan():
     delta = np.array([0.1, -0.1, 0.0, np.nan, np.inf])
     np.testing.assert_array_equal(pair_accuracy(delta), [1.0, 0.0, 0.5, np.nan, np.nan])
     np.testing.assert_array_equal(pair_accuracy(delta, "good"), [1.0, 0.0, 1.0, np.nan, np.nan])
@@ -46,7 +46,7 @@ def test_different_conventions_are_not_compared():
         ScoreSpec.preset("lm_eval_v03").require_same(ScoreSpec.preset("lm_eval_v04"))
 
 
-def test_a_spec_says_what_is_unlike_the_default_and_labels_of_known_ones_are_read():
+def test_a_spec_shows_differences_from_the_default_and_known_labels_are_read():
     ends = ScoreSpec(score_end=False, regions=("critical",))
     assert ScoreSpec().described == ScoreSpec().label
     assert ends.described == f"{ends.label} (score_end=False, regions=critical)"

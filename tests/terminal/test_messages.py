@@ -1,4 +1,4 @@
-"""Messages about errors: one line that names what was given, or a report of a bug."""
+"""Error messages: one line that names the user's value, or a report of a bug."""
 
 import errno
 import io
@@ -145,7 +145,7 @@ def test_our_own_errors_stay_ours_where_this_package_is_installed_among_librarie
     assert not user_code._is_users("/venv/site-packages/npi_jax/results/directory.py")
 
 
-def test_what_nobody_foresaw_is_reported_as_a_bug(monkeypatch):
+def test_an_unexpected_exception_is_reported_as_a_bug(monkeypatch):
     def fails() -> None:
         raise ZeroDivisionError("of ours")
 
@@ -172,7 +172,7 @@ def test_what_nobody_foresaw_is_reported_as_a_bug(monkeypatch):
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "memory"),
     ],
 )
-def test_faults_of_the_machine_are_one_line(error, words):
+def test_errors_of_the_machine_are_one_line(error, words):
     message = message_of(error)
     assert message is not None
     assert words in message
@@ -186,7 +186,7 @@ def test_other_errors_are_bugs():
         assert "please report" in bug_report(error)
 
 
-def test_the_word_that_was_meant_is_the_closest_one():
+def test_the_closest_valid_word_is_suggested():
     assert did_you_mean("BLiMPP", ["zorro", "blimp"]) == " (did you mean blimp?)"
     assert did_you_mean("x", ["zorro", "blimp"]) == ""
 
@@ -212,7 +212,7 @@ def test_the_word_that_was_meant_is_the_closest_one():
         (["bench"], ("bench", "config", "npi-jax presets")),
     ],
 )  # fmt: skip
-def test_words_that_are_unknown_are_named_with_the_one_that_was_meant(words, meant):
+def test_unknown_words_are_named_with_the_closest_valid_one(words, meant):
     assert re.search(facts(meant), assert_refused(call(*words)))
 
 
@@ -229,7 +229,7 @@ def test_the_config_stands_before_or_after_flags_and_with_or_without_its_flag(tm
         assert "train.steps = 0" in assert_refused(call("run", *words))
 
 
-def test_letters_that_the_terminal_does_not_know_are_shown_as_numbers(tmp_path, monkeypatch):
+def test_characters_that_the_terminal_lacks_are_escaped(tmp_path, monkeypatch):
     (tmp_path / "text.txt").write_text("Nobody has ever seen the café.\n", encoding="utf-8")
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))

@@ -9,7 +9,7 @@ from npi_jax.terminal.output import Output
 from npi_jax.training.monitor.stopping import LOST_OUTPUT
 
 
-def test_a_reader_that_goes_away_is_told_once_and_writing_goes_on():
+def test_a_lost_reader_is_reported_once_and_writing_continues():
     reader, writer = os.pipe()
     told: list[str] = []
     with os.fdopen(writer, "w") as stream:
@@ -39,11 +39,11 @@ def run(command: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_commands_whose_output_goes_away_say_so_by_their_status_alone():
+def test_lost_output_shows_only_in_the_exit_status():
     # The reader is gone before anything is written.
     assert run("(sleep 0.2; NPI presets) | exec true") == (LOST_OUTPUT, "")
     assert run("NPI --help > /dev/full") == (0, "")
 
 
-def test_output_that_was_closed_from_the_beginning_is_not_wanted():
+def test_output_closed_from_the_beginning_is_no_loss():
     assert run("NPI presets >&- 2>&- <&-") == (0, "")

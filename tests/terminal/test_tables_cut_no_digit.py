@@ -49,7 +49,7 @@ def _number(random):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_every_number_is_whole_at_every_width(width):
+def test_no_number_is_split_at_any_width(width):
     random = np.random.default_rng(width)
     for _ in range(12):
         table, inputs = random_table(random, int(random.integers(2, 16)), int(random.integers(1, 5)))
@@ -74,13 +74,13 @@ def test_a_wide_table_is_printed_in_blocks_with_the_first_column_in_each():
     ]
 
 
-def test_where_there_is_room_it_is_one_table_with_gaps():
+def test_a_wide_terminal_shows_one_table_with_gaps():
     table = TextTable("t", ["name", "count"])
     table.add_row("a", "12")
     assert printed(table, 80).splitlines() == ["t", "", "  name   count", " ──────────────", "  a         12", ""]
 
 
-def test_a_row_whose_cell_is_too_wide_is_turned():
+def test_rows_with_too_wide_cells_are_printed_cell_by_cell():
     table = TextTable("t", ["variant", "accuracy"])
     table.add_row("without(conditional)", "81.5 % of pairs [78.1, 84.4], 120 pairs")
     lines = printed(table, 40).splitlines()
@@ -117,12 +117,12 @@ def test_the_number_of_cells_is_checked():
     ("terminal", "columns", "width"),
     [(True, "80", None), (False, "", 130), (False, "72", 72), (False, "0", 130), (False, "x", 130), (False, "3", 20)],
 )
-def test_a_pipe_is_as_wide_as_columns_says(terminal, columns, width):
+def test_a_pipe_has_the_width_of_the_variable_columns(terminal, columns, width):
     assert output_width(terminal=terminal, environment={"COLUMNS": columns}) == width
     assert output_width(terminal=False, environment={}) == 130
 
 
-def test_all_tables_of_the_terminal_are_of_this_kind():
+def test_all_tables_of_the_terminal_are_text_tables():
     """A table of another kind would cut numbers where there is no room for them."""
     package = Path(npi_jax.__file__).parent
     others = [
