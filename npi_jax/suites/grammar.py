@@ -33,8 +33,8 @@ class _Pair(NamedTuple):
 def grammar_suite(spec: GrammarSpec, *, items: int, exclude: Collection[str] = ()) -> Suite:
     """Derive minimal pairs with the words, forms and sentence frames of a grammar.
 
-    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor, such as "some teacher has ever
-    ..." instead of "no teacher has ever ...". A simple question becomes a statement. Kind ``"scope"``: the bad sentence
+    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor ("some teacher has ever ..."
+    against "no teacher has ever ..."). A simple question becomes a statement. Kind ``"scope"``: the bad sentence
     has the same words, but its NPI is outside of the licensor's scope. Either the licensor moves into a relative
     clause, or the NPI into another clause; simple questions have no such pairs. The critical region is the NPI. A
     sentence contains one NPI; its other NPI positions are filled with counterparts. Items are named like

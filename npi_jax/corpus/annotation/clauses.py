@@ -1,7 +1,7 @@
 """A shallow parse of English into clauses, from left to right, by the words that open and close clauses.
 
-Words such as "who", "that", "whether" and "if" open a clause. Punctuation closes it. A relative clause also ends at a
-second finite verb, which belongs to the outer clause: "has" in "the man who no one met has ever ...". Each licensor is
+Words such as "who", "that", "whether" and "if" open a clause. Punctuation closes it. A second finite verb also closes a
+relative clause, because it belongs to the outer one: "has" in "the man who no one met has ever ...". Each licensor is
 noted on its clause.
 """
 

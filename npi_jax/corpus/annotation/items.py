@@ -16,7 +16,7 @@ class ItemMatch(NamedTuple):
 
     Attributes:
         start, stop: its words, ``[start, stop)``.
-        item: its entry in the table.
+        entry: its entry in the table.
         environment: the only environment that licenses this form; None for a form that all environments license.
         free: True if the preceding word excludes a licensor.
         ahead: True if the preceding word allows a licensor after the item.
@@ -24,7 +24,7 @@ class ItemMatch(NamedTuple):
 
     start: int
     stop: int
-    item: Item
+    entry: Item
     environment: str | None
     free: bool = False
     ahead: bool = False

@@ -38,7 +38,7 @@ class LicensingReader:
         rows = [
             self._item_annotation(item, licensing)
             for item, licensing in licensed
-            if licensing is not None or item.item.unlicensed != NO_ITEM
+            if licensing is not None or item.entry.unlicensed != NO_ITEM
         ]
         if contexts:
             used = {row.licensor for row in rows}
@@ -98,7 +98,7 @@ class LicensingReader:
 
     def _candidates(self, clause: Clause, item: ItemMatch, subject_hidden: bool) -> list[LicensorMatch]:
         candidates = [one for one in clause.licensors if not (subject_hidden and one.scope == "predicate")]
-        if clause.pending and item.item.name in clause.pending.direct and not self._before_auxiliary(item):
+        if clause.pending and item.entry.name in clause.pending.direct and not self._before_auxiliary(item):
             candidates.append(clause.pending)
         return [licensor for licensor in candidates if item.environment in (None, licensor.environment)]
 
@@ -148,9 +148,9 @@ class LicensingReader:
     # -- annotations, once the end of every clause is known -------------------------------------------
 
     def _item_annotation(self, item: ItemMatch, licensing: Licensing | None) -> Annotation:
-        name, span = item.item.name, (item.start, item.stop)
+        name, span = item.entry.name, (item.start, item.stop)
         if licensing is None:
-            return Annotation(item.item.unlicensed, -1, (-1, -1), name, span)
+            return Annotation(item.entry.unlicensed, -1, (-1, -1), name, span)
         licensor, clause = licensing
         first, last = self._scope(licensor, clause, item.stop)
         return Annotation(licensor.environment, licensor.position, (min(first, item.start), last), name, span)

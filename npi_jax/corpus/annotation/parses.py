@@ -89,13 +89,13 @@ class _Reading:
 
     def annotation(self, item: ItemMatch) -> Annotation | None:
         """Return the annotation of an item; None for words that are no item without a licensor."""
-        name, span = item.item.name, (item.start, item.stop)
+        name, span = item.entry.name, (item.start, item.stop)
         licensor = None if item.free else self._licensor(item)
         if licensor is not None:
             end = max(self.tree.subtree_end(self._anchor(licensor)), item.stop)
             scope = (min(licensor.position + 1, item.start), end)
             return Annotation(licensor.environment, licensor.position, scope, name, span)
-        return None if item.item.unlicensed == NO_ITEM else Annotation(item.item.unlicensed, -1, (-1, -1), name, span)
+        return None if item.entry.unlicensed == NO_ITEM else Annotation(item.entry.unlicensed, -1, (-1, -1), name, span)
 
     def _anchor(self, licensor: LicensorMatch) -> int:
         """Return the word whose subtree is the scope of a licensor."""
@@ -169,7 +169,7 @@ class _Reading:
         index = path.index(noun)
         if index and self.tree.labels[path[index - 1]] in _RESTRICTORS:
             return index
-        return index if item.item.name in licensor.direct else None
+        return index if item.entry.name in licensor.direct else None
 
     def _questions(self, path: list[int]) -> Iterator[tuple[int, LicensorMatch]]:
         """Yield the verbs on the path whose auxiliary precedes the subject, and the auxiliary as a licensor."""
