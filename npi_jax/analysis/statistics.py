@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -22,7 +23,7 @@ _ROUNDING: Final = 1e-12
 _BLOCK: Final = 4_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """A mean and the interval around it.
 
@@ -143,8 +144,9 @@ def seed_interval(
         raise ValueError(f"level is {level}; it must lie between 0 and 1, as 0.95")
     over = SEEDS_AND_ITEMS if n_seeds > 1 else ITEMS
     mean = float(means.mean())
+    interval = partial(Interval, n_seeds=n_seeds, n_items=n_items, interval_over=over)
     if not (np.isfinite(means).all() and np.isfinite(by_item).all()):
-        return Interval(mean, math.nan, math.nan, n_seeds, n_items, over, math.nan)
+        return interval(mean=mean, low=math.nan, high=math.nan, p=math.nan)
     if not bounds.hold(mean):
         raise ValueError(f"the mean {mean} is not between {bounds.low} and {bounds.high}")
     mean = min(max(mean, bounds.low), bounds.high)  # rounding may pass a bound
@@ -153,7 +155,7 @@ def seed_interval(
         low, high = bounds.unseen(mean, level, n_items)
     else:
         low, high = bounds.ends(mean, arms.below(level), arms.above(level))
-    return Interval(mean, low, high, n_seeds, n_items, over, arms.p())
+    return interval(mean=mean, low=low, high=high, p=arms.p())
 
 
 def _arms(

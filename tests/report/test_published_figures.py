@@ -4,7 +4,7 @@ import polars as pl
 from rich.console import Console
 
 from npi_jax.report.pages.terminal import plain_table
-from npi_jax.report.prose.detail_tables import published
+from npi_jax.report.prose.transfer_tables import published
 from npi_jax.results.tables_learning import Published
 
 

@@ -7,7 +7,8 @@ from synthetic import VARIANTS, FakeRun, make_run
 from npi_jax.analysis.tables import write_tables
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 from npi_jax.errors import UserError
-from npi_jax.report.data.tables import band, load_tables
+from npi_jax.report.data.bands import band
+from npi_jax.report.data.tables import load_tables
 from npi_jax.results.names import MEAN_OVER_TASKS
 
 

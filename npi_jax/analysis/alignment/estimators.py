@@ -45,7 +45,7 @@ _MOST_LISTED: Final = 12
 _SAMPLED_SPLITS: Final = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Alignment:
     """Agreement of every pair of T tasks; see `align`.
 

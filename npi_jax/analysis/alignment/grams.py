@@ -54,7 +54,7 @@ class Lookahead:
     parameter_norm: Float[np.ndarray, " members"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Grams:
     """Dot products of the gradients of micro-batches at one checkpoint.
 
@@ -139,14 +139,14 @@ def load_grams(path: Path) -> Grams:
     gram = file.gram("gram", (None, len(groups), n_vectors, n_vectors))
     absent = np.full(gram.shape, np.nan)
     return Grams(
-        groups,
-        tasks,
-        n_items,
-        gram,
-        file.gram("gram_adam", gram.shape) if "gram_adam" in arrays else absent,
-        file.gram("gram_abs", gram.shape) if "gram_abs" in arrays else absent,
-        file.items(len(gram), len(groups)) if "item_gram" in arrays else None,
-        file.ahead(len(gram), len(tasks)) if "lookahead" in arrays else None,
+        groups=groups,
+        tasks=tasks,
+        n_items=n_items,
+        gram=gram,
+        gram_adam=file.gram("gram_adam", gram.shape) if "gram_adam" in arrays else absent,
+        gram_abs=file.gram("gram_abs", gram.shape) if "gram_abs" in arrays else absent,
+        items=file.items(len(gram), len(groups)) if "item_gram" in arrays else None,
+        lookahead=file.ahead(len(gram), len(tasks)) if "lookahead" in arrays else None,
         **{name: str(file.array(name, ())) for name in ("suite", "kind") if name in arrays},
     )
 

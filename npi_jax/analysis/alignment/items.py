@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -20,7 +21,7 @@ OK, NOT_FINITE, NO_COMMON, NOT_POSITIVE, TOO_FEW, LOW_RANK, BEYOND = range(7)
 _SPLITS: Final = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Stratum:
     """Agreement of two tasks over pairs of items of one kind.
 
@@ -142,9 +143,10 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, 
     lead = sums.own.shape[:-1]
     used = weights > 0
     n_products = int(np.outer(sums.counts[i], sums.counts[j])[used].sum())
+    stratum = partial(Stratum, first=i, second=j, npis=npis, n_products=n_products)
     if not n_products:
         nothing = np.full(lead, np.nan)
-        return Stratum(i, j, npis, nothing, np.full(lead, NO_COMMON), np.zeros((*lead, 2), bool), 0)
+        return stratum(ratio=nothing, state=np.full(lead, NO_COMMON), bad=np.zeros((*lead, 2), bool))
     per = np.where(used, weights / weights.sum() / np.maximum(np.outer(sums.counts[i], sums.counts[j]), 1), 0)
     # Products without weight are left out, not multiplied by 0, which a NaN would survive.
     product = (np.where(used, sums.total[..., i, :, j, :], 0) * per).sum(axis=(-2, -1))
@@ -154,7 +156,7 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, 
     state = np.where(np.isnan(product + squared[0] + squared[1]), NOT_FINITE, state)
     both = np.where(state == OK, squared[0] * squared[1], np.nan)
     ratio = np.asarray(product / np.sqrt(both))
-    return Stratum(i, j, npis, ratio, np.where(np.abs(ratio) > 1, BEYOND, state), bad, n_products)
+    return stratum(ratio=ratio, state=np.where(np.abs(ratio) > 1, BEYOND, state), bad=bad)
 
 
 def _squared_norm(

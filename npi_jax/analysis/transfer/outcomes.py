@@ -20,7 +20,7 @@ from npi_jax.results.tables_training import HYPERPARAMETERS, Members, Scores
 CELL: Final = (Scores.suite, Scores.kind, Scores.region)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TaskOutcomes:
     """Outcomes of all members in one task of one suite, kind and region.
 
@@ -210,9 +210,9 @@ def _outcomes(scored: _Scored, *, draws: int, seed: tuple[int, int], threshold: 
     steps_drawn, _ = steps_to_threshold(curves, steps, threshold)
     log_steps, censored = steps_to_threshold(correct.mean(axis=2), steps, threshold)
     return TaskOutcomes(
-        scored.cell,
-        scored.task,
-        scored.members,
+        cell=scored.cell,
+        task=scored.task,
+        members=scored.members,
         items=np.stack(linear),
         means=np.stack([*(value.mean(axis=1) for value in linear), log_steps]),
         by_item=np.stack([curves[..., -1], last, curves @ weights, area, steps_drawn]),

@@ -69,15 +69,17 @@ def heat_maps_picture(tables: ReportTables) -> Picture | None:
     left_out = len(set(pairs["label"])) - len(labels)
     others = f" The first {_PANELS} variants; {left_out} more are in the CSV file." if left_out else ""
     return Picture(
-        HEAT_MAPS,
-        f"Alignment of every pair of tasks, {pretty(group)} weights, step {last:,}",
-        f"{_CORRECTED}, mean over the seeds in which it is reliable. The diagonal compares a task with itself from "
-        "disjoint sentences and should be about 1. Hatched: noise hides it in every seed; framed: in some seeds; "
-        f"pale: in more than half. LM: the gradient of ordinary text. {key_of(tasks)}.{others}",
-        f"Heat maps of alignment, {len(tasks)} by {len(tasks)} tasks, for {count(len(labels), 'variant')}.",
-        figure,
-        pairs,
-        "alignment",
+        name=HEAT_MAPS,
+        title=f"Alignment of every pair of tasks, {pretty(group)} weights, step {last:,}",
+        caption=(
+            f"{_CORRECTED}, mean over the seeds in which it is reliable. The diagonal compares a task with itself from "
+            "disjoint sentences and should be about 1. Hatched: noise hides it in every seed; framed: in some seeds; "
+            f"pale: in more than half. LM: the gradient of ordinary text. {key_of(tasks)}.{others}"
+        ),
+        alt=f"Heat maps of alignment, {len(tasks)} by {len(tasks)} tasks, for {count(len(labels), 'variant')}.",
+        wide=figure,
+        data=pairs,
+        section="alignment",
     )
 
 
@@ -92,14 +94,18 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
     what = "Median over environments of their alignment with ordinary text" if of_lm else "Median over pairs"
     dotted = " Thin dotted line: the first variant without the correction for noise." if not of_lm else ""
     return Picture(
-        name,
-        "Alignment of environments with ordinary text" if of_lm else "Alignment between environments while learning",
-        f"{what} by training step, a panel for each group of weights. {_CORRECTED}. {_BAND} {THIN}{dotted}",
-        f"Line charts of the median alignment by step, {count(len(tables.labels), 'line')} in each of "
-        f"{len(parameter_groups(frame))} panels.",
-        _trajectories(tables, table, name, naive=not of_lm),
-        table.drop(AlignmentMean.statistic),
-        "alignment",
+        name=name,
+        title="Alignment of environments with ordinary text"
+        if of_lm
+        else "Alignment between environments while learning",
+        caption=f"{what} by training step, a panel for each group of weights. {_CORRECTED}. {_BAND} {THIN}{dotted}",
+        alt=(
+            f"Line charts of the median alignment by step, {count(len(tables.labels), 'line')} in each of "
+            f"{len(parameter_groups(frame))} panels."
+        ),
+        wide=_trajectories(tables, table, name, naive=not of_lm),
+        data=table.drop(AlignmentMean.statistic),
+        section="alignment",
     )
 
 

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from npi_jax.report.data.bands import band
 from npi_jax.report.data.selection import TransferMatrix, mean_alignment, parameter_groups, transfer_matrix
-from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell
+from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.figures.alignment import THIN, firm, limits, thin, with_share_left_out
 from npi_jax.report.figures.picture import COMPACT, Picture, legend, settle, step_axis
 from npi_jax.report.figures.style import DASHES, INK, MUTED, PALETTE, Stroke, cut, drawing
@@ -68,12 +69,12 @@ def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: 
         settle(figure)
     left_out = f" The first {_MOST} variants that both have." if len(labels) > _MOST else ""
     return Picture(
-        name,
-        f"Accuracy while learning: {pretty(cell[0])}, {cell[1]} pairs",
-        f"Mean over tasks. Solid: {names[0]}; dashed: {names[1]}. Bands over seeds.{left_out}",
-        f"Line chart of accuracy by training step for {min(len(labels), _MOST)} variants in two runs.",
-        figure,
-        pl.concat(parts),
+        name=name,
+        title=f"Accuracy while learning: {pretty(cell[0])}, {cell[1]} pairs",
+        caption=f"Mean over tasks. Solid: {names[0]}; dashed: {names[1]}. Bands over seeds.{left_out}",
+        alt=f"Line chart of accuracy by training step for {min(len(labels), _MOST)} variants in two runs.",
+        wide=figure,
+        data=pl.concat(parts),
     )
 
 
@@ -106,12 +107,12 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
     which = " and ".join(dict.fromkeys(pretty(group) for group in groups))
     data = [part.select(pl.lit(run).alias("run"), pl.all()) for run, part in zip(names, parts, strict=True)]
     return Picture(
-        "compare_alignment",
-        "Alignment between environments while learning",
-        f"Median over pairs of the noise-corrected alignment, {which} weights, with 95% intervals. {THIN}",
-        "Two line charts of median alignment by training step, one for each run.",
-        figure,
-        pl.concat(data, how="diagonal"),
+        name="compare_alignment",
+        title="Alignment between environments while learning",
+        caption=f"Median over pairs of the noise-corrected alignment, {which} weights, with 95% intervals. {THIN}",
+        alt="Two line charts of median alignment by training step, one for each run.",
+        wide=figure,
+        data=pl.concat(data, how="diagonal"),
     )
 
 
@@ -125,13 +126,15 @@ def transfer_pictures(names: Names, found: tuple[TransferMatrix, TransferMatrix]
         against = "a control" if part.against == "control" else "the first variant"
         pictures.append(
             Picture(
-                name,
-                f"Effect of removing an environment's NPIs: {run}",
-                f"Effect on delta (nats), compared with {against}. Orange: harmful. Star: significantly different from "
-                "0 (adjusted by step-down Šidák). Both runs use the same colors.",
-                f"Heat map of effects on delta in {run}.",
-                matrix_figure(effects, part.significant(), part.removed, part.tasks, salt=name, limit=limit),
-                part.rows,
+                name=name,
+                title=f"Effect of removing an environment's NPIs: {run}",
+                caption=(
+                    f"Effect on delta (nats), compared with {against}. Orange: harmful. Star: significantly different "
+                    "from 0 (adjusted by step-down Šidák). Both runs use the same colors."
+                ),
+                alt=f"Heat map of effects on delta in {run}.",
+                wide=matrix_figure(effects, part.significant(), part.removed, part.tasks, salt=name, limit=limit),
+                data=part.rows,
             )
         )
     return pictures

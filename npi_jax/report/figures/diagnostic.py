@@ -106,16 +106,18 @@ def checks_picture(tables: ReportTables) -> Picture | None:
         figure.legend(handles, [pretty(name) for name in groups], loc="outside upper center", ncols=4, handlelength=2.2)
         settle(figure)
     return Picture(
-        "gradient_checks",
-        "Do the gradients rise above noise?",
-        "By training step and group of weights, mean over variants. Share of pairs (times seeds) excluded because "
-        "noise hides their alignment. Alignment of a task with itself, from disjoint sentences. Share of coordinates, "
-        "weighted by size, in which two gradients have opposite signs, beside the share for a task with itself, which "
-        "is due to noise alone.",
-        "Four line charts by training step: unreliable pairs, same-task alignment, sign conflict and its reference.",
-        figure,
-        found,
-        "diagnostics",
+        name="gradient_checks",
+        title="Do the gradients rise above noise?",
+        caption=(
+            "By training step and group of weights, mean over variants. Share of pairs (times seeds) excluded because "
+            "noise hides their alignment. Alignment of a task with itself, from disjoint sentences. Share of "
+            "coordinates, weighted by size, in which two gradients have opposite signs, beside the share for a task "
+            "with itself, which is due to noise alone."
+        ),
+        alt="Four line charts by training step: unreliable pairs, same-task alignment, sign conflict and its reference.",
+        wide=figure,
+        data=found,
+        section="diagnostics",
     )
 
 
@@ -148,16 +150,18 @@ def strata_picture(tables: ReportTables) -> Picture | None:
         for row in counted.to_dicts()
     }
     return Picture(
-        "alignment_npi",
-        "Is it the words? Alignment with the same NPI and with different ones",
-        f"Median over the pairs of environments that rise above noise at the last step, {pretty(group)} weights. "
-        "Faint: single seeds; full: their mean, hollow if it is from fewer than half of the pairs. On the right: "
-        "number of included pairs of all pairs times seeds; the three medians include different pairs. If alignment "
-        "concerned the word alone (raise p(ever)), it would vanish between different NPIs.",
-        "Dot plot of alignment by variant, for all, same and different NPIs.",
-        _dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi", counts),
-        data,
-        "diagnostics",
+        name="alignment_npi",
+        title="Is it the words? Alignment with the same NPI and with different ones",
+        caption=(
+            f"Median over the pairs of environments that rise above noise at the last step, {pretty(group)} weights. "
+            "Faint: single seeds; full: their mean, hollow if it is from fewer than half of the pairs. On the right: "
+            "number of included pairs of all pairs times seeds; the three medians include different pairs. If "
+            "alignment concerned the word alone (raise p(ever)), it would vanish between different NPIs."
+        ),
+        alt="Dot plot of alignment by variant, for all, same and different NPIs.",
+        wide=_dots(tables, rows, looks, _STRATA, "median alignment", "alignment_npi", counts),
+        data=data,
+        section="diagnostics",
     )
 
 
@@ -178,15 +182,17 @@ def overlap_picture(tables: ReportTables) -> Picture | None:
     looks = {"overlap": (PALETTE[1], "o"), "ceiling": (INK, "|")}
     rows = [(row["label"], name, row[name]) for name in names for row in here]
     return Picture(
-        "subspace_overlap",
-        "Do environments change the weights in the same directions?",
-        f"Overlap of the {k} main directions of two environments' item gradients at the last step, {pretty(group)} "
-        "weights (1: the same subspace), median over pairs. The ceiling is the overlap between two halves of one "
-        "environment. Faint: single seeds, full: their mean.",
-        "Dot plot of subspace overlap by variant, with its ceiling.",
-        _dots(tables, rows, looks, names, "overlap", "subspace_overlap"),
-        data,
-        "diagnostics",
+        name="subspace_overlap",
+        title="Do environments change the weights in the same directions?",
+        caption=(
+            f"Overlap of the {k} main directions of two environments' item gradients at the last step, {pretty(group)} "
+            "weights (1: the same subspace), median over pairs. The ceiling is the overlap between two halves of one "
+            "environment. Faint: single seeds, full: their mean."
+        ),
+        alt="Dot plot of subspace overlap by variant, with its ceiling.",
+        wide=_dots(tables, rows, looks, names, "overlap", "subspace_overlap"),
+        data=data,
+        section="diagnostics",
     )
 
 
@@ -220,14 +226,16 @@ def lookahead_picture(tables: ReportTables) -> Picture | None:
         figure.legend(loc="outside upper center", ncols=2)
         settle(figure)
     return Picture(
-        "lookahead",
-        "Does a step along one task's gradient have the predicted effect?",
-        "Change of a task's objective after a small step along another task's gradient, measured on other items, "
-        "against the first-order prediction. Dotted line: both are equal. All members, last step.",
-        f"Scatter plot of {len(points)} pairs, change against first-order prediction.",
-        figure,
-        frame,
-        "diagnostics",
+        name="lookahead",
+        title="Does a step along one task's gradient have the predicted effect?",
+        caption=(
+            "Change of a task's objective after a small step along another task's gradient, measured on other items, "
+            "against the first-order prediction. Dotted line: both are equal. All members, last step."
+        ),
+        alt=f"Scatter plot of {len(points)} pairs, change against first-order prediction.",
+        wide=figure,
+        data=frame,
+        section="diagnostics",
     )
 
 

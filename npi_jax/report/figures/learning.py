@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
-from npi_jax.report.data.tables import Cell, ReportTables, band, of_cell
+from npi_jax.report.data.bands import band
+from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.figures.alignment import alignment_pictures
 from npi_jax.report.figures.diagnostic import diagnostic_pictures
 from npi_jax.report.figures.picture import (
@@ -77,13 +78,15 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
     wide, narrow = draw(3, WIDE, name), draw(2, NARROW, f"{name}_narrow")
     data = pl.concat([part.select(pl.lit(task).alias(Curves.task), pl.all()) for task, part in parts.items()])
     return Picture(
-        name,
-        f"{'Accuracy' if value == 'accuracy' else 'Delta'} while learning: {pretty(suite)}, {kind} pairs",
-        f"{what}, by training step, from the probability of {tables.scored(cell)}. {unit} {BAND_NOTE}"
-        f"{_MARK_NOTE if acquired is not None else ''}{_ROLE_NOTE if len(tables.labels) > MANY else ''}",
-        _curves_alt(tables, cell, value),
-        wide,
-        data,
+        name=name,
+        title=f"{'Accuracy' if value == 'accuracy' else 'Delta'} while learning: {pretty(suite)}, {kind} pairs",
+        caption=(
+            f"{what}, by training step, from the probability of {tables.scored(cell)}. {unit} {BAND_NOTE}"
+            f"{_MARK_NOTE if acquired is not None else ''}{_ROLE_NOTE if len(tables.labels) > MANY else ''}"
+        ),
+        alt=_curves_alt(tables, cell, value),
+        wide=wide,
+        data=data,
         narrow=narrow,
     )
 
@@ -102,14 +105,18 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
     if len(rows) <= 6:
         narrow = _heat_map(values.T, columns, rows, width=NARROW, salt=f"{name}_narrow")
     return Picture(
-        name,
-        f"Final accuracy: {pretty(suite)}, {kind} pairs",
-        f"Percent of pairs in which the acceptable sentence was preferred after {tables.last_step:,} steps, "
-        "mean over seeds. White is chance (50), blue above it, orange below it.",
-        f"Heat map of final accuracy, {len(rows)} variants by {len(tasks) - 1} tasks and their mean; the "
-        "same numbers with intervals are in the table of final results.",
-        wide,
-        of_cell(tables.final, cell).select(
+        name=name,
+        title=f"Final accuracy: {pretty(suite)}, {kind} pairs",
+        caption=(
+            f"Percent of pairs in which the acceptable sentence was preferred after {tables.last_step:,} steps, "
+            "mean over seeds. White is chance (50), blue above it, orange below it."
+        ),
+        alt=(
+            f"Heat map of final accuracy, {len(rows)} variants by {len(tasks) - 1} tasks and their mean; the "
+            "same numbers with intervals are in the table of final results."
+        ),
+        wide=wide,
+        data=of_cell(tables.final, cell).select(
             "label",
             FinalResults.task,
             FinalResults.accuracy,
@@ -134,13 +141,15 @@ def perplexity_picture(tables: ReportTables) -> Picture:
     narrow = _perplexity(tables, table, unigram, width=NARROW, salt="perplexity_narrow")
     dotted = " Dotted line: a unigram model." if unigram else ""
     return Picture(
-        "perplexity",
-        "Validation perplexity",
-        f"Perplexity on held-out text by training step, both axes logarithmic.{dotted} {BAND_NOTE}",
-        "Line chart of validation perplexity by training step, one line for each of "
-        f"{count(len(tables.labels), 'variant')}.",
-        wide,
-        table,
+        name="perplexity",
+        title="Validation perplexity",
+        caption=f"Perplexity on held-out text by training step, both axes logarithmic.{dotted} {BAND_NOTE}",
+        alt=(
+            "Line chart of validation perplexity by training step, one line for each of "
+            f"{count(len(tables.labels), 'variant')}."
+        ),
+        wide=wide,
+        data=table,
         narrow=narrow,
     )
 

@@ -22,7 +22,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from npi_jax.files.csv_cells import write_csv
 from npi_jax.files.writing import atomic_path
-from npi_jax.report.data.tables import FEW_SEEDS, ReportTables
+from npi_jax.report.data.bands import FEW_SEEDS
+from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.style import FAINT, PALETTE, Stroke, drawing, legend_name, strokes
 from npi_jax.report.format import short_number
 
@@ -48,7 +49,7 @@ BAND_NOTE: Final = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """One figure for wide pages, and a version for phones if that needs another drawing.
 

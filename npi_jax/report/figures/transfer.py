@@ -45,18 +45,26 @@ def matrix_picture(tables: ReportTables) -> Picture | None:
         "full": f"the variant {tables.labels[0]}",
     }[found.against]
     return Picture(
-        "transfer",
-        "Effect of removing one environment's NPIs on every environment",
-        f"Effect on delta (nats), compared with {against}. Rows: removed environment; columns: tested environment. "
-        "Orange: harmful; blue: helpful. Bold with a star: significantly different from 0 (p < .05, adjusted for the "
-        "number of cells by step-down Šidák). Hatched: unknown."
-        + (f" Row “all”: all NPIs removed, compared with {tables.labels[0]}." if REMOVED_ALL in found.removed else "")
-        + f" {key_of(found.tasks)}.",
-        f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {n_significant} "
-        "cells differ significantly from 0.",
-        matrix_figure(found.values("effect"), found.significant(), found.removed, found.tasks, salt="transfer"),
-        found.rows,
-        "transfer",
+        name="transfer",
+        title="Effect of removing one environment's NPIs on every environment",
+        caption=(
+            f"Effect on delta (nats), compared with {against}. Rows: removed environment; columns: tested environment. "
+            "Orange: harmful; blue: helpful. Bold with a star: significantly different from 0 (p < .05, adjusted for "
+            "the number of cells by step-down Šidák). Hatched: unknown."
+            + (
+                f" Row “all”: all NPIs removed, compared with {tables.labels[0]}."
+                if REMOVED_ALL in found.removed
+                else ""
+            )
+            + f" {key_of(found.tasks)}."
+        ),
+        alt=(
+            f"Heat map of effects on delta, {len(found.removed)} removals by {len(found.tasks)} tasks; {n_significant} "
+            "cells differ significantly from 0."
+        ),
+        wide=matrix_figure(found.values("effect"), found.significant(), found.removed, found.tasks, salt="transfer"),
+        data=found.rows,
+        section="transfer",
     )
 
 
@@ -97,15 +105,17 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
         correlation = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
     group = pretty(", ".join(points[LinkPairs.group].unique().sort()))
     return Picture(
-        "alignment_against_transfer",
-        "Does alignment predict transfer?",
-        f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} ({group} "
-        "weights, over seeds and steps) against the effect of removing one's NPIs on the other's delta "
-        f"(nats), with its 95% interval. Some of the outermost points are named (removed → tested).{correlation}",
-        f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
-        _scatter(points),
-        frame,
-        "transfer",
+        name="alignment_against_transfer",
+        title="Does alignment predict transfer?",
+        caption=(
+            f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} "
+            f"({group} weights, over seeds and steps) against the effect of removing one's NPIs on the other's delta "
+            f"(nats), with its 95% interval. Some of the outermost points are named (removed → tested).{correlation}"
+        ),
+        alt=f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
+        wide=_scatter(points),
+        data=frame,
+        section="transfer",
     )
 
 
@@ -173,15 +183,17 @@ def amplification_picture(tables: ReportTables) -> Picture | None:
         return None
     names = ordered(frame[Amplification.environment])
     return Picture(
-        "amplification",
-        "Accuracy by the share of an environment's data",
-        "Accuracy in an environment after training on a share of its sentences with NPIs, with the other "
-        "environments' NPIs kept (line) or removed (dashes). The gap is the contribution of the other environments. "
-        "Bands: 95% intervals.",
-        f"Line charts of accuracy by share of the data for {len(names)} environments.",
-        _amplification(frame, names),
-        frame,
-        "data",
+        name="amplification",
+        title="Accuracy by the share of an environment's data",
+        caption=(
+            "Accuracy in an environment after training on a share of its sentences with NPIs, with the other "
+            "environments' NPIs kept (line) or removed (dashes). The gap is the contribution of the other "
+            "environments. Bands: 95% intervals."
+        ),
+        alt=f"Line charts of accuracy by share of the data for {len(names)} environments.",
+        wide=_amplification(frame, names),
+        data=frame,
+        section="data",
     )
 
 

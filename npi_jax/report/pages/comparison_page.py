@@ -18,7 +18,7 @@ from npi_jax.report.figures.svg import colors
 from npi_jax.report.format import known_number, pretty, short_number
 from npi_jax.report.pages.run_page import inlined, page_part, page_templates
 from npi_jax.report.prose import findings, sentences
-from npi_jax.report.prose.detail_tables import PlainTable
+from npi_jax.report.prose.plain_table import PlainTable
 from npi_jax.results.folder import refuse_own
 from npi_jax.results.names import ENVIRONMENTS, MEAN_OVER_TASKS
 from npi_jax.results.tables_alignment import AlignmentMean

@@ -12,7 +12,8 @@ from npi_jax.report.data.selection import mean_alignment
 from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
 from npi_jax.report.format import SHORT, pretty
 from npi_jax.report.prose import findings, sentences
-from npi_jax.report.prose.detail_tables import PlainTable, published
+from npi_jax.report.prose.plain_table import PlainTable
+from npi_jax.report.prose.transfer_tables import published
 from npi_jax.report.prose.verdict import verdict
 from npi_jax.results.names import ENVIRONMENTS, MEAN_OVER_TASKS
 from npi_jax.results.tables_alignment import AlignmentMean
