@@ -174,7 +174,7 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     assert denies(verdict(replaced(tables, alignment_mean=wide)).split(";")[0])
     against = with_row(tables, "full", corrected=-0.5, low=-0.6, high=-0.4)
     assert verdict(replaced(tables, alignment_mean=against)).startswith(
-        "Environments pull the weights in opposite ways"
+        "Environments pull the weights in opposite directions"
     )
     nothing = tables.table("transfer").with_columns(p_adjusted=pl.lit(0.5))
     said = verdict(replaced(tables, transfer=nothing))

@@ -114,7 +114,7 @@ def checks_picture(tables: ReportTables) -> Picture | None:
             "coordinates, weighted by size, in which two gradients have opposite signs, beside the share for a task "
             "with itself, which is due to noise alone."
         ),
-        alt="Four line charts by training step: unreliable pairs, same-task alignment, sign conflict and its reference.",
+        alt="Line charts by training step: unreliable pairs, same-task alignment, sign conflict and its reference.",
         wide=figure,
         data=found,
         section="diagnostics",
