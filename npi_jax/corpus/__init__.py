@@ -1,1 +1,1 @@
-"""Text in, slots out: sources, grammar, annotation, interventions, tokenizers, rows."""
+"""The corpus: sources of text, the built-in grammar, annotation, interventions, tokenizers and rows of tokens."""

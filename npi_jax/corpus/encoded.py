@@ -23,11 +23,11 @@ from npi_jax.errors import UserError
 
 _COLUMNS: Mapping[str, np.dtype[Any] | type] = {"lengths": np.uint32, "chosen": np.int64, **DTYPES}
 _CHUNK = 1 << 22
-"""Tokens that are processed at once."""
+"""Maximum number of array entries that are processed at once."""
 
 
 def token_dtype(vocab_size: int) -> np.dtype[np.unsignedinteger]:
-    """Return the smallest dtype in which token ids are stored: uint16 for up to 65,536 entries, else uint32."""
+    """Return the dtype in which token ids are stored: uint16 for up to 65,536 entries, else uint32."""
     return np.dtype(np.uint16 if vocab_size <= 1 << 16 else np.uint32)
 
 
@@ -38,11 +38,11 @@ class Corpus:
     Attributes:
         tokens: ids of all sentences, one sentence after the other, each with `<eos>` at its end.
         lengths: number of tokens of each sentence, including `<eos>`.
-        annotations: annotations of all sentences, without those that a cut removed.
+        annotations: annotations of all sentences, except those in removed ends of sentences.
         phenomenon: the table by which the text is annotated.
         text: the sentences as written.
         eos: id of `<eos>`.
-        cut: number of sentences that were longer than a row and lost their end.
+        cut: number of sentences whose end was removed because they were longer than a row.
     """
 
     tokens: Integer[np.ndarray, " tokens"]
@@ -110,12 +110,12 @@ def encode_store(
     processes: int = 1,
     track: Callable[[Iterable["EncodedBlock"]], Iterable["EncodedBlock"]] = iter,
 ) -> None:
-    """Tokenize stored text into a folder, block by block: memory does not grow with the text.
+    """Tokenize stored text into a folder, block by block, so that memory does not grow with the text.
 
     Sentences that do not fit a row are cut to ``row_length - 1`` tokens and `<eos>`.
 
     Args:
-        folder: where to write.
+        folder: output folder.
         store: text and annotations.
         tokenizer: the vocabulary.
         phenomenon: the table by which the text is annotated.
@@ -139,7 +139,7 @@ def encode_store(
 
 
 def _write_tokens(writer: ColumnWriter, blocks: Iterable["EncodedBlock"], text: Sequence[str]) -> dict[int, int]:
-    """Write blocks; return the numbers of the sentences that were cut, with how many words each has left."""
+    """Write blocks; return the number of remaining words of each sentence that was cut."""
     cut: dict[int, int] = {}
     count = 0
     for block in blocks:
@@ -161,7 +161,7 @@ class EncodedBlock:
 
     Attributes:
         tokens, lengths: as in `Corpus`; a sentence without tokens has length 1.
-        cut: sentences that were cut, with how many words each has left.
+        cut: number of remaining words of each sentence that was cut.
     """
 
     tokens: Integer[np.ndarray, " tokens"]
@@ -170,7 +170,7 @@ class EncodedBlock:
 
 
 class _BlockEncoder:
-    """Tokenizes blocks of sentences; each process makes its own."""
+    """Tokenizes blocks of sentences; each process creates one."""
 
     def __init__(self, tokenizer: Tokenizer, row_length: int) -> None:
         self.tokenizer, self.row_length = tokenizer, row_length
@@ -196,11 +196,11 @@ class _BlockEncoder:
 def annotations_after_cut(table: AnnotationTable, cut: dict[int, int], phenomenon: Phenomenon) -> AnnotationTable:
     """Return the annotations that remain where sentences are cut.
 
-    An item that remains without its licensor gets the label that its table gives to an item without licensor.
+    An item that remains without its licensor gets the label of items without a licensor (`Item.unlicensed`).
 
     Args:
         table: annotations of the uncut sentences.
-        cut: numbers of the sentences that are cut, with how many words each has left.
+        cut: number of remaining words of each sentence that is cut, by number of the sentence.
         phenomenon: the table by which the text is annotated.
     """
     if not cut or not len(table):
@@ -218,7 +218,7 @@ def annotations_after_cut(table: AnnotationTable, cut: dict[int, int], phenomeno
 def _without_licensor(
     table: AnnotationTable, orphaned: Bool[np.ndarray, " rows"], phenomenon: Phenomenon
 ) -> AnnotationTable:
-    """Remove the licensor of some rows; the label becomes -1 for items that are none without a licensor."""
+    """Remove the licensor of some rows; the label becomes -1 for words that are no item without a licensor."""
     without = [entry.unlicensed for entry in phenomenon.items]
     names = [without[item] for item in table.item[orphaned].tolist()]
     label, licensor = np.array(table.label), np.array(table.licensor)

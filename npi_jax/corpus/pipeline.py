@@ -3,7 +3,7 @@
     1. annotate_documents   split documents into sentences, and annotate each   (`text.sources`, `annotation`)
        import_annotated     or copy sentences that are annotated already        (`annotation.beam`)
        write_grammar        or write the sentences of the built-in grammar      (`grammar`)
-    2. sample               draw at most so many of the sentences
+    2. sample               draw at most a given number of sentences
     3. train_tokenizer      learn a vocabulary from the training sentences      (`text.tokenizer`)
     4. encode               turn each sentence into token ids                   (`encoded`)
     5. build_variants       change the corpus, and pack sentences into rows     (`variants`)
@@ -14,9 +14,9 @@
 `npi_jax.preparation.prepare` calls these functions. Then `npi_jax.training.feed` places the rows on the devices, and
 `npi_jax.training.member.step.read_rows` reads each batch there.
 
-The cache keeps the output of stages 1, 3, 4, 5 and 6 (not of `sample` and `pack_rows`, which take no time). Another
-vocabulary therefore needs no new annotations, and other variants need no new token ids. Each of these stages has a
-version number, see `npi_jax.corpus.storage.stage`: raise it when the stage's output changes.
+The cache keeps the output of stages 1, 3, 4, 5 and 6, but not of the fast functions `sample`, `pack_rows` and
+`order_rows`. Another vocabulary therefore needs no new annotations, and other variants need no new token ids. Each
+cached stage has a version number, see `npi_jax.corpus.storage.stage`. Raise it when the output changes.
 """
 
 import dataclasses
@@ -79,7 +79,7 @@ class Pipeline:
         return load_phenomenon(self.phenomenon)
 
     def output(self, stage: Stage, inputs: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened]) -> Opened:
-        """Open a stage's output for some inputs, and make it if the cache has none; see `open_cached`."""
+        """Open a stage's output for some inputs, and compute it if the cache has none; see `open_cached`."""
         return open_cached(cache_folder(self.cache), stage, inputs, make, open_, self.say)
 
 
@@ -117,7 +117,7 @@ def annotate_documents(
 def import_annotated(
     pipeline: Pipeline, source: Mapping[str, Any], blocks: Callable[[], Iterable[Block]]
 ) -> StoredText:
-    """Copy sentences that were annotated before, as by `npi_jax.corpus.annotation.beam`."""
+    """Copy sentences that were annotated before, for example by `npi_jax.corpus.annotation.beam`."""
     inputs = {"annotated": dict(source), **_phenomenon_key(pipeline)}
     return pipeline.output(TEXT, inputs, lambda folder: write_blocks(folder, blocks()), _open_text)
 
@@ -140,7 +140,7 @@ def write_grammar(pipeline: Pipeline, spec: GrammarSpec) -> StoredText:
 
 
 _LARGE = 16 << 20
-"""Bytes of text from which several processes annotate faster than one: starting them takes seconds."""
+"""Minimum size of a text, bytes, for which several processes are used: starting them takes seconds."""
 
 
 def _open_text(folder: Path) -> StoredText:
@@ -148,7 +148,7 @@ def _open_text(folder: Path) -> StoredText:
 
 
 def _phenomenon_key(pipeline: Pipeline) -> dict[str, str]:
-    """Digests of the phenomenon table and of the word classes that it and the annotator refer to."""
+    """Return digests of the phenomenon table, and of the word classes in table and annotator."""
     classes = {name: sorted(words) for name, words in vars(wordclasses).items() if isinstance(words, frozenset)}
     digest = hashlib.sha256(repr(sorted(classes.items())).encode()).hexdigest()
     return {"phenomenon": pipeline.table.digest, "word_classes": digest}
@@ -231,7 +231,7 @@ def encode(pipeline: Pipeline, text: StoredText, tokenizer: Tokenizer, *, row_le
 
 
 _MANY = 200_000
-"""Sentences from which several processes tokenize faster than one."""
+"""Maximum number of sentences that one process tokenizes faster than several."""
 
 
 # -- 5. variants of the corpus --------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def pack_rows(corpus: Corpus, *, row_length: int) -> RowPool:
 
 # -- 6. rows on disk ------------------------------------------------------------------------------------
 
-# Version 1: one record for each row, uncompressed, first the number of tokens that are used.
+# Version 1: one uncompressed record for each row, beginning with the number of used tokens.
 ROW_FILES = Stage("row_files", version=1, libraries=("array_record",))
 
 
@@ -293,7 +293,7 @@ def write_row_files(pipeline: Pipeline, variants: StoredVariants) -> RowRecords:
     """Write the rows of variants to disk, for training that does not hold them in memory.
 
     Raises:
-        UserError: if Grain, which reads them, is not installed.
+        UserError: if Grain, which reads the rows, is not installed, or the rows cannot be written.
     """
     check_grain()
 
@@ -307,7 +307,7 @@ def write_row_files(pipeline: Pipeline, variants: StoredVariants) -> RowRecords:
 
 
 def order_rows(variants: Sequence[Variant], batch_size: int) -> list[RowOrder]:
-    """Decide which rows a seed reads at a step, for each variant; variants of equally many rows share their order.
+    """Return the order of the rows for each variant; variants with equal numbers of rows share one order.
 
     Raises:
         UserError: naming the variant whose rows do not fill a batch.

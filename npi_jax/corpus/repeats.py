@@ -7,7 +7,7 @@ from npi_jax.corpus.annotation.stored_text import Text
 from npi_jax.corpus.storage.cache import Say
 
 LEAST = 40
-"""Minimum size of a sentence that is compared, bytes: shorter ones repeat by chance ("Yes, he said.")."""
+"""Minimum size of a compared sentence, bytes; shorter sentences repeat by chance ("Yes, he said.")."""
 MUCH = 0.1
 """Share of shared sentences above which the user is warned."""
 
@@ -15,7 +15,7 @@ _STRETCH = 1 << 20
 
 
 def warn_of_shared(training: Text, validation: Text, say: Say) -> None:
-    """Warn if much of the validation text is in the training text, as after a split of a copied file."""
+    """Warn if much of the validation text is in the training text, for example because a file was copied."""
     shared, total = shared_sentences(training, validation)
     if shared > MUCH * total:
         say(
@@ -25,9 +25,9 @@ def warn_of_shared(training: Text, validation: Text, say: Say) -> None:
 
 
 def shared_sentences(training: Text, validation: Text) -> tuple[int, int]:
-    """Count the validation sentences of at least `LEAST` bytes: those in the training text, and all.
+    """Count the validation sentences of at least `LEAST` bytes: first those in the training text, then all.
 
-    The training text is read in stretches, so that memory does not grow with it.
+    The training text is read in stretches, so that memory does not grow with the text.
     """
     long = _long(validation, 0, len(validation))
     wanted = [validation[int(at)] for at in long]
@@ -50,7 +50,7 @@ def _bounds(
 
 
 def _long(text: Text, start: int, stop: int) -> Integer[np.ndarray, " long"]:
-    """Return the sentences of a stretch that have at least `LEAST` bytes."""
+    """Return the indices of the sentences from `start` to `stop` that have at least `LEAST` bytes."""
     at = np.arange(start, stop)
     starts, ends = _bounds(text, at)
     return at[ends - starts >= LEAST]

@@ -30,7 +30,7 @@ class StoredText:
     """Annotated sentences in the cache, or a sample of them.
 
     Attributes:
-        name: name of the folder, which identifies all that the text was made from.
+        name: name of the folder, which identifies all inputs of the text.
         store: text and annotations.
         chosen: the sentences of the sample, in increasing order; None for all sentences.
     """
@@ -41,7 +41,7 @@ class StoredText:
 
     @property
     def key(self) -> dict[str, str | None]:
-        """Identification of these sentences in the keys of later stages."""
+        """Identity of these sentences in the keys of later stages."""
         chosen = None if self.chosen is None else hashlib.sha256(self.chosen.tobytes()).hexdigest()
         return {"text": self.name, "chosen": chosen}
 
@@ -69,7 +69,7 @@ class StoredVariants:
         pool: rows that the variants share.
         table: changes of each variant (`variant_table`).
         environments: surface overlap of the environments (`environment_table`).
-        folder: folder with ``slots.parquet`` (the change of every slot) and ``examples.parquet``.
+        folder: folder with ``slots.parquet`` (every changed slot) and ``examples.parquet``.
     """
 
     variants: Sequence[Variant]
@@ -93,7 +93,7 @@ class StoredVariants:
 
 
 def save_variants(folder: Path, variants: Sequence[Variant], phenomenon: Phenomenon) -> None:
-    """Write variants: row indices as columns, all else as JSON, and the table of changes."""
+    """Write variants: row indices as columns, other attributes as JSON, and the table of changes."""
     columns: dict[str, np.ndarray] = {}
     entries = []
     for number, variant in enumerate(variants):

@@ -1,1 +1,1 @@
-"""Preparation of an experiment's data: inputs are checked, then text, suites and variants are made."""
+"""Preparation of an experiment's data: check of the inputs, then text, suites and variants."""

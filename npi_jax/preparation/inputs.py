@@ -25,10 +25,10 @@ from npi_jax.suites.grammar import grammar_suite
 
 @dataclass(frozen=True)
 class TextSource:
-    """Training or validation text that exists and has not been read yet.
+    """Training or validation text whose files exist, but whose documents have not been read yet.
 
     Attributes:
-        key: identity of the text: digests of its files, and how they are read.
+        key: identity of the text: digests of its files, and the settings for reading them.
         documents: opens the text; reading raises `SourceError` if a file has changed since its digest was taken.
         name, split: name and split of a TFDS data set.
     """
@@ -46,8 +46,8 @@ class Inputs:
     Attributes:
         training, validation: text; None if the built-in grammar generates it.
         vocabulary: vocabulary of the configured file; None without a file.
-        suites: minimal pairs by name, without the built-in suite, which depends on the training text.
-        gradient_suite: the pairs whose gradients are compared; None if none are, or for the built-in suite.
+        suites: minimal pairs by name. The built-in suite is missing, since it depends on the training text.
+        gradient_suite: pairs whose gradients are compared; None if gradients are off, or for the built-in suite.
     """
 
     training: TextSource | None = None
@@ -58,7 +58,7 @@ class Inputs:
 
 
 def open_inputs(config: Config) -> Inputs:
-    """Open all inputs of an experiment; text is not read beyond its digests.
+    """Open all inputs of an experiment; text files are read only to compute their digests.
 
     Raises:
         UserError: naming file, line and field of a missing or faulty input.
@@ -75,7 +75,7 @@ def open_vocabulary(wanted: TokenizerConfig) -> WordTokenizer:
     """Read the vocabulary file that a configuration names.
 
     Raises:
-        UserError: if it cannot be read, or has another size than the configuration.
+        UserError: if the file cannot be read, or has another size than the configuration states.
     """
     if not wanted.file:
         raise UserError("tokenizer.file is empty; name a vocabulary file, or omit the field to make a vocabulary")
@@ -149,7 +149,7 @@ def _tfds_text(config: CorpusConfig, split: str) -> TextSource:
 
 
 def is_built_in(config: Config, name: str) -> bool:
-    """Return whether a suite is the built-in one, which the grammar generates."""
+    """Return True if a suite is the built-in one, which the grammar generates."""
     return (config.score.suites[name].loader or name) == "grammar"
 
 
@@ -192,7 +192,7 @@ def _open_suite(name: str, wanted: SuiteConfig, config: Config, known: frozenset
 
 
 def stand_in(suites: Iterable[Suite], *, size: int | None = None, lowercase: bool = False) -> WordTokenizer:
-    """Return a vocabulary of the suites' own words, with which they are encoded before text is read."""
+    """Return a vocabulary of the words in suites, to encode the suites before any text is read."""
     texts = [text for suite in suites for text in suite.sentence_table().texts]
-    # A vocabulary needs a word even without suites.
+    # A vocabulary needs at least one word, even without suites.
     return WordTokenizer.train([*texts, "word"], max_size=size, lowercase=lowercase)

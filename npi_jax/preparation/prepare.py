@@ -1,4 +1,4 @@
-"""Preparation of an experiment: token ids, variants, validation rows and encoded suites from a configuration."""
+"""Preparation of an experiment: builds token ids, variants, validation rows and encoded suites."""
 
 import dataclasses
 import hashlib
@@ -52,7 +52,7 @@ from npi_jax.suites.encode import EncodedSuite
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """All that training reads, and facts about it.
+    """Data that training reads, and facts about the data.
 
     Attributes:
         tokenizer: the vocabulary.
@@ -86,17 +86,17 @@ class Prepared:
 
 
 def prepare(config: Config, say: Say, track: Track | None = None, inputs: Inputs | None = None) -> Prepared:
-    """Take text through the stages of `npi_jax.corpus.pipeline`, and encode the suites.
+    """Run the stages of `npi_jax.corpus.pipeline`, and encode the suites.
 
     Args:
         config: the experiment.
         say: receives a message about each stage.
         track: wraps long loops to show progress, see `Pipeline`.
-        inputs: files that `open_inputs` has opened; None opens them.
+        inputs: result of `open_inputs`; None to open the inputs here.
 
     Raises:
-        UserError: naming file, line and field of an error in text, vocabulary or suites; or a variant that changes
-            nothing.
+        UserError: naming file, line and field of an error in text, vocabulary or suites. Also if a variant changes
+            nothing, see `check_changes`.
     """
     inputs = open_inputs(config) if inputs is None else inputs
     pipeline = make_pipeline(config.corpus, say, track)
@@ -131,7 +131,7 @@ def prepare(config: Config, say: Say, track: Track | None = None, inputs: Inputs
 
 
 def make_pipeline(config: CorpusConfig, say: Say, track: Track | None = None) -> Pipeline:
-    """Return the shared settings of the stages that a configuration asks for."""
+    """Return the settings that all stages share, from a configuration."""
     return Pipeline(
         phenomenon=config.phenomenon,
         cache=config.cache,
@@ -160,7 +160,7 @@ def texts(config: CorpusConfig, pipeline: Pipeline, inputs: Inputs | None = None
 
 
 def _annotated(config: CorpusConfig, source: TextSource, which: str, pipeline: Pipeline) -> StoredText:
-    """Annotate text, or copy the annotations of a data set that holds them."""
+    """Annotate text, or copy the annotations of a data set that was annotated before."""
     if config.source == "tfds":
         data = sources.tfds_source(source.name, source.split, config.tfds_dir)
         if data.dataset_info.name == DATASET:
@@ -263,7 +263,7 @@ def _facts(
 
 
 def unigram_perplexity(train: Corpus, valid: Corpus, vocab_size: int) -> float:
-    """Return the perplexity of validation tokens under training frequencies (each count plus one)."""
+    """Return the perplexity of validation tokens under the training frequencies, with one added to each count."""
     counts = train.token_counts(vocab_size) + 1.0
     held_out = valid.token_counts(vocab_size)
     return float(np.exp(-np.log(counts / counts.sum()) @ held_out / held_out.sum()))

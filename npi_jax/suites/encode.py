@@ -1,4 +1,4 @@
-"""Suites as token ids of one tokenizer, which is the input of a scorer."""
+"""Suites as token ids of one tokenizer, for a scorer."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -95,7 +95,7 @@ class EncodedSuite(Generic[SuiteT]):
     def _splits_token(
         self, spans: Sequence[Span | None], tokens: Integer[np.ndarray, "sentences 2"]
     ) -> Bool[np.ndarray, " sentences"]:
-        """Test for each sentence if its span of characters cuts the first or the last of its tokens."""
+        """Return True for each sentence whose span begins or ends inside a token."""
         offsets = self._plain.offsets
         assert offsets is not None
         return np.array(
@@ -107,7 +107,7 @@ class EncodedSuite(Generic[SuiteT]):
 
     @cached_property
     def _unknown(self) -> list[np.ndarray]:
-        """For each sentence a mask of its out-of-vocabulary tokens."""
+        """Mask of the out-of-vocabulary tokens of each sentence."""
         return [ids == (ABSENT if self.tokenizer.unk is None else self.tokenizer.unk) for ids in self._plain.ids]
 
     @cached_property
@@ -137,7 +137,7 @@ class EncodedSuite(Generic[SuiteT]):
     def _encodings(self, leading_space: bool) -> Sequence[Encoding]:
         if not leading_space:
             return self.tokenizer.encode_many(self._table.texts)
-        # Offsets refer to the sentence without the leading space.
+        # Offsets must refer to the sentence without the leading space.
         spaced = self.tokenizer.encode_many([f" {text}" for text in self._table.texts])
         return [Encoding(encoding.ids, np.maximum(encoding.offsets - 1, 0)) for encoding in spaced]
 
@@ -149,7 +149,7 @@ class EncodedSuite(Generic[SuiteT]):
         for index, (span, characters) in enumerate(zip(spans, offsets, strict=True)):
             if span is None:
                 continue
-            # Tokens are ordered by their characters.
+            # Tokens are in the order of their characters, so that the overlapping ones are consecutive.
             tokens = np.flatnonzero((characters[:, 0] < span[1]) & (characters[:, 1] > span[0]))
             if not len(tokens):
                 group = int(self._table.groups[index])

@@ -1,4 +1,4 @@
-"""The built-in suite: minimal pairs of the grammar, with and without each environment's licensor or scope."""
+"""The built-in suite: minimal pairs of the grammar for the licensors and the scopes of each environment."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, TypeVar
@@ -14,7 +14,8 @@ from npi_jax.suites.sentences import Span
 
 T = TypeVar("T")
 
-# About one draw in four gives a pair; the other draws make up for pairs that occur in the corpus.
+# In four environments only about one draw in five gives a scope pair. Pairs that repeat or are excluded need further
+# draws.
 _DRAWS_PER_ITEM = 200
 
 
@@ -33,20 +34,20 @@ class _Pair(NamedTuple):
 def grammar_suite(spec: GrammarSpec, *, items: int, exclude: Collection[str] = ()) -> Suite:
     """Derive minimal pairs with the words, forms and sentence frames of a grammar.
 
-    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor ("some teacher has ever ..."
-    against "no teacher has ever ..."). A simple question becomes a statement. Kind ``"scope"``: the bad sentence
-    has the same words, but its NPI is outside of the licensor's scope. Either the licensor moves into a relative
-    clause, or the NPI into another clause; simple questions have no such pairs. The critical region is the NPI. A
-    sentence contains one NPI; its other NPI positions are filled with counterparts. Items are named like
-    ``adverbs/licensor/17``, paradigms like ``adverbs_licensor``.
+    Kind ``"licensor"``: the bad sentence has a non-licensor instead of the licensor. "No teacher has ever ..." is good,
+    "some teacher has ever ..." is bad. A simple question becomes a statement. Kind ``"scope"``: the bad sentence has
+    the same words, but its NPI is outside of the licensor's scope. Either the licensor moves into a relative clause,
+    or the NPI into another clause; simple questions have no such pairs. The critical region is the NPI. A sentence
+    contains one NPI; its other NPI positions hold counterparts or nothing. Items have names like
+    ``adverbs/licensor/17``, paradigms have names like ``adverbs_licensor``.
 
     Args:
-        spec: gives the seed and the sharing rule; its rates and its number of sentences have no effect.
+        spec: settings of the grammar; only `seed` and `sharing` have an effect.
         items: number of pairs per environment and kind.
         exclude: training sentences, words joined by single spaces; no sentence of a pair is among them.
 
     Raises:
-        ValueError: if ``items`` is not positive, or larger than the number of pairs that the draws give.
+        ValueError: if ``items`` is not positive, or too few different pairs are drawn.
     """
     if items < 1:
         raise ValueError(f"grammar_suite: items is {items!r}; it must be at least 1")
@@ -68,7 +69,7 @@ def _fill(
     items: int,
     exclude: Collection[str],
 ) -> list[Item]:
-    """Draw pairs until enough are new and not excluded."""
+    """Draw pairs until there are `items` different pairs that are not excluded."""
     pairs: dict[tuple[str, str], _Pair] = {}
     make = _MAKERS[kind]
     for _ in range(items * _DRAWS_PER_ITEM):
@@ -105,7 +106,7 @@ def _characters(side: _Side) -> Span:
 
 
 def _licensor_pair(writer: Derivation, environment: str) -> _Pair | None:
-    """Derive a sentence with a licensed NPI, and the same with a non-licensor instead of the licensor."""
+    """Derive a sentence with a licensed NPI, and the same sentence with a non-licensor instead of the licensor."""
     writer.sentence(environment)
     site = _pick(writer, (site for site in writer.positions if site.licensed))
     if site is None or any(" " in other for _, other in writer.swaps):

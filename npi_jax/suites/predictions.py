@@ -1,4 +1,4 @@
-"""Evaluation of predictions about surprisals, as SyntaxGym's suites make them."""
+"""Evaluation of SyntaxGym's predictions about surprisals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ def _results(
     region: RegionScores,
     tokens: TokenScores | None,
 ) -> pl.DataFrame:
-    """Evaluate one prediction for the items of a paradigm; each comes with the number of its first sentence."""
+    """Evaluate a prediction for items of a paradigm, each given with the number of its first sentence."""
     items = [item for _, item in members]
     starts = np.array([start for start, _ in members])
     order = {condition: i for i, condition in enumerate(items[0].conditions)}

@@ -25,9 +25,9 @@ class Item:
     Attributes:
         item: name of the pair, unique within its suite.
         paradigm: named subset of the suite to which the pair belongs.
-        task: task for which the pair counts; its environment, or its paradigm.
+        task: task for which the pair counts, such as its environment or its paradigm.
         kind: difference between the sentences. ``"licensor"``: the bad one lacks the licensor. ``"scope"``: the NPI
-            of the bad one is outside of the licensor's scope. ``"npi"``: the NPI itself. ``"other"``: anything else.
+            of the bad one is outside of the licensor's scope. ``"npi"``: the NPI differs. ``"other"``: anything else.
         good, bad: the acceptable and the unacceptable sentence, as ordinary text.
         critical_good, critical_bad: the critical region (the NPI) as a span of characters ``[start, end)``.
         regions: further regions by name, in the good and the bad sentence; None where a sentence lacks the region.
@@ -70,7 +70,7 @@ class SuiteNotes:
     """Properties of a suite that affect how far its scores can be trusted.
 
     Attributes:
-        equal: number of pairs of identical sentences by paradigm; they are kept and tie.
+        equal: number of pairs of identical sentences by paradigm; they are kept, and their scores tie.
         repeated: number of repeated pairs by paradigm; they are kept and count again.
         left_out: number of items that a limit excluded.
     """
@@ -80,7 +80,7 @@ class SuiteNotes:
     left_out: int = 0
 
     def lines(self) -> list[str]:
-        """Return the notes as sentences; empty if there is nothing to note."""
+        """Return the notes as lines of text, none if all counts are 0."""
         lines = []
         for counts, text in (
             (self.equal, "pairs of identical sentences, kept: they tie"),
@@ -154,7 +154,7 @@ class Suite:
         """Encode the suite with a tokenizer, for `npi_jax.scoring.make_scorer`.
 
         Raises:
-            EncodingError: if no token overlaps one of an item's regions; names the item.
+            EncodingError: if no token overlaps a region, or text is not valid Unicode; names the item.
         """
         return EncodedSuite(self, tokenizer)
 

@@ -1,11 +1,11 @@
 """Annotation of text: the items of a phenomenon (such as NPIs) and the licensor of each.
 
-| question | module |
+| subject | module |
 |---|---|
-| What licenses an item, by the table of a phenomenon? | `phenomenon`, `entries`, ``phenomena/*.toml`` |
-| Which words are items? | `items` |
-| Which words are licensors? | `licensors` |
-| Which licensor licenses an item? | `licensing` (shallow parse: `clauses`), `parses` (dependency parses) |
-| How are all sentences of a text annotated and stored? | `annotator`, `table`, `stored_text`, `beam` |
-| How good are the annotations? | `audit` |
+| tables of items and their licensors | `phenomenon`, `entries`, ``phenomena/*.toml`` |
+| search for items in a sentence | `items` |
+| search for licensors in a sentence | `licensors` |
+| choice of the licensor of each item | `licensing` (shallow parse: `clauses`), `parses` (dependency parses) |
+| annotation and storage of all sentences of a text | `annotator`, `table`, `stored_text`, `beam` |
+| accuracy of the annotations | `audit` |
 """

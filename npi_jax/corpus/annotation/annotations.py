@@ -1,4 +1,4 @@
-"""Annotations of a sentence: its NPIs, and the licensor of each."""
+"""Annotations of a sentence: its items (such as NPIs), and the licensor of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ENVIRONMENTS: tuple[str, ...] = (
     "simple_question",
     "superlative",
 )
-"""The nine NPI licensing environments of Warstadt et al. (2019), in the order of every table."""
+"""The nine NPI licensing environments of Warstadt et al. (2019), in the order that all tables use."""
 
 OTHER, AMBIGUOUS, UNLICENSED = RESIDUALS = ("other", "ambiguous", "unlicensed")
 """Labels of items in none of the environments.
@@ -61,7 +61,7 @@ class AnnotatedText:
 
     Attributes:
         sentences: the words of each sentence, in their original case; punctuation marks are words.
-        annotations: the annotations of each sentence; an empty tuple for most.
+        annotations: the annotations of each sentence; an empty tuple for a sentence without any.
     """
 
     sentences: Sequence[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""Annotator of sentences: finds the items of a phenomenon, and what licenses each, with a shallow parse."""
+"""Annotator of sentences: finds the items of a phenomenon and the licensor of each, with a shallow parse."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ from npi_jax.corpus.annotation.phenomenon import Phenomenon, load_phenomenon
 from npi_jax.corpus.text.words import split_words
 
 MAX_WORDS = 1000
-"""Longest sentence, in words, that is annotated at once; the time would grow with the square of the length."""
+"""Maximum number of words that are annotated at once; time grows with the square of the number of words."""
 
 
 class Annotator:
@@ -34,11 +34,11 @@ class Annotator:
     def annotate(self, words: Sequence[str], *, contexts: bool = False) -> tuple[Annotation, ...]:
         """Find the items of a sentence and the licensor of each.
 
-        An item goes to the nearest licensor before it in its own clause, otherwise to one in an outer clause. One
-        sentence can therefore contain several environments. Without a licensor, the table decides between `AMBIGUOUS`
-        and `UNLICENSED`. With a licensor that belongs to no environment, it is `OTHER`. Other uses of the same words
-        are omitted ("either ... or", "in any case", "for ever"). A sentence of more than `MAX_WORDS` is read in
-        parts, which end at the end of a sentence if possible.
+        An item gets the nearest licensor before it in its clause, otherwise one in an outer clause. One sentence can
+        therefore contain several environments. The table labels an item without a licensor `AMBIGUOUS` or `UNLICENSED`,
+        or omits it. An item whose licensor belongs to no environment is labeled `OTHER`. Other uses of the same words
+        are omitted ("either ... or", "in any case", "for ever"). A sentence of more than `MAX_WORDS` words is read in
+        parts. A part ends at a period, question mark, exclamation mark or semicolon if possible.
 
         Args:
             words: one sentence as `split_words` splits it ("do n't", "can not"), in lower, upper or title case.
@@ -66,7 +66,7 @@ class Annotator:
         return LicensingReader(self.licensors, self.items.shared_forms(lower), items).annotations(contexts)
 
     def holds_form(self, text: str) -> bool:
-        """Return True if a sentence can contain an item, because it contains a word of one."""
+        """Return True if a sentence contains a word of an item, without which it has no item."""
         return not self.items.triggers.isdisjoint(split_words(text))
 
 
@@ -90,7 +90,7 @@ def annotator(name: str = "npi_en") -> Annotator:
     The annotator of `npi_en` also knows the grammar's forms of single environments.
     """
     phenomenon = load_phenomenon(name)
-    # The key is the table's content, since the file can change.
+    # The key is the digest of the table, since the file can change.
     if phenomenon.digest not in _ANNOTATORS:
         forms = environment_forms() if phenomenon.digest == NPI_EN.digest else None
         _ANNOTATORS[phenomenon.digest] = Annotator(phenomenon, forms)

@@ -30,8 +30,8 @@ FREE, NO_ITEM, UNCLEAR = "free_choice", "no_item", "unclear"
 VERDICTS = (OTHER, FREE, NO_ITEM, UNLICENSED, UNCLEAR)
 """Verdicts on an item other than an environment.
 
-Licensed by an expression that belongs to no environment; free choice, which needs no licensor; not an item; an item
-without a licensor; undecidable.
+`OTHER`: licensed by an expression that belongs to no environment. `FREE`: free choice, which needs no licensor.
+`NO_ITEM`: not an item. `UNLICENSED`: an item without a licensor. `UNCLEAR`: undecidable.
 """
 
 _POSTERIOR_DRAWS = 4000
@@ -107,7 +107,7 @@ def cases_of(annotator: Annotator, document: str, number: int, sentence: str) ->
 
 
 def sentence_digest(sentence: str) -> str:
-    """Return the digest of a sentence that a case keeps."""
+    """Return the digest of a sentence, for `Case.digest`."""
     return hashlib.sha256(sentence.encode()).hexdigest()[:12]
 
 
@@ -165,7 +165,7 @@ class _Reservoir:
 
 
 def _allocate(sizes: Mapping[str, int], total: int) -> dict[str, int]:
-    """Divide a number among strata in proportion to their sizes: at least a tenth each, at most their size."""
+    """Divide a number among strata by their sizes: each gets at least a tenth, but never more than its size."""
     all_sizes = sum(sizes.values())
     least = total // 10
     wanted = {name: max(least, round(total * size / all_sizes)) if size else 0 for name, size in sizes.items()}
@@ -198,9 +198,9 @@ class Findings:
 
     Attributes:
         precision: by environment, the share of its annotated items that it licenses (Clopper and Pearson 1934).
-        recall: by environment, the share of the items that it licenses which have its label.
-        overall: share of the items licensed by any environment which have the label of an environment that licenses
-            them.
+        recall: by environment, the share of items with its label among the items that it licenses.
+        overall: share of correctly labeled items among the items that any environment licenses. A label is correct if
+            it is an environment that licenses the item.
         missed: share of the clean sentences that contain an item (Clopper and Pearson 1934).
         unclear: number of cases that the judge could not decide; they are excluded from the estimates.
         errors: number of wrong labels by (label, verdict).
@@ -224,9 +224,9 @@ def estimate(sample: Sample, verdicts: Mapping[Key, Sequence[str]], *, seed: int
     Precision and `Findings.missed` have exact binomial intervals. Recall weights each stratum by its size. For its
     interval, each stratum's shares (correct, licensed by another environment, not licensed) are drawn from their
     posterior. The low end uses a Jeffreys prior, so that a stratum without an observed error does not count as free
-    of errors. The high end uses no prior, so that what was not observed counts as absent. The recall of a rare
-    environment therefore has a very low end: the large strata can contain many of its items. Recall is NaN as long as
-    a stratum has no verdict.
+    of errors. The high end uses no prior, so that unobserved errors count as absent. The recall of a rare environment
+    therefore has a very low end: the large strata can contain many of its items. Recall is NaN as long as a stratum
+    other than `CLEAN` has no verdict.
 
     Args:
         sample: the sample, with the sizes of the strata.
@@ -271,10 +271,10 @@ def _binomial(hits: int, judged: int) -> Estimate:
 
 
 def _recall(sample: Sample, judged: Judged, wanted: Sequence[str], rng: np.random.Generator) -> Estimate:
-    """Estimate the share of the items licensed by the wanted environments that have the label of one of these."""
+    """Estimate the recall of the wanted environments together; a label counts if it licenses the item."""
     if any(size and not judged[name] for name, size in sample.sizes.items() if name != CLEAN):
         return _NO_ESTIMATE
-    # Row 0 is the estimate, followed by draws with the prior and draws without.
+    # Row 0 is the estimate. The draws with the prior follow, then those without.
     correct, licensed = np.zeros(1 + 2 * _POSTERIOR_DRAWS), np.zeros(1 + 2 * _POSTERIOR_DRAWS)
     n_judged = n_hits = 0
     for name, size in sample.sizes.items():

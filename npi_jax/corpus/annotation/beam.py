@@ -42,7 +42,7 @@ def annotated_examples(
         field: field of JSON lines that contains the text; "" for plain text.
 
     Returns:
-        for each sentence its key, which increases in the order of the text, and its features (`AnnotatedText`).
+        key and features (`AnnotatedText`) of each sentence; keys increase in the order of the text.
 
     Raises:
         SourceError: as for `sources.read_text` and `sources.read_jsonl`.
@@ -109,13 +109,13 @@ def write_dataset(
 
     Args:
         splits: files, folders or patterns of each split by its name.
-        data_dir: folder of data sets; this one is called `DATASET`.
+        data_dir: folder in which the data set `DATASET` is created.
         phenomenon, unit, field: as for `annotated_examples`.
         options: command-line options of the Beam pipeline; by default it runs in this process.
         shards: number of files to write; None for the default of TFDS.
 
     Raises:
-        UserError: if the data set exists, or text is missing or damaged.
+        UserError: if the data set exists, text is missing or damaged, or Beam lacks the runner.
     """
     ending = ".jsonl" if field else ".txt"
     files = {name: [str(file.path) for file in find_files(paths, ending)] for name, paths in splits.items()}

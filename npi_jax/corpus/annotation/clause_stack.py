@@ -1,4 +1,4 @@
-"""Stack of the clauses that are open at a word of a sentence, which is read from left to right."""
+"""Stack of the open clauses of a sentence, while the sentence is read from left to right."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from npi_jax.corpus.annotation.licensors import LicensorMatch
 
 
 class Clause:
-    """One clause: its licensors, and the positions of its verbs as far as it has been read; -1 for none.
+    """One clause as far as it has been read: its licensors, and the positions of its verbs (-1 for none).
 
     Attributes:
         kind: ``"main"``, ``"adverbial"``, ``"complement"`` or ``"relative"``.
@@ -17,9 +17,9 @@ class Clause:
         predicate: start of the verb phrase.
         inverted: position of an auxiliary before the subject.
         licensors: licensors in the clause.
-        pending: a determiner or superlative that licenses once a relative clause follows.
-        hides_subject: True for a relative clause on the subject, outside of the scope of a focus particle ("only")
-            on that subject.
+        pending: a determiner or superlative that will license in a relative clause, if one follows.
+        hides_subject: True for a relative clause on the subject. A focus particle ("only") on that subject does not
+            license in it.
     """
 
     __slots__ = (
@@ -55,7 +55,7 @@ def is_past(word: str) -> bool:
 
 
 def is_finite(word: str) -> bool:
-    """Return True if a lower-case word is a finite verb form by its spelling."""
+    """Return True if a lower-case word is a known finite verb form, or looks like a regular past form."""
     return word in wc.AUXILIARIES or word in wc.IRREGULAR_VERBS or is_past(word)
 
 
@@ -72,7 +72,7 @@ class ClauseStack:
         self.end = len(words)
         while self.end and words[self.end - 1] in wc.ENDINGS:
             self.end -= 1
-        # Clauses that an interruption has set aside: "he did not -- so she said -- have any".
+        # The clauses around an interruption while it is read: "he did not -- so she said -- have any".
         self._aside: list[Clause] | None = None
         self._aside_at = -1
 
@@ -99,7 +99,7 @@ class ClauseStack:
         self.stack.append(clause)
 
     def push_relative(self, start: int) -> None:
-        """Open a relative clause; a universal or superlative in its noun phrase licenses in it."""
+        """Open a relative clause, in which the pending licensor of the outer clause licenses."""
         pending, self.top.pending = self.top.pending, None
         self.push("relative", start, pending)
 
@@ -109,7 +109,7 @@ class ClauseStack:
             self.unwind(len(self.stack) - 1, index)
 
     def close_full_relatives(self, index: int) -> None:
-        """Close the relative clauses that have their finite verb, because another one follows."""
+        """Close the relative clauses on top that have a main verb already, because another verb follows."""
         while self.top.kind == "relative" and self.top.verb >= 0:
             self.unwind(len(self.stack) - 1, index)
 
@@ -130,7 +130,7 @@ class ClauseStack:
         self.stack, self._aside = self._aside, None
 
     def set_finite_verb(self, index: int, *, auxiliary: bool) -> None:
-        """Note a finite verb; a second one in a relative clause belongs to the outer clause."""
+        """Record a finite verb; a second one in a relative clause belongs to the outer clause."""
         self.close_full_relatives(index)
         clause = self.top
         clause.pending = None

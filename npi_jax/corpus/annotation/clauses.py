@@ -1,8 +1,8 @@
 """A shallow parse of English into clauses, from left to right, by the words that open and close clauses.
 
 Words such as "who", "that", "whether" and "if" open a clause. Punctuation closes it. A second finite verb also closes a
-relative clause, because it belongs to the outer one: "has" in "the man who no one met has ever ...". Each licensor is
-noted on its clause.
+relative clause, because that verb belongs to the outer clause. An example is "has" in "the man who no one met has ever
+...". Each clause keeps a list of its licensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ class ClauseReader(ClauseStack):
             handler(self, index)
 
     def prepare_for_item(self, index: int) -> None:
-        """Before an item at `index` is licensed: an adverb before a finite verb belongs to the clause of the verb."""
+        """Assign an adverb at `index`, where an item may start, to the clause of the finite verb after it."""
         if is_adverb(self.words[index]):
             self._on_adverb(index)
 
@@ -54,15 +54,15 @@ class ClauseReader(ClauseStack):
             self.close_relatives(index)
             self.push(licensor.scope, index + 1, licensor)
         elif licensor.scope == "relative":
-            # The first one counts: "the only man in all the world who ever".
+            # Of two environments the first counts: "the only man in all the world who ever". Within one, the last.
             if self.top.pending is None or self.top.pending.environment == licensor.environment:
                 self.top.pending = licensor
         else:
             if self.words[index] == "cannot":
                 self.set_finite_verb(index, auxiliary=True)
             if licensor.scope == "predicate" and self.top.predicate >= 0:
-                # A focus particle licenses only from the subject or a position before it. Here it begins a new main
-                # clause, or it does not license.
+                # A focus particle licenses only before the predicate of its clause. Later in a main clause it begins a
+                # new main clause after a comma, and otherwise does not license.
                 if self.word(index - 1) != "," or self.top.kind != "main":
                     return
                 self.restart(index - 1)
@@ -150,7 +150,7 @@ class ClauseReader(ClauseStack):
     # -- words that open clauses ----------------------------------------------------------------------
 
     def _on_neutral_word(self, _: int) -> None:
-        """Ignore a closed-class word that says nothing about clauses."""
+        """Ignore a closed-class word that neither opens nor closes a clause."""
 
     def _on_subordinator(self, index: int) -> None:
         if self.word(index - 1) not in wc.DETERMINERS:  # "for a while"
@@ -158,14 +158,14 @@ class ClauseReader(ClauseStack):
             self.push("complement", index + 1)
 
     def _on_concessive(self, index: int) -> None:
-        """Begin a main clause at "although", to which earlier licensors do not extend; initially, a subordinate one."""
+        """Begin a main clause at "although"; before the predicate of the sentence, open a subordinate one instead."""
         if self.stack[0].predicate >= 0:
             self.restart(index)
         else:
             self._on_subordinator(index)
 
     def _on_if(self, index: int) -> None:
-        """Open a clause at an "if" that does not license by the table."""
+        """Open a clause at "if", "unless", "whether" or "than", where the table makes it no licensor."""
         self.close_relatives(index)
         self.push("adverbial", index + 1)
 
@@ -225,7 +225,7 @@ class ClauseReader(ClauseStack):
         return self.word(before) == "," and "," not in self.words[index : index + 4]
 
     def _on_with(self, index: int) -> None:
-        """Treat "with" after a universal as a relative clause, since it restricts, too: "everyone with any sense"."""
+        """Open a relative clause at "with" soon after a universal, which it restricts: "everyone with any sense"."""
         pending = self.top.pending
         if pending and index <= pending.position + 3:
             self.push_relative(index)
@@ -237,7 +237,8 @@ class ClauseReader(ClauseStack):
         self.close_relatives(index)
         clause = self.top
         pending = clause.pending
-        # A relative clause after a comma does not restrict; but "the biggest, fattest man who ever ..."
+        # A relative clause after a comma does not restrict. Directly after a superlative, a comma separates adjectives:
+        # "the biggest, fattest man who ever ...".
         if pending and (index > pending.position + 1 or self.words[pending.position] in ("first", "last")):
             clause.pending = None
         for depth, clause in enumerate(self.stack):

@@ -12,7 +12,7 @@ NO_ITEM = "no_item"
 """Value of `Item.unlicensed` for words that are not an item unless they are licensed."""
 
 EDGE = "^"
-"""Condition on the edge of the sentence: the start in ``after``, the end in ``before``."""
+"""Edge of the sentence in conditions: the start in ``after``, the end in ``before``."""
 
 Scope = Literal["clause", "predicate", "adverbial", "complement", "relative", "question"]
 Words = tuple[str, ...]
@@ -26,8 +26,8 @@ class Grammar:
     """Use of an item in the built-in grammar.
 
     Attributes:
-        position: ``"determiner"``, ``"person"`` or ``"thing"`` (object pronouns), ``"adverb"`` (before the verb) or
-            ``"final"`` (at the end of the verb phrase).
+        position: place in the clause. ``"determiner"``: of the object. ``"person"``, ``"thing"``: object pronoun.
+            ``"adverb"``: before the verb. ``"final"``: end of the verb phrase.
         perfect: True for an item that occurs in the perfect only ("has not left yet").
         barred: environments in which the grammar does not use the item.
     """
@@ -43,19 +43,19 @@ class Item:
 
     Attributes:
         name: words of the item in lower case, separated by single spaces.
-        forms: forms that are reported under this name; only the name itself if empty.
+        forms: further forms that are reported under this name.
         strength: ``"weak"`` or ``"strong"``, for selections (`npi_jax.corpus.variants.selection`).
         counterparts: words that fit the same position and need no licensor.
         before, after: words of which one must directly follow (`before`) or precede (`after`) the item. With
             ``before = ["is"]``, "there" is an item in "there is". Empty for no condition.
-        not_before, not_after: words that may not directly follow or precede it: "ever" before "since" is no item.
-        not_in: phrases in which it is no item ("at any rate").
+        not_before, not_after: words that may not directly follow or precede the item: "ever" before "since" is no item.
+        not_in: phrases in which the words are no item ("at any rate").
         joins: True for a word that is no item between two open-class words ("sheer yet crumbling").
         not_with_later: words that may not occur later in the sentence ("either ... or").
-        free_after: words directly after which it is never licensed ("as any woman might do").
-        licensed_ahead_after: words directly after which a later licensor licenses it, too ("as yet no answer").
-        unlicensed: label without a licensor. ``"unlicensed"``; ``"ambiguous"`` for words with another use (free-choice
-            "any"); ``"no_item"`` for words that are then no item ("whatever he did").
+        free_after: words directly after which the item is never licensed ("as any woman might do").
+        licensed_ahead_after: words directly after which a later licensor also licenses the item ("as yet no answer").
+        unlicensed: label without a licensor. ``"ambiguous"``: the words have another use (free-choice "any").
+            ``"no_item"``: the words are then no item ("whatever he did"). ``"unlicensed"``: all other items.
         grammar: use in the built-in grammar; None if the grammar does not use it.
     """
 
@@ -82,7 +82,7 @@ class Item:
 
     @property
     def all_forms(self) -> Words:
-        """All forms; the name comes first."""
+        """All forms, the name first."""
         return tuple(dict.fromkeys((self.name, *self.forms))) if self.forms else (self.name,)
 
 
@@ -98,15 +98,16 @@ class Licensor:
 
     Attributes:
         forms: the words.
-        suffix: ending of further, open-class licensors ("est"); `except_` lists exceptions.
-        except_: (in the file ``except``) words with the suffix that do not license.
+        suffix: ending of further, open-class licensors ("est").
+        except_: words with the suffix that do not license; called ``except`` in the file.
         before, after, not_before, not_after: as for `Item`.
-        skip: words that are skipped before `after` and `not_after` are tested.
-        within: largest distance of the word that `after` requires, without "to", "and" or "that" between.
-        scope: span in which it licenses, see `Environment`; None for the scope of the environment.
-        direct: items that it also licenses in its own noun phrase ("the best ever").
+        skip: words that `after` and `not_after` ignore between the required word and the licensor.
+        within: largest distance of the word that `after` requires. No "to", "and", "that" or end of a sentence may be
+            between.
+        scope: span in which the words license, see `Environment`; None for the scope of the environment.
+        direct: items that the words also license in their noun phrase ("the best ever").
         non_licensors: words of the same kind that do not license, for minimal pairs and for ``replace``.
-        contrasts: non-licensors of single forms, if they differ.
+        contrasts: non-licensors of single forms, where they differ from `non_licensors`.
         grammar: True if the built-in grammar uses these forms.
     """
 
@@ -148,9 +149,9 @@ class Environment:
     Attributes:
         name: letters, digits and ``_``.
         scope: span in which its licensors license. ``"clause"``: from the licensor to the end of its clause.
-            ``"predicate"``: the verb phrase of its clause, without the noun phrase that it modifies. ``"adverbial"``
-            and ``"complement"``: the clause that it introduces; an adverbial clause ends at a comma. ``"relative"``:
-            the relative clause on its noun. ``"question"``: the entire question, which begins with the auxiliary.
+            ``"predicate"``: the verb phrase of its clause, but not the noun phrase that the licensor modifies.
+            ``"adverbial"`` and ``"complement"``: the clause that the licensor introduces; an adverbial clause ends at a
+            comma. ``"relative"``: the relative clause on the licensor's noun. ``"question"``: the entire question.
             A scope includes embedded complement clauses; it never extends out of a relative clause.
         licensors: its licensors.
     """
@@ -166,12 +167,12 @@ class Environment:
 
     @property
     def non_licensors(self) -> Words:
-        """All non-licensors of the grammar's licensors, in order of first mention."""
+        """All non-licensors of the grammar's licensors, in the order of their first occurrence."""
         return tuple(dict.fromkeys(word for words in self.contrasts.values() for word in words))
 
 
 def resolve(words: Words) -> frozenset[str]:
-    """Return the words of a condition; an ``@class`` means all its words, `EDGE` for the empty word.
+    """Return the words of a condition; ``@class`` becomes all words of the class, and `EDGE` the empty word.
 
     Raises:
         ValueError: if there is no such class.

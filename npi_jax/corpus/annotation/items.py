@@ -1,4 +1,4 @@
-"""Search for a phenomenon's items in a sentence, apart from other uses of the same words."""
+"""Search for a phenomenon's items in a sentence; other uses of the same words are skipped."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -15,8 +15,8 @@ class ItemMatch(NamedTuple):
     """An item in a sentence.
 
     Attributes:
-        start, stop: its words, ``[start, stop)``.
-        entry: its entry in the table.
+        start, stop: words of the item, ``[start, stop)``.
+        entry: the item's entry in the table.
         environment: the only environment that licenses this form; None for a form that all environments license.
         free: True if the preceding word excludes a licensor.
         ahead: True if the preceding word allows a licensor after the item.
@@ -31,7 +31,7 @@ class ItemMatch(NamedTuple):
 
 
 class _Conditions:
-    """Conditions under which the words of an item are the item."""
+    """Conditions under which the words of an item count as the item."""
 
     def __init__(self, item: Item) -> None:
         self.before, self.after = resolve(item.before), resolve(item.after)
@@ -85,7 +85,7 @@ class ItemFinder:
             self._shared.update(zip(form, name.split(), strict=True))
         self._conditions = {name: _Conditions(entry) for name, entry in items.items()}
         self._by_first_word: dict[str, list[tuple[tuple[str, ...], Item, str | None]]] = {}
-        # Longer forms come first: of two forms with the same beginning, the longer one counts.
+        # Longer forms come first, so that the longer of two forms with the same beginning counts.
         for form, (entry, owner) in sorted(forms.items(), key=lambda pair: -len(pair[0])):
             self._by_first_word.setdefault(form[0], []).append((form, entry, owner))
         # The longest word of a form is likely its rarest.
@@ -94,7 +94,7 @@ class ItemFinder:
         """One word of every form, in lower, title and upper case; a sentence without any of them has no item."""
 
     def shared_forms(self, words: Sequence[str]) -> list[str]:
-        """Return the words with the form that all environments share instead of an environment's form."""
+        """Return the words with every form of a single environment replaced by the form that all environments share."""
         return [self._shared.get(word, word) for word in words]
 
     def find(self, words: Sequence[str]) -> Iterator[ItemMatch]:

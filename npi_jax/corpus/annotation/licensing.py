@@ -1,4 +1,4 @@
-"""Licensing: assigns each item of a sentence the nearest licensor whose scope includes it."""
+"""Licensing: assigns to each item of a sentence the nearest licensor whose scope includes the item."""
 
 from npi_jax.corpus.annotation import wordclasses as wc
 from npi_jax.corpus.annotation.annotations import Annotation
@@ -28,7 +28,7 @@ class LicensingReader:
         self.words = words
         self.items = items
         self.clauses = ClauseReader(words)
-        self._sentence_end = -1  # end of the sentence that contains the last position tested
+        self._sentence_end = -1  # end of the sentence that `_in_question` tested last
         # All licensors by position, to report those without an item.
         self._licensors: dict[int, Licensing] = {}
 
@@ -71,7 +71,7 @@ class LicensingReader:
             self._licensors[index] = (LicensorMatch(question, index, "question"), clause)
 
     def _in_question(self, index: int) -> bool:
-        """Return True if the sentence of a word ends in a question mark; positions may not decrease between calls."""
+        """Return True if the sentence around a word ends in a question mark; `index` may not decrease between calls."""
         end = max(index, self._sentence_end)
         while end < len(self.words) and self.words[end] not in SENTENCE_ENDS:
             end += 1
@@ -107,7 +107,7 @@ class LicensingReader:
         return self.clauses.word(item.stop) in wc.AUXILIARIES
 
     def _question_licensor(self, question: str, item: ItemMatch) -> Licensing | None:
-        """Return the auxiliary or question word of the question that contains the item."""
+        """Return the auxiliary, question word or question mark that licenses an item in a question."""
         in_question = self._in_question(item.start)
         for clause in reversed(self.clauses.stack):
             at = self._question_word(clause, item.start)
@@ -135,7 +135,7 @@ class LicensingReader:
         return start if start < before and self.words[start] in wc.WH_WORDS else -1
 
     def _licensor_ahead(self, item: ItemMatch) -> Licensing | None:
-        """Return a negation after the item in the same clause."""
+        """Return a licensor with the scope ``"clause"`` after the item, before the next punctuation mark."""
         first = item.stop + (self.clauses.word(item.stop) == ",")
         for at in range(first, len(self.words)):
             if self.words[at] in wc.ENDINGS or self.words[at] in wc.BREAKS:
@@ -160,7 +160,7 @@ class LicensingReader:
         return Annotation(licensor.environment, licensor.position, scope)
 
     def _scope(self, licensor: LicensorMatch, clause: Clause, least: int) -> tuple[int, int]:
-        """Return the span in which a licensor licenses; it ends at `least` or later."""
+        """Return the span in which a licensor licenses; the span ends at `least` or later."""
         first = licensor.position + 1
         if licensor.scope == "relative":
             first = max(first, clause.start)

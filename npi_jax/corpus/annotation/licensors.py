@@ -1,4 +1,4 @@
-"""Search for licensors: which words of a sentence license, by the table of a phenomenon."""
+"""Search for the words of a sentence that license, by the table of a phenomenon."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,10 +14,10 @@ class LicensorMatch(NamedTuple):
     """A licensor in a sentence.
 
     Attributes:
-        environment: its environment, or `OTHER`.
-        position: index of its word.
-        scope: kind of its scope, see `npi_jax.corpus.annotation.entries.Environment`.
-        direct: items that it licenses in its own noun phrase, too.
+        environment: environment of the licensor, or `OTHER`.
+        position: index of the licensor's word.
+        scope: kind of scope, see `npi_jax.corpus.annotation.entries.Environment`.
+        direct: items that the licensor also licenses in its noun phrase.
     """
 
     environment: str
@@ -49,7 +49,7 @@ class _Rule:
         return not self.before or right in self.before
 
     def _is_near(self, words: Sequence[str], before: int) -> bool:
-        """Return True if one of the words of ``after`` precedes within the distance that the table allows."""
+        """Return True if a word of ``after`` precedes the position, within the distance that the table allows."""
         for at in range(before - 1, max(before - self.group.within, -1), -1):
             if words[at] in _CLAUSE_BOUNDARIES:
                 return False
@@ -63,14 +63,14 @@ class _Rule:
 
 
 class LicensorFinder:
-    """Tells which words license, by the table of a phenomenon.
+    """Finds the words that license, by the table of a phenomenon.
 
     Args:
         phenomenon: the phenomenon.
 
     Attributes:
-        question: the environment with the scope ``"question"``; None if the phenomenon has none. Its licensor is
-            recognized by the position of the auxiliary, not by a form.
+        question: the environment with the scope ``"question"``; None if the phenomenon has none. `match` ignores the
+            forms of this environment: `LicensingReader` and `ParseAnnotator` recognize questions.
     """
 
     def __init__(self, phenomenon: Phenomenon) -> None:

@@ -1,4 +1,4 @@
-"""The table `npi_en` as the built-in grammar uses it, and the grammar's NPI forms of single environments."""
+"""The table `npi_en` as the built-in grammar uses it, and the NPI forms that only one environment licenses."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ def npi_words(name: str, environment: str | None = None) -> tuple[str, ...]:
 
     Args:
         name: one of `NPIS`.
-        environment: None for the shared form; otherwise every word is marked with the environment (``"ever_only"``,
+        environment: None for the shared form. Otherwise every word is marked with the environment (``"ever_only"``,
             ``("at_only", "all_only")``), so that two environments share no form.
     """
     words = tuple(name.split())

@@ -18,8 +18,8 @@ def environment_table(text: Sequence[str], annotations: AnnotationTable, phenome
 
     Both overlaps are cosines of count vectors, from 0 (nothing shared) to 1 (the same proportions). `npi_overlap`
     counts the lower-case forms of the NPIs that an environment licenses. `ngram_overlap` counts the bigrams and
-    trigrams of words from the licensor to the NPI, both included, since an n-gram model can learn licensing from
-    these. Other words are excluded, because they depend on the topic more than on the environment.
+    trigrams of words from the licensor to the NPI, both included. An n-gram model can learn licensing from them.
+    Other words are excluded, because they depend on the topic more than on the environment.
 
     Args:
         text: the sentences.
@@ -43,7 +43,7 @@ def environment_table(text: Sequence[str], annotations: AnnotationTable, phenome
 
 
 def _contexts(text: Sequence[str], licensed: AnnotationTable) -> tuple[list[list[int]], list[int]]:
-    """Return for each NPI the words from the licensor to the NPI, and its form; equal words have equal numbers."""
+    """Return the words from licensor to NPI as numbers, and the form of the NPI as a number, for each NPI."""
     word_numbers: dict[str, int] = {}
     form_numbers: dict[str, int] = {}
     contexts, forms = [], []
@@ -82,9 +82,9 @@ def _ngrams(
 def _cosines(
     types: Integer[np.ndarray, " occurrences"], environment: Integer[np.ndarray, " occurrences"], n_environments: int
 ) -> Float[np.ndarray, "environments environments"]:
-    """Return cosines of the environments' counts of each type; NaN for an environment without occurrences."""
+    """Return the cosines between the environments' count vectors; NaN for an environment without occurrences."""
     shape = (n_environments, int(types.max(initial=-1)) + 1)
-    # The sparse array adds up repeated entries.
+    # A sparse array sums repeated entries, which counts the occurrences.
     counts = sparse.csr_array((np.ones(len(types)), (environment, types)), shape=shape)
     products = (counts @ counts.T).toarray()
     norms = np.sqrt(np.diagonal(products))

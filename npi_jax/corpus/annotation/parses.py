@@ -1,7 +1,7 @@
 """Licensing by dependency parses, with the same tables as the shallow parse.
 
-The table determines which words can license (`LicensorFinder`), the tree determines their scope. The scope of a
-licensor consists of the words below its head, and never extends out of a relative clause. Dependency labels are those
+The table determines which words can license (`LicensorFinder`). The tree determines their scope: the words below the
+head of the licensor. A scope never extends out of a relative clause. Dependency labels are those
 of spaCy's English models (ClearNLP): relcl, acl, dobj, nsubjpass, pobj, mark, neg, advmod. Parsing needs spaCy, an
 optional dependency, and a model of the user's choice.
 """
@@ -104,7 +104,7 @@ class _Reading:
         return self.tree.heads[licensor.position]
 
     def _licensor(self, item: ItemMatch) -> LicensorMatch | None:
-        """Return the licensor that is attached nearest above an item; of several at one word, the rightmost."""
+        """Return the licensor that is attached nearest above an item; the rightmost of several at one word."""
         path = self.tree.path(item.start)
         candidates = [
             (height, licensor)
@@ -119,7 +119,7 @@ class _Reading:
         return min(candidates, key=lambda pair: (pair[0], -pair[1].position))[1]
 
     def _attachment(self, licensor: LicensorMatch, item: ItemMatch, path: list[int]) -> int | None:
-        """Return where a licensor is attached, as an index on the item's path; None if the item is not in its scope."""
+        """Return the index on the item's path at which a licensor is attached; None if the item is out of its scope."""
         at = licensor.position
         if at in range(item.start, item.stop) or at > item.start:
             return None
@@ -134,7 +134,7 @@ class _Reading:
         return self._clausal_attachment(at, path)
 
     def _clausal_attachment(self, at: int, path: list[int]) -> int | None:
-        """Return the index on the path of the first word above a licensor; None if another clause is between."""
+        """Return the index of the first word of the path above a licensor; None if another clause is between."""
         if at in path:
             return path.index(at)
         head = self.tree.heads[at]
@@ -152,7 +152,7 @@ class _Reading:
         return focus in path and self.tree.labels[focus] in _NOMINALS
 
     def _noun(self, at: int) -> int:
-        """Return the noun that a determiner or superlative modifies; a noun itself."""
+        """Return the noun that a determiner or superlative modifies; any other word is returned unchanged."""
         noun = at
         while self.tree.labels[noun] in ("det", "predet", "amod", "advmod", "poss") and noun != self.tree.heads[noun]:
             noun = self.tree.heads[noun]
@@ -188,7 +188,7 @@ def load_parser(model: str) -> Any:
     """Load a spaCy pipeline with a parser.
 
     Raises:
-        UserError: if spaCy or the model is not installed, or the model has no parser; says what to install.
+        UserError: if spaCy or the model is not installed, or the model has no parser.
     """
     try:
         spacy = importlib.import_module("spacy")
@@ -208,7 +208,7 @@ def load_parser(model: str) -> Any:
 
 
 def parsed(pipeline: Any, sentences: Iterable[str]) -> Iterator[Tree]:
-    """Parse sentences with a spaCy pipeline; its words are those of `split_words`, so that positions agree."""
+    """Parse sentences with a spaCy pipeline, split by `split_words`, so that positions agree."""
     doc_class = importlib.import_module("spacy.tokens").Doc
     docs = (doc_class(pipeline.vocab, words=split_words(sentence)) for sentence in sentences)
     for doc in pipeline.pipe(docs):

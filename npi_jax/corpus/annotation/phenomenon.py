@@ -1,6 +1,6 @@
-"""Tables of phenomena: the items of one, their licensors, and the environments of the licensors.
+"""Tables of phenomena: items, their licensors, and the environments of the licensors.
 
-A phenomenon is a TOML file, one of the package (`PHENOMENA`) or the user's own:
+A phenomenon is a TOML file: one of the package (`PHENOMENA`), or one that the user wrote.
 
     name = "npi_en"                  # letters, digits and "_"
     item = "NPI"                     # what tables and messages call an item
@@ -21,7 +21,7 @@ A phenomenon is a TOML file, one of the package (`PHENOMENA`) or the user's own:
     scope = "adverbial"
 
 The fields are those of `Item`, `Environment` and `Licensor`. Conditions on neighboring words are lists of lower-case
-words. In them ``"^"`` is the start or the end of the sentence, and ``"@endings"`` means all words of that class in
+words. In a condition, ``"^"`` is the start or the end of the sentence. ``"@endings"`` means all words of that class in
 `npi_jax.corpus.annotation.wordclasses`.
 """
 
@@ -59,9 +59,9 @@ class Phenomenon:
 
     Attributes:
         name: name of the phenomenon.
-        item: what an item is called, such as "NPI".
+        item: name for an item in tables and messages, such as "NPI".
         description: one line about the phenomenon.
-        language: language of the words; there are word classes for ``"en"`` only.
+        language: language of the words; word classes exist for ``"en"`` only.
         items, environments: as in the file.
         outside: licensors that belong to none of the environments.
         digest: SHA-256 of the file, for caches and manifests.
@@ -129,7 +129,7 @@ def _repeated(names: Words | list[str]) -> list[str]:
 
 
 def load_phenomenon(name: str | Path) -> Phenomenon:
-    """Read a phenomenon: one of `PHENOMENA`, or the path of the user's own file.
+    """Read a phenomenon, given as one of `PHENOMENA` or as the path of a file.
 
     Raises:
         PhenomenonError: if there is no such file, or its content is not valid; names file and field.

@@ -41,7 +41,7 @@ class Text(Sequence[str]):
     Args:
         content: all sentences, concatenated, in UTF-8.
         ends: end of each sentence in `content`.
-        chosen: numbers of the sentences that this text consists of, in increasing order; None for all.
+        chosen: numbers of the sentences in this text, in increasing order; None for all.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Text(Sequence[str]):
         return self.content[start : int(self.ends[at])].tobytes().decode()
 
     def blocks(self) -> Iterator[list[str]]:
-        """Yield the sentences in order, some thousands at a time."""
+        """Yield the sentences in order, in lists of at most 20,000."""
         for start in range(0, len(self), _BLOCK):
             yield self[start : start + _BLOCK]
 
@@ -86,7 +86,7 @@ class AnnotatedStore:
         """Open a folder.
 
         Raises:
-            UserError: if a file is missing or truncated.
+            UserError: if a file is missing or damaged.
         """
         columns = Columns(folder)
         table = AnnotationTable(*(columns[name] for name in DTYPES))
@@ -98,7 +98,7 @@ def write_documents(
 ) -> int:
     """Split documents into sentences, annotate them, and write both; return the number of sentences.
 
-    Memory use does not grow with the text. Licensors without an item are written, too.
+    Memory use does not grow with the text. Licensors without an item are also written.
 
     Args:
         folder: output folder.

@@ -17,7 +17,7 @@ DTYPES = {
     "start": np.int32,
     "stop": np.int32,
 }
-"""Dtypes of the columns, in their order."""
+"""Dtypes of the columns, in the order of the columns."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Word classes of English in lower case, from which the annotator recognizes the boundaries of clauses."""
+"""Word classes of English in lower case, by which the annotator recognizes the boundaries of clauses."""
 
 
 def _words(text: str) -> frozenset[str]:

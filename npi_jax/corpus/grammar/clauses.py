@@ -1,4 +1,4 @@
-"""Writes clauses and phrases of the grammar, and notes licensors, scopes and positions for NPIs."""
+"""Writes clauses and phrases of the grammar, and records licensors, scopes and positions for NPIs."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from npi_jax.corpus.grammar.draws import Draws, Tense
 
-# Rates of optional parts; with them sentences have about 5 to 20 words.
+# Rates of optional parts, chosen so that most sentences have 5 to 20 words.
 PHRASE_RATE = 0.12
 RELATIVE_RATE = 0.22
 ADJECTIVE_RATE = 0.12
@@ -22,8 +22,8 @@ _FORM = {"perfect": 3, "modal": 0, "past": 2}
 class Marker(NamedTuple):
     """A licensor or non-licensor, and its place in the clause.
 
-    Style ``"determiner"`` replaces the subject's determiner, ``"focus"`` stands before it, and ``"adverb"`` stands
-    after the auxiliary.
+    Style ``"determiner"`` replaces the subject's determiner, ``"focus"`` precedes the determiner, and ``"adverb"``
+    follows the auxiliary.
     """
 
     style: str
@@ -33,7 +33,7 @@ class Marker(NamedTuple):
 
 
 class NPIPosition(NamedTuple):
-    """A position for an NPI in a sentence, and the words ``[start, stop)`` that fill it (none if it is empty)."""
+    """A position for an NPI in a sentence, and the words ``[start, stop)`` in it (none if it is empty)."""
 
     position: str
     start: int
@@ -48,7 +48,7 @@ class ClauseWriter:
         words: words of the sentence so far.
         licensor: index of the licensor; -1 without one.
         scope: span in which the licensor licenses; ``(-1, -1)`` without a licensor.
-        active: whether the next words are in the licensor's scope.
+        active: True if the next words are in the licensor's scope.
         npis: (name, start, stop) of each NPI.
         positions: positions for NPIs, if ``record`` was set.
         swaps: (index, word) replacements that turn the licensor into its non-licensor.
@@ -76,7 +76,7 @@ class ClauseWriter:
     # -- clauses ----------------------------------------------------------------------------------------
 
     def frame(self) -> None:
-        """Write "the doctor has said that" before the main clause, at the frame rate."""
+        """Write a frame such as "the doctor has said that" at the frame rate; the main clause follows."""
         if self.chance(FRAME_RATE):
             plural = self.chance(0.5)
             self.noun_phrase("person", plural)
@@ -90,7 +90,7 @@ class ClauseWriter:
         Args:
             marker: licensor or non-licensor of the clause itself.
             inner: licensor or non-licensor of a relative clause on the subject.
-            nested: whether the verb may take a complement clause.
+            nested: True if the verb may take a complement clause.
         """
         plural = self.chance(0.5)
         self.noun_phrase("person", plural, marker, inner, modify=True)
@@ -161,9 +161,9 @@ class ClauseWriter:
         Args:
             kind: kind of the noun.
             plural: number of the noun.
-            marker: replaces the determiner or stands before it, unless it is an adverb.
+            marker: replaces or precedes the determiner; an adverb is ignored.
             inner: licensor or non-licensor of a relative clause on the noun.
-            modify: whether the noun may have a relative clause or a prepositional phrase.
+            modify: True if the noun may have a relative clause or a prepositional phrase.
         """
         if marker and marker.style != "adverb":
             self.write_marker(marker)
@@ -205,19 +205,19 @@ class ClauseWriter:
         self.words.append(next(self.draw.nouns[kind])[plural])
 
     def adverb(self) -> None:
-        """Fill the position before the verb: with "ever", a counterpart or nothing."""
+        """Fill the position before the verb with "ever", a counterpart or nothing."""
         self.fill("adverb", next(self.draw.fillers["adverb"]) if self.chance(ADVERB_RATE) else ())
 
     def final(self, tense: Tense) -> None:
-        """Fill the position at the end of the verb phrase: with an NPI such as "at all", a counterpart or nothing."""
+        """Fill the position at the end of the verb phrase with an NPI such as "at all", a counterpart or nothing."""
         words = next(self.draw.fillers["final"]) if self.chance(FINAL_RATE) else ()
         self.fill("final perfect" if tense == "perfect" else "final", words)
 
     def fill(self, position: str, counterpart: tuple[str, ...]) -> None:
-        """Fill a position: with an NPI at the NPI rate if it is in scope, otherwise with the counterpart.
+        """Fill a position with an NPI, at the NPI rate and only in scope; otherwise with the counterpart.
 
-        The counterpart is drawn before, and from the same distribution in and out of scope. In sentences without NPIs
-        the words of a position therefore carry no information about licensing.
+        The counterpart is drawn from the same distribution in and out of scope. In sentences without NPIs the words of
+        a position therefore carry no information about licensing.
         """
         start = len(self.words)
         if self.active and next(self.draw.npi_unit) < self.npi_rate:
@@ -230,14 +230,14 @@ class ClauseWriter:
             self.positions.append(NPIPosition(position, start, len(self.words), self.active))
 
     def npi(self, position: str) -> tuple[str, tuple[str, ...]]:
-        """Draw an NPI for a position in this environment; return its name and its words, by the sharing rule."""
+        """Draw an NPI for a position in this environment, and its form (see `GrammarSpec`); return name and words."""
         name, shared, unshared = next(self.draw.npis[self.environment, position])
         return name, shared if next(self.draw.sharing_unit) < self.sharing else unshared
 
     # -- licensors and scopes ---------------------------------------------------------------------------
 
     def chance(self, rate: float) -> bool:
-        """Draw True with a probability."""
+        """Return True with probability `rate`."""
         return next(self.unit) < rate
 
     def pair_of_words(self) -> tuple[str, str]:
@@ -255,19 +255,19 @@ class ClauseWriter:
             self.words += other.split()
 
     def write_marker(self, marker: Marker) -> None:
-        """Write a marker; an adverb opens its scope at once, a marker of the subject after the noun phrase."""
+        """Write a marker; an adverb opens its scope at once, another marker only after the noun phrase."""
         if not marker.licenses:
             self.distractor = len(self.words)
         self.mark(marker.licensor, marker.other, marker.licenses)
         self.active = marker.licenses and marker.style == "adverb"
 
     def close_marker(self, marker: Marker | None, predicate: int) -> None:
-        """End a marker's scope here; the scope of a focus particle starts at the predicate."""
+        """End a marker's scope at the current word; the scope of a focus particle starts at the predicate."""
         if marker and marker.licenses:
             self.close(predicate if marker.style == "focus" else self.licensor + 1, True)
 
     def close(self, start: int, licensed: bool) -> None:
-        """End the licensor's scope here, which begins at ``start``."""
+        """End the licensor's scope at the current word; the scope begins at ``start``."""
         self.active = False
         if licensed:
             self.scope = (start, len(self.words))

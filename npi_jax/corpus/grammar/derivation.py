@@ -5,7 +5,7 @@ from npi_jax.corpus.grammar.clauses import ClauseWriter, Marker
 from npi_jax.corpus.grammar.draws import Tense
 
 EMBEDDED_RATE = 0.25
-"""Share of sentences whose licensor stands in a relative clause, in environments that allow it."""
+"""Share of sentences with the licensor in a relative clause, in environments that allow it."""
 DISTRACTOR_RATE = 0.40
 """Share of sentences with a second marker, a non-licensor, in environments that allow it."""
 
@@ -18,16 +18,16 @@ _STYLES = {
 
 
 class Derivation(ClauseWriter):
-    """Writes sentences; after `sentence` the attributes of `ClauseWriter` describe the last one."""
+    """Writes sentences; the attributes of `ClauseWriter` describe the sentence that was written last."""
 
     def sentence(self, environment: str | None, *, licensed: bool = True, embedded: bool | None = None) -> None:
         """Write a sentence.
 
         Args:
             environment: one of `ENVIRONMENTS`; None for a sentence without licensor or non-licensor.
-            licensed: whether the sentence has the licensor; False puts a non-licensor in its place.
-            embedded: whether the licensor stands in a relative clause, which leaves positions out of its scope; None
-                draws it. Ignored in environments whose licensor cannot stand there.
+            licensed: True to write the licensor, False to write a non-licensor in its place.
+            embedded: True to write the licensor in a relative clause, which leaves positions out of its scope; None
+                for a random choice. Ignored in environments whose licensor cannot be in a relative clause.
         """
         self.begin(environment or "")
         if environment is None:
@@ -40,7 +40,7 @@ class Derivation(ClauseWriter):
             self.words.append(".")
 
     def annotations(self) -> tuple[Annotation, ...]:
-        """Return the annotations of the last sentence; without an NPI in scope one annotation with ``npi=None``."""
+        """Return the annotations of the last sentence; a licensor without NPIs has one annotation with ``npi=None``."""
         if self.licensor < 0:
             return ()
         head = (self.environment, self.licensor, self.scope)
@@ -94,7 +94,7 @@ class Derivation(ClauseWriter):
         self.subordinate(licensed)
 
     def simple_question(self, licensed: bool) -> None:
-        """Write a question that opens with its auxiliary; not licensed, the corresponding statement."""
+        """Write a question that begins with its auxiliary, or the corresponding statement if not licensed."""
         plural, tense = self.chance(0.5), next(self.draw.tense)
         form = self.auxiliary(tense, plural, required=True)
         auxiliary = self.words.pop()

@@ -1,4 +1,4 @@
-"""Random choices of the grammar: one endless stream for each kind of choice."""
+"""Random choices of the grammar, with one endless stream for each kind of choice."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -13,7 +13,7 @@ from npi_jax.corpus.grammar.lexicon import Noun, draws, uniforms
 
 Tense = Literal["perfect", "modal", "past", "present"]
 Form = tuple[str, tuple[str, ...], tuple[str, ...]]
-"""Name of an NPI, the words of its shared form, and the words of the form of one environment only."""
+"""Name of an NPI, the words of its shared form, and the words of its form in one environment."""
 
 POSITIONS = ("determiner", "person", "thing", "adverb", "final", "final perfect")
 _KINDS = {
@@ -28,7 +28,7 @@ _OBJECT_DETERMINERS = {Noun("the", "the"): 0.5, Noun("some", "some"): 0.3, Noun(
 def npis_in(position: str, environment: str) -> tuple[Item, ...]:
     """Return the NPIs that can fill a position in an environment.
 
-    ``"final perfect"`` is the final position after a perfect; NPIs that need the perfect can stand only there.
+    ``"final perfect"`` is the final position after a perfect, the only one for NPIs that need the perfect.
     """
     base, _, perfect = position.partition(" ")
     return tuple(
@@ -59,7 +59,7 @@ def _counterparts(position: str) -> tuple[str, ...]:
 
 
 class Draws:
-    """The streams of choices; each has its own generator, so that a draw from one leaves the others as they are."""
+    """The streams of choices. Each has a separate generator, so that a draw from one does not affect the others."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         """Create the streams, with generators spawned from ``rng``."""
@@ -67,7 +67,7 @@ class Draws:
         def fork() -> np.random.Generator:
             return rng.spawn(1)[0]
 
-        # Streams of their own: texts with different rates differ only in the NPIs.
+        # Separate streams, so that texts with different `npi_rate` or `sharing` differ only in the NPIs.
         self.npi_unit, self.sharing_unit = uniforms(fork()), uniforms(fork())
         self.unit = uniforms(fork())
         self.tense: Iterator[Tense] = draws(fork(), list(_TENSES), np.array(list(_TENSES.values())))

@@ -22,14 +22,14 @@ class GrammarSpec:
     Attributes:
         sentences: number of sentences.
         seed: seed of all choices.
-        environment_rate: share of sentences with a licensor, split evenly over the nine environments; or the share of
-            each environment by name, where environments without a name get none. Half of the other sentences have a
+        environment_rate: share of sentences with a licensor, split evenly over the nine environments. A mapping gives
+            the share of each environment by name; unnamed environments get none. Half of the other sentences have a
             non-licensor in the same frames, equally often for each environment; the rest have neither.
         npi_rate: probability that a position for an NPI in a licensor's scope holds an NPI. A clause has two or three
             positions (before the verb, the object, the end). Positions out of scope never hold one.
         sharing: probability that an NPI has the form that all environments share, such as "ever". Otherwise it has a
-            form of its environment only, such as "ever_only". At 0 no two environments have a form in common; at 1
-            all have the same forms (except "yet", which the environment adverbs lacks).
+            form of its environment only, such as "ever_only". At 0 no two environments have a form in common. At 1
+            all have the same forms, except that the environment adverbs lacks "yet".
     """
 
     sentences: int
@@ -90,7 +90,7 @@ def generate(spec: GrammarSpec) -> AnnotatedText:
 
 
 def _plan(spec: GrammarSpec, rng: np.random.Generator) -> list[tuple[str | None, bool]]:
-    """Draw each sentence's environment, and whether it gets the licensor or a non-licensor."""
+    """Draw the environment of each sentence, and True for its licensor or False for a non-licensor."""
     shares = np.array(list(spec.shares().values()))
     rest = max(0.0, 1.0 - shares.sum())
     n = len(ENVIRONMENTS)

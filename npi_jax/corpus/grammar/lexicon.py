@@ -1,4 +1,4 @@
-"""Words of the grammar, and endless streams of words with the frequencies of natural text."""
+"""Words of the grammar, and endless streams of words with Zipf-Mandelbrot frequencies."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -103,7 +103,7 @@ def draws(
     weights: Float[np.ndarray, " entries"] | None = None,
     block: int = 4096,
 ) -> Iterator[T]:
-    """Draw from ``entries`` with replacement without end, by Zipf-Mandelbrot weights if none are given.
+    """Draw from ``entries`` endlessly, with replacement; the default weights follow the Zipf-Mandelbrot law.
 
     NumPy is called once for each ``block`` of draws.
     """
@@ -114,6 +114,6 @@ def draws(
 
 
 def uniforms(rng: np.random.Generator, block: int = 4096) -> Iterator[float]:
-    """Draw floats from [0, 1) without end; NumPy is called once for each ``block`` of draws."""
+    """Draw floats from [0, 1) endlessly; NumPy is called once for each ``block`` of draws."""
     while True:
         yield from rng.random(block).tolist()

@@ -1,8 +1,7 @@
 """Folders of prepared data, each named by a digest of all that it depends on.
 
-A folder is complete or absent, and only one process at a time makes it. Every file has a checksum: arrays in
-``columns.json``, all other files in ``checksums.json``. Damage is detected when a folder is opened, which is then
-rebuilt.
+A folder is complete or absent, and only one process at a time writes it. Every file has a checksum: arrays in
+``columns.json``, all other files in ``checksums.json``. Opening a folder verifies them; a damaged folder is rebuilt.
 """
 
 import errno
@@ -39,11 +38,11 @@ def cache_folder(given: str = "") -> Path:
 
 
 def cached(root: Path, stage: Stage, inputs: Mapping[str, Any], make: Make, say: Say) -> Path:
-    """Return the folder with a stage's output for some inputs, and make it if it is missing.
+    """Return the folder with a stage's output for some inputs; build a missing folder.
 
-    It is made under a temporary name and renamed when it is complete. A process that is killed therefore leaves no
-    incomplete folder under the final name; the next process that makes the folder removes the remains. A second
-    process that needs the folder waits until the first has made it.
+    The folder is built under a temporary name and renamed when it is complete. A process that is killed therefore
+    leaves no incomplete folder under the final name. The next process that builds the folder removes the remains. A
+    second process that needs the folder waits until the first has built it.
 
     Args:
         root: the cache, see `cache_folder`.
@@ -67,7 +66,7 @@ def cached(root: Path, stage: Stage, inputs: Mapping[str, Any], make: Make, say:
 def open_cached(
     root: Path, stage: Stage, inputs: Mapping[str, Any], make: Make, open_: Callable[[Path], Opened], say: Say
 ) -> Opened:
-    """Open a stage's output for some inputs; make it if it is missing, and rebuild it if a file is damaged.
+    """Open a stage's output for some inputs; build a missing folder, and rebuild a damaged one.
 
     Args:
         root, stage, inputs, make, say: as for `cached`; `say` also receives a message if the folder is rebuilt.
@@ -133,7 +132,7 @@ def _make(root: Path, folder: Path, key: Mapping[str, Any], make: Make) -> None:
         note(temporary, [file for file in temporary.rglob("*") if file.is_file() and file.suffix != ".bin"])
         temporary.rename(folder)
     except OSError as error:
-        # Only these are about the cache; other errors are about the text that is read.
+        # Only these errors concern the cache; others concern the text that is read.
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise _unwritable(root, error) from error
         raise

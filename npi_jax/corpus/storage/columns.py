@@ -43,7 +43,7 @@ class ColumnWriter:
             self._lengths[name] += array.size
 
     def close(self, **facts: Any) -> None:
-        """Finish the files, and write their lengths, dtypes and digests with the caller's facts."""
+        """Close the files; write an index with their lengths, dtypes and digests, and with the caller's facts."""
         for file in self._files.values():
             file.close()
         columns = {
@@ -57,7 +57,7 @@ class ColumnWriter:
         write_json(self.folder / _INDEX, {"columns": columns, "facts": facts})
 
     def abandon(self) -> None:
-        """Close the files without finishing them."""
+        """Close the files without writing the index."""
         for file in self._files.values():
             file.close()
 
@@ -82,7 +82,7 @@ class _Index:
 
 
 class Columns(Mapping[str, Shaped[np.ndarray, " _"]]):
-    """The arrays of a folder, mapped into memory for reading; opening reads all of them once to check their digests.
+    """The arrays of a folder, mapped into memory. Opening the folder reads all of them once to check their digests.
 
     Args:
         folder: a folder that a `ColumnWriter` wrote.

@@ -12,12 +12,12 @@ from typing import Any
 class Stage:
     """One step of preparation whose output is cached.
 
-    The key of an output consists of the stage's version, the versions of its libraries, and its inputs. The output of
-    an earlier stage is named by its own key. A new version of a stage therefore renews all later stages as well.
+    The key of an output consists of the stage's version, the versions of its libraries, and its inputs. Inputs
+    name the output of an earlier stage by its key. A new version of a stage therefore renews all later stages.
 
     Attributes:
         name: the stage's folder in the cache.
-        version: number of the algorithm. Raise it whenever equal inputs give another output: a test compares the
+        version: number of the algorithm. Raise it whenever equal inputs give another output. A test compares the
             output for a small corpus with the digest that is recorded for the version.
         libraries: distributions that do part of the work, so that their versions can change the output.
     """

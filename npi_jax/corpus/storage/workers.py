@@ -15,7 +15,7 @@ from npi_jax.errors import UserError
 T = TypeVar("T")
 R = TypeVar("R")
 
-# The function of a worker process, made when the process starts.
+# The function that a worker process applies, created when the process starts.
 _FUNCTION: Callable[[Any], Any] | None = None
 _AHEAD = 4
 """Items per process that are read before their results are needed."""
@@ -25,7 +25,7 @@ def ordered_map(make: Callable[[], Callable[[T], R]], items: Iterable[T], *, pro
     """Apply a function to each item, and yield the results in the order of the items.
 
     Args:
-        make: makes the function, once in each process; must be picklable for several processes.
+        make: creates the function, once in each process; must be picklable for several processes.
         items: the items; only a few are read ahead of the results.
         processes: number of processes; 1 stays in this process, 0 starts one per core.
 
@@ -50,7 +50,7 @@ def ordered_map(make: Callable[[], Callable[[T], R]], items: Iterable[T], *, pro
 
 
 def _results(pool: ProcessPoolExecutor, items: Iterable[T], *, most: int) -> Iterator[Any]:
-    """Yield results in order, with at most so many items in work or waiting."""
+    """Yield results in order; at most `most` items are submitted and not yet yielded."""
     waiting: deque[Future[Any]] = deque()
     try:
         for item in items:

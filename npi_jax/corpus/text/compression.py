@@ -21,11 +21,11 @@ MOST_TIMES = 200
 _UNCHECKED = 32 << 20
 """Uncompressed bytes up to which the ratio is not checked, since decompressors read ahead."""
 _COMPRESSED = 1 << 10
-"""Bytes that are decompressed at once: with Zstandard they become at most 32 MiB."""
+"""Compressed bytes that are read at once; Zstandard expands them to at most 32 MiB."""
 
 
 class CompressionError(UserError):
-    """A compressed file that is too large to be text when it is decompressed."""
+    """A compressed file that expands more than text does."""
 
 
 class Reader:
@@ -33,7 +33,7 @@ class Reader:
 
     Args:
         file: the open file.
-        digest: whether to compute the SHA-256 of the bytes.
+        digest: True to compute the SHA-256 of the bytes.
     """
 
     def __init__(self, file: BinaryIO, *, digest: bool = False) -> None:
@@ -73,7 +73,7 @@ def decompressed(reader: Reader, path: Path) -> Iterator[bytes]:
 
 
 def _bounded(pieces: Iterator[bytes], reader: Reader, path: Path) -> Iterator[bytes]:
-    """Yield pieces while the ratio of sizes stays in bounds; the first pieces are held back until it is checked."""
+    """Yield pieces while the ratio of sizes is valid; the first pieces are held back until it is checked."""
     held: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -105,12 +105,12 @@ def _from_zstandard(reader: Reader) -> Iterator[bytes]:
 
 
 def is_compressed(path: Path) -> bool:
-    """Return whether a file is compressed, by its name."""
+    """Return True if the ending of a file's name is that of a compressed file."""
     return path.suffix in ENDINGS[1:]
 
 
 def stated_size(path: Path) -> int | None:
-    """Return the uncompressed size that a file states; None if it states none.
+    """Return the uncompressed size that a compressed file states (None without one), or the size of a plain file.
 
     A file of several compressed parts states the size of one part only.
     """

@@ -53,15 +53,15 @@ def find_files(paths: Paths, ending: str, *, repeats: bool = False) -> list[Sour
     """Return the files that paths name, sorted by path.
 
     Args:
-        paths: files, folders and glob patterns (``**`` matches folders at any depth). A folder stands for the files
-            in it and below it that have the ending (optionally followed by .gz or .zst) and are not hidden. A file
-            that is named itself may have any ending. Links are followed, and every folder is visited once, so that
-            cycles of links end.
+        paths: files, folders and glob patterns (``**`` matches folders at any depth). A folder means all files in it
+            and below it that have the ending (optionally followed by .gz or .zst) and are not hidden. A file that is
+            named explicitly may have any ending. Links are followed; every folder is visited once, so that cycles of
+            links end.
         ending: ending of file names, such as ``".txt"``.
-        repeats: whether a file may be named twice, by its own name or by links.
+        repeats: True to allow a file that is named twice, directly or by links.
 
     Raises:
-        SourceError: if no file is found, a path is empty, or a file is named twice.
+        SourceError: if there is no file, a path is empty, or a file is named twice without `repeats`.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if "" in given:
@@ -265,7 +265,7 @@ def read_json_lines(path: Path, sha256: str = "", fields: Fields | None = None) 
 
     Args:
         path, sha256: as for `read_lines`.
-        fields: builds an object from its fields and values, or raises ValueError; None builds a dictionary, in which
+        fields: builds an object from its fields and values, or raises ValueError. None builds a dictionary, in which
             the last of several equal fields counts.
 
     Raises:
@@ -315,7 +315,7 @@ def _decode(line: bytes, path: Path, number: int) -> str:
 
 
 def _chunks(path: Path, sha256: str) -> Iterator[bytes]:
-    # Not a pipe or a device: reading one may never end.
+    # Reading a pipe or a device may never end.
     if path.exists() and not path.is_file():
         raise SourceError(f"{path}: not a plain file")
     try:

@@ -2,8 +2,8 @@
 
 The reference is `transformers.AutoTokenizer` of version 5.24. Its classes LlamaTokenizer, GPT2Tokenizer and
 GPTNeoXTokenizer read vocabulary, merges and template from ``tokenizer.json``, but build normalizer and pre-tokenizer
-themselves. For every other class ``tokenizer.json`` is used unchanged. Version 4 also used the file's normalizer and
-pre-tokenizer, and changed them for some settings only, so that its ids can differ.
+themselves. For every other class ``tokenizer.json`` is used unchanged. Ids of version 4 can differ: it also used the
+file's normalizer and pre-tokenizer, and changed them for some settings only.
 """
 
 import json
@@ -22,7 +22,7 @@ from npi_jax.files.plain import read_json_object, read_text_plain
 TOKENIZER_FILE = "tokenizer.json"
 VOCABULARY_FILE, MERGES_FILE = "vocab.json", "merges.txt"
 VOCABULARY_LIMIT = 512 << 20
-"""Maximum size of a vocabulary file, bytes; with 256,000 tokens such files have 33 MB."""
+"""Maximum size of a vocabulary file, bytes; a file with 256,000 tokens has 33 MB."""
 
 _CLASS_OF_MODEL = {"gpt2": "GPT2Tokenizer", "opt": "GPT2Tokenizer", "gpt_neox": "GPTNeoXTokenizer"}
 _BUILT: dict[str, dict[str, str]] = {
@@ -108,7 +108,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def open_backend(settings: Settings) -> tuple[tokenizers.Tokenizer, list[str]] | None:
-    """Return the library's tokenizer of a directory, with notes on settings without effect; None without files.
+    """Return the tokenizer of a directory, with notes on settings without effect; None without tokenizer files.
 
     Raises:
         TokenizerError: if a file is damaged or too large.
@@ -180,12 +180,12 @@ def _library(file: Path, make: Callable[[], Made]) -> Made:
         return make()
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # the library raises bare Exception, and panics that are no Exception
+    except BaseException as error:  # the library raises bare Exception, and its panics do not derive from Exception
         raise TokenizerError(f"{file}: not a file of the tokenizers library: {first_line(error)}") from error
 
 
 def _is_built(kind: str, model: Mapping[str, Any], text: str) -> bool:
-    """Return whether transformers builds normalizer and pre-tokenizer itself.
+    """Return True if transformers builds normalizer and pre-tokenizer itself.
 
     LlamaTokenizer does not do so for byte-level BPE.
     """
@@ -248,7 +248,7 @@ def _from_vocabulary(settings: Settings) -> tokenizers.Tokenizer:
 
 
 def _add_tokens(backend: tokenizers.Tokenizer, settings: Settings, listed: list[Any]) -> None:
-    """Add the tokens of the list, and the special tokens of the settings that the vocabulary has."""
+    """Add the listed tokens, and those special tokens of the settings that are in the vocabulary."""
     decoder = settings.values.get("added_tokens_decoder")
     if isinstance(decoder, Mapping):
         listed = [
@@ -261,7 +261,7 @@ def _add_tokens(backend: tokenizers.Tokenizer, settings: Settings, listed: list[
     extra = settings.values.get("extra_special_tokens") or settings.values.get("additional_special_tokens") or []
     extra = extra.values() if isinstance(extra, Mapping) else extra if isinstance(extra, list) else []
     names = [*(settings.token(name) or settings.default(name) for name in _NAMED), *map(content, extra)]
-    # Only tokens of the vocabulary: the embedding has no row for other ids.
+    # Tokens outside the vocabulary are not added, since the embedding has no row for their ids.
     new = [
         name for name in dict.fromkeys(names) if name and name not in known and backend.token_to_id(name) is not None
     ]

@@ -1,4 +1,4 @@
-"""Tokenizers of Hugging Face directories, read with the `tokenizers` library; no code of theirs is run."""
+"""Tokenizers of Hugging Face directories, read with the `tokenizers` library; no code in a directory is run."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ class HFTokenizer(LibraryTokenizer):
 
     kind = "hf"
     notes: tuple[str, ...] = ()
-    """Settings in its files that have no effect here, one sentence each."""
+    """Settings in the tokenizer's files that have no effect here, one sentence each."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class HFTokenizer(LibraryTokenizer):
 
     @property
     def start(self) -> int | None:
-        """Id of the beginning-of-sentence token; without one that of the end-of-sentence token."""
+        """Id of the beginning-of-sentence token, or of the end-of-sentence token if the former is missing."""
         return self._end if self._start is None else self._start
 
     @property
@@ -58,7 +58,7 @@ class HFTokenizer(LibraryTokenizer):
 
     @property
     def fingerprint(self) -> str:
-        """Digest that is equal for tokenizers that give the same ids."""
+        """Digest of the tokenizer; tokenizers with equal digests give the same ids."""
         state = [self._backend.to_str(), self.start, self.end, self.prefix, self.suffix]
         return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
@@ -93,7 +93,7 @@ class HFTokenizer(LibraryTokenizer):
 def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
     """Open the tokenizer of a directory; None if the directory has no tokenizer files.
 
-    It gives the ids of `transformers.AutoTokenizer`, version 5.24, which can differ from those of version 4: see
+    The ids are those of `transformers.AutoTokenizer`, version 5.24. Ids of version 4 can differ, see
     `npi_jax.corpus.text.hf_backends`. The vocabulary is read from ``tokenizer.json``, or from ``vocab.json`` and
     ``merges.txt`` (byte-level BPE of GPT-2 and OPT). Special tokens are read from ``tokenizer_config.json``,
     ``special_tokens_map.json`` and ``config.json``.
@@ -121,7 +121,7 @@ def load_hf_tokenizer(path: str | Path) -> HFTokenizer | None:
 
 @contextmanager
 def _library_errors(file: str = "") -> Iterator[None]:
-    """Turn bare exceptions of the library into `TokenizerError`, such as one for a word outside the vocabulary."""
+    """Turn bare exceptions of the library into `TokenizerError`, for example for a word outside the vocabulary."""
     try:
         yield
     except Exception as error:
@@ -133,18 +133,18 @@ def _library_errors(file: str = "") -> Iterator[None]:
 def _ends(backend: tokenizers.Tokenizer, path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the ids that the tokenizer's template adds before and after a text, such as <s> and [SEP]."""
     with _library_errors(f"{path / TOKENIZER_FILE}: "):
-        # Find a text that has tokens: the vocabulary may lack Latin letters.
+        # The vocabulary may lack Latin letters, so search for a text that has tokens.
         texts = chain(["a"], (token for token in backend.get_vocab()))
         text = next((text for text in texts if backend.encode(text, add_special_tokens=False).ids), "a")
         encoded = backend.encode(text, add_special_tokens=True)
-    # The mask does not mark special tokens that the text itself contains.
+    # The mask does not mark special tokens that are part of the text.
     inside = [at for at, added in enumerate(encoded.special_tokens_mask) if not added]
     first, last = (inside[0], inside[-1] + 1) if inside else (len(encoded.ids), len(encoded.ids))
     return tuple(encoded.ids[:first]), tuple(encoded.ids[last:])
 
 
 def _unknown_id(backend: tokenizers.Tokenizer) -> int | None:
-    """Return the id of the unknown word; the library does not expose that of a Unigram model."""
+    """Return the id of the unknown word; the library does not expose the id of a Unigram model."""
     model = json.loads(backend.to_str())["model"]
     if model.get("type") == "Unigram":
         unknown_id: int | None = model.get("unk_id")
@@ -186,7 +186,7 @@ def _special_id(backend: tokenizers.Tokenizer, settings: Settings, config: Mappi
         return token_id
     if (default := settings.default(name)) is not None and backend.token_to_id(default) is not None:
         return backend.token_to_id(default)
-    # An id in config.json may be only the default of its class, so it counts only if the token is special.
+    # An id in config.json may be the default of a model class, so it counts only if the token is special.
     token_id = config.get(f"{name}_id")
     known = [i for i, added in backend.get_added_tokens_decoder().items() if added.special]
     return token_id if name not in settings.values and token_id in known else None

@@ -20,8 +20,8 @@ from npi_jax.corpus.text.files import (
 )
 
 UNITS = ("document", "sentence")
-"""Units of text: ``"document"`` is running text, with blank lines between paragraphs, which is split into sentences;
-``"sentence"`` has one sentence on each line, and blank lines are skipped."""
+"""Units of text. ``"document"``: running text, with blank lines between paragraphs, is split into sentences.
+``"sentence"``: each line is a sentence, and blank lines are skipped."""
 
 _PART = 1 << 20
 """Size of the parts of a long document, characters."""
@@ -35,8 +35,8 @@ class Document:
         name: the file's path below the folder that all files share. If a file has several documents or parts, the
             line or the index of the record follows.
         text: the text as written.
-        unit: one of `UNITS`, which says how sentences are separated.
-        part_of: name of the document that this is a part of; "" for a complete document. Parts are read in order.
+        unit: one of `UNITS`, which determines the separation of sentences.
+        part_of: name of the document to which the part belongs; "" for a complete document. Parts come in order.
     """
 
     name: str
@@ -82,11 +82,11 @@ def numbered_sentences(documents: Iterable[Document]) -> Iterator[tuple[str, int
 
 
 def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
-    """Read text files in the order of their paths: one document for each file, or several parts beyond a megabyte.
+    """Read text files in the order of their paths, one document per file; files over a megabyte come in parts.
 
     Args:
-        paths: files, folders and glob patterns, see `find_files`. A folder stands for its files ending in .txt,
-            .txt.gz and .txt.zst. Files ending in .gz and .zst are decompressed.
+        paths: files, folders and glob patterns, see `find_files`. A folder means its files ending in .txt, .txt.gz
+            and .txt.zst. Files ending in .gz and .zst are decompressed.
         unit: one of `UNITS`.
 
     Raises:
@@ -97,7 +97,7 @@ def read_text(paths: Paths, *, unit: str = "document") -> Iterator[Document]:
 
 
 def read_text_files(files: Sequence[SourceFile], *, unit: str = "document") -> Iterator[Document]:
-    """Read text files that `find_files` found; see `read_text`.
+    """Read text files that `find_files` returned; see `read_text`.
 
     Raises:
         SourceError: as for `read_text`; or if the digest of a file has changed.
@@ -144,7 +144,7 @@ def read_jsonl(paths: Paths, *, field: str, unit: str = "document") -> Iterator[
 
 
 def read_jsonl_files(files: Sequence[SourceFile], *, field: str, unit: str = "document") -> Iterator[Document]:
-    """Read JSON lines of files that `find_files` found; see `read_jsonl`.
+    """Read JSON lines of files that `find_files` returned; see `read_jsonl`.
 
     Raises:
         SourceError: as for `read_jsonl`; or if the digest of a file has changed.
@@ -163,7 +163,7 @@ def read_files(paths: Paths, *, unit: str = "document", field: str = "") -> Iter
     """Read JSON lines if a field is given (`read_jsonl`), text otherwise (`read_text`).
 
     Raises:
-        SourceError: as these do; or if files of JSON lines are given without a field.
+        SourceError: as for these functions; or if files of JSON lines are given without a field.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     lines = [path for path in given if str(path).removesuffix(".gz").removesuffix(".zst").endswith(".jsonl")]
@@ -189,7 +189,7 @@ def read_tfds(
         field: feature that holds the text.
         data_dir: folder of the prepared data set, in the array_record format; None for the default folder of TFDS.
         unit: one of `UNITS`.
-        download: whether to prepare a data set that is missing; some data sets need TensorFlow for that.
+        download: True to prepare a data set that is missing; some data sets need TensorFlow for that.
 
     Raises:
         SourceError: if TFDS is not installed, cannot open the data set, or the field is missing or not text.
@@ -270,7 +270,7 @@ def tfds_source(name: str, split: str, data_dir: str | Path | None, download: bo
         return tfds.data_source(
             name, split=split, data_dir=None if data_dir is None else str(data_dir), download=download
         )
-    # Builders of TFDS raise exceptions of any kind; all of them mean that the data set cannot be opened.
+    # Builders of TFDS raise exceptions of any kind if the data set cannot be opened.
     except Exception as error:
         raise SourceError(
             f"{name}: TFDS cannot open the split {split!r} in {data_dir or 'its own folder'}: "

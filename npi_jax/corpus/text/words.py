@@ -2,8 +2,8 @@
 
 import re
 
-# The second alternative matches most tokens: a word without a hyphen, apostrophe or point after it. The alternatives
-# below it are tried for the other tokens only, so that they cost little time.
+# For speed, the second alternative matches most tokens: words without a hyphen, apostrophe or punctuation mark after
+# them. The slower alternatives below it are tried for the other tokens only.
 _TOKEN = re.compile(
     r"""
       [Cc](?:an(?=not)|AN(?=NOT))(?=[nN][oO][tT](?:[nN]['’][tT])?(?!\w))   # can|not

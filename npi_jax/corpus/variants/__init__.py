@@ -1,12 +1,12 @@
 """Corpus variants: the training corpus after an intervention.
 
-| question | module |
+| subject | module |
 |---|---|
-| What is an intervention, and how is it written? | `interventions`, `selection` |
-| Which sentences does it change? | `changes` |
-| Which donor sentence replaces a removed one? | `donors` |
-| How are words replaced, or sentences injected? | `edits`, `injections` |
-| Which tokens does a row contain? | `rows`, `slot_contents`, `rendering` |
-| Which variant is built from which rows, and what did it change? | `builder`, `variant`, `summary`, `slot_log` |
-| How are rows read from disk? | `row_files` |
+| interventions and their text form | `interventions`, `selection` |
+| sentences that an intervention changes | `changes` |
+| donor sentences that replace removed ones | `donors` |
+| replacement of words, injection of sentences | `edits`, `injections` |
+| tokens of a row | `rows`, `slot_contents`, `rendering` |
+| construction of variants, and reports of their changes | `builder`, `variant`, `summary`, `slot_log` |
+| rows on disk | `row_files` |
 """

@@ -1,4 +1,4 @@
-"""Building of variants: applies interventions to a corpus, and writes the rows that no earlier variant has."""
+"""Construction of variants: applies interventions to a corpus, and writes the rows that change."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,21 +20,21 @@ from npi_jax.errors import UserError
 
 
 class VariantBuilder:
-    """Builds variants of one corpus, which share the rows that are equal.
+    """Builds variants of one corpus; each variant shares its unchanged rows with the corpus.
 
     Args:
         corpus: the corpus.
         row_length: number of tokens per row.
-        mode: ``"replace"``: donors fill the slots of removed sentences, and all variants have the same tokens at the
-            same positions in all other slots. ``"delete"``: slots are deleted, as in published work, so that packing
-            and order change.
+        mode: ``"replace"``: donors fill the slots of removed sentences. All variants have the same tokens at the same
+            positions in all unchanged slots. ``"delete"``: the slots of removed sentences are deleted, as in published
+            work, so that packing and order change.
         seed: seed of donors, random controls and replacements.
-        editor: for interventions that replace words.
-        batch_size, seeds: batch size and seeds of training, for interventions that inject.
-        sink: receives the rows; None to keep them in memory, for `pool`.
+        editor: replaces words; needed by interventions that replace words.
+        batch_size, seeds: batch size and seeds of training; needed by interventions that inject sentences.
+        sink: receives the rows; None to keep them in memory, where `pool` returns them.
 
     Attributes:
-        log: what was done to which slot, for all variants so far.
+        log: changes to slots, for all variants so far.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class VariantBuilder:
         self._donors = Donors(corpus, seed)
 
     def build(self, intervention: Intervention) -> Variant:
-        """Apply one intervention; add rows that no earlier variant has to the pool.
+        """Apply one intervention, and add changed rows to the pool.
 
         Raises:
             UserError: if no sentence is left, or no item-free sentence can fill a slot.
@@ -96,7 +96,7 @@ class VariantBuilder:
         )
 
     def pool(self) -> RowPool:
-        """Return all rows of the variants so far; only without a sink."""
+        """Return all rows of the variants so far; the builder must have no sink."""
         return RowPool(np.concatenate(self._memory.tokens), np.concatenate(self._memory.used))
 
     def _check_mode(self, intervention: Intervention) -> None:
@@ -107,7 +107,7 @@ class VariantBuilder:
             )
 
     def _edit(self, intervention: Intervention, change: Change) -> tuple[dict[int, EditedSentence], list[int]]:
-        """Return edited sentences by number, and the numbers of sentences that could not be edited."""
+        """Return edited sentences by their number, and the numbers of sentences that could not be edited."""
         wanted: dict[int, list[tuple[str, int]]] = {}
         for part, rows in change.replaced:
             for row in rows.tolist():
@@ -132,11 +132,11 @@ class VariantBuilder:
         removed: Bool[np.ndarray, " sentences"],
         edits: Mapping[int, EditedSentence],
     ) -> tuple[SlotContents, int]:
-        """Fill or delete the slots of removed sentences; also return how many had no donor of equal length."""
+        """Fill or delete the slots of removed sentences; return also the number without a donor of equal length."""
         if self.mode != "delete":
             barred = removed.copy()
             barred[list(edits)] = True
-            # For a control, a donor that it removed itself is better than donors of another length.
+            # For a control, a donor that the control removed is better than donors of another length.
             strict = intervention.control_of is None
             pieces, unmatched = self._donors.fill(np.flatnonzero(removed), barred, strict=strict)
             return SlotContents(self._base.packing, self._base.original, removed, pieces, edits), unmatched

@@ -21,9 +21,9 @@ class Change:
     Attributes:
         removed: mask of the removed sentences.
         replaced: pairs of the part to replace (one of `npi_jax.corpus.variants.interventions.REPLACED`) and the rows of
-            the annotations.
+            the annotations that are selected.
         injected: steps that inject sentences.
-        missing: number of sentences that a random control could not match with an item-free one of equal length.
+        missing: number of sentences for which a random control has no item-free sentence of equal length.
     """
 
     removed: Sentences
@@ -51,7 +51,7 @@ def find_change(
         intervention: the intervention.
         table: annotations of the corpus.
         phenomenon: phenomenon of the annotations.
-        lengths: number of tokens of each sentence; a random control matches them.
+        lengths: number of tokens of each sentence, for random controls.
         seed: seed of random choices (``downsample`` and ``random``).
     """
     if intervention.control_of is not None:
@@ -95,11 +95,11 @@ def _sentences_with(rows: Bool[np.ndarray, " rows"], table: AnnotationTable, n_s
 
 
 def _downsampled(step: Step, selected: Sentences, seed: int) -> Sentences:
-    """Return the selected sentences without the random share that is kept."""
+    """Return the selected sentences except a random share, which is kept."""
     members = np.flatnonzero(selected)
     n_kept = round(step.share * len(members))
     removed = np.zeros(len(selected), bool)
-    # One random order per selection: the sentences kept by a smaller share are a subset of those kept by a larger one.
+    # The order depends on the selection only, so that a larger share keeps all sentences that a smaller one keeps.
     order = generator(seed, f"downsample({step.selection})").permutation(members)
     removed[order[n_kept:]] = True
     return removed

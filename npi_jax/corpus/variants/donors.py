@@ -10,7 +10,7 @@ from npi_jax.errors import UserError
 
 
 class Donors:
-    """Donor sentences of a corpus: those without an item. The donor of a slot does not depend on the variant.
+    """Donor sentences of a corpus: those without an item. The first choice for a slot is the same in all variants.
 
     Args:
         corpus: the corpus.
@@ -36,7 +36,7 @@ class Donors:
         }
 
     def _rank_within_length(self, rng: np.random.Generator) -> Integer[np.ndarray, " sentences"]:
-        """Return a random rank of each slot among the slots of its length; it determines the donor."""
+        """Return a random rank of each slot among the slots of its length; the rank determines the donor."""
         shuffled = rng.permutation(len(self._lengths))
         order = shuffled[np.argsort(self._lengths[shuffled], kind="stable")]
         _, starts, counts = np.unique(self._lengths[order], return_index=True, return_counts=True)
@@ -51,12 +51,12 @@ class Donors:
         *,
         strict: bool = True,
     ) -> tuple[Pieces, int]:
-        """Fill slots; also return the number of slots without a donor of equal length.
+        """Fill slots; return also the number of slots without a donor of equal length.
 
         Args:
             slots: slots in increasing order.
-            barred: sentences that may not be donors, such as those that are removed themselves. A slot whose donor is
-                barred gets the next donor of that length; the other slots keep theirs.
+            barred: sentences that may not be donors, such as removed sentences. A slot whose donor is barred gets the
+                next donor of that length; the other slots keep their donors.
             strict: False to use a barred sentence if a slot has no other donor of its length.
         """
         barred = np.zeros(len(self._lengths), bool) if barred is None else barred
@@ -120,7 +120,7 @@ class Donors:
         return Pieces(*np.array(pieces, np.int64).T)
 
     def draw(self, length: int, rng: np.random.Generator, *, barred: Bool[np.ndarray, " sentences"]) -> int | None:
-        """Draw a random donor of a length that is not barred; None if there is none."""
+        """Draw a random donor of a given length that is not barred; None if there is none."""
         pool = self._by_length.get(length, np.zeros(0, np.int64))
         pool = pool[~barred[pool]]
         return int(rng.choice(pool)) if len(pool) else None

@@ -64,8 +64,8 @@ class Editor:
             rows: pairs of the part to replace (``"licensor"`` or ``"npi"``) and a row of the corpus' annotations.
 
         Returns:
-            the edited sentence; None if a word has no replacement, or no attempt keeps the number of tokens. There are
-            as many attempts as the word with most replacements has replacements.
+            the edited sentence; None if a word has no replacement, or no attempt keeps the number of tokens. The word
+            with most replacements determines the number of attempts.
         """
         text = self.corpus.text[sentence]
         spans = split_spans(text)
@@ -85,7 +85,7 @@ class Editor:
     def _replacements(
         self, rows: Sequence[tuple[str, int]], spans: Sequence[_WordSpan]
     ) -> dict[_Words, tuple[str, ...]] | None:
-        """Return the possible replacements of each part; None, after counting it, if a part has none."""
+        """Return the possible replacements of each part; None if a part has none, which is counted."""
         replacements: dict[_Words, tuple[str, ...]] = {}
         for part, row in rows:
             words, choices = self._choices(part, row, [word for word, _, _ in spans])
@@ -97,7 +97,7 @@ class Editor:
         return replacements
 
     def _edited(self, text: str, most_tokens: int) -> EditedSentence:
-        """Tokenize and annotate a sentence, which is truncated if its original was."""
+        """Tokenize and annotate an edited sentence; truncate it if its original was truncated."""
         encoding, spans = self.tokenizer.encode(text), split_spans(text)
         annotations = self.annotator.annotate([word for word, _, _ in spans], contexts=True)
         table = AnnotationTable.from_sentences([annotations], self.corpus.phenomenon)
@@ -122,10 +122,10 @@ class Editor:
 
 
 def _rewrite(text: str, spans: Sequence[_WordSpan], chosen: Mapping[_Words, str]) -> str:
-    """Return the text with words replaced, in the case of the original words."""
+    """Return the text with some words replaced; replacements take the case of the original words."""
     for (start, stop), replacement in sorted(chosen.items(), reverse=True):
         begin, end = spans[start][1], spans[stop - 1][2]
-        # Contracted words ("don't") need a space between them when one is replaced.
+        # The words of a contraction ("don't") need a space between them when one is replaced.
         space = " " if begin and text[begin - 1].isalnum() else ""
         text = text[:begin] + space + _in_case_of(text[begin:end], replacement) + text[end:]
     return text

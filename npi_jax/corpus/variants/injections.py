@@ -21,7 +21,7 @@ class Injections:
     Attributes:
         overrides: by (seed, step), the pool rows that replace those of the batch.
         pieces: by (seed, step), the injected sentences and their slots.
-        unplaced: number of sentences without a slot of their length.
+        unplaced: number of requested sentences that were not injected, for lack of a sentence, slot or donor.
     """
 
     overrides: dict[tuple[int, int], Integer[np.ndarray, " batch"]] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Injector:
         renderer: renderer of the corpus.
         contents: contents of the variant's slots.
         rows: pool rows of the variant.
-        donors: for a random control, which injects item-free sentences; None to inject the selected sentences.
+        donors: source of the item-free sentences that a random control injects; None to inject selected sentences.
         seed: seed of the choice of sentences and slots; a control uses the same slots as its intervention.
     """
 
@@ -67,7 +67,7 @@ class Injector:
         return injections
 
     def _choose(self, batch: Integer[np.ndarray, " batch"], steps: Sequence[Step], rng: np.random.Generator) -> Pieces:
-        """Choose sentences, and a random slot of equal length in the batch for each."""
+        """Choose sentences, and for each a random slot of equal length in the batch."""
         corpus, lengths = self.renderer.corpus, self.renderer.lengths
         table = corpus.annotations
         slots = rng.permutation(self._item_free_slots(batch))
@@ -92,7 +92,7 @@ class Injector:
     def _item_free_slots(self, batch: Integer[np.ndarray, " batch"]) -> Integer[np.ndarray, " slots"]:
         """Return the batch's slots whose original sentence has no item.
 
-        An injection then removes no item, and a control uses the same slots.
+        An injection into these slots removes no item, and a control can use the same slots.
         """
         table = self.renderer.corpus.annotations
         slots = np.flatnonzero(np.isin(self.contents.packing.row, batch))

@@ -1,4 +1,4 @@
-"""Interventions: changes of the training corpus, defined over annotations, in the text form of configs and tables.
+"""Interventions: changes of the training corpus, defined by annotations, in the text form of configs and tables.
 
     full                                  no change
     remove(SELECTION)                     removes the sentences with a selected annotation
@@ -8,16 +8,16 @@
                                           counterpart)
     inject(SELECTION, N, STEP, ...)       injects N sentences with a selected annotation at each of the steps
     ONE + ANOTHER                         both, in order
-    random(INTERVENTION)                  the random control: removes as many item-free sentences of the same lengths
+    random(INTERVENTION)                  the random control: removes (or injects) as many item-free sentences, of the
+                                          same lengths
     no_npi  without(E)  only(E)           short for remove(npi), remove(E & npi), keep_only(E)
     downsample(E, SHARE)                  with a single word, short for downsample(E & npi, SHARE)
 
 Selections (`npi_jax.corpus.variants.selection`) refer to the unchanged text. A sentence that is both removed and
 replaced is removed. A corpus is a sequence of *slots* with one sentence each. A variant determines which slots lose
 their sentence. By default, a donor fills such a slot: an item-free sentence of equal length in tokens that the variant
-does not change. All variants then have the same tokens at the same positions in all other slots. The donor of a slot
-does not depend on the variant. Two variants that empty the same slot fill it with the same sentence, unless one of them
-changes that sentence.
+does not change. All variants then have the same tokens at the same positions in all unchanged slots. Two variants that
+empty the same slot fill it with the same sentence, unless one of them changes that sentence.
 """
 
 import re
@@ -33,7 +33,7 @@ REPLACED = ("licensor", "npi")
 """Parts of a sentence that ``replace`` can replace."""
 
 MAX_NESTING = 100
-"""Largest number of brackets and negations in a variant; they can all be nested."""
+"""Maximum number of opening brackets and negations in a variant, which limits the depth of nesting."""
 
 _USAGE = {
     "full": "full",
@@ -85,7 +85,7 @@ class Step:
 
 
 def _environment(selection: Selection) -> str | None:
-    """Return E for the selection ``E & npi``, whose words `parse_selection` puts in this order; otherwise None."""
+    """Return E for the selection ``E & npi``, otherwise None. `parse_selection` always puts the words in this order."""
     if selection.operator == "&" and len(selection.parts) == 2 and selection.parts[1] == NPI:
         return selection.parts[0].word or None
     return None
@@ -111,7 +111,7 @@ class Intervention:
 
     Attributes:
         steps: changes, in order; none for the unchanged corpus.
-        control_of: for a random control, the intervention that it matches; it has no steps itself.
+        control_of: the intervention that a random control matches; a control has no steps.
     """
 
     steps: tuple[Step, ...] = ()
@@ -124,7 +124,7 @@ class Intervention:
 
     @property
     def removed(self) -> str:
-        """Environment if exactly its NPIs are removed; ``"all"`` if exactly all NPIs are; otherwise ``""``."""
+        """Environment if only its NPIs are removed; ``"all"`` if all NPIs and nothing else are; otherwise ``""``."""
         if len(self.steps) != 1 or self.steps[0].kind != "remove":
             return ""
         selection = self.steps[0].selection
@@ -132,7 +132,7 @@ class Intervention:
 
     @property
     def dose(self) -> Dose | None:
-        """Dose of one environment's NPIs; None for interventions that do not vary the dose of one environment."""
+        """Dose of one environment's NPIs; None for interventions that do not define such a dose."""
         if self.removed not in ("", "all"):
             return Dose(self.removed, 0.0, False)
         match self.steps:
@@ -227,7 +227,7 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
     """Return the steps of one call.
 
     Raises:
-        ValueError: if the arguments are not valid; says how to write the call.
+        ValueError: if the arguments are not valid; shows the valid form.
     """
     steps: list[Step] | None = None
     match name, arguments:

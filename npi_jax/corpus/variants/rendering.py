@@ -18,7 +18,7 @@ class RowSink(Protocol):
     """Receives rendered rows in order."""
 
     def append(self, *, tokens: Integer[np.ndarray, "rows length_and_one"], used: Integer[np.ndarray, " rows"]) -> None:
-        """Append rows: their tokens, and the number of tokens of each that are used."""
+        """Append rows, given as tokens and numbers of used tokens."""
 
 
 class RowsInMemory:
@@ -35,7 +35,7 @@ class RowsInMemory:
 
 
 class Renderer:
-    """Writes rows to a sink. The index of a row in the pool is the number of rows written before it.
+    """Renders rows and writes them to a sink. The index of a row in the pool is the number of rows before it.
 
     Args:
         corpus: the corpus with the tokens.
@@ -72,7 +72,7 @@ class Renderer:
     def render(
         self, contents: SlotContents, rows: Integer[np.ndarray, " rows"], slots: Integer[np.ndarray, " slots"]
     ) -> tuple[Integer[np.ndarray, "rows length_and_one"], Integer[np.ndarray, " rows"]]:
-        """Render rows, given in increasing order with all their slots; return tokens and numbers of used tokens."""
+        """Render rows, given in increasing order, and all their slots; return tokens and numbers of used tokens."""
         width = self.row_length + 1
         pieces = contents.of(slots, self.lengths)
         tokens = np.full(len(rows) * width, self.corpus.eos, self.corpus.tokens.dtype)

@@ -1,4 +1,4 @@
-"""Rows in ArrayRecord files, which Grain reads in any order and ahead of time, for pools larger than memory."""
+"""Rows in ArrayRecord files, for pools larger than memory; Grain reads them in any order and ahead of time."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ PREFETCHED = 2
 """Default number of requests that are read ahead, besides the one that is being read."""
 
 _INDEX = "records.json"
-_COUNT = np.dtype("<i4")  # number of used tokens, before the tokens of each record
+_COUNT = np.dtype("<i4")  # number of used tokens, at the start of each record
 _CHUNK = 1 << 14  # rows
 
 Request = TypeVar("Request")
@@ -72,7 +72,7 @@ def _write_files(
             if writer is not None:
                 writer.close()
             files.append(f"{len(files):05}.array_record")
-            # One row per group: rows are read in random order, and ArrayRecord reads entire groups.
+            # Rows are read in random order, and ArrayRecord reads entire groups: a group is one row.
             writer = writer_class(str(folder / files[-1]), "group_size:1,uncompressed")
         assert writer is not None
         used, tokens = pool.used[start : start + _CHUNK], pool.tokens[start : start + _CHUNK]
@@ -155,7 +155,7 @@ def read_ahead(
     Args:
         requests: arguments of `read`, in order.
         read: reads the rows of one request; its exceptions are raised when the result is requested.
-        ahead: largest number of results that wait.
+        ahead: maximum number of results that are kept until they are requested.
     """
     grain = _grain("grain")
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=ahead)
@@ -168,7 +168,7 @@ def _record(tokens: np.dtype[Any], width: int) -> np.dtype[Any]:
 
 
 def check_grain() -> None:
-    """Raise a `UserError` that says how to install Grain if it is not installed."""
+    """Raise a `UserError` with the command that installs Grain, if Grain is not installed."""
     _grain("grain")
     _grain("array_record.python.array_record_module")
 

@@ -30,7 +30,7 @@ class Packing:
 def pack(lengths: Integer[np.ndarray, " slots"], row_length: int) -> Packing:
     """Pack slots into rows in order, each into the fullest open row with enough free tokens (online best fit).
 
-    Rows consist of neighboring sentences, no slot is split, and few tokens stay unused.
+    The sentences of most rows are close to each other in the text. No slot is split, and few tokens stay unused.
 
     Args:
         lengths: number of tokens of each slot, from 1 to `row_length`.
@@ -56,14 +56,14 @@ def pack(lengths: Integer[np.ndarray, " slots"], row_length: int) -> Packing:
 
 
 class _OpenRows:
-    """Rows with free tokens, by the number of these."""
+    """Rows with free tokens, by their number of free tokens."""
 
     def __init__(self, row_length: int) -> None:
         self._by_free: list[list[int]] = [[] for _ in range(row_length + 1)]
         self._bits = 0  # bit n is 1 while a row with n free tokens is open
 
     def take(self, length: int) -> tuple[int, int]:
-        """Remove the fullest row with enough free tokens; return it and its number of free tokens, or -1 twice."""
+        """Remove the fullest row with enough free tokens; return its index and number of free tokens, or -1, -1."""
         fitting = self._bits >> length
         if not fitting:
             return -1, -1
@@ -81,15 +81,16 @@ class _OpenRows:
 
 
 def epoch_order(seed: int, epoch: int, n_rows: int) -> Integer[np.ndarray, " rows"]:
-    """Return the order of the rows in an epoch, a pure function of the arguments."""
+    """Return the order of the rows in an epoch; equal arguments give equal orders."""
     return generator(seed, f"epoch {epoch}").permutation(n_rows)
 
 
 class RowOrder:
-    """Rows of each seed and step; keeps the orders of recent epochs.
+    """Rows of each seed and step; the orders of recent epochs are kept in memory.
 
-    Data is a pure function of (seed, step). Resuming needs no saved state, and members that share a seed see the same
-    rows in every variant. Each epoch omits the rows that do not fill a batch.
+    The rows of a batch are a pure function of seed and step, so that resuming needs no saved state. Members that share
+    a seed read rows in the same order in all variants with equal numbers of rows. Each epoch omits its last rows if
+    they do not fill a batch.
 
     Args:
         n_rows: number of rows of the variant.

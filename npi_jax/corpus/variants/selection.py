@@ -1,10 +1,10 @@
 """Selections of annotations, in the text form of configs and tables.
 
-    only                      sentences with the licensor "only" in an environment of that name, with or without an NPI
-    only & npi                those with an NPI that it licenses
-    npi & !superlative        NPIs in any environment but that one
+    only                      sentences with a licensor of the environment "only", with or without an NPI in its scope
+    only & npi                sentences with an NPI in that environment
+    npi & !superlative        NPIs with any label other than that environment
     'at all' | ever           two NPIs by name (quoted if the name has a space)
-    strong & (only | adverbs)
+    strong & (only | adverbs) strong NPIs in one of two environments
 
 Valid words are the environments and items of the phenomenon, and its residual labels (``other``, ``ambiguous``,
 ``unlicensed``). Further words are ``npi`` or ``item`` (any item), ``licensed`` (an item in an environment), ``strong``
@@ -111,7 +111,7 @@ NPI = word("npi")
 
 
 def both(*parts: Selection) -> Selection:
-    """Return the selection of annotations that all parts select."""
+    """Return the selection of the annotations that are in all parts."""
     return Selection("&", parts=parts)
 
 
@@ -133,7 +133,7 @@ class _Parser:
 
     def __init__(self, text: str) -> None:
         self.text, self.at, self._next = text, 0, 0
-        self.token: tuple[bool, str] | None = None  # (True for a word, text)
+        self.token: tuple[bool, str] | None = None  # (True for a word or False for a sign, text)
         self.advance()
 
     def advance(self) -> None:

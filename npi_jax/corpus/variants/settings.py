@@ -9,14 +9,14 @@ from npi_jax.corpus.variants.interventions import Intervention, parse_interventi
 
 @dataclass(frozen=True, kw_only=True)
 class VariantSettings:
-    """Settings by which variants are built; see `npi_jax.corpus.variants.builder.VariantBuilder`.
+    """Settings for the construction of variants; see `npi_jax.corpus.variants.builder.VariantBuilder`.
 
     Attributes:
         names: the interventions as text, one for each variant.
         row_length: tokens of a row.
         mode: ``"replace"`` or ``"delete"``.
         seed: seed of donors, random controls and replacements.
-        batch_size, seeds: those of training; they matter to interventions that inject sentences.
+        batch_size, seeds: batch size and seeds of training; they affect interventions that inject sentences.
     """
 
     names: Sequence[str]

@@ -1,4 +1,4 @@
-"""Contents of the slots of a variant: the original sentence, or pieces of donors."""
+"""Contents of the slots of a variant: original sentences, or pieces of donors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class Pieces:
 
     Attributes:
         slot: slot of each piece, in increasing order.
-        sentence: sentence whose first tokens the piece consists of.
-        start: first token of the slot that the piece fills.
+        sentence: sentence from which the piece is taken, beginning with its first token.
+        start: position in the slot of the first token of the piece.
         length: number of tokens of the piece; the last one is `<eos>`.
     """
 
@@ -29,7 +29,7 @@ class Pieces:
 
     @classmethod
     def empty(cls) -> "Pieces":
-        """Return no pieces."""
+        """Return an object without pieces."""
         return cls(*(np.zeros(0, np.int64) for _ in range(4)))
 
     @classmethod
@@ -50,7 +50,7 @@ class Pieces:
         return Pieces(self.slot[chosen], self.sentence[chosen], self.start[chosen], self.length[chosen])
 
     def join(self, other: "Pieces") -> "Pieces":
-        """Return these pieces followed by others; slots are then no longer in order."""
+        """Return these pieces followed by others; the result is not in the order of slots."""
         pairs = ((getattr(self, name), getattr(other, name)) for name in ("slot", "sentence", "start", "length"))
         return Pieces(*map(np.concatenate, pairs))
 

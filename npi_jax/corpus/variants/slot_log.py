@@ -59,7 +59,7 @@ class SlotLog:
 
         Args:
             text: the sentences of the corpus.
-            per_action: largest number of examples per variant and action; edited sentences are all returned.
+            per_action: maximum number of examples per variant and action; edited sentences are all returned.
             seed: random seed.
 
         Returns:

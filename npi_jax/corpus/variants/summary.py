@@ -1,4 +1,4 @@
-"""Summary of variants: a table of their changes, and warnings about variants with too few."""
+"""Summary of variants: a table of their changes, and warnings about variants with few changes."""
 
 from collections.abc import Callable, Sequence
 
@@ -40,7 +40,7 @@ def check_changes(
 
 
 def variant_table(variants: Sequence[Variant], labels: Sequence[str]) -> pl.DataFrame:
-    """Return the table of what each variant contains and changes, one row per variant."""
+    """Return a table of the content and the changes of each variant, one row per variant."""
     rows = [
         {
             Corpus.variant: str(variant.intervention),

@@ -1,4 +1,4 @@
-"""A corpus variant as an index over rows that variants share."""
+"""A corpus variant, given by indices into a pool of rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from npi_jax.corpus.variants.rows import RowOrder
 
 @dataclass(frozen=True)
 class RowPool:
-    """All distinct rows of the variants.
+    """Rows of the corpus, and the changed rows of all variants.
 
     Attributes:
         tokens: `<eos>`, then the row's sentences, then `<eos>` to the end.
@@ -25,22 +25,22 @@ class RowPool:
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """The corpus after one intervention, as an index over the rows of a pool.
+    """The corpus after one intervention, given by indices into the rows of a pool.
 
     Attributes:
         intervention: the intervention.
-        rows: for each of the variant's rows, its row in the pool.
+        rows: index in the pool of each of the variant's rows.
         removed: number of removed sentences.
-        unmatched: number of changes that were not made exactly. These are removed slots without a donor of equal
-            length, and sentences that were removed because no replacement has as many tokens. They are also injections
-            without a slot, and removals of a control without a sentence of equal length.
+        unmatched: number of changes that could not be made as requested. Counted are slots without a donor of equal
+            length, requested injections that are missing, and sentences without a match in a random control. Sentences
+            are also counted that were removed because words in them have no replacement with as many tokens.
         sentences, tokens: number of sentences and tokens to train on.
         items: number of items by label (`Phenomenon.labels`).
         contexts: number of licensors without an item by label.
         edited: number of sentences in which words were replaced.
-        injected: number of injected sentences, over all seeds.
+        injected: number of injected sentences, summed over seeds and steps.
         unreplaced: words without a replacement in the table, and the number of sentences with each.
-        overrides: rows that replace those of one batch, by (seed, step).
+        overrides: pool rows that replace all rows of the batch of a (seed, step).
     """
 
     intervention: Intervention

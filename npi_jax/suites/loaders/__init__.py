@@ -27,7 +27,7 @@ LOADERS: dict[str, Callable[..., Any]] = {
     "zorro": load_zorro,
     "table": load_table,
 }
-"""Loaders by name of the suite."""
+"""Loaders by the name of a suite or a file format."""
 
 
 def load_suite(name: str, path: str | Path, /, *, limit: int | None = None, **options: Any) -> Any:

@@ -40,7 +40,7 @@ def load_blimp(
 
     The paradigm is the ``UID`` of a record, or the file's name if records have none; the task is the paradigm. The
     critical region is the word after the prefix if the record states one (``two_prefix_*`` or ``one_prefix_*``),
-    otherwise the full sentence. Such words are also the regions ``one_prefix`` and ``two_prefix``. Pairs of
+    otherwise the full sentence. These words are also the regions ``one_prefix`` and ``two_prefix``. Pairs of
     identical sentences, of which BLiMP has seven, are kept.
 
     Arguments:
@@ -66,7 +66,7 @@ def load_supplement(path: Path, *, limit: int | None = None) -> Suite:
 def load_blimp_npi(path: Path, *, limit: int | None = None) -> Suite:
     """Load the seven NPI paradigms (`NPI_KINDS`) of BLiMP; see `load_blimp`.
 
-    In a folder, only their files are read, and all must be present; in a file, only their records.
+    In a folder, only the files of these paradigms are read, and all must be present. In a file, only their records are.
     """
     path = Path(path)
     files = _files(path)

@@ -18,7 +18,7 @@ READERS = {".csv": "table", ".tsv": "table", ".txt": "zorro", ".json": "syntaxgy
 
 
 def unpacked_name(path: Path) -> Path:
-    """Return a file's name without the ending of a compressed file: ``x.jsonl`` for ``x.jsonl.gz``."""
+    """Return a file's name without .gz or .zst: ``x.jsonl`` for ``x.jsonl.gz``."""
     return Path(path.name.removesuffix(".gz").removesuffix(".zst"))
 
 
@@ -27,10 +27,10 @@ def check_path(path: Path, *, file: str = "") -> Path:
 
     Args:
         path: path as the user gave it.
-        file: description of the required file if a folder is not valid: ``"one file ending in .csv"``.
+        file: description of the file if a folder is not valid, such as ``"one file ending in .csv"``; "" otherwise.
 
     Raises:
-        SuiteError: if the path is anything else; names the path and what is there instead.
+        SuiteError: if the path is neither, or a folder where `file` is given.
     """
     try:
         path.stat()

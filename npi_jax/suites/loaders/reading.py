@@ -12,7 +12,7 @@ from npi_jax.suites.sentences import Span
 
 
 def read_text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Read the lines of a UTF-8 file (.gz and .zst are unpacked), numbered from 1.
+    """Read the lines of a UTF-8 file (.gz and .zst are decompressed), numbered from 1.
 
     Raises:
         SuiteError: if the file is missing, not UTF-8 or damaged.
@@ -73,14 +73,14 @@ def _valid_text(text: str, where: str) -> str:
 
 
 def find_word(text: str, word: str) -> list[Span]:
-    """Return the characters of every occurrence of a word or phrase; letters or digits may not adjoin it."""
+    """Return the span of every occurrence of a word or phrase without a letter or digit next to it."""
     return [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
 
 
 def full_sentences(good: str, bad: str) -> tuple[Span, Span]:
     """Return both full sentences as the critical region, for pairs that do not state one.
 
-    The differing words would be wrong: they often are the licensor, not the licensed item.
+    The words that differ would be wrong, since they often are the licensor and not the licensed item.
     """
     return (0, len(good)), (0, len(bad))
 
@@ -89,7 +89,7 @@ def make_suite(name: str, items: Iterable[Item], source: Path, limit: int | None
     """Collect items into a suite and keep at most `limit` per paradigm, at even distances in their order.
 
     Raises:
-        SuiteError: if there are no items, two items have one name, or the limit is below 1.
+        SuiteError: if there are no items, two items have one name, a name is not valid, or the limit is below 1.
     """
     kept, left_out = _limit(name, items, source, limit)
     return Suite(name, kept, left_out)

@@ -15,14 +15,14 @@ from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Pred
 from npi_jax.suites.sentences import Span
 
 ALL_REGIONS = "*"
-"""Name of the region that consists of all regions, that is of the full sentence."""
+"""Name of the region that is the full sentence."""
 
 
 def load_syntaxgym(path: Path, *, limit: int | None = None) -> ConditionSuite:
     """Load one of SyntaxGym's files, or a folder of them.
 
-    A file is a paradigm and a task. A sentence is its regions without surrounding spaces, joined by single spaces;
-    empty regions are skipped. Regions are named by their numbers; ``*`` is the full sentence.
+    A file is a paradigm and a task. A sentence consists of its regions, stripped and joined by single spaces; empty
+    regions are skipped. Regions are named by their numbers; ``*`` is the full sentence.
 
     Arguments:
         path: a .json file, or a folder whose .json files are all read. If the folder contains a folder ``json``, only

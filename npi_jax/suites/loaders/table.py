@@ -1,4 +1,4 @@
-"""Minimal pairs of the user's own: a table of good and bad sentences."""
+"""Minimal pairs that the user wrote, as a table of good and bad sentences."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -22,16 +22,17 @@ KINDS = ("licensor", "scope", "npi", "other")
 
 
 def load_table(path: Path, *, limit: int | None = None, name: str = "table") -> Suite:
-    """Load a table: JSON lines (.jsonl), or .csv or .tsv with a header line. The file may be packed (.gz, .zst).
+    """Load a table: JSON lines (.jsonl), or .csv or .tsv with a header line. It may be compressed (.gz, .zst).
 
-    Only the columns ``good`` and ``bad`` are required. An empty cell counts as no value; other columns are ignored.
+    Only the columns ``good`` and ``bad`` are required. An empty cell, or null in JSON, counts as no value. Other
+    columns are ignored.
 
     - ``good``, ``bad``: the sentences.
     - ``paradigm``: the file's name by default. ``task``: the paradigm by default. ``kind``: one of `KINDS`,
       ``"other"`` by default. ``item``: the paradigm and the row number (from 0) by default.
-    - ``critical_good``, ``critical_bad``: the critical region, as words that occur once in the sentence. Or as
-      characters ``[start, end)``, in ``critical_good_start``, ``critical_good_end``, and the same for bad. Without
-      them the critical region is the full sentence.
+    - ``critical_good``, ``critical_bad``: the critical region, as words that occur once in the sentence. The columns
+      ``critical_good_start``, ``critical_good_end`` (and the same for bad) give it as characters ``[start, end)``
+      instead. By default the critical region is the full sentence.
 
     Cells of a .csv file may be quoted; cells of a .tsv file are read literally.
 

@@ -19,7 +19,7 @@ from npi_jax.suites.schema import Condition, ConditionItem, ConditionSuite, Item
 from npi_jax.suites.sentences import Span
 
 Cell = tuple[int, int, int]
-"""Properties of a sentence, 1 or 0: licensor present, position of the NPI in the licensor's scope, NPI present."""
+"""Properties of a sentence, 1 or 0: licensor present, NPI position in the licensor's scope, NPI present."""
 
 Paradigms = dict[tuple[str, int], dict[Cell, tuple[str, str]]]
 """Maps (environment, number) to cells and cells to (NPI, sentence); eight cells, or only the four with scope 1."""
@@ -52,15 +52,15 @@ _METADATA = re.compile(
 def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
     """Load two sets of pairs per environment: the NPI without its licensor, and the NPI outside of its scope.
 
-    The good sentence has licensor, scope and NPI (1, 1, 1). The bad sentence is (0, 1, 1) for kind ``"licensor"``
-    and (1, 0, 1) for kind ``"scope"``; simple questions have no scope pairs. The task is the environment, the
-    paradigm is the environment and the kind (``"adverbs_licensor"``), and the item adds the number in the data
-    (``"adverbs_licensor/1412"``). The critical region is the NPI: the first word at which a sentence differs from the
-    same sentence without NPI.
+    Sentences are described by (licensor, scope, NPI), see `Cell`. The good sentence is (1, 1, 1). The bad sentence is
+    (0, 1, 1) for kind ``"licensor"`` and (1, 0, 1) for kind ``"scope"``. Simple questions have no scope pairs. The task
+    is the environment. The paradigm is the environment and the kind (``"adverbs_licensor"``). The item adds the number
+    in the data (``"adverbs_licensor/1412"``). The critical region is the NPI, which begins where a sentence first
+    differs from the same sentence without NPI.
 
     Arguments:
         path: the file of JSON lines with all environments, or a folder that contains it as
-            ``npi_all_environments.jsonl.gz``. Or a folder as published, with ``<environment>/*.tsv`` or with
+            ``npi_all_environments.jsonl.gz``. A folder as published is also valid, with ``<environment>/*.tsv`` or
             ``splits/<environment>/*.tsv``.
         limit: largest number of items per paradigm, taken at even distances; None for all.
 
@@ -75,8 +75,9 @@ def load_warstadt(path: Path, *, limit: int | None = None) -> Suite:
 def load_warstadt_cells(path: Path, *, limit: int | None = None) -> ConditionSuite:
     """Load the eight sentences of each paradigm as conditions: licensor x scope x NPI.
 
-    A condition is named after its properties, such as ``licensor=1 scope=0 npi=1``; simple questions have only the
-    four with scope 1. The region ``npi`` is the NPI, if the sentence has one. Paradigm and task are the environment.
+    A condition is named after its properties, such as ``licensor=1 scope=0 npi=1``. Simple questions have only the
+    four conditions with scope 1. The region ``npi`` is the NPI, if the sentence has one. Paradigm and task are the
+    environment.
 
     Arguments:
         path: as for `load_warstadt`.
@@ -103,7 +104,7 @@ def _cells_item(environment: str, number: int, cells: Mapping[Cell, tuple[str, s
 
 
 def _items(paradigms: Paradigms, source: Path) -> Iterator[Item]:
-    # Sorted, so that items are the same from both published formats.
+    # Items are sorted, so that all formats give them in the same order.
     by_number = sorted(paradigms, key=lambda key: (ENVIRONMENTS.index(key[0]), key[1]))
     for kind in _UNACCEPTABLE:
         for environment, number in by_number:

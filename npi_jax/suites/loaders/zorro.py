@@ -19,8 +19,8 @@ def load_zorro(path: Path, *, limit: int | None = None) -> Suite:
         limit: largest number of items per paradigm, taken at even distances; None for all.
 
     Raises:
-        SuiteError: if the path does not exist, a line is blank, or a file has an odd number of lines; names file and
-            line.
+        SuiteError: if the path does not exist, two files have one name, or a file has a blank line or an odd number
+            of lines. The message names file and line.
     """
     path = Path(path)
     return make_suite("zorro", (item for file in _files(path) for item in _read(file)), path, limit)
@@ -28,7 +28,7 @@ def load_zorro(path: Path, *, limit: int | None = None) -> Suite:
 
 def _files(path: Path) -> list[Path]:
     if not check_path(path).is_dir():
-        # Any text file has lines, so a file in another format would be scored without an error.
+        # Without this check a text file in another format would be scored, since it also has lines.
         if unpacked_name(path).suffix != ".txt":
             raise SuiteError(f"{path}: the file's name does not end in .txt")
         return [path]

@@ -45,9 +45,9 @@ class Tokenizer(ABC):
     Attributes:
         eos: id of the end-of-sentence token.
         unk: id of the unknown word; None if every text can be encoded.
-        start, end: ids of the tokens before and after a sentence, None without such a token; both are `eos` in
+        start, end: ids of the tokens before and after a sentence; None without such a token. Both are `eos` in
             vocabularies that this package trains.
-        prefix, suffix: ids that the tokenizer itself adds before and after a text; none in vocabularies that this
+        prefix, suffix: ids that the tokenizer adds before and after a text by default; empty in vocabularies that this
             package trains.
     """
 
@@ -91,7 +91,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def token(self, token_id: int) -> str:
-        """Return the string of a token id; in BPE the text of the token, including a space before it.
+        """Return the string of a token id; for BPE this is the text of the token, including a space before it.
 
         Raises:
             TokenizerError: if there is no such id.
@@ -120,7 +120,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _write(self, directory: Path) -> dict[str, Any]:
-        """Write the vocabulary's own file, and return the other settings that `_read` needs."""
+        """Write the vocabulary file, and return the other settings that `_read` needs."""
 
     @classmethod
     def _read(cls, directory: Path, settings: Mapping[str, Any]) -> "Tokenizer":
@@ -132,7 +132,7 @@ class Tokenizer(ABC):
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         meta = {"kind": self.kind, "vocab_size": self.vocab_size, **self._write(directory)}
-        # Written last: a directory with this file is complete.
+        # This file is written last, so that a directory with it is complete.
         write_json(directory / META_FILE, meta)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Tokenizers of the `tokenizers` library: byte-level BPE, and the base of those from Hugging Face directories."""
+"""Tokenizers of the `tokenizers` library: byte-level BPE, and the base class of `HFTokenizer`."""
 
 import hashlib
 import json
@@ -15,8 +15,8 @@ from npi_jax.corpus.text.tokenizer.base import EOS, Encoding, Tokenizer, Tokeniz
 from npi_jax.files.plain import read_named
 from npi_jax.files.writing import write_text
 
-# An encoding of the library holds strings and offsets besides the ids. Blocks of so many sentences keep only a few
-# encodings in memory.
+# Texts that the library encodes at once. Its encodings hold strings and offsets besides the ids, so only a few are
+# kept in memory.
 _BLOCK = 8192
 _BPE_FILE = "bpe.json"
 _SMALLEST = 258
@@ -37,7 +37,7 @@ class LibraryTokenizer(Tokenizer):
 
     def digest(self) -> str:
         """Return the SHA-256 of the tokenizer as the library writes it."""
-        # Not token by token: tokens that are parts of characters have equal strings.
+        # The strings of tokens do not suffice: different parts of characters have equal strings.
         return hashlib.sha256(str(self._backend.to_str()).encode()).hexdigest()
 
     @property
@@ -110,8 +110,8 @@ class BPETokenizer(LibraryTokenizer):
         backend.train_from_iterator(sentences, trainer)
         if backend.get_vocab_size() == _SMALLEST - 1:
             raise TokenizerError("the vocabulary is empty: the sentences have no pair of letters to merge")
-        # The library also recognizes special tokens in running text. No text may end its own sentence, so <eos> stays
-        # an id that no text is encoded to.
+        # The library also recognizes special tokens in running text. A text must not end its sentence, so <eos> is
+        # removed from the special tokens, and no text is encoded to its id.
         state = json.loads(backend.to_str())
         state["added_tokens"] = []
         return cls(tokenizers.Tokenizer.from_str(json.dumps(state)))
@@ -157,14 +157,14 @@ def _untrained() -> tokenizers.Tokenizer:
 
 def _encoding(text: str, encoded: tokenizers.Encoding) -> Encoding:
     offsets = encoded.offsets
-    # The library's own trimming of spaces misses spaces at the start of a text.
+    # The library does not trim spaces at the start of a text.
     if any(text[start : start + 1].isspace() for start, _ in offsets):
         offsets = [_trim(text, start, end) for start, end in offsets]
     return Encoding(np.array(encoded.ids, dtype=np.int32), np.array(offsets, dtype=np.int32).reshape(-1, 2))
 
 
 def _trim(text: str, start: int, end: int) -> tuple[int, int]:
-    """Remove spaces from the start of a token's characters; a token of spaces alone has no characters left."""
+    """Remove spaces from the start of a token's characters; a token of spaces then has no characters."""
     while start < end and text[start].isspace():
         start += 1
     return start, end

@@ -24,7 +24,7 @@ class WordTokenizer(Tokenizer):
 
     Args:
         words: the vocabulary in the order of the ids, including ``<eos>`` and ``<unk>``, without repetition.
-        lowercase: whether words are looked up in lower case.
+        lowercase: True to look up words in lower case.
     """
 
     kind = "word"
@@ -86,7 +86,7 @@ class WordTokenizer(Tokenizer):
             raise TokenizerError(f"{path}: cannot read the vocabulary: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise TokenizerError(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8") from error
-        # Not splitlines: it also cuts at characters that may be words of a vocabulary (U+0085, U+2028).
+        # splitlines() would also split at characters that may be words of a vocabulary (U+0085, U+2028).
         lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
         _check_lines(path, lines)
         return cls(lines, lowercase=lowercase)
@@ -109,7 +109,7 @@ class WordTokenizer(Tokenizer):
 
     def _lookup(self, words: list[str]) -> Int32[np.ndarray, " _"]:
         get, unk = self._ids.get, self.unk
-        # Each word by itself: lower-casing the text before it is split could shift its characters ("İ" becomes two).
+        # Words are lower-cased one by one, since lower-casing the text could shift its characters ("İ" becomes two).
         if self.lowercase:
             return np.array([get(word.lower(), unk) for word in words], dtype=np.int32)
         return np.array([get(word, unk) for word in words], dtype=np.int32)
