@@ -1,4 +1,4 @@
-"""Gradients of tasks, as dot products: micro-batches of items, and one compiled program for all their products."""
+"""Dot products of task gradients: micro-batches of items, and functions that compute all their products."""
 
 from npi_jax.gradients.batches import (
     Batches,

@@ -22,7 +22,7 @@ from npi_jax.scoring import ABSENT, EncodedSentences, ScoreSpec
 from npi_jax.scoring.packing import Bucket, pack
 
 RUN_LENGTH = 4
-"""Single items of one scored word that are chosen in a row: products within a word need several of them."""
+"""Number of consecutive single items with the same scored word; products within a word need several items."""
 
 
 class MicroBatches(NamedTuple):
@@ -43,12 +43,14 @@ class MicroBatches(NamedTuple):
 
 @dataclass(frozen=True)
 class Batches:
-    """The micro-batches of T tasks, K for each task: batch k of task t is number ``t * K + k`` over all families.
+    """The micro-batches of T tasks, K for each task.
+
+    Micro-batches are numbered over all families: batch k of task t has the number ``t * K + k``.
 
     Attributes:
         families: micro-batches; those of one family have the same shape.
         tasks: names of the tasks.
-        n_items: int [T, K]: number of items in each micro-batch; for text, of tokens.
+        n_items: int [T, K]: number of items in each micro-batch; for text, the number of tokens.
     """
 
     families: tuple[MicroBatches, ...]
@@ -67,9 +69,9 @@ class TaskItems:
 
     Attributes:
         sentences: all sentences of the suite.
-        spec: how they are scored; the margin is that of the first region.
+        spec: specification of their scores; its first region defines the margin.
         tasks: names of the tasks.
-        items: numbers of the items, by task and micro-batch.
+        items: numbers of the items in the suite, by task and micro-batch.
     """
 
     sentences: EncodedSentences
@@ -83,21 +85,22 @@ def choose_items(
 ) -> TaskItems:
     """Assign items of every task to micro-batches.
 
-    Items that have a sentence in common, of any tasks, are assigned to micro-batches of the same number. Micro-batches
-    of different numbers then share no sentence, and their products contain no common noise. The order of items is drawn
-    with a fixed seed, and each form of the scored words is spread evenly over micro-batches. Otherwise micro-batches
-    would not be samples of one task, because suites often list items word by word.
+    Items that share a sentence are assigned to micro-batches of the same number, even if their tasks differ. Then
+    micro-batches of different numbers share no sentence, and their products contain no common noise.
+
+    Suites often list items word by word. Items are therefore drawn in random order with a fixed seed, and each form of
+    the scored words is spread evenly over micro-batches. Each micro-batch is then a sample of its complete task.
 
     Args:
         sentences: minimal pairs with the labels ``task`` and ``kind``.
-        spec: how they are scored. The critical region is used if it is scored, otherwise the first region.
-        kind: the kind of items that are used.
-        n_batches: micro-batches per task.
-        most: most items per task; None for all.
+        spec: specification of their scores. The critical region is used if it is scored, otherwise the first region.
+        kind: the kind of items to use.
+        n_batches: number of micro-batches per task.
+        most: maximum number of items per task; None for all items.
 
     Raises:
         ValueError: if no item is of that kind; if a task has too few items for the micro-batches; or if a task has the
-            name that stands for ordinary text.
+            name that is reserved for ordinary text.
     """
     if not sentences.is_pairs:
         raise ValueError("gradients of margins need minimal pairs; this suite has items of several conditions")
@@ -138,7 +141,7 @@ def _tasks_of_kind(sentences: EncodedSentences, kind: str) -> tuple[str, ...]:
 
 
 def _forms(sentences: EncodedSentences, region: str) -> list[bytes]:
-    """Return the tokens in the region of each item's good sentence; empty if the suite does not define the region."""
+    """Return the tokens in a region of each item's good sentence; no tokens if the suite does not define the region."""
     spans = sentences.regions.get(region)
     n_items = len(sentences.ids) // 2
     if spans is None:
@@ -148,7 +151,7 @@ def _forms(sentences: EncodedSentences, region: str) -> list[bytes]:
 
 
 def _interleaved(items: Sequence[int], form: Sequence[bytes], common: Mapping[bytes, int]) -> list[int]:
-    """Order items in rounds of `RUN_LENGTH` items of each form, the form that most tasks have first."""
+    """Order items in rounds of `RUN_LENGTH` items of each form; the form that most tasks have comes first."""
     by_form: dict[bytes, list[int]] = {}
     for index in items:
         by_form.setdefault(form[index], []).append(index)
@@ -184,17 +187,18 @@ def task_batches(chosen: TaskItems) -> Batches:
 def item_batches(chosen: TaskItems, most: int) -> tuple[Batches, list[int], list[str]]:
     """Make a micro-batch for each single item; no two of the items have a sentence in common.
 
-    Tasks take turns in choosing an item, so that tasks that share sentences get about equally many. A task whose items
-    all share sentences with items of other tasks may get none. Within a task the forms of the scored words take turns,
-    `RUN_LENGTH` items each. Forms that more tasks have come first, so that the same words can be compared between tasks
-    even if there are few items.
+    Tasks choose one item at a time, in rotation. Tasks that share sentences therefore get about equally many items. A
+    task whose items all share sentences with other tasks may get none.
+
+    Within a task the forms of the scored words alternate after `RUN_LENGTH` items. Forms that occur in more tasks come
+    first. The same words can then be compared between tasks even if there are few items.
 
     Args:
         chosen: the items of the tasks.
-        most: most items per task.
+        most: maximum number of items per task.
 
     Returns:
-        the micro-batches (each item is a task of its own), the numbers of the items in the suite, and their tasks.
+        the micro-batches (each item counts as a separate task), the numbers of the items in the suite, and their tasks.
     """
     component, form = _components(chosen.sentences), _forms(chosen.sentences, chosen.spec.regions[0])
     seen: set[int] = set()
@@ -225,11 +229,11 @@ def text_batches(
     """Make micro-batches of text, whose objective is the mean log-probability of a token, nats.
 
     Args:
-        tokens: packed rows, as in `npi_jax.corpus.variants.builder.RowPool`.
+        tokens: packed rows, as in `npi_jax.corpus.variants.variant.RowPool`.
         used: number of tokens that are predicted in each row.
         eos: id of `<eos>`; every `<eos>` begins a new segment.
         n_batches: number of micro-batches.
-        rows: number of rows in all micro-batches together, evenly spaced over the text.
+        rows: maximum number of rows in all micro-batches; they are evenly spaced over the text.
 
     Raises:
         ValueError: if there are fewer rows than micro-batches.
@@ -306,25 +310,25 @@ def _pack(chosen: TaskItems, items: Sequence[int], row_length: int) -> tuple[Buc
     inside = (column >= start) & (column < end) & (bucket.table != ABSENT)
     sign = np.where(np.arange(2 * len(items)) % 2, -1.0, 1.0)[:, None] / len(items)
     weights = np.zeros(bucket.predictions.shape[2])
-    # The weights of predictions that both sentences of a pair share cancel.
+    # If both sentences of a pair share a prediction, its two weights cancel.
     np.add.at(weights, bucket.table[inside], np.broadcast_to(sign, inside.shape)[inside])
     return bucket, weights.astype(np.float32)
 
 
 def _longest(chosen: TaskItems) -> int:
-    """Return the positions that the longest sentence takes, up to its last scored token."""
+    """Return the number of positions that the longest sentence takes, up to its last scored token."""
     items = [index for task in chosen.items for batch in task for index in batch]
     buckets = pack(_subset(chosen, items), chosen.spec).buckets
     return max(int(b.positions.max()) + 1 if _alone(chosen) else b.tokens.shape[2] for b in buckets)
 
 
 def _alone(chosen: TaskItems) -> bool:
-    """Return whether the sentences of a pair may be in different rows: only the region "difference" needs both."""
+    """Return whether the sentences of a pair may be in different rows: only the region "difference" needs one row."""
     return "difference" not in chosen.spec.regions
 
 
 def _subset(chosen: TaskItems, items: Sequence[int]) -> EncodedSentences:
-    """Return the sentences of some items: good, bad, good, bad, ..."""
+    """Return the sentences of some items in the order good, bad, good, bad, ..."""
     given = chosen.sentences
     index = [2 * item + side for item in items for side in (0, 1)]
     regions: Mapping[str, np.ndarray] = {name: np.asarray(spans)[index] for name, spans in given.regions.items()}

@@ -1,4 +1,4 @@
-"""Dot products by forward differentiation: takes little memory for any number of micro-batches, and much time."""
+"""Dot products by forward-mode differentiation, which takes little memory and much time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,8 @@ from npi_jax.models import Model
 def make_forward(model: Model, layout: ParameterLayout) -> Callable[[Any, Any, tuple[MicroBatches, ...]], Grams]:
     """Make a function of parameters, second moment and micro-batches that computes all products.
 
-    It pushes each gradient as a tangent through the objectives of all micro-batches, one parameter group at a time.
+    The function pushes each gradient as a tangent through the objectives of all micro-batches, one parameter group
+    after another.
     """
     names = layout.names
     numbers = [names.index(group) for group in layout.groups]

@@ -1,7 +1,8 @@
 """Lookahead affinity: the effect of a step along one task's gradient on every task, on other items.
 
-After Fifty et al. (2021), Efficiently identifying task groupings for multi-task learning, with two differences. The
-effect is measured on items that did not enter the gradient. The step follows the gradient alone, without momentum.
+The method is that of Fifty et al. (2021), Efficiently identifying task groupings for multi-task learning, with two
+differences. The effect is measured on items that did not enter the gradient. The step follows the gradient alone,
+without momentum.
 """
 
 from collections.abc import Callable
@@ -20,21 +21,24 @@ LOOKAHEAD_STEP = 1e-3
 """Length of the step, as a share of the norm of the parameters."""
 
 Lookahead = tuple[Float[Array, "tasks tasks"], Float[Array, ""]]
-"""The change [i, j] of task j's objective, nats, by a step along task i's gradient; and the norm of the parameters."""
+"""Changes of objectives, nats, and the norm of the parameters.
+
+Entry [i, j] is the change of task j's objective by a step along task i's gradient.
+"""
 
 
 def make_lookahead(model: Model, batches: Batches) -> Callable[[Any, Any], Lookahead]:
     """Make a function of ``(params, families)`` that computes the lookahead affinity.
 
-    The gradient of task i is that of one half of its micro-batches. The change of task j is measured on the other half
-    of its micro-batches. The result is the mean over both choices of the halves. The step is `LOOKAHEAD_STEP` times as
-    long as the parameters.
+    The gradient of task i is computed on one half of its micro-batches. The change of task j is measured on the other
+    half of its micro-batches. Then the halves are exchanged, and the result is the mean of both. The length of the step
+    is `LOOKAHEAD_STEP` times the norm of the parameters.
     """
     model = analysis_model(model)
     n_tasks, n_batches = batches.n_items.shape
     half = n_batches // 2
     order = np.arange(n_batches)
-    # If the number is odd, the last micro-batch is in neither half.
+    # If the number of micro-batches is odd, the last one is in neither half.
     halves = jnp.asarray(np.stack([order[:half], order[half : 2 * half]]))
 
     def apply(params: Any, families: tuple[MicroBatches, ...]) -> Lookahead:

@@ -12,20 +12,20 @@ from npi_jax.gradients.batches import MicroBatches
 from npi_jax.models import LanguageModel, Model, make_model
 
 MAX_LOGITS = 1 << 22
-"""Most logits of several micro-batches that are held at once (16 MiB)."""
+"""Maximum number of logits that are held at once if several micro-batches are computed together (16 MiB)."""
 
 MAX_ROWS = 16
-"""Rows that keep a CPU core busy: more rows at once gain nothing."""
+"""Maximum number of rows that are computed at once; they keep a CPU core busy, and more rows are not faster."""
 
 
 def analysis_model(model: Model, *, plain: bool = False) -> Model:
     """Return the model with float32 products, so that gradients are not rounded to bfloat16.
 
-    A custom model is returned as it is.
+    A custom model is returned unchanged.
 
     Args:
         model: the architecture.
-        plain: return a model that allows forward differentiation (`npi_jax.models.make_model`).
+        plain: return a model that supports forward-mode differentiation (`npi_jax.models.make_model`).
     """
     if not isinstance(model, LanguageModel):
         return model
@@ -56,7 +56,10 @@ def objective_of(model: Model, params: Any, batch: MicroBatches) -> Float[Array,
 
 
 def micro_batches_at_once(family: MicroBatches, vocab_size: int) -> int:
-    """Choose how many micro-batches are computed at once: a divisor of their number, within the limits above."""
+    """Choose how many micro-batches are computed at once: a divisor of their number.
+
+    If there are several, they have at most `MAX_ROWS` rows and `MAX_LOGITS` logits.
+    """
     n_batches, n_contexts = family.contexts.shape
     most = min(MAX_ROWS // family.rows.shape[2], MAX_LOGITS // (n_contexts * vocab_size))
     return max(number for number in range(1, max(1, most) + 1) if n_batches % number == 0)

@@ -1,4 +1,4 @@
-"""Products of the gradients of output layer and embedding, computed for a slice of the vocabulary at a time."""
+"""Products of the gradients of output layer and embedding, computed for one slice of the vocabulary after another."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from npi_jax.gradients.stacks import GroupGrams, ParameterLayout, grams_of, sum_
 from npi_jax.scoring import log_normalizers
 
 SLICES = 8
-"""A slice takes one of this many parts of the budget, since other arrays are in memory at the same time."""
+"""The stack of a slice may take the budget divided by this number; other arrays need memory at the same time."""
 
 
 def output_products(
@@ -29,15 +29,16 @@ def output_products(
     A tied output layer shares its weights with the embedding; the gradients of both are added before the products.
 
     Args:
-        layout: of the model's parameters.
-        budget: most floats of each gradient that may be stacked.
+        layout: layout of the model's parameters.
+        budget: maximum number of floats of each gradient that are stacked.
         kinds: the kinds of products.
         roots: square roots of Adam's weights for each leaf; None to leave out ``gram_adam``.
         output: weights and bias of the output layer.
         hidden: hidden states [batches, contexts, features] of each family.
         families: the micro-batches.
-        tied_rows: None unless weights are tied. Otherwise for each family the gradients of the embedding's rows for the
-            words of each micro-batch, [batches, words, features]; and these words, [batches, words].
+        tied_rows: None unless weights are tied. Otherwise two arrays for each family. The first has the gradients of
+            the embedding's rows for the words of each micro-batch, [batches, words, features]. The second has these
+            words, [batches, words].
     """
     weights, bias = output
     features, vocab_size = weights.shape
@@ -53,7 +54,7 @@ def output_products(
     def of_slice(number: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         first = number * width
         start = jnp.minimum(first, vocab_size - width)
-        # The last slice overlaps the one before; entries that are counted already become 0.
+        # The last slice overlaps the previous one; entries that are already counted are set to 0.
         new = start + jnp.arange(width) >= first
 
         def cut(array: Array, axis: int) -> Array:
@@ -90,16 +91,17 @@ def embedding_products(
     indices: list[Int[Array, "_ _"]],
     n_words: int,
 ) -> dict[str, Float[Array, "vectors vectors"]]:
-    """Compute the products of the embedding's gradients, for a slice of the words that are read at a time.
+    """Compute the products of the embedding's gradients, for one slice of the input words after another.
 
     Args:
-        budget: most floats of each gradient that may be stacked.
+        budget: maximum number of floats of each gradient that are stacked.
         kinds: the kinds of products.
-        root: square roots of Adam's weights in the rows of the words that are read; None to leave out ``gram_adam``.
+        root: square roots of Adam's weights in the embedding's rows for the input words; None to leave out
+            ``gram_adam``.
         rows: for each family the gradients of the embedding's rows for the words of each micro-batch, [batches, words,
             features].
-        indices: for each family the indices of these words among all words that are read, [batches, words].
-        n_words: number of words that are read.
+        indices: for each family the indices of these words among all input words, [batches, words].
+        n_words: number of different input words.
     """
     features = rows[0].shape[-1]
     width = max(1, min(n_words, budget // features // SLICES))
@@ -121,11 +123,11 @@ def scatter_rows(
     start: Int[Array, ""],
     width: int,
 ) -> Float[Array, "vectors slice features"]:
-    """Scatter each family's rows to their indices within a slice; the slice is zero elsewhere.
+    """Scatter each family's rows to their indices within a slice; all other rows of the slice are zero.
 
     Args:
-        rows: of each family, [batches, words, features].
-        indices: of each family, [batches, words]; those outside the slice are ignored.
+        rows: rows of each family, [batches, words, features].
+        indices: indices of each family's rows, [batches, words]; indices outside the slice are ignored.
         start, width: first index and length of the slice.
     """
     scattered = []
@@ -146,19 +148,20 @@ def errors_of(
 ) -> Float[Array, "batches contexts slice"]:
     """Compute the derivatives of the objectives with respect to a slice of the logits.
 
-    They are the observed less the expected weights of the tokens.
+    Each derivative is the weight of the token in the objective, minus the weight that the model expects: the token's
+    probability times the weight of all predictions at the context.
 
     Args:
         hidden: hidden states at the contexts.
         normalizer: log of the sum of exponentials of all logits.
         family: the micro-batches.
-        weights, bias: of the output layer, in the slice.
+        weights, bias: the slice of the output layer's weights and bias.
         start: first token of the slice.
     """
     width = weights.shape[1]
     batch = jnp.arange(hidden.shape[0])[:, None]
     context, target = family.predictions[:, 0], family.predictions[:, 1]
-    # Micro-batches may be NumPy arrays, which cannot be indexed by traced ones.
+    # Micro-batches may be NumPy arrays, which traced arrays cannot index.
     weight = jnp.asarray(family.weights)
     total = jnp.zeros(hidden.shape[:2]).at[batch, context].add(weight)
     expected = jnp.exp(hidden @ weights + bias - normalizer[..., None]) * total[..., None]

@@ -1,12 +1,14 @@
 """Dot products between the gradients of all micro-batches of one model, computed without holding all gradients.
 
-Two methods compute the same numbers:
+Two methods compute the same dot products:
 
-- *Reverse* (`reverse.py`) stacks the gradients of all micro-batches with respect to some parameters. It multiplies the
-  stack by itself, and reuses its memory for the next parameters. A large vocabulary costs little: the output layer is
-  computed for a slice of the vocabulary at a time, the embedding only for words that occur.
-- *Forward* (`forward.py`) pushes one gradient at a time through all objectives as a tangent (`jax.jvp`). It needs
-  memory for two copies of the parameters, for any number of micro-batches, and far more time.
+- *Reverse* (`reverse.py`) stacks the gradients of all micro-batches with respect to some of the parameters. It
+  multiplies the stack by its transpose, and reuses the memory for the next parameters. A large vocabulary costs little.
+  Gradients of the output layer are computed for one slice of the vocabulary after another, and those of the embedding
+  only for words that occur.
+- *Forward* (`forward.py`) pushes one gradient after another through all objectives as a tangent (`jax.jvp`). It needs
+  memory for two copies of the parameters, for any number of micro-batches. It takes far more time, and does not compute
+  products of absolute values.
 """
 
 from collections.abc import Callable
@@ -29,7 +31,7 @@ MIN_BUDGET = 128 << 20
 """Default minimum budget for stacked gradients, bytes."""
 
 LENIENCE = 4
-"""The stack of a single parameter may exceed the default budget by this factor: *forward* is far slower."""
+"""Factor by which the stack of a single array may exceed the default budget, because *forward* is far slower."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,9 @@ class Products:
         groups: names of the parameter groups.
         method: ``reverse`` or ``forward``.
         apply: function of ``(params, second_moment, arrays)``, where ``second_moment`` is a pytree like ``params``, or
-            None. It returns a dict of float32 arrays [groups, vectors, vectors]. ``gram`` are the dot products.
-            ``gram_adam``, only with a second moment v, are the products weighted by 1 / (sqrt(v) + eps), or by 0 if v
-            is 0. ``gram_abs``, only if requested, are the products of absolute values.
+            None. It returns a dict of float32 arrays [groups, vectors, vectors]. ``gram`` has the dot products.
+            ``gram_adam`` has the products weighted by 1 / (sqrt(v) + eps), or by 0 if v is 0; it needs a second
+            moment v. ``gram_abs`` has the products of absolute values; only ``reverse`` computes it, on request.
         arrays: the argument ``arrays`` of `apply`.
     """
 
@@ -65,17 +67,17 @@ def make_products(
 ) -> Products:
     """Choose a method, and make the function that computes all dot products of one model.
 
-    It is pure and can be mapped over members. Matrix products are float32 of the highest precision, whatever the
-    model is trained in.
+    The function is pure and can be mapped over members. Matrix products are float32 of the highest precision, even if
+    training uses bfloat16. A custom model, however, keeps its casts.
 
     Args:
-        model: the architecture. All parameters of a custom model are stacked, also embedding and output layer.
+        model: the architecture. All parameters of a custom model are stacked, including embedding and output layer.
         params: parameters, or their shapes.
         batches: the micro-batches.
-        budget: most bytes of stacked gradients. The default is the size of the parameters, at least 128 MiB; the stack
-            of a single parameter may take four times as much.
-        method: ``auto`` is ``reverse`` unless the stack of a single parameter would exceed the budget.
-        absolute: compute ``gram_abs``, which ``forward`` cannot.
+        budget: maximum size of stacked gradients, bytes. The default is the size of the parameters, at least 128 MiB.
+            By default the stack of a single array may take four times as much.
+        method: ``auto`` is ``reverse`` unless the stack of a single array would exceed the budget.
+        absolute: compute ``gram_abs`` too; ``forward`` ignores this.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     lenience = LENIENCE if budget is None else 1

@@ -1,8 +1,8 @@
 """Dot products by reverse differentiation: the gradients of all micro-batches, stacked for some parameters at a time.
 
-A `LanguageModel` gets special treatment, since its embedding and output layer are large. The gradients of its embedding
-are computed only for the words of each micro-batch, and those of its output layer from hidden states
-(`npi_jax.gradients.output`). All parameters of a custom model are stacked.
+The embedding and output layer of a `LanguageModel` are large, so they are treated separately. Gradients of the
+embedding are computed only for the words of each micro-batch. Gradients of the output layer are computed from hidden
+states (`npi_jax.gradients.output`). All parameters of a custom model are stacked.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,9 +29,9 @@ class Reverse:
     """The products of the gradients of all micro-batches.
 
     Attributes:
-        model: the architecture, in float32.
-        layout: of its parameters.
-        budget: most floats of each micro-batch's gradient that are held at once.
+        model: the architecture; a `LanguageModel` computes in float32.
+        layout: layout of its parameters.
+        budget: number of floats of each micro-batch's gradient that are held at once; a larger array is held alone.
         kinds: the kinds of products (`npi_jax.gradients.Products`).
     """
 
@@ -43,8 +43,9 @@ class Reverse:
     def arrays(self, families: Sequence[MicroBatches]) -> dict[str, Any]:
         """Return the arrays that `apply` needs besides parameters.
 
-        Those of a `LanguageModel` number the words of each micro-batch from 0. They contain also the words of each
-        micro-batch (``words``), all words (``read``), and the positions of the former among the latter (``place``).
+        For a `LanguageModel`, the words of each micro-batch are renumbered from 0. Three entries map them back:
+        ``words`` has the words of each micro-batch, ``read`` all words, and ``place`` the positions of ``words`` in
+        ``read``.
         """
         if not isinstance(self.model, LanguageModel):
             return {"families": tuple(jax.tree.map(jnp.asarray, family) for family in families)}
@@ -81,7 +82,7 @@ class Reverse:
         parts: list[GroupGrams] = []
         passes = self._passes(leaves)
         n = sum(family.weights.shape[0] for family in arrays["families"])
-        # All passes write to one stack, so that its memory is taken once.
+        # All passes write to one stack, so that its memory is allocated once.
         stack = jnp.zeros((n, max(sum(leaves[index].size for index in chosen) for chosen in passes)))
         for chosen in passes:
             stack, seen = self._fill(stack, leaves, tree, chosen, arrays)
@@ -96,7 +97,7 @@ class Reverse:
         return parts, seen
 
     def _passes(self, leaves: list[Array]) -> list[list[int]]:
-        """Assign leaves to passes within the budget; a larger leaf gets a separate pass."""
+        """Assign leaves to passes within the budget; a leaf that exceeds the budget gets a separate pass."""
         passes: list[list[int]] = []
         left = -1
         for index, leaf in enumerate(leaves):
@@ -136,8 +137,8 @@ class Reverse:
     ) -> Gradient:
         """Make the function that differentiates the objective of one micro-batch.
 
-        It returns the flattened gradients of the chosen leaves, the gradients of the embedding's rows for the words of
-        the micro-batch (None for a custom model), and the hidden states.
+        The function returns three results: the flattened gradients of the chosen leaves, the gradients of the
+        embedding's rows for the words of the micro-batch, and the hidden states. The second is None for a custom model.
         """
         model, small = self._with_vocabulary(leaves, n_words)
         values = [leaves[index] for index in chosen]
@@ -155,7 +156,7 @@ class Reverse:
             return objective(hidden, model.output(params) if fixed_output is None else fixed_output, batch), hidden
 
         def gradient(batch: MicroBatches, words: Array | None) -> tuple[list[Array], Array | None, Array]:
-            # Padding words are out of range; the clipped rows that they get are never used.
+            # Padding words are out of range. Clipping gives them the last row, which is never used.
             embedding = None if words is None else leaves[self.layout.index_of("embedding")]
             rows = None if embedding is None else embedding.at[words].get(mode="clip")
             (gradients, d_rows), hidden = jax.grad(of_values, (0, 1), has_aux=True)(values, rows, batch)
@@ -164,7 +165,7 @@ class Reverse:
         return gradient
 
     def _with_vocabulary(self, leaves: list[Array], n_words: int) -> tuple[Model, list[Array]]:
-        """Return a `LanguageModel`, and its leaves, cut to `n_words` words; its output layer is never used."""
+        """Return a `LanguageModel` for `n_words` words, and its leaves; its output layer is never used."""
         if not self.layout.vocabulary_leaves:
             return self.model, leaves
         assert isinstance(self.model, LanguageModel)
@@ -194,7 +195,7 @@ class Reverse:
 
 
 class _Seen(NamedTuple):
-    """Results of a pass besides the stack, by family.
+    """Further results of a pass besides the stack, one entry for each family.
 
     Attributes:
         rows: gradients of the embedding's rows for the words of each micro-batch, [batches, words, features]; empty for
@@ -218,9 +219,9 @@ def _stack_gradients(
     Args:
         stack: gradients of all micro-batches.
         first: row of the family's first micro-batch.
-        gradient: from `Reverse._gradient_function`.
+        gradient: function from `Reverse._gradient_function`.
         batches: the family and the words of its micro-batches.
-        at_once: micro-batches that are differentiated at once.
+        at_once: number of micro-batches that are differentiated at once.
 
     Returns:
         the stack, and the second and third result of `gradient` for all micro-batches.

@@ -1,4 +1,4 @@
-"""Dot products of stacked gradients: plain, preconditioned as by Adam, and of absolute values."""
+"""Dot products of stacked gradients: plain products, products weighted as by Adam, and products of absolute values."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from npi_jax.results.names import ALL
 
 Path = tuple[Any, ...]
 Grams = dict[str, Float[Array, "groups vectors vectors"]]
-"""Products by kind, see `npi_jax.gradients.Products`."""
+"""Products by kind; see `npi_jax.gradients.Products`."""
 
 GroupGrams = tuple[str, dict[str, Float[Array, "vectors vectors"]]]
 """A parameter group, and the products of some of its parameters' gradients by kind."""
@@ -22,7 +22,7 @@ ADAM_EPS = 1e-8
 """The epsilon of `optax.scale_by_adam`."""
 
 CACHED_COLUMNS = 8192
-"""Columns of a stack that are multiplied at a time: few enough to fit into the cache of a CPU."""
+"""Number of columns of a stack that are multiplied at once; they fit into the cache of a CPU."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ParameterLayout:
         """Return the layout of a model whose parameters have these paths.
 
         Raises:
-            ValueError: if a group of a custom model has the name that stands for all groups.
+            ValueError: if a group of a custom model has the name that is reserved for all groups.
         """
         if not isinstance(model, LanguageModel):
             return cls(tuple(_top_level(path) for path in paths), {})
@@ -59,7 +59,7 @@ class ParameterLayout:
         return cls(tuple(model.group(path) for path in paths), vocabulary_leaves)
 
     def index_of(self, name: str) -> int:
-        """Return the index of a leaf of embedding or output layer by its name."""
+        """Return the index of the leaf of embedding or output layer with this name."""
         return next(index for index, other in self.vocabulary_leaves.items() if other == name)
 
 
@@ -77,10 +77,10 @@ def _top_level(path: Path) -> str:
 
 
 def roots_of(second_moment: Any) -> list[Float[Array, "..."]] | None:
-    """Return for each leaf the square root of Adam's weight 1 / (sqrt(v) + eps); None without a second moment.
+    """Return the square roots of Adam's weights 1 / (sqrt(v) + eps) for each leaf; None without a second moment.
 
-    Products of gradients that are multiplied by it are weighted as by Adam. Before a parameter's first update v is 0
-    and the weight would be 1 / eps; the result is 0 instead.
+    If both gradients are multiplied by these roots, their product is weighted as by Adam. Before a parameter's first
+    update v is 0 and the weight would be 1 / eps; the root is 0 instead.
     """
     if second_moment is None:
         return None
@@ -97,7 +97,7 @@ def grams_of(
     root: Float[Array, "..."] | None,
     kinds: Sequence[str],
 ) -> dict[str, Float[Array, "vectors vectors"]]:
-    """Compute the products, of each kind, of the gradients in some columns of a stack.
+    """Compute the products of each kind for some columns of a stack of gradients.
 
     Args:
         stack: one gradient per row.
@@ -111,7 +111,7 @@ def grams_of(
     def of_columns(number: Array) -> dict[str, Array]:
         first = jnp.minimum(number * width, size - width)
         columns = jax.lax.dynamic_slice_in_dim(stack, start + first, width, 1)
-        # The last chunk overlaps the one before; columns that are counted already become 0.
+        # The last chunk overlaps the previous one; columns that are already counted are set to 0.
         columns = jnp.where(first + jnp.arange(width) >= number * width, columns, 0.0)
         variants = {"gram": columns, "gram_abs": jnp.abs(columns)}
         if roots is not None:

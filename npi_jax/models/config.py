@@ -18,11 +18,11 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 _POSITIVE = ("norm_epsilon", "rotary_fraction", "rotary_base")
 _OPTIONAL = ("kv_heads", "max_positions")
 MAX_SIZE, MAX_LAYERS = 1 << 20, 1000
-"""Limits of every size and of the number of layers: a square matrix of that size takes 4 TiB."""
+"""Largest size and largest number of layers; a square matrix of the largest size takes 4 TiB."""
 
 
 def _check(config: object) -> None:
-    """Raise ValueError naming the first field of ``config`` that is not valid."""
+    """Raise a ValueError that names the first invalid field of ``config``."""
     name = type(config).__name__
     for item in fields(config):  # type: ignore[arg-type]
         value = getattr(config, item.name)
@@ -44,16 +44,16 @@ def _check(config: object) -> None:
 
 @dataclass(frozen=True)
 class LSTMConfig:
-    """The LSTM of Gulordava et al. (2018); the defaults are theirs.
+    """The LSTM of Gulordava et al. (2018), with their values as defaults.
 
     Attributes:
         embedding: size of the word embeddings.
         hidden: size of each layer's hidden state.
         layers: number of LSTM layers.
-        tie: whether the output layer uses the embedding matrix; needs ``embedding == hidden``.
-        initialization: ``"gulordava"``: the original, uniform in +-0.1 (embedding, output) and +-1/sqrt(hidden)
-            (layers), for large layers and plain SGD. ``"scaled"``: variances of 1/fan-in, orthogonal recurrent
-            matrices and zero biases, with which small layers learn faster.
+        tie: True if the output layer uses the embedding matrix, which needs ``embedding == hidden``.
+        initialization: ``"gulordava"`` is the original for large layers and plain SGD: uniform in +-0.1 (embedding,
+            output) and in +-1/sqrt(hidden) (layers). ``"scaled"`` uses variances of 1/fan-in, orthogonal recurrent
+            matrices and zero biases; small layers then learn faster.
         compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
     """
 
@@ -82,22 +82,22 @@ class TransformerConfig:
     Attributes:
         width: size of the residual stream.
         layers: number of blocks.
-        heads: attention heads of a block; must divide ``width``.
+        heads: number of attention heads of a block, a divisor of ``width``.
         mlp: size of the hidden layer of each block's MLP.
-        tie: whether the output layer uses the embedding matrix.
+        tie: True if the output layer uses the embedding matrix.
         compute_dtype: dtype of the operands of matrix products; parameters and sums stay float32.
-        kv_heads: heads of keys and values, a divisor of ``heads``; None for the same number.
+        kv_heads: number of heads of keys and values, a divisor of ``heads``; None for ``heads``.
         norm: ``"rms"`` (RMSNorm) or ``"layer"`` (LayerNorm with scale and bias).
-        norm_epsilon: added to the variance.
+        norm_epsilon: number that is added to the variance.
         positions: ``"rotary"`` or ``"learned"``.
-        max_positions: most tokens of a sentence; None for no limit. Learned positions need it.
+        max_positions: maximum number of tokens in a sentence; None for no limit. Learned positions need a limit.
         rotary_fraction: share of each head's features that are rotated.
         rotary_base: base of the rotary frequencies.
         rotary_scaling: empty, or the four numbers of LLaMA 3: factor, low and high frequency factor, original length.
         activation: activation of the MLP: ``"silu"``, ``"gelu"``, ``"gelu_tanh"`` or ``"relu"``.
-        gated: whether the activation of one projection is multiplied with a second projection.
-        attention_bias, mlp_bias, output_bias: whether these projections have a bias.
-        parallel: whether attention and MLP of a block read the same stream, as in GPT-NeoX.
+        gated: True if the activation of one projection is multiplied by a second projection.
+        attention_bias, mlp_bias, output_bias: True if these projections have a bias.
+        parallel: True if attention and MLP of a block read the same stream, as in GPT-NeoX.
     """
 
     width: int = 256
@@ -155,11 +155,11 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class CustomConfig:
-    """A custom model, made by a function of the user.
+    """A custom model, made by a function that the user provides.
 
     Attributes:
         factory: ``FILE.py:FUNCTION`` or ``MODULE:FUNCTION``. It is called with this configuration, the size of the
-            vocabulary and the options, and returns a `npi_jax.models.Model`. Reading the config runs this code.
+            vocabulary and the options, and returns a `npi_jax.models.Model`. Making the model runs the user's code.
         options: keyword arguments of the factory.
         compute_dtype: dtype of the operands of the output layer's products.
     """

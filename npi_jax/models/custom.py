@@ -16,13 +16,14 @@ from npi_jax.models.config import CustomConfig, ModelConfig
 class Model(Protocol):
     """Interface of a model: pure functions over a pytree of float32 parameters.
 
-    Rows are packed: ``segment_ids`` numbers a row's sentences from 1 (0 is padding), and ``positions`` counts from 0
-    in each sentence. No sentence may attend to another. Without ``dropout_key`` there is no dropout.
+    Rows are packed with several sentences. ``segment_ids`` numbers the sentences of a row from 1 (0 is padding), and
+    ``positions`` counts from 0 in each sentence. No sentence may attend to another. Without ``dropout_key`` there is no
+    dropout.
     """
 
     @property
     def config(self) -> ModelConfig:
-        """The model's configuration; its ``compute_dtype`` is used for the output layer too."""
+        """The model's configuration. The products of the output layer use its ``compute_dtype`` too."""
 
     def init(self, key: Key[Array, ""]) -> Any:
         """Draw new parameters; a pure function of the key."""
@@ -64,7 +65,7 @@ def load_custom(config: CustomConfig, vocab_size: int) -> Model:
     """Call the factory that the configuration names: ``factory(config, vocab_size, **options)``.
 
     Raises:
-        UserError: if there is no such file, module or function, it fails, or it does not return a `Model`.
+        UserError: if there is no such file, module or function, if it fails, or if it does not return a `Model`.
     """
     setting = f"model.factory = {config.factory!r}"
     factory = find_factory(config)
@@ -82,15 +83,16 @@ def dropped_by_row(
     keys: Key[Array, " batch"],
     rate: Float[Array, ""] | float | None,
 ) -> Float[Array, "batch time features"]:
-    """Return hidden states with a separate dropout key for each row, from a custom model that takes one key.
+    """Return the hidden states of a custom model, with a separate dropout key for each row.
 
-    The model is called with one row at a time, so that a row's mask does not depend on the other rows.
+    A custom model takes one key. It is therefore mapped over single rows, so that a row's mask does not depend on the
+    other rows.
 
     Args:
         model: a custom model.
         params: its parameters.
         rows: tokens, segment ids and positions.
-        keys: one key a row.
+        keys: one key for each row.
         rate: dropout rate.
     """
 

@@ -1,8 +1,9 @@
 """Number of floating-point operations of a model, counted from its shape.
 
-Only matrix products count, with a multiplication and an addition for each term, as in Chowdhery et al. (2022, PaLM,
-appendix B) and Kaplan et al. (2020, table 1). The backward pass takes twice as many as the forward pass. Recomputation
-to save memory does not count. XLA's `cost_analysis` cannot be used, because it counts the body of a loop once.
+Only matrix products count: a multiplication and an addition for each term. The counts follow Chowdhery et al. (2022,
+PaLM, appendix B) and Kaplan et al. (2020, table 1). The backward pass takes twice as many operations as the forward
+pass. Recomputation to save memory does not count. XLA's `cost_analysis` cannot be used, because it counts the body of a
+loop once.
 """
 
 from npi_jax.models.config import CustomConfig, LSTMConfig, ModelConfig, TransformerConfig
@@ -14,8 +15,8 @@ def forward_flops(config: ModelConfig, vocab_size: int, row_length: int, *, para
     Args:
         config: the model.
         vocab_size: entries in the vocabulary.
-        row_length: tokens in a row; every query is multiplied with all keys of its row.
-        parameters: number of parameters of a custom model; two operations for each (Kaplan et al.).
+        row_length: number of tokens in a row; each query is multiplied by all keys of its row.
+        parameters: number of parameters of a custom model, which count two operations each (Kaplan et al.).
 
     Raises:
         ValueError: if `parameters` is missing for a custom model.

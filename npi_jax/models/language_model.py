@@ -21,8 +21,8 @@ Params = dict[str, Any]
 class LanguageModel:
     """A language model as pure functions, which JAX's transformations can map over members.
 
-    Rows are packed: a row holds several segments one after another. ``segment_ids`` numbers them from 1 (0 is
-    padding), and ``positions`` counts from 0 within each. No segment attends to another.
+    Rows are packed: a row contains several segments one after another. ``segment_ids`` numbers the segments of a row
+    from 1 (0 is padding), and ``positions`` counts from 0 within each segment. No segment attends to another.
 
     Attributes:
         config: the configuration.
@@ -52,7 +52,7 @@ class LanguageModel:
         """Return the inputs of the output layer at each token, float32.
 
         Without ``dropout_key`` there is no dropout. ``dropout_rate`` may be traced. With one key, the mask depends
-        only on the key and ``tokens.shape``. With a key for each row, a row's mask depends only on its own key.
+        only on the key and ``tokens.shape``. With a key for each row, the mask of a row depends only on its key.
         """
         variables = {"params": params}
         hidden = self.module.apply(variables, tokens, segment_ids, positions, dropout_key, dropout_rate)
@@ -60,14 +60,17 @@ class LanguageModel:
         return hidden
 
     def output(self, params: Params) -> tuple[Float[Array, "features vocabulary"], Float[Array, " vocabulary"]]:
-        """Return the output layer's weights and bias; tied weights are the transposed embedding, no bias is zeros."""
+        """Return the output layer's weights and bias.
+
+        If weights are tied, they are the transposed embedding. Without a bias the bias is zero.
+        """
         weights = params["embedding"].T if self.config.tie else params["output_kernel"]
         bias = params.get("output_bias")
         return weights, jnp.zeros(weights.shape[1], weights.dtype) if bias is None else bias
 
     @property
     def max_positions(self) -> int | None:
-        """Most tokens of a sentence that the model can read; None for no limit."""
+        """Maximum number of tokens in a sentence; None for no limit."""
         return self.config.max_positions if isinstance(self.config, TransformerConfig) else None
 
     def logits(
@@ -104,7 +107,7 @@ def make_model(config: ModelConfig, vocab_size: int, *, plain: bool = False, rem
         vocab_size: size of the vocabulary.
         plain: leave out custom derivatives, which forward-mode differentiation (`jax.jvp`) cannot use. Parameters and
             values are the same.
-        remat: recomputation in the backward pass, as `TrainConfig.remat`.
+        remat: recomputation in the backward pass, see `TrainConfig.remat`.
     """
     if vocab_size < 1:
         raise ValueError(f"vocab_size is {vocab_size}; a model needs at least one token")

@@ -61,7 +61,7 @@ class LSTMLayer(nn.Module):
         Args:
             inputs: [time, batch, features]; or [vocabulary, features] if ``words`` is given.
             starts: True at the first token of each segment.
-            words: row of ``inputs`` that is read at each step.
+            words: row of ``inputs`` that each step reads.
         """
         hidden, dtype = self.config.hidden, self.config.compute_dtype
         input_init, hidden_init, bias_init = _layer_initializers(self.config)
@@ -71,7 +71,7 @@ class LSTMLayer(nn.Module):
         elif words.size < inputs.shape[0]:
             projected = project(inputs[words], kernel, dtype, plain=self.plain)
         else:
-            # The vocabulary is smaller than the number of steps, so each word is projected once.
+            # There are no more words in the vocabulary than tokens in the batch, so each word is projected once.
             projected = project(inputs, kernel, dtype, plain=self.plain)[words]
         return lstm_layer(
             projected,
@@ -117,7 +117,7 @@ class LSTM(nn.Module):
 
         starts = positions.T == 0
         if dropout_key is None:
-            # Without dropout the input of a step depends only on the word.
+            # Without dropout a step's input depends only on its word.
             states, words = embedding, tokens.T
         else:
             states, words = dropout(embedding[tokens.T], site_key(dropout_key, 0), dropout_rate, axis=1), None

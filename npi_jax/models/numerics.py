@@ -12,7 +12,7 @@ from npi_jax.models.config import ComputeDtype, Remat
 
 
 def rematerialized(block: type[nn.Module], remat: Remat) -> type[nn.Module]:
-    """Return `block` with a backward pass that recomputes what `TrainConfig.remat` names; values do not change."""
+    """Return `block` with a backward pass that recomputes values (see `TrainConfig.remat`); results do not change."""
     if remat == "none":
         return block
     kept = {"blocks": None, "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}
@@ -30,9 +30,9 @@ def matmul(
 def transposed(matrix: Float[Array, "rows columns"], dtype: ComputeDtype) -> Float[Array, "columns rows"]:
     """Return ``matrix.T`` in ``dtype``, as the operand of a product.
 
-    On CPU, products of bfloat16 are fast only if they are row-major (measured with avx512_bf16: 183 against 75 to 95
-    GFLOP/s of a core). XLA would fold a plain transposition into the product, which makes it column-major. It does not
-    fold a concatenation of two transposed halves. In float32 and on other platforms both orders are fast.
+    On CPU, bfloat16 products are fast only with row-major operands: 183 GFLOP/s per core instead of 75 to 95, measured
+    with avx512_bf16. XLA would fold a plain transposition into the product, which makes the operand column-major. It
+    does not fold a concatenation of two transposed halves. In float32 and on other platforms both orders are fast.
     """
     matrix = matrix.astype(dtype)
     if dtype == "float32":
@@ -53,9 +53,9 @@ def project(
     *,
     plain: bool = False,
 ) -> Float[Array, "*rows columns"]:
-    """Return `matmul`, with a backward pass that also casts its operands and transposes them for the processor.
+    """Return the result of `matmul`, with a backward pass that also casts its operands and transposes them efficiently.
 
-    ``plain`` leaves the derivative to automatic differentiation, which forward mode needs.
+    With ``plain`` the derivative is left to automatic differentiation, as forward mode requires.
     """
     if plain:
         return matmul(values, kernel, dtype)
@@ -97,9 +97,9 @@ def dropout(
     Args:
         values: the input.
         key: None for no dropout. With one key the mask depends only on the key and the shape. With a key for each
-            row, a row's mask depends only on its own key and shape, not on the other rows.
+            row, the mask of a row depends only on its key and shape, not on the other rows.
         rate: the share, at least 0 and below 1. It may be traced, so that members of one program can differ in it.
-        axis: axis of ``values`` that counts the rows, if each has a key.
+        axis: axis of ``values`` that indexes the rows, if each row has a key.
 
     Raises:
         ValueError: if there is a key but no rate.
@@ -119,7 +119,7 @@ def dropout(
 
 
 def _random_halves(key: Key[Array, ""], shape: tuple[int, ...]) -> UInt[Array, "*shape"]:
-    """Draw uniform integers below 65536, at half the cost of 32-bit integers; a rate is resolved to 1/65536."""
+    """Draw uniform integers below 65536, at half the cost of 32-bit integers. Rates are rounded to 1/65536."""
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 2),), jnp.uint32)
     return jnp.concatenate([words & 0xFFFF, words >> 16])[:size].reshape(shape)
@@ -136,7 +136,8 @@ def vary_alike(*arrays: Shaped[Array, "..."]) -> tuple[Shaped[Array, "..."], ...
     """Mark all ``arrays`` as varying over every mesh axis that any of them varies over.
 
     Inside `jax.shard_map` the carry of a scan and the operands of a custom derivative must vary over the same axes.
-    The derivative of the mark sums a cotangent over the added axes. Outside `jax.shard_map` it has no effect.
+    The derivative of this function sums a cotangent over the added axes. Outside `jax.shard_map` the function has no
+    effect.
     """
     axes = frozenset[str]().union(*(_varying_axes(array) for array in arrays))
     return tuple(jax.lax.pcast(array, tuple(sorted(axes - _varying_axes(array))), to="varying") for array in arrays)

@@ -1,9 +1,9 @@
 """The LSTM recurrence over packed rows, with a custom backward pass.
 
 One product projects the inputs of all steps before the scan, which then multiplies only the hidden state. The forward
-scan saves the derivatives that the backward scan multiplies by. The backward scan only returns the gradients of the
-gates. The gradients of the weights are one product over all steps afterwards, where automatic differentiation would
-add up one product for each step.
+scan saves the derivatives by which the backward scan multiplies. The backward scan returns only the gradients of the
+gates. Afterwards one product over all steps computes the gradients of the weights; automatic differentiation would add
+up one product for each step.
 """
 
 from functools import partial
@@ -17,7 +17,7 @@ from npi_jax.models.numerics import matmul, transposed, vary_alike
 
 State = tuple[Float[Array, "batch hidden"], Float[Array, "batch hidden"]]
 Operands = tuple[Array, ...]
-"""Projected inputs, hidden kernel, bias, and a factor [time, batch, 1] that is 0 where the state is reset, else 1."""
+"""Projected inputs, hidden kernel, bias, and a factor [time, batch, 1]: 0 where the state is reset, otherwise 1."""
 
 
 def lstm_layer(
@@ -38,7 +38,7 @@ def lstm_layer(
         bias: the sum of the two biases of ``nn.LSTM``.
         starts: True where hidden and cell state are reset to zero before the step.
         compute_dtype: dtype of the operands of products.
-        plain: leave the derivative to automatic differentiation, which forward mode needs; slower in reverse mode.
+        plain: leave the derivative to automatic differentiation; forward mode requires it, reverse mode is slower.
     """
     keep = 1.0 - starts.astype(jnp.float32)[..., None]
     operands = vary_alike(projected, hidden_kernel, bias, keep)
@@ -60,10 +60,10 @@ def _is_cell(size: int) -> Bool[Array, " gates"]:
 
 
 def _scan(operands: Operands, compute_dtype: ComputeDtype, *, slopes: bool = False) -> tuple[Array, ...]:
-    """Return the hidden states of all steps, and with ``slopes`` the derivatives for the backward pass.
+    """Return the hidden states of all steps, and with ``slopes`` also the derivatives for the backward pass.
 
-    The derivatives are those of the cell by the input of each gate (for the output gate: of the hidden state), of the
-    hidden state by the cell, and of the cell by the previous cell.
+    The derivatives are those of the cell (for the output gate, the hidden state) with respect to each gate's input, of
+    the hidden state with respect to the cell, and of the cell with respect to the previous cell.
     """
     projected, hidden_kernel, bias, keep = operands
     # Cast before the scan instead of in each step.
@@ -124,7 +124,7 @@ def _backward(
     steps = (of_gates, of_cell, of_before, cotangent, keep)
     _, d_gates = jax.lax.scan(step, (zeros, zeros), steps, reverse=True)
 
-    # Reshaped to matrices, because with two contracted axes XLA would first transpose the largest array.
+    # Reshape to matrices, because with two contracted axes XLA would first transpose the largest array.
     flat = d_gates.reshape(-1, d_gates.shape[-1])
     before = _before(hidden, keep).reshape(-1, hidden.shape[-1])
     d_kernel = matmul(transposed(before, compute_dtype), flat, compute_dtype)

@@ -1,4 +1,4 @@
-"""Segments of packed text rows: every `<eos>` that is read begins a new one."""
+"""Segments of packed text rows: every `<eos>` in the model's input begins a new segment."""
 
 import jax
 import jax.numpy as jnp

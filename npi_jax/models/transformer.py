@@ -1,4 +1,4 @@
-"""A decoder-only transformer over packed rows: the architectures LLaMA (default), GPT-2, GPT-NeoX and OPT."""
+"""A decoder-only transformer over packed rows, with the architectures LLaMA (default), GPT-2, GPT-NeoX and OPT."""
 
 import math
 from collections.abc import Callable
@@ -28,7 +28,7 @@ Rotation = tuple[Float[Array, "batch time 1 half"], Float[Array, "batch time 1 h
 def frequencies(config: TransformerConfig) -> Float[np.ndarray, " half"]:
     """Return the angle per position for each pair of rotated features.
 
-    With `rotary_scaling` low frequencies are divided by a factor, as in LLaMA 3.1 (Meta, 2024; `rope_type` "llama3").
+    With `rotary_scaling`, low frequencies are divided by a factor as in LLaMA 3.1 (Meta, 2024; `rope_type` "llama3").
     """
     half = config.rotary_size // 2
     plain = config.rotary_base ** (-np.arange(half, dtype=np.float64) / half)
@@ -47,7 +47,7 @@ def rotation(config: TransformerConfig, positions: Int[Array, "batch time"]) -> 
 
 
 def rotate(values: Float[Array, "batch time heads size"], angles: Rotation) -> Float[Array, "batch time heads size"]:
-    """Rotate one pair of features for each angle; the other features do not change.
+    """Rotate a pair of features by each angle; the remaining features do not change.
 
     The product of a rotated query and a rotated key depends only on the difference of their positions.
     """
@@ -58,7 +58,7 @@ def rotate(values: Float[Array, "batch time heads size"], angles: Rotation) -> F
 
 
 def segment_mask(segment_ids: Int[Array, "batch time"]) -> Bool[Array, "batch 1 time time"]:
-    """Return True where a query (third axis) attends to a key (fourth): in the same segment and not later.
+    """Return True where a query (third axis) attends to a key (fourth axis) of its segment that is not later.
 
     Padding is a segment too, so that every query has a key and no softmax divides by zero.
     """
@@ -103,7 +103,7 @@ class Block(nn.Module):
         if kv_heads < heads:
             keys, value = (jnp.repeat(part, heads // kv_heads, axis=2) for part in (keys, value))
         dtype = config.compute_dtype
-        # Heads before time: on CPU one transposition is faster than products of strided matrices.
+        # Move heads before time: on CPU one transposition is faster than products of strided matrices.
         query, keys, value = (part.transpose(0, 2, 1, 3).astype(dtype) for part in (query, keys, value))
         scores = jnp.einsum("bhqd,bhkd->bhqk", query, keys, preferred_element_type=jnp.float32)
         scores = jnp.where(mask, scores * size**-0.5, jnp.finfo(jnp.float32).min)
@@ -128,7 +128,7 @@ class Block(nn.Module):
         keys: tuple[Array | None, ...],
         rate: Float[Array, ""] | float | None,
     ) -> Float[Array, "batch time width"]:
-        """Return the residual stream after the block; ``keys`` are those of its three dropout sites."""
+        """Return the residual stream after the block; its three dropout sites use the three ``keys``."""
         config = self.config
         # As in GPT-2, initial weights shrink with depth, so that the variance of the stream does not grow.
         into_stream = 0.02 * (2 * config.layers) ** -0.5

@@ -10,17 +10,17 @@ from npi_jax.models import CustomConfig, make_model
 from npi_jax.training.devices.chips import GIB, chip_of
 
 _MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}
-"""Numbers that each optimizer keeps for each parameter."""
+"""Number of values that each optimizer keeps for each parameter."""
 
 
 def check_capacity(config: Config) -> None:
     """Refuse members whose parameters and optimizer state take more memory than all devices have.
 
-    Such members fit in no arrangement. A run takes much more memory than this, which ``npi-jax plan`` counts. Custom
-    models are not checked, because they may depend on the vocabulary, which is unknown before text is read.
+    Such members fit in no arrangement. A run takes much more memory than this check counts; ``npi-jax plan`` counts it.
+    Custom models are not checked: their size may depend on the vocabulary, which is unknown before text is read.
 
     Raises:
-        ConfigError: with both sizes in GiB.
+        ConfigError: stating both sizes in GiB.
     """
     if isinstance(config.model, CustomConfig):
         return

@@ -32,10 +32,10 @@ class Collective:
 
 
 def collectives(text: str, mesh: Mesh) -> list[Collective]:
-    """List the exchanges of a compiled program in the order of its text; those in a loop are listed once.
+    """List the exchanges of a compiled program in the order of its text; an exchange in a loop is listed once.
 
     Args:
-        text: from ``compiled.as_text()``.
+        text: the result of ``compiled.as_text()``.
         mesh: the mesh of the program, which numbers devices by their position in the mesh.
 
     Raises:
@@ -57,7 +57,7 @@ def collectives(text: str, mesh: Mesh) -> list[Collective]:
 
 
 def _groups(line: str, n_devices: int) -> Sequence[Integer[np.ndarray, " devices"]]:
-    """Return the devices that exchange data with one another, by number."""
+    """Return the groups of devices that exchange data with one another; devices are numbers."""
     if listed := _LISTED.search(line):
         return [np.array([int(n) for n in group.split(",")]) for group in re.findall(r"\{([\d, ]+)\}", listed[1])]
     if iota := _IOTA.search(line):
@@ -72,7 +72,7 @@ def _groups(line: str, n_devices: int) -> Sequence[Integer[np.ndarray, " devices
 def _bytes(result: str, operation: str, began: bool) -> int:
     arrays = _ARRAY.findall(result)
     if began and operation in ("all-gather", "collective-permute"):
-        # Their "-start" lists the operands, then the results, then scalars without a shape.
+        # The "-start" of these operations lists the operands, then the results, then scalars without a shape.
         arrays = [array for array in arrays if array[2]]
         arrays = arrays[len(arrays) // 2 :]
     total = 0

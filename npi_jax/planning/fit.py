@@ -18,9 +18,10 @@ MOST_MICRO_BATCHES = 8
 
 
 def arrangements(config: Config, n_devices: int) -> Iterator[Config]:
-    """Yield the experiment in every arrangement that is considered, the fastest first.
+    """Yield the experiment in every arrangement that is considered, beginning with that of the configuration.
 
-    Each arrangement takes less memory and more time than the one before:
+    Four measures save memory and cost time. They are combined in this order: a measure is applied only after all
+    settings of the measures above it were considered.
 
     - Members of a device run one after another instead of at once.
     - Batches are split into micro-batches.
@@ -61,13 +62,13 @@ def fit_plan(
     memory: int | None = None,
     progress: Say = silent,
 ) -> Plan:
-    """Return the plan of the first of the `arrangements` that fits the devices' memory.
+    """Return the plan of the first arrangement (see `arrangements`) that fits the devices' memory.
 
     Args:
         config: the experiment.
         devices: the devices to compile for; the default is the devices of this machine.
         say: gets a line about each arrangement that was compiled.
-        memory: memory of a device, bytes; the default is that of its kind.
+        memory: memory of a device, bytes; the default is the memory of its kind.
         progress: gets a line whenever the compilation of a program starts or ends.
 
     Raises:
@@ -85,7 +86,8 @@ def fit_plan(
         has = plan.chip.memory / GIB
         if plan.fits:
             plan = with_all_programs(plan, say=progress)
-            # Micro-batches and rematerialization change the training program alone.
+            # Micro-batches and rematerialization change only the training program. They cannot make other programs
+            # fit.
             excluded.add(candidate.mesh)
         say(f"{describe(candidate)}: {plan.peak_bytes / GIB:.2f} of {has:.2f} GiB a device ({plan.peak_program})")
         if plan.fits:
@@ -111,11 +113,11 @@ def describe(config: Config) -> str:
 def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silent) -> int | None:
     """Estimate how many members fit a device, or a group of devices along ``data``.
 
-    Each member takes its state, and a part of the scratch memory of training and of the peak program. The scratch
-    memory is compared with that of a plan with another number of members per device.
+    Each member needs memory for its state and scratch memory. Scratch memory per member is estimated from a second plan
+    with another number of members per device, both for training and for the peak program.
 
     Args:
-        plan: from `make_plan`.
+        plan: the result of `make_plan`.
         devices: the devices to compile for; the default is the devices of this machine.
         say: gets a line whenever the compilation of a program starts or ends.
 
@@ -134,7 +136,7 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silen
 
     def most(program: str) -> int:
         before, after = plan.scratch[program], compared.scratch[program]
-        # The scratch memory of a small program may even shrink; the state of a member counts in any case.
+        # The scratch memory of a small program may shrink with more members; the state of a member always counts.
         per_member = state + max(0.0, (after - before) / (other - each))
         return max(0, each + int((memory - resident - before) // per_member))
 
@@ -144,7 +146,7 @@ def members_that_fit(plan: Plan, devices: Sequence[Any] | None, say: Say = silen
 def _with_members(plan: Plan, each: int) -> Config:
     """Return the experiment with `each` arbitrary members per device."""
     config = plan.config
-    # The rows of a second variant take memory, so two variants are kept if there are several.
+    # Keep two variants if there are several, because the rows of a second variant take memory.
     variants = config.variants[:2]
     members = tuple(SweepMember(variants[n % len(variants)], n) for n in range(each * plan.mesh["ens"]))
     used = variants[: len(members)]

@@ -9,7 +9,7 @@ from npi_jax.errors import UserError, first_line
 from npi_jax.planning.progress import QUIET, Progress
 from npi_jax.training.programs import Program
 
-# Two messages of the TPU compiler. The GPU compiler does not refuse programs that are too large.
+# The TPU compiler writes one of these two messages. The GPU compiler does not refuse programs that are too large.
 _NEEDED = re.compile(r"(?:memory required for HLO temporaries \(|Used )([\d.]+)([KMGT]?)")
 
 
@@ -19,7 +19,7 @@ class Footprint:
 
     Attributes:
         scratch: bytes that the program takes while it runs, besides its arguments.
-        text: the compiled program in XLA's language; None if the compiler refused it as too large for a device.
+        text: the compiled program as text in XLA's language; None if the compiler refused it as too large for a device.
     """
 
     scratch: int
@@ -47,7 +47,7 @@ def footprint(program: Program, progress: Progress = QUIET) -> Footprint:
 
 
 def _needed(name: str, error: Exception) -> int:
-    """Read the bytes that a program needs from the error of the compiler."""
+    """Read the number of bytes that a program needs from the compiler's error."""
     match = _NEEDED.search(str(error))
     if match is None:
         raise UserError(f"the compiler has not enough memory for {name}: {first_line(error)}")

@@ -40,13 +40,14 @@ class Plan:
         parameters: number of parameters of one member.
         device_kind: JAX's name of the devices.
         chip: memory and peak rate of a device; None if unknown.
-        bytes_per_device: bytes that stay on a device for the whole run, by content: parameters, optimizer state, rows,
-            suites.
-        scratch: further bytes that each program takes on a device while it runs.
+        bytes_per_device: memory that a device holds throughout the run, bytes, by content: parameters, optimizer state,
+            rows, suites.
+        scratch: further memory that each program takes on a device while it runs, bytes.
         left_out: notes on what is not counted.
-        exchanges: exchanges between devices in one call of the training program; None if the compiler refused it.
-        tokens_per_step: tokens of one member's batch.
-        flops_per_step: floating-point operations of all members in one step, in matrix products
+        exchanges: exchanges between devices in the training program, those in a loop once; None if the compiler refused
+            the program.
+        tokens_per_step: number of tokens in one member's batch.
+        flops_per_step: floating-point operations of all members in the matrix products of one step
             (`npi_jax.models.flops`).
         scored: the steps at which members are scored.
         saved: the steps at which a checkpoint is saved.
@@ -77,7 +78,7 @@ class Plan:
 
     @property
     def padded_size(self) -> int:
-        """Number of members with padding members."""
+        """Number of members, including padding members."""
         return self.ensemble.padded_size
 
     @property
@@ -97,7 +98,7 @@ class Plan:
 
     @property
     def members_per_device(self) -> int:
-        """Number of members, with padding members, on each device or group of devices along ``data``."""
+        """Number of members, including padding members, on each device or group of devices along ``data``."""
         return self.padded_size // self.mesh["ens"]
 
     @property
@@ -137,7 +138,7 @@ def make_plan(
 ) -> Plan:
     """Plan an experiment: compile the programs of the run, without reading its text or making parameters.
 
-    Suites are read. So is the text of the built-in grammar, if the configuration does not state its size.
+    Suites are read. The text of the built-in grammar is generated if its size is not known otherwise.
 
     Args:
         config: the experiment.
@@ -146,7 +147,7 @@ def make_plan(
         say: gets a line whenever the compilation of a program starts or ends.
 
     Raises:
-        ConfigError: if the configuration does not determine the size of the vocabulary or of the corpus.
+        ConfigError: if the size of the vocabulary or of the corpus cannot be determined.
         UserError: if a program exchanges data between members, or a suite cannot be read.
     """
     return with_all_programs(plan_training(config, devices, memory=memory, say=say), say=say)
@@ -155,9 +156,9 @@ def make_plan(
 def plan_training(
     config: Config, devices: Sequence[Any] | None = None, *, memory: int | None = None, say: Say = silent
 ) -> Plan:
-    """Plan an experiment by its training program alone; see `make_plan`."""
+    """Plan an experiment from its training program only; see `make_plan`."""
     vocabulary, rows = text_sizes(config)
-    # A benchmark may choose another number; it changes the memory of streamed rows only.
+    # A benchmark may choose another number of steps, which changes only the memory of streamed rows.
     steps_per_call = config.train.steps_per_call or STEPS_PER_CALL
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps_per_call=steps_per_call))
     model = make_model(config.model, vocabulary, remat=config.train.remat)
@@ -192,11 +193,11 @@ def plan_training(
 
 
 def with_all_programs(plan: Plan, only: str | None = None, *, say: Say = silent) -> Plan:
-    """Add the programs besides training to a plan: initialization, and all that runs at checkpoints.
+    """Add the remaining programs to a plan: initialization, and the programs that run at checkpoints.
 
     Args:
-        plan: from `plan_training`.
-        only: compile this program alone.
+        plan: the result of `plan_training`.
+        only: name of the only program to compile; None for all.
         say: gets a line whenever the compilation of a program starts or ends.
     """
     programs, notes = plan_all_programs(plan.ensemble, plan.vocabulary, plan.training)
@@ -235,7 +236,7 @@ def _footprints(programs: Sequence[Program], progress: Progress) -> dict[str, Fo
 
 
 def _exchanges(compiled: Footprint, name: str, mesh: Mesh) -> list[Collective] | None:
-    """Return the exchanges of a program, and refuse exchanges between members; None if it was not compiled."""
+    """Return the exchanges of a program, None if it was not compiled; refuse exchanges between members."""
     if compiled.text is None:
         return None
     exchanges = collectives(compiled.text, mesh)

@@ -1,7 +1,7 @@
 """The programs of a run, built before its text is read.
 
-They are the programs of training (`npi_jax.training.programs`), for rows of the right shape without contents. Suites
-are read, and each of their words counts as one token.
+They are the same programs as in training (`npi_jax.training.programs`), built for rows that have the right shape but no
+contents. Suites are read, and each of their words counts as one token.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from npi_jax.training.scorers import make_scorers
 from npi_jax.training.task_gradients import make_task_gradients
 
 _EOS = 0
-"""Any id: it changes nothing in the size of a program."""
+"""Arbitrary id of `<eos>`; it does not affect the size of a program."""
 
 
 def plan_training_program(ensemble: Ensemble, vocabulary: int, rows: int, *, streamed: bool) -> Program:
@@ -33,7 +33,7 @@ def plan_training_program(ensemble: Ensemble, vocabulary: int, rows: int, *, str
         ensemble: the members.
         vocabulary: entries of the vocabulary.
         rows: rows of the corpus.
-        streamed: rows are read from disk.
+        streamed: True if rows are read from disk.
     """
     config = ensemble.config
     if streamed:
@@ -61,10 +61,10 @@ def plan_all_programs(ensemble: Ensemble, vocabulary: int, training: Program) ->
     Args:
         ensemble: the members.
         vocabulary: entries of the vocabulary.
-        training: from `plan_training_program`.
+        training: the result of `plan_training_program`.
 
     Returns:
-        the programs, and a note on each thing that they leave out because it is unknown without the text.
+        the programs, and a note on each part that they leave out because it is unknown without the text.
 
     Raises:
         UserError: if a suite cannot be read, or does not fit the model or the configuration.
@@ -87,7 +87,7 @@ def plan_all_programs(ensemble: Ensemble, vocabulary: int, training: Program) ->
 
 @dataclass(frozen=True)
 class _ReadSuites:
-    """The suites that exist, the suite for gradients, and a note on each suite that does not exist."""
+    """The suites that exist, the suite for gradients, and a note on each missing suite."""
 
     suites: Mapping[str, Suite]
     of_gradients: Suite | None

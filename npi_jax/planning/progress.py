@@ -1,4 +1,4 @@
-"""Progress of compilation: which programs are being compiled. Each takes seconds or minutes."""
+"""Progress of compilation: names of the programs that are being compiled. Each program takes seconds or minutes."""
 
 import threading
 import time

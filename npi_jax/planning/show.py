@@ -26,9 +26,11 @@ def print_plan(
     Args:
         plan: the plan.
         console: the console to print to.
-        members_that_fit: most members that fit a device, if known (`npi_jax.planning.fit.members_that_fit`).
-        peak: peak rate of one device, floating-point operations per second; the default is that of its kind, if known.
-        utilization: share of the peak that training is assumed to reach.
+        members_that_fit: largest number of members that fit a device; None if unknown
+            (`npi_jax.planning.fit.members_that_fit`).
+        peak: peak rate of one device, floating-point operations per second; the default is the rate of its kind, if
+            known.
+        utilization: assumed share of the peak rate that training reaches.
         price: price of one device for one hour, in any currency.
     """
     table = TextTable(f"plan for {plan.config.name}", ["", ""], words={0, 1})
@@ -100,7 +102,7 @@ def _exchanges(exchanges: Sequence[Collective] | None) -> list[tuple[str, str]]:
     """Return a row for each kind of exchange of the training program, and each axis of the mesh."""
     if exchanges is None:
         return [("exchanges", "not known: the compiler has not the memory for training")]
-    # Plans are refused if a program exchanges anything along ens.
+    # A program that exchanges data along ens is refused earlier, when the plan is made.
     lines = [("exchanges along ens", "none")]
     for kind, axes in dict.fromkeys((one.kind, one.axes) for one in exchanges):
         sizes = [one.bytes for one in exchanges if (one.kind, one.axes) == (kind, axes)]

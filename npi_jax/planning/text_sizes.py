@@ -1,4 +1,4 @@
-"""Sizes of a text that is not read: from the configuration, an earlier preparation, or the built-in grammar."""
+"""Sizes of the text without reading it: from the configuration, a prepared run directory, or the built-in grammar."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ _IRRELEVANT = ("cache", "processes", "planned_tokens")
 
 
 def text_sizes(config: Config) -> tuple[int, int]:
-    """Return the entries of the vocabulary and the rows of the corpus, without reading files of text.
+    """Return the number of entries of the vocabulary and of rows of the corpus, without reading files of text.
 
     Raises:
         ConfigError: if neither the configuration nor a prepared run directory determines them.
@@ -28,7 +28,7 @@ def text_sizes(config: Config) -> tuple[int, int]:
 
 
 def vocabulary_size(config: Config) -> int:
-    """Return the entries of the vocabulary, without reading files of text.
+    """Return the number of entries of the vocabulary, without reading files of text.
 
     Raises:
         ConfigError: if neither the configuration nor a prepared run directory determines them.
@@ -44,7 +44,7 @@ def _unknown(field: str) -> ConfigError:
 
 
 def _known_sizes(config: Config) -> tuple[int | None, int | None]:
-    """Return entries and tokens from the configuration, else from its run directory, else from the grammar."""
+    """Return both sizes from the configuration, else from its run directory, else from the grammar; None if unknown."""
     size, tokens = config.tokenizer.size, config.corpus.planned_tokens
     if None not in (size, tokens):
         return size, tokens
@@ -53,10 +53,10 @@ def _known_sizes(config: Config) -> tuple[int | None, int | None]:
 
 
 def _sizes_of_run(config: Config) -> tuple[int, int] | None:
-    """Return the entries of the vocabulary and the tokens of the training text that a run directory holds.
+    """Return the number of entries of the vocabulary and of tokens of the training text in a run directory.
 
     Returns:
-        None if the run directory has no prepared text, or has it from other sources or another tokenizer.
+        None if the run directory has no prepared text, or its text has other sources or another tokenizer.
     """
     run = Run(Path(config.run_dir or f"runs/{config.name}"))
     try:
@@ -65,12 +65,12 @@ def _sizes_of_run(config: Config) -> tuple[int, int] | None:
         tokens = run.corpus()["tokens"].to_list()
         return Tokenizer.load(run.path / "tokenizer").vocab_size, max(tokens)
     except UserError:
-        # A plan needs no intact run directory; the commands that do report the damage.
+        # A plan does not need an intact run directory. Commands that need one report the damage.
         return None
 
 
 def _sizes_of_grammar(config: Config) -> tuple[int, int]:
-    """Return the same sizes for the built-in grammar, which writes its text in a second."""
+    """Return the same numbers for the built-in grammar, whose text is generated in about a second."""
     pipeline = make_pipeline(config.corpus, lambda _: None)
     train, _ = texts(config.corpus, pipeline)
     tokens = sum(sentence.count(" ") + 2 for sentence in train.sentences)

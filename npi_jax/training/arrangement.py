@@ -1,8 +1,8 @@
-"""The arrangement of members on a device: one after another or all at once, and the steps of a training call.
+"""The arrangement: whether a device runs its members in turn or all at once, and the steps of a training call.
 
-The configuration may leave the arrangement open. ``npi-jax bench`` measures the fastest and keeps it in the user's
-cache folder, in one file for each kind of device, model and batch. A run keeps its arrangement in its manifest, because
-the arrangement changes the last digits of results.
+The configuration may leave the arrangement open. ``npi-jax bench`` measures the fastest and stores it in the user's
+cache folder, in one file for each setting that affects speed (`choice_file`). A run stores its arrangement in its
+manifest, because the arrangement changes the last digits of results.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import read_json, write_json
 
 STEPS_PER_CALL = 50
-"""Default steps per training call."""
+"""Default number of steps per training call."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Arrangement:
     """The arrangement of members on a device.
 
     Attributes:
-        mapping: one after another (``map``) or at once (``vmap``).
-        steps_per_call: steps of one training call.
+        mapping: run members one after another (``map``) or all at once (``vmap``).
+        steps_per_call: number of steps in a training call.
         source: origin of the arrangement: ``config``, ``default``, or the file of a benchmark.
     """
 
@@ -46,7 +46,7 @@ class Arrangement:
 
 
 def choice_file(config: Config) -> Path:
-    """Return the file in which benchmarks keep the arrangement for this model, batch and kind of device."""
+    """Return the file in which benchmarks store the arrangement for these devices, members, model, batch and mesh."""
     device = jax.devices()[0]
     key = {
         "device": device.device_kind,
@@ -66,7 +66,7 @@ def arrange(config: Config, began_with: Mapping[str, Any] | None = None) -> Arra
 
     Args:
         config: the experiment.
-        began_with: ``arrangement`` in the manifest of a run that is continued.
+        began_with: the field ``arrangement`` in the manifest of a run that is continued.
 
     Raises:
         UserError: naming the file of a benchmark, if it contains no arrangement.
@@ -83,7 +83,7 @@ def arrange(config: Config, began_with: Mapping[str, Any] | None = None) -> Arra
 
 
 def _kept(path: Path, began_with: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], str]:
-    """Return the arrangement that the run or a benchmark has kept, empty if there is none, and its origin."""
+    """Return the stored arrangement of the run, else of a benchmark, and its origin; the arrangement may be empty."""
     if began_with:
         return began_with, str(began_with.get("source", "config"))
     if not path.exists():

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 DIVERGED_FACTOR = 2.0
-"""A member has diverged if its validation loss is at least this many times the loss of a uniform guess."""
+"""Multiple of a uniform guess's loss from which the validation loss of a member counts as diverged."""
 
 
 def has_diverged(
@@ -15,15 +15,15 @@ def has_diverged(
 ) -> Bool[np.ndarray, " members"]:
     """Return for each member whether it diverged.
 
-    A member has diverged if an update since the checkpoint before was not finite. It has also diverged if its
-    validation loss is NaN, or far above that of a uniform guess.
+    A member has diverged if an update since the previous checkpoint was not finite. It has also diverged if its
+    validation loss is NaN, or at least `DIVERGED_FACTOR` times the loss of a uniform guess.
 
     Args:
-        skipped, before: updates skipped until this checkpoint, and until the checkpoint before.
+        skipped, before: number of updates skipped until this checkpoint, and until the previous checkpoint.
         valid_loss: validation losses, nats per token.
         vocab_size: entries of the vocabulary.
     """
-    # Not `>=`: a comparison with NaN is false, and a loss of NaN must count as diverged.
+    # A comparison with NaN is false. With `>=` a loss of NaN would not count as diverged.
     acceptable = valid_loss < DIVERGED_FACTOR * np.log(vocab_size)
     diverged: Bool[np.ndarray, " members"] = (skipped > before) | ~acceptable
     return diverged
@@ -34,9 +34,9 @@ def cannot_recover(
     before: Integer[np.ndarray, " members"],
     valid_loss: Float[np.ndarray, " members"],
 ) -> Bool[np.ndarray, " members"]:
-    """Return for each member whether an update since the checkpoint before, or its loss, was not finite.
+    """Return for each member whether an update since the previous checkpoint, or its loss, was not finite.
 
-    A finite loss may come down again, however large it is. The arguments are those of `has_diverged`.
+    A finite loss may decrease again, even if it is large. The arguments are those of `has_diverged`.
     """
     stuck: Bool[np.ndarray, " members"] = (skipped > before) | ~np.isfinite(valid_loss)
     return stuck

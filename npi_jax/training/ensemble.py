@@ -1,4 +1,4 @@
-"""The ensemble: the members of an experiment, and how their arrays are sharded over the mesh."""
+"""The ensemble: the members of an experiment, and the sharding of their arrays over the mesh."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -22,16 +22,16 @@ from npi_jax.training.member.step import MemberState, init_member
 class Ensemble:
     """Members stacked along a leading axis that is sharded over the mesh axis ``ens``.
 
-    Every device along ``ens`` holds equally many members. Copies of the last member pad the stack to a multiple of
-    these devices; results never contain the padding members.
+    All devices along ``ens`` hold the same number of members. Copies of the last member pad the stack to a multiple of
+    the number of these devices. Results never contain the padding members.
 
     Args:
         config: the experiment.
         model: the architecture of all members.
-        mesh: from `make_mesh`.
+        mesh: the mesh from `make_mesh`.
 
     Attributes:
-        config, model, mesh: as given.
+        config, model, mesh: the arguments.
         members: the members of the experiment.
         padded_members: the members, followed by the padding members.
         data_axis: sharding of one member over the mesh axis ``data``.
@@ -55,12 +55,12 @@ class Ensemble:
 
     @property
     def size(self) -> int:
-        """Number of members, without padding."""
+        """Number of members, without padding members."""
         return len(self.members)
 
     @property
     def padded_size(self) -> int:
-        """Number of members with padding: the length of the leading axis of all stacked arrays."""
+        """Number of members, including padding members; the length of the leading axis of all stacked arrays."""
         return len(self.padded_members)
 
     @property
@@ -88,7 +88,7 @@ class Ensemble:
 
     @property
     def call_shape(self) -> tuple[int, int, int]:
-        """Axes of the rows of one training call: padded members, steps per call, rows per batch."""
+        """Shape of the row numbers of one training call: padded members, steps per call, rows per batch."""
         train = self.config.train
         return self.padded_size, train.steps_per_call, train.batch_size
 

@@ -1,4 +1,4 @@
-"""The rows of each training call: numbers of rows that are on the devices, or rows read from disk ahead of the call."""
+"""Supply of rows to training calls, either from the memory of the devices or read from disk before the call."""
 
 import importlib.util
 import os
@@ -24,23 +24,23 @@ from npi_jax.training.devices.mesh import REPLICATED, put
 from npi_jax.training.member.step import Pool
 
 ROWS = P("ens", None, "data")
-"""Sharding of arrays [members, steps, rows] that belong to one call: devices along ``data`` split each batch."""
+"""Sharding of a call's arrays [members, steps, rows]; each batch is split over the devices along ``data``."""
 
 MEMORY_PARTS = 4
-"""Rows are read from disk if they would take more than one of this many parts of a device's memory."""
+"""With ``mesh.rows`` auto, rows are read from disk if this many times their size exceeds a device's memory."""
 
 Call = tuple[int, int]
-"""The first step of a training call, and its number of steps."""
+"""First step of a training call, and its number of steps."""
 
 
 @dataclass(frozen=True)
 class RowIndex:
-    """The rows that each member trains on: a pure function of seed and step.
+    """Numbers of the rows on which each member trains: a pure function of its variant, seed and step.
 
     Attributes:
         train: batch size and steps per call.
-        members: all members, with padding.
-        variants, orders: of each member.
+        members: all members, including padding members.
+        variants, orders: variant and row order of each member.
     """
 
     train: TrainConfig
@@ -54,7 +54,7 @@ class RowIndex:
         return len(self.members), self.train.steps_per_call, self.train.batch_size
 
     def rows(self, call: Call, members: slice = slice(None)) -> Int[np.ndarray, "members steps batch"]:
-        """Return the numbers of the rows of a call; entries after its last step are 0.
+        """Return the row numbers of a call; entries after its last step are 0.
 
         Args:
             call: the training call.
@@ -75,10 +75,10 @@ class Feed(Protocol):
     """Supplies the rows of each training call; see `make_feed`."""
 
     def expect(self, calls: Sequence[Call]) -> None:
-        """Announce the next calls in order, so that their rows are read in advance."""
+        """Announce the next calls in order, so that their rows can be read in advance."""
 
     def take(self, call: Call) -> tuple[Int[Array, "members steps batch"], Pool]:
-        """Return row numbers, and the rows that they index; does not wait for a device."""
+        """Return row numbers, and the rows that they index, without waiting for a device."""
 
 
 def make_feed(index: RowIndex, mesh: Mesh, rows: RowPool | RowRecords) -> Feed:
@@ -90,12 +90,12 @@ def make_feed(index: RowIndex, mesh: Mesh, rows: RowPool | RowRecords) -> Feed:
 
 
 def pool_spec(*, streamed: bool) -> P:
-    """Return the sharding of a feed's rows, which are streamed from disk or all on the devices."""
+    """Return the sharding of a feed's rows, which are either streamed from disk or all on the devices."""
     return ROWS if streamed else REPLICATED
 
 
 def pool_shapes(rows: RowPool | RowRecords, call_shape: tuple[int, int, int]) -> Pool:
-    """Return the shapes of the rows that a feed gives one call of this shape (`Ensemble.call_shape`)."""
+    """Return the shapes of the rows that a feed supplies to a call of this shape (`Ensemble.call_shape`)."""
     if isinstance(rows, RowRecords):
         return rows_of_shape(call_shape, rows.width, rows.dtype)
     return rows_of_shape(rows.used.shape, rows.tokens.shape[-1], rows.tokens.dtype)
@@ -112,15 +112,15 @@ def rows_of_shape(axes: tuple[int, ...], width: int, dtype: DTypeLike) -> Pool:
 def is_streamed(config: Config, mesh: Mesh, pool_bytes: int, memory: int | None = None) -> bool:
     """Return whether training reads rows from disk.
 
-    ``mesh.rows`` decides. Its value ``auto`` streams rows that would take much of a device's memory, if Grain is
-    installed.
+    The setting ``mesh.rows`` decides. With ``auto``, rows are streamed if they would take more than a quarter of a
+    device's memory and Grain is installed.
 
     Args:
         config: the experiment.
         mesh: its devices.
         pool_bytes: size of all rows, bytes.
-        memory: memory of a device, bytes. The default is what the device reports; for a CPU device, its share of the
-            machine's memory.
+        memory: memory of a device, bytes. The default is the memory that the device reports, else that of its kind; for
+            a CPU device, its share of the machine's memory.
     """
     if config.mesh.rows != "auto":
         return config.mesh.rows == "stream"
@@ -150,7 +150,7 @@ class _OnDevices:
 
 
 class _OnDisk:
-    """Gives each device the rows of its own batches, and numbers that count them."""
+    """Gives each device only the rows of its batches, and numbers that index these rows."""
 
     def __init__(self, index: RowIndex, mesh: Mesh, records: RowRecords) -> None:
         self._index, self._sharding, self._records = index, NamedSharding(mesh, ROWS), records
@@ -198,12 +198,10 @@ def _key(index: tuple[slice, ...] | None) -> tuple[Any, ...]:
 
 
 def _shards(index: RowIndex, sharding: NamedSharding, call: Call, load: Callable[[np.ndarray], Any]) -> dict[Any, Any]:
-    """Apply `load` to the row numbers of each device of this process.
-
-    Devices with the same rows share one result.
+    """Apply `load` to the row numbers of each device of this process; devices with the same rows share a result.
 
     Returns:
-        the results by `_key`: the ranges of members and of batch rows.
+        the results by the ranges of members and of batch rows (`_key`).
     """
     loaded: dict[Any, Any] = {}
     of_members: dict[Any, np.ndarray] = {}

@@ -31,21 +31,21 @@ from npi_jax.training.task_gradients import TaskGradients
 class Trainer:
     """Trains an experiment in a run directory, from its latest checkpoint to the last step.
 
-    Made by `npi_jax.training.setup.make_trainer`.
+    `npi_jax.training.setup.make_trainer` makes it.
 
     Attributes:
         run: the claimed run directory.
         config: the experiment.
         runner: the programs and their data.
-        scorers: of the suites.
-        task_gradients: the comparisons of task gradients; None for none.
-        recorder: writes the tables of checkpoints.
+        scorers: scorers of the suites, by name.
+        task_gradients: comparisons of task gradients; None to compare nothing.
+        recorder: writer of the tables of checkpoints.
         schedule: the steps at which members are scored.
-        pace: counts tokens and seconds.
-        display: shows the progress.
+        pace: counter of tokens and seconds.
+        display: display of the progress.
         stop: requests to stop.
-        profile: the steps that XLA traces, as whole training calls, to the run directory's ``profile`` folder.
-        streamed: training rows are read from disk.
+        profile: steps to trace with XLA. All training calls with these steps are traced to the folder ``profile``.
+        streamed: True if training rows are read from disk.
     """
 
     run: Run
@@ -66,15 +66,15 @@ class Trainer:
 
         Raises:
             Stopped: if `stop` was requested; the members' states are saved, if there are any.
-            Interrupted: if `stop` was requested while programs were compiled.
-            AllDivergedError: if every member diverged.
+            Interrupted: if `stop` was requested while a checkpoint was read or programs were compiled.
+            AllDivergedError: if every member diverged and none can recover.
         """
         folder = self.run.path / "checkpoints"
         with fail_together("look at the checkpoints"):
             for line in set_aside(folder) if is_first_process() else ():
                 self.display.say(line)
         checkpoints = Checkpoints(folder, self.config.checkpoints)
-        # A request to stop is deferred until a checkpoint that is being saved is complete.
+        # Defer a request to stop, so that a checkpoint that is being saved becomes complete.
         with self.stop.deferred(), closing(checkpoints):
             with self.stop.interruptible(exchanging=True):
                 runner, step, state = self._start(checkpoints)
@@ -88,7 +88,7 @@ class Trainer:
                 _Loop(self, runner, checkpoints, sinks, watchdog, profiler).run(step, state)
 
     def _start(self, checkpoints: Checkpoints) -> tuple[Runner, int, MemberState]:
-        """Resume; compile the programs, unless training is complete."""
+        """Resume from the latest checkpoint, and compile the programs unless training is complete."""
         step, state = resume(self.runner, self.run, checkpoints, self.schedule, self.recorder.folders, self.display.say)
         if self.profile and step > self.profile.start:
             self.display.say(f"of the steps to trace, those before {step} were trained before")
@@ -102,7 +102,7 @@ class Trainer:
 
     @contextmanager
     def _opened_sinks(self) -> Iterator[list[Sink]]:
-        """Open the sinks; processes other than the first have none."""
+        """Open the sinks; only process 0 has any."""
         sinks: list[Sink] = []
         with fail_together("open the sinks"):
             monitor = self.config.monitor
@@ -117,14 +117,14 @@ class Trainer:
 
 @dataclass(frozen=True)
 class _Late:
-    """The result of the latest training call. It is read after the next call has started, so that no device idles."""
+    """Result of the latest training call; it is read after the next call has started, so that no device idles."""
 
     step: int
     progress: Progress
 
 
 class _Loop:
-    """Training calls between checkpoints, with everything open that they need."""
+    """Training calls between checkpoints, with the open files and processes that they need."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class _Loop:
             self._watchdog.beat()
 
     def _calls(self, ends: Sequence[int]) -> list[Call]:
-        """Training calls between the ends; none contains a checkpoint."""
+        """Return the training calls between the ends; no call continues beyond a checkpoint."""
         most = self._steps_per_call
         return [
             (first, min(most, end - first))
@@ -216,7 +216,7 @@ class _Loop:
         fetch, seconds = self._runner.ensemble.fetch, self._pace.seconds
         started = time.monotonic()
         self._display.detail("scoring")
-        # Both are queued on the devices before the first is read.
+        # Queue both results on the devices before the first is read.
         valid_loss, scores = fetch((self._runner.valid_loss(state), self._runner.score(state)))
         scored = time.monotonic()
         self._watchdog.beat()
@@ -234,7 +234,7 @@ class _Loop:
         seconds.score += time.monotonic() - started - (compared - scored)
 
     def _save(self, step: int, state: MemberState) -> None:
-        """Begin to write a checkpoint, if one is due at this step."""
+        """Start to write a checkpoint, if one is due at this step."""
         config = self._trainer.config
         started = time.monotonic()
         self._display.detail("saving")

@@ -1,7 +1,7 @@
 """The programs of a run: its jitted functions, each with the shapes of its arguments.
 
-A program is complete without any data on a device. Training compiles the programs and runs them; planning compiles the
-same programs and reads how much memory they take.
+A program is defined without any data on a device. Training compiles the programs and runs them. Planning compiles the
+same programs and reads their memory use.
 """
 
 import itertools
@@ -27,7 +27,7 @@ from npi_jax.training.member.step import Pool, init_member, make_train_call, mak
 from npi_jax.training.task_gradients import TaskGradients
 
 VALID_CHUNK_ROWS = 32
-"""Most validation rows whose loss is computed at once, for each member."""
+"""Maximum number of validation rows whose loss is computed at once, for each member."""
 
 TRAINING = "training"
 
@@ -36,7 +36,7 @@ Tell = Callable[[int, int], None]
 
 
 class Constant(NamedTuple):
-    """Host arrays that stay the same for a whole run, and their sharding over a mesh."""
+    """Host arrays that do not change during a run, and their sharding over a mesh."""
 
     arrays: Any
     mesh: Mesh
@@ -57,10 +57,10 @@ class Program:
     """A function that runs on all devices of the mesh.
 
     Attributes:
-        name: for people.
-        function: jitted; compiled in a program from `Programs.compiled`.
+        name: name for messages.
+        function: jitted function; in the result of `compiled` it is compiled.
         inputs: shapes of the arguments that change from call to call.
-        constants: the remaining arguments.
+        constants: the remaining arguments, which do not change.
     """
 
     name: str
@@ -84,11 +84,11 @@ class Programs:
 
     Attributes:
         init: members' states before the first step, from their seeds.
-        train: several training steps.
+        train: several training steps in one call.
         checksum: checksums of the members' states.
         validation: validation losses.
         scoring: the scores of each suite, by the suite's name.
-        gradients: comparisons of task gradients, by the time at which they are made (`TaskGradients.calls`).
+        gradients: comparisons of task gradients, by the time when they run (`TaskGradients.calls`).
     """
 
     init: Program
@@ -99,18 +99,18 @@ class Programs:
     gradients: Mapping[str, Program]
 
     def at_checkpoints(self) -> list[Program]:
-        """Programs that evaluate members at checkpoints."""
+        """Return the programs that evaluate members at checkpoints."""
         return [self.validation, *self.scoring.values(), *self.gradients.values()]
 
     def constants(self) -> list[Constant]:
-        """Constants of all programs; those that programs have in common are listed once."""
+        """Return the constants of all programs; a constant that programs share is listed once."""
         return list({id(one): one for program in self.at_checkpoints() for one in program.constants}.values())
 
     def compiled(self, tell: Tell | None = None) -> "Programs":
-        """Compile every program but `init`, several at once; the first error ends all.
+        """Compile every program except `init`, several at once; the first error ends compilation.
 
         Args:
-            tell: is called at first, and after each program.
+            tell: function that is called at the start and after each program.
         """
         compiled = iter(_in_threads([self.train, self.checksum, *self.at_checkpoints()], tell))
         return Programs(
@@ -136,10 +136,10 @@ def make_programs(
     Args:
         ensemble: the members.
         eos: id of `<eos>`.
-        train: from `training_program`.
+        train: the result of `training_program`.
         valid: validation rows.
-        scorers: by the names of their suites.
-        gradients: the comparisons of task gradients; None for none.
+        scorers: scorers by the names of their suites.
+        gradients: comparisons of task gradients; None to compare nothing.
     """
     return Programs(
         init=init_program(ensemble),
@@ -161,13 +161,13 @@ def init_program(ensemble: Ensemble) -> Program:
 def training_program(ensemble: Ensemble, eos: int, pool: Pool, *, streamed: bool) -> Program:
     """Build the program of several training steps.
 
-    Its arguments are those of `make_train_call`, stacked over members.
+    The program takes the same arguments as the function of `make_train_call`, stacked over members.
 
     Args:
         ensemble: the members.
         eos: id of `<eos>`.
         pool: shapes of the rows that one call reads (`npi_jax.training.feed.pool_shapes`).
-        streamed: these are the rows of the call's own batches, not all rows.
+        streamed: True if `pool` has only the rows of the call's batches, not all rows.
     """
     specs: list[P] = [MEMBERS, MEMBERS, ROWS, pool_spec(streamed=streamed), *[REPLICATED] * 3]
     call = make_train_call(ensemble.data_axis, ensemble.config.train, eos)
@@ -197,11 +197,11 @@ def _validation_program(ensemble: Ensemble, eos: int, valid: RowPool) -> Program
 
 
 def scoring_program(ensemble: Ensemble, suite: str, scorer: Scorer) -> Program:
-    """Build the program that scores a suite: `Scorer.apply`, of the parameters of all members."""
+    """Build the program that scores a suite; it computes `Scorer.apply` for the parameters of all members."""
     data_axis = ensemble.data_axis
 
     def score(params: Any, chunks: Any, rest: Any) -> dict[str, jax.Array]:
-        # Scores use the output layer unrounded, even where training casts it.
+        # Scores use the output layer without rounding, even if training casts it.
         params = data_axis.gather_params(params, keep=frozenset({"output"}))
         predicted = scorer.predictions(params, {CHUNKED: chunks})
         return scorer.sums([data_axis.concatenate(values) for values in predicted], rest)
@@ -217,7 +217,7 @@ def scoring_program(ensemble: Ensemble, suite: str, scorer: Scorer) -> Program:
 
 
 def _gradient_programs(ensemble: Ensemble, gradients: TaskGradients) -> dict[str, Program]:
-    # One constant: the arrays are copied to the devices once for all programs.
+    # Use one constant, so that the arrays are copied to the devices only once for all programs.
     arrays = Constant(jax.tree.map(np.asarray, gradients.arrays), ensemble.mesh, REPLICATED)
     data_axis, shapes = ensemble.data_axis, ensemble.member_shapes
 
@@ -256,5 +256,5 @@ def _in_threads(programs: Sequence[Program], tell: Tell | None) -> list[Program]
                 tell(done, len(programs))
         return [future.result() for future in futures]
     finally:
-        # A running compilation cannot be cancelled; a user who interrupts does not wait for it.
+        # A running compilation cannot be canceled. Do not wait for it if the user interrupts.
         threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""Recording of a checkpoint: the tables of a step, one file for each table."""
+"""Recording of a checkpoint: writing the tables of a step, one file for each table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from npi_jax.training.task_gradients import TaskGradients
 
 
 class AllDivergedError(UserError):
-    """Every member of the ensemble diverged."""
+    """Every member of the ensemble diverged, and none can recover."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Evaluation:
     Attributes:
         progress: training losses and skipped updates; None at step 0.
         valid_loss: validation losses, nats per token.
-        scores: the log-probabilities of each suite (`Scorer.apply`).
-        gradients: the comparisons of task gradients; empty if the run makes none.
+        scores: log-probabilities of each suite (`Scorer.apply`).
+        gradients: comparisons of task gradients; empty if the run compares none.
     """
 
     progress: Progress | None
@@ -48,8 +48,8 @@ class Recorder:
     Args:
         run: the run directory.
         members: the members of the ensemble.
-        scorers: of the suites.
-        task_gradients: the comparisons of task gradients; None for none.
+        scorers: scorers of the suites, by name.
+        task_gradients: comparisons of task gradients; None to compare nothing.
         schedule: the steps at which members are scored.
         vocab_size: entries of the vocabulary.
 
@@ -72,17 +72,17 @@ class Recorder:
         self.folders = ("metrics", "scores") if task_gradients is None else ("metrics", "scores", "gradients")
 
     def write(self, step: int, evaluation: Evaluation, sinks: Sequence[Sink], pace: Mapping[str, float]) -> None:
-        """Write the tables of a step, and its summary to the sinks.
+        """Write the tables of a step, and write its summary to the sinks.
 
         Args:
             step: the step of the checkpoint.
-            evaluation: what the tables contain.
-            sinks: receive the means of losses and scores.
-            pace: values that the sinks receive too.
+            evaluation: contents of the tables.
+            sinks: sinks for the means of losses and scores.
+            pace: further values for the sinks (`Pace.values`).
 
         Raises:
-            RunError: if the run directory is gone.
-            AllDivergedError: if every member diverged; the tables are written before.
+            RunError: if the run directory no longer exists.
+            AllDivergedError: if every member diverged and none can recover; the tables are written before.
         """
         self._check_directory()
         scores = self._score_tables.table(step, evaluation.scores)
@@ -99,7 +99,7 @@ class Recorder:
         self._write_members(step, metrics[Metrics.skipped_updates].to_numpy(), evaluation.valid_loss)
 
     def _check_directory(self) -> None:
-        """Refuse a run directory that is gone: writing would create it again, with a part of the run."""
+        """Refuse a run directory that no longer exists; writing would recreate it with only a part of the run."""
         if not (self._run.path / "config.json").exists():
             raise RunError(f"{self._run.path} is gone: it was removed or unmounted while the run went on")
 

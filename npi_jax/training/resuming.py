@@ -1,4 +1,4 @@
-"""Resuming: the checkpoint from which a run continues."""
+"""Selection and reading of the checkpoint from which a run continues."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from npi_jax.training.member.step import MemberState
 from npi_jax.training.runner import Runner
 
 _NONE = -1
-"""Stands for None: processes exchange integers."""
+"""Integer in place of None, because processes exchange integers."""
 
 
 def resume(
@@ -30,19 +30,19 @@ def resume(
     """Read the latest undamaged checkpoint, or initialize the members if the run has none.
 
     Args:
-        runner: of the ensemble.
+        runner: runner of the ensemble.
         run: the run directory.
         checkpoints: its checkpoints.
         schedule: the steps at which members are scored.
         folders: folders that have a file for every step of the schedule.
-        say: gets a line for each damaged checkpoint, and for the one that is used.
+        say: gets a line for each damaged checkpoint, and for the checkpoint that is used.
 
     Returns:
-        the step of the checkpoint, 0 without one, and the members' states.
+        the step of the checkpoint (0 without a checkpoint), and the members' states.
 
     Raises:
-        CheckpointError: if every checkpoint is damaged.
-        RunError: if there are checkpoints, and each lacks a table of an earlier step.
+        CheckpointError: if checkpoints are damaged and no other can be used.
+        RunError: if there are checkpoints, and each lacks an intact table of its step or an earlier step.
     """
     failure: UserError | None = None
     before: int | None = None
@@ -51,7 +51,7 @@ def resume(
             state = _read(runner, checkpoints, step)
         except (CheckpointError, OtherProcessError) as error:
             say(f"{error}; trying the one before")
-            # Marked in all processes, so that all of them write it again.
+            # Mark it in all processes, so that all write it again.
             checkpoints.mark_damaged(step, "is damaged")
             failure, before = error, step
         else:
@@ -76,21 +76,21 @@ def _read(runner: Runner, checkpoints: Checkpoints, step: int) -> MemberState:
 def latest_complete_step(
     run: Run, checkpoints: Checkpoints, schedule: Sequence[int], folders: Sequence[str], before: int | None = None
 ) -> int | None:
-    """Find the latest checkpoint for which every table up to its step exists undamaged.
+    """Find the latest checkpoint for which every table up to its step exists and is intact.
 
     Args:
         run, checkpoints, schedule, folders: as for `resume`.
-        before: consider only checkpoints of earlier steps.
+        before: consider only checkpoints before this step.
 
     Returns:
-        its step, the same in all processes; None if there is no such checkpoint.
+        the step of the checkpoint, the same in all processes; None if there is no such checkpoint.
 
     Raises:
-        CheckpointError: if every checkpoint was set aside as damaged.
-        RunError: if there are checkpoints, and none is complete (only without `before`).
+        CheckpointError: if every checkpoint was set aside as damaged; only without `before`.
+        RunError: if there are checkpoints, but none with all tables; only without `before`.
     """
     step = None
-    # A network file system may show new files to one machine before another, so process 0 decides.
+    # Process 0 decides, because a network file system may show new files to some machines later than to others.
     with fail_together("look for checkpoints"):
         if is_first_process():
             step = _latest_complete_step(run, checkpoints, schedule, folders, before)
@@ -113,7 +113,7 @@ def _latest_complete_step(
 def _check_nothing_is_lost(
     run: Run, checkpoints: Checkpoints, folders: Sequence[str], missing: dict[int, list[int]]
 ) -> None:
-    """Refuse to train from the beginning if there are checkpoints, but none can be used."""
+    """Refuse to train from the beginning if there are checkpoints but none can be used."""
     if not missing and (damaged := checkpoints.damaged_folders()):
         raise CheckpointError(
             f"{damaged[0]} and all other checkpoints are damaged. {_restart_advice(checkpoints.directory)}"

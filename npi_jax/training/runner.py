@@ -1,11 +1,11 @@
 """The runner: the programs of an ensemble, applied to the data on its devices.
 
-A run is put together in this order:
+The parts of a run are made in this order:
 
-1. `Ensemble`: which members there are, and how their arrays are sharded over the mesh.
+1. `Ensemble`: the members, and the sharding of their arrays over the mesh.
 2. `Programs`: the jitted functions, with the shapes of their arguments. `npi_jax.planning` needs nothing further.
-3. `PlacedData`: the arrays that stay on the devices for the whole run.
-4. `Runner`: the programs together with the placed data; `Runner.compiled` compiles the programs.
+3. `PlacedData`: the arrays that stay on the devices throughout the run.
+4. `Runner`: the programs and the placed data; `Runner.compiled` compiles the programs.
 5. `npi_jax.training.loop.Trainer`: the training loop, which calls the runner.
 """
 
@@ -31,12 +31,12 @@ from npi_jax.training.task_gradients import AT_CHECKPOINT, TaskGradients
 
 @dataclass(frozen=True)
 class PlacedData:
-    """Arrays that stay on the devices for a whole run.
+    """Arrays that stay on the devices throughout a run.
 
     Attributes:
-        seeds: of the members.
+        seeds: seeds of the members.
         hyper: hyper-parameters of the members.
-        feed: supplies the rows of each training call.
+        feed: supply of the rows of each training call.
         constants: the constant arguments of each program at checkpoints, by the program's name.
     """
 
@@ -67,7 +67,7 @@ def place_data(
         ensemble.config.train, ensemble.padded_members, [variants[at] for at in chosen], [orders[at] for at in chosen]
     )
     seeds, hyper = put((ensemble.seeds, ensemble.hyper), ensemble.mesh, MEMBERS)
-    # By identity, so that programs share the copy of a constant that they have in common.
+    # Compare constants by identity, so that programs share the copy of a common constant.
     copies = {id(constant): constant.put() for constant in programs.constants()}
     constants = {
         program.name: tuple(copies[id(constant)] for constant in program.constants)
@@ -82,7 +82,7 @@ class Runner:
 
     Attributes:
         ensemble: the members.
-        programs: jitted functions; they compile when they are first called, or all at once by `compiled`.
+        programs: jitted functions. Each is compiled at its first call, or all but `init` are compiled by `compiled`.
         data: arrays on the devices.
     """
 
@@ -91,11 +91,11 @@ class Runner:
     data: PlacedData
 
     def compiled(self, tell: Tell | None = None) -> "Runner":
-        """The same runner with compiled programs (see `Programs.compiled`)."""
+        """Return the same runner with compiled programs (see `Programs.compiled`)."""
         return replace(self, programs=self.programs.compiled(tell))
 
     def init(self) -> MemberState:
-        """Members' states before the first step: a pure function of their seeds."""
+        """Return the members' states before the first step, a pure function of their seeds."""
         state: MemberState = self.programs.init.function(self.data.seeds)
         return state
 
@@ -105,29 +105,29 @@ class Runner:
         """Start a training call.
 
         Args:
-            state: of the members; its memory is reused, so that it cannot be read afterwards.
+            state: states of the members. Their memory is reused, so that they cannot be read afterwards.
             first_step: number of the first step, from 0.
-            n_steps: steps of the call, at most `steps_per_call`.
+            n_steps: number of steps of the call, at most `steps_per_call`.
             restart: reset the running training loss.
         """
         rows, pool = self.data.feed.take((first_step, n_steps))
         scalars = np.int32(first_step), np.int32(n_steps), np.bool_(restart)
         state, progress = self.programs.train.function(state, self.data.hyper, self.data.seeds, rows, pool, *scalars)
-        # The exchange is queued now: queued later, it would run only after the next training call.
+        # Queue the exchange now, because later it would run only after the next training call.
         return state, replicate(progress)
 
     def valid_loss(self, state: MemberState) -> Float[Array, " padded_members"]:
-        """Validation loss of each member, nats per token."""
+        """Return the validation loss of each member, nats per token."""
         return self._evaluate(self.programs.validation, state.params)
 
     def score(self, state: MemberState) -> dict[str, dict[str, Float[Array, "padded_members ..."]]]:
-        """Results of `Scorer.apply` for each suite, with a leading axis of padded members."""
+        """Return the results of `Scorer.apply` for each suite, with a leading axis of padded members."""
         return {name: self._evaluate(program, state.params) for name, program in self.programs.scoring.items()}
 
     def gradients(self, state: MemberState, *, end: bool) -> dict[str, Float[Array, "padded_members ..."]]:
-        """Comparisons of task gradients at a checkpoint, and after the last step (`end`) also the final ones.
+        """Return comparisons of task gradients at a checkpoint, after the last step (`end`) also the final ones.
 
-        Empty if the run compares no gradients.
+        The result is empty if the run compares no gradients.
         """
         values: dict[str, Float[Array, "padded_members ..."]] = {}
         for when, program in self.programs.gradients.items():
@@ -136,7 +136,7 @@ class Runner:
         return values
 
     def checksums(self, state: MemberState) -> UInt[np.ndarray, "members words"]:
-        """Checksum of each member's state; it does not depend on the sharding."""
+        """Return the checksum of each member's state, which does not depend on the sharding."""
         checksums: np.ndarray = self.ensemble.fetch(self.programs.checksum.function(state))
         return checksums
 
@@ -162,8 +162,8 @@ def make_runner(
         rows: the training rows, in memory or on disk.
         variants, orders: the variants of the corpus, and for each the order of its rows.
         valid: validation rows.
-        scorers: by the names of their suites.
-        gradients: the comparisons of task gradients; None for none.
+        scorers: scorers by the names of their suites.
+        gradients: comparisons of task gradients; None to compare nothing.
     """
     pool = pool_shapes(rows, ensemble.call_shape)
     train = training_program(ensemble, eos, pool, streamed=isinstance(rows, RowRecords))

@@ -1,4 +1,4 @@
-"""Scorers of the suites of an experiment, and the check that a custom model scores sentences one by one."""
+"""Scorers of an experiment's suites, and the check that a custom model scores sentences independently."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from npi_jax.scoring import Encodable, Scorer, make_scorer
 
 
 def make_scorers(config: Config, model: Model, suites: Mapping[str, Encodable]) -> dict[str, Scorer]:
-    """Make a scorer for each suite, with the `ScoreSpec` that the configuration gives it.
+    """Make a scorer for each suite with its `ScoreSpec` in the configuration.
 
     Raises:
         UserError: naming the suite, if it does not fit its `ScoreSpec` or the model.
@@ -29,10 +29,10 @@ def make_scorers(config: Config, model: Model, suites: Mapping[str, Encodable]) 
 
 
 def check_custom_model(config: Config, model: Model, scorers: Mapping[str, Scorer]) -> None:
-    """Refuse a custom model that does not score each sentence of a row as if it were alone.
+    """Refuse a custom model that does not score the sentences of a row independently.
 
-    The model runs on a few dozen rows with random parameters. Fresh parameters would not do: they may be so close to 0
-    that no fault shows. One program is compiled.
+    The model runs on a few dozen rows. Noise is added to its initial parameters, because parameters close to 0 could
+    hide a fault. One program is compiled.
 
     Raises:
         UserError: naming the part of its input that the model must not use.
@@ -49,7 +49,7 @@ def check_custom_model(config: Config, model: Model, scorers: Mapping[str, Score
 
 
 def _roomy_device(config: Config) -> jax.Device:
-    """Choose a device that can hold an unsharded member: the CPU if members are split over devices."""
+    """Choose a device with enough memory for an unsharded member: the CPU if members are split over devices."""
     if config.mesh.fsdp:
         try:
             return jax.local_devices(backend="cpu")[0]
@@ -60,14 +60,14 @@ def _roomy_device(config: Config) -> jax.Device:
 
 
 def _with_noise(params: Any) -> Any:
-    """Add noise to parameters: a tenth, or for matrices the size at which products keep their scale."""
+    """Add noise to parameters: of size 0.1, but for matrices of the size with which products keep their scale."""
     rng = np.random.default_rng(0)
 
     def noisy(leaf: jax.Array) -> jax.Array:
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
             return leaf
         scale = max(leaf.shape[-2:]) ** -0.5 if leaf.ndim > 1 else 0.1
-        # Drawn by NumPy: a program that draws each parameter takes long to compile.
+        # Draw with NumPy, because a program that draws each parameter takes long to compile.
         return leaf + jnp.asarray(scale * rng.standard_normal(leaf.shape, np.float32), leaf.dtype)
 
     return jax.tree.map(noisy, params)

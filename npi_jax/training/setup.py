@@ -1,4 +1,4 @@
-"""Setup of training: from a prepared experiment to a `Trainer`."""
+"""Setup of training: makes a `Trainer` from a prepared experiment."""
 
 import jax
 from jax.sharding import Mesh
@@ -27,13 +27,13 @@ from npi_jax.training.task_gradients import make_task_gradients
 
 
 def open_rows(config: Config, prepared: Prepared) -> RowPool | RowRecords:
-    """Open the training rows: all of them in memory, or as records on disk (`mesh.rows`).
+    """Open the training rows, either in memory or as records on disk (`mesh.rows`).
 
     Raises:
-        UserError: if they cannot be written to disk or read.
+        UserError: if the rows cannot be written to disk or read.
     """
     pool = prepared.pool
-    # Free memory can differ by process, so process 0 decides.
+    # The memory of a device can differ by process, so process 0 decides.
     if not broadcast_from_first(is_streamed(config, _mesh(config), pool.tokens.nbytes + pool.used.nbytes)):
         return pool
     with fail_together("open the training rows"):
@@ -50,16 +50,16 @@ def make_trainer(
     profile: range = range(0),
     rows: RowPool | RowRecords | None = None,
 ) -> Trainer:
-    """Make the trainer of an experiment; the data is copied to the devices.
+    """Make the trainer of an experiment, and copy the data to the devices.
 
     Args:
         run: the claimed run directory.
         config: the experiment.
-        prepared: its data.
-        display: shows the progress.
+        prepared: prepared data of the experiment.
+        display: display of the progress.
         stop: requests to stop.
-        profile: the steps that XLA traces.
-        rows: from `open_rows`; None to open them here.
+        profile: steps to trace with XLA.
+        rows: the result of `open_rows`; None to open the rows here.
 
     Raises:
         UserError: if a suite, the model or the devices do not fit the configuration.

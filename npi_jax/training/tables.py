@@ -1,4 +1,4 @@
-"""Tables that training writes at a checkpoint: losses and scores of every member, and how each one fared."""
+"""Tables that training writes at a checkpoint: losses, scores and the status of every member."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,9 +19,9 @@ def metrics_table(step: int, progress: Progress | None, valid_loss: Float[np.nda
     """Return the table `Metrics` of a checkpoint.
 
     Args:
-        step: of the checkpoint.
+        step: step of the checkpoint.
         progress: training loss and skipped updates of all members; None at step 0.
-        valid_loss: validation loss of all members, nats a token.
+        valid_loss: validation loss of all members, nats per token.
     """
     n_members = len(valid_loss)
     train_loss: list[float | None] = [None] * n_members
@@ -44,7 +44,7 @@ class ScoreTables:
     """Turns the scores of all members into tables.
 
     Args:
-        scorers: of each suite by name.
+        scorers: scorers of the suites, by name.
         n_members: size of the ensemble.
     """
 
@@ -57,21 +57,21 @@ class ScoreTables:
     def table(
         self, step: int, log_probs: Mapping[str, Mapping[str, Float[np.ndarray, "members sentences"]]]
     ) -> pl.DataFrame:
-        """Return the table `Scores` of a step, from what `Scorer.apply` gave for every suite."""
+        """Return the table `Scores` of a step from the results of `Scorer.apply` for every suite."""
         return pl.concat([self._rows[name].table(values, step=step) for name, values in log_probs.items()])
 
 
 def summary(members: Sequence[Member], metrics: pl.DataFrame, scores: pl.DataFrame) -> dict[str, float]:
-    """Summarize a checkpoint in a few numbers: the mean of each variant, and each member.
+    """Summarize a checkpoint in a few numbers: means of each variant, and values of each member.
 
     Args:
-        members: the ensemble's.
-        metrics: from `metrics_table`.
-        scores: from `ScoreTables.table`; the main region of each suite counts.
+        members: members of the ensemble.
+        metrics: the result of `metrics_table`.
+        scores: the result of `ScoreTables.table`; only the main region of each suite is used.
 
     Returns:
-        ``train_loss``, ``valid_loss`` (nats a token) and the ``accuracy`` of each suite, as ``valid_loss/VARIANT`` and
-        ``member_N/valid_loss``.
+        ``train_loss``, ``valid_loss`` (nats per token) and the ``accuracy`` of each suite. Names are, for example,
+        ``valid_loss/VARIANT`` and ``member_N/valid_loss``.
     """
     member, variant, name, value = str(Metrics.member), str(Metrics.variant), "name", "value"
     variants = pl.DataFrame({member: range(len(members)), variant: [its.variant for its in members]})
@@ -91,7 +91,7 @@ def summary(members: Sequence[Member], metrics: pl.DataFrame, scores: pl.DataFra
 def members_table(
     members: Sequence[Member], skipped: Integer[np.ndarray, " members"], diverged: Bool[np.ndarray, " members"]
 ) -> pl.DataFrame:
-    """Return the table `Members`, with the status of each one."""
+    """Return the table `Members` with the status of each member."""
     frame = pl.DataFrame([vars(member) for member in members])
     return frame.with_columns(
         pl.Series(Members.status, np.where(diverged, DIVERGED, OK)),

@@ -1,4 +1,4 @@
-"""The comparisons of task gradients in a training run: the tasks, and the functions computed at checkpoints."""
+"""Comparisons of task gradients in a training run: the tasks, and the functions that checkpoints compute."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,16 +34,16 @@ from npi_jax.training.member.optimizer import second_moment
 from npi_jax.training.member.step import MemberState
 
 AT_CHECKPOINT, AT_END = "at checkpoints", "at the end"
-"""Times at which gradients are compared: at every checkpoint, and after the last step."""
+"""Times of comparisons of gradients: at every checkpoint, and after the last step."""
 
 
 class SingleItems(NamedTuple):
     """Single items whose gradients are compared.
 
     Attributes:
-        numbers: of the items in the suite.
+        numbers: numbers of the items in the suite.
         tasks: task of each item.
-        npis: words of each item's critical region in the good sentence.
+        npis: words in the critical region of each item's good sentence.
     """
 
     numbers: list[int]
@@ -57,8 +57,8 @@ class TaskGradients:
 
     Attributes:
         products: products of the tasks' micro-batches, computed at every checkpoint.
-        single: products of single items, computed after the last step; None for none.
-        lookahead: lookahead affinity (`make_lookahead`), computed after the last step; None for none.
+        single: products of single items, computed after the last step; None to leave them out.
+        lookahead: lookahead affinity (`make_lookahead`), computed after the last step; None to leave it out.
         items: the items of each micro-batch of each task.
         single_items: the single items of `single`.
         suite, kind: name of the suite, and the kind of its items.
@@ -74,7 +74,7 @@ class TaskGradients:
 
     @property
     def arrays(self) -> dict[str, Any]:
-        """Arguments of `calls` besides the members' states."""
+        """Further argument of the functions in `calls`, besides the members' states."""
         return {
             "products": self.products.arrays,
             "single": None if self.single is None else self.single.arrays,
@@ -83,16 +83,16 @@ class TaskGradients:
 
     @property
     def calls(self) -> dict[str, Callable[[MemberState, dict[str, Any]], dict[str, Float[Array, "..."]]]]:
-        """Functions of one member's state and of `arrays`, by the time at which they are called."""
+        """Functions of one member's state and of `arrays`, by the time when they are called."""
         last = {AT_END: self._at_end} if self.single is not None or self.lookahead is not None else {}
         return {AT_CHECKPOINT: self._at_checkpoint, **last}
 
     def _at_checkpoint(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
-        """Compute what is written for one member at every checkpoint."""
+        """Compute the values of one member that are written at every checkpoint."""
         return dict(self.products.apply(state.params, second_moment(state.opt_state), arrays["products"]))
 
     def _at_end(self, state: MemberState, arrays: dict[str, Any]) -> dict[str, jax.Array]:
-        """Compute what is written for one member after the last step only."""
+        """Compute the values of one member that are written only after the last step."""
         values: dict[str, jax.Array] = {}
         if self.single is not None:
             values["item_gram"] = self.single.apply(state.params, None, arrays["single"])["gram"]
@@ -103,10 +103,10 @@ class TaskGradients:
     def write(self, path: Path, values: dict[str, Float[np.ndarray, "members ..."]], *, step: int) -> None:
         """Write ``gradients/STEP.npz``: the values of all members, and the names along their axes.
 
-        Preconditioned products are NaN if there is no second moment: before the first step, and with sgd.
+        Products weighted as by Adam are NaN without a second moment: before the first step, and with sgd.
 
         Args:
-            path: of the file.
+            path: path of the file.
             values: results of `calls`, with a leading axis of members.
             step: the step of the checkpoint.
         """
@@ -146,7 +146,7 @@ class TaskGradients:
 
 
 def gradient_items(config: Config, encoded: EncodedSuite) -> tuple[TaskItems, str]:
-    """Choose the items of every task and assign them to micro-batches; return also their kind.
+    """Choose the items of every task and assign them to micro-batches; also return the kind of the items.
 
     Raises:
         UserError: if the suite has no items of the configured kind, or too few for the micro-batches.
@@ -180,7 +180,7 @@ def make_task_gradients(
         config: the experiment.
         model: the architecture.
         encoded: the minimal pairs; None to compare nothing.
-        valid: validation rows, whose gradient may be compared too.
+        valid: validation rows, whose gradient can be compared too.
         eos: id of `<eos>`.
 
     Returns:
@@ -218,7 +218,7 @@ def make_task_gradients(
 
 
 def _single_items(encoded: EncodedSuite, items: TaskItems, most: int) -> tuple[Batches, SingleItems]:
-    """Make a micro-batch of each single item, at most `most` of a task."""
+    """Make a micro-batch of each single item, for at most `most` items of a task."""
     assert isinstance(encoded.suite, Suite)
     batches, numbers, tasks = item_batches(items, most)
     chosen = [encoded.suite.items[number] for number in numbers]

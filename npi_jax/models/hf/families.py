@@ -1,4 +1,4 @@
-"""GPT-2, GPT-NeoX, OPT and LLaMA in transformers: one table for each with its config fields and tensors."""
+"""Tables of GPT-2, GPT-NeoX, OPT and LLaMA: the config fields and tensors of each in transformers."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Form of the tables in `families`: the config fields and tensors of one model type of transformers.
+"""Classes of the tables in `families`: the config fields and tensors of one model type of transformers.
 
 Reading and writing use the same table, so that they cannot disagree.
 """
@@ -18,7 +18,7 @@ from npi_jax.models.hf.fields import (
 )
 
 ParameterPath = tuple[str, ...]
-"""Path of a parameter in our pytree."""
+"""Path of a parameter in the pytree of this package."""
 
 _EMPTY: tuple[Any, ...] = (None, False, [], {}, "")
 
@@ -28,11 +28,11 @@ class Linear:
     """A linear layer of a checkpoint.
 
     Attributes:
-        names: names of its modules, with ``{layer}`` for the block's number; several are concatenated here.
-        path: path of the parameter here, without ``_kernel`` and ``_bias``.
-        transposed: whether the checkpoint has the kernel as [out, in], as PyTorch's Linear does.
-        bias: returns whether the layer has a bias in a configuration.
-        interleaved: whether columns are ordered (head, q|k|v, feature), as in GPT-NeoX, instead of
+        names: names of its modules, with ``{layer}`` for the block's number; several modules are concatenated.
+        path: path of the parameter in our pytree, without ``_kernel`` and ``_bias``.
+        transposed: True if the checkpoint stores the kernel as [out, in], as PyTorch's Linear does.
+        bias: function that maps a configuration to True if the layer has a bias.
+        interleaved: True if columns are ordered (head, q|k|v, feature), as in GPT-NeoX, instead of
             (q|k|v, head, feature).
     """
 
@@ -50,18 +50,18 @@ class Family:
     Attributes:
         model_type, architecture: values of these fields of config.json.
         fields: maps fields of `TransformerConfig` to fields of config.json with the same meaning.
-        defaults: values of fields that config.json may omit.
-        activation: the field of the MLP's activation, and its default.
+        defaults: values of the fields that config.json may omit.
+        activation: name of the field of the MLP's activation, and its default.
         constant: fields of `TransformerConfig` that are the same in all models of the type.
-        prefix: prefix of the body's tensors; a checkpoint without output layer may lack some of it.
-        embedding, positions, norms, linears: names of modules; norms and linears with their paths here.
+        prefix: prefix of the names of the body's tensors; a checkpoint without output layer may lack its first parts.
+        embedding, positions, norms, linears: names of modules; norms and linears also have their paths in our pytree.
         position_offset: number of reserved rows in the table of positions.
         output: name of the output layer.
-        read_more, write_more: convert fields that do not map one to one, from config.json and back.
+        read_more, write_more: functions that convert the remaining fields from config.json and back.
         more_fields: the fields of config.json that these functions use.
-        aliases: other names of fields that transformers accepts.
+        aliases: other field names that transformers accepts.
         only: fields with a single supported value.
-        tied: whether output layer and embedding are tied if config.json does not say.
+        tied: True if output layer and embedding are tied when config.json has no field for it.
         ignored: suffixes of tensors that are not parameters.
     """
 
@@ -106,7 +106,7 @@ class Family:
         return TransformerConfig(**{**values, **self.constant, **self.read_more(fields)}, tie=tie)
 
     def unused(self, fields: Mapping[str, Any]) -> list[str]:
-        """Return the names of fields without effect here, except those that transformers always writes."""
+        """Return the names of fields that this package ignores, except those that transformers always writes."""
         known = {
             *self.fields.values(),
             self.activation[0],
@@ -120,7 +120,7 @@ class Family:
         return names + (unused_in_rotary(fields) if self.constant["positions"] == "rotary" else [])
 
     def write(self, config: TransformerConfig) -> dict[str, Any]:
-        """Return the fields of config.json for a configuration; settings that the family lacks are lost."""
+        """Return the fields of config.json for a configuration, without settings that the family lacks."""
         return {
             **{theirs: getattr(config, ours) for ours, theirs in self.fields.items()},
             self.activation[0]: "gelu_new" if config.activation == "gelu_tanh" else config.activation,

@@ -1,4 +1,4 @@
-"""Fields of config.json: spellings of two versions of transformers, supported values, and fields without effect."""
+"""Fields of config.json: the spellings of transformers 4 and 5, supported values, and ignored fields."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from npi_jax.errors import UserError
 from npi_jax.models.config import TransformerConfig
 
 MAX_SHOWN = 80
-"""Most characters of a value in a message."""
+"""Maximum number of characters of a value in a message."""
 
 
 class HFError(UserError):
@@ -27,7 +27,7 @@ class SupportedValue:
     """The only supported value of a field.
 
     Attributes:
-        value: the supported value, and the default of an absent field.
+        value: the supported value, which is also the default of an absent field.
         reason: reason for refusing other values.
     """
 
@@ -35,7 +35,7 @@ class SupportedValue:
     reason: str
 
     def check(self, name: str, value: Any) -> None:
-        """Refuse another value; all empty values and null are equal.
+        """Refuse another value; null and all empty values count as equal.
 
         Raises:
             HFError: naming the field.
@@ -67,7 +67,7 @@ IGNORED_FIELDS = frozenset((
     "temperature", "tf_legacy_loss", "tie_word_embeddings", "tokenizer_class", "top_k", "top_p", "torch_dtype",
     "torchscript", "transformers_version", "typical_p", "unk_token_id", "use_bfloat16", "use_cache", "vocab_size",
 ))  # fmt: skip
-"""Fields that transformers always writes for training, generation or other heads; no note mentions them."""
+"""Fields for training, generation or other heads, which transformers always writes; notes do not mention them."""
 
 ACTIVATIONS = {
     "gelu_new": "gelu_tanh",
@@ -79,13 +79,13 @@ ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
-"""Activations of transformers, and our names for them."""
+"""Our name of each activation, by its name in transformers."""
 
 LLAMA3_SCALING = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 _ROPE_OBJECTS = ("rope_parameters", "rope_scaling")
 _ROPE_KEYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", *LLAMA3_SCALING}
 ROTARY_FIELDS = (*_ROPE_OBJECTS, "rope_theta", "partial_rotary_factor", "original_max_position_embeddings")
-"""Fields that `rotary` reads, besides those of single families."""
+"""Fields that `rotary` reads for every family; some families have further fields."""
 
 
 def agreed(spellings: Iterable[tuple[str, Any]], default: Any) -> Any:
@@ -138,8 +138,8 @@ def rotary(
 ) -> dict[str, Any]:
     """Return rotary base, fraction and scaling from the spellings of transformers 4 and 5.
 
-    Version 5 writes ``rope_parameters``, version 4 ``rope_scaling`` and separate fields. A config.json may have both,
-    as our exports do.
+    Version 5 writes ``rope_parameters``. Version 4 writes ``rope_scaling`` and separate fields. A config.json may have
+    the fields of both versions; exports of this package do.
 
     Args:
         fields: fields of config.json.
@@ -147,7 +147,7 @@ def rotary(
         fraction: the family's default.
 
     Raises:
-        HFError: naming a field that is not supported, or two that disagree.
+        HFError: naming an unsupported field, or two fields that disagree.
     """
     objects = {name: _object(fields, name) for name in _ROPE_OBJECTS if fields.get(name) not in (None, {})}
     kinds = [(f"{name}.rope_type", _rope_type(name, rope)) for name, rope in objects.items()]
@@ -198,7 +198,7 @@ def _llama3(fields: Mapping[str, Any], objects: Mapping[str, Mapping[str, Any]])
 
 
 def unused_in_rotary(fields: Mapping[str, Any]) -> list[str]:
-    """Return the keys of the rotary objects that have no effect here."""
+    """Return the keys of the rotary objects that this package ignores."""
     objects = [(name, fields.get(name)) for name in _ROPE_OBJECTS]
     return [
         f"{name}.{key}" for name, rope in objects if isinstance(rope, Mapping) for key in rope if key not in _ROPE_KEYS
@@ -209,7 +209,7 @@ def full_rotary(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a family that always rotates all features of a head.
 
     Raises:
-        HFError: if they rotate only some features.
+        HFError: if the settings rotate only some features.
     """
     if settings["rotary_fraction"] != 1.0:
         raise HFError(

@@ -25,7 +25,7 @@ from npi_jax.models.language_model import LanguageModel, Params, make_model
 
 CONFIG_FILE = "config.json"
 MAX_NOTED = 30
-"""Most unused fields that a note lists."""
+"""Maximum number of unused fields that a note lists."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HFModel:
         model: the architecture.
         params: its parameters, float32 on the host.
         path: the directory.
-        notes: remarks about fields of ``config.json`` without effect, as sentences.
+        notes: sentences about ignored fields of ``config.json``.
     """
 
     model: LanguageModel
@@ -48,8 +48,8 @@ class HFModel:
 def load_hf(path: str | Path) -> HFModel:
     """Read a checkpoint of GPT-2, GPT-NeoX (Pythia), OPT or LLaMA from a local directory.
 
-    The directory needs ``config.json``, and ``model.safetensors`` or its shards with their index. Half precision is
-    cast to float32. `npi_jax.corpus.text.hf_tokenizer.load_hf_tokenizer` reads the tokenizer.
+    The directory must contain ``config.json``, and ``model.safetensors`` or its shards with their index. Half
+    precision is cast to float32. `npi_jax.corpus.text.hf_tokenizer.load_hf_tokenizer` reads the tokenizer.
 
     Raises:
         HFError: naming the file and the field or tensor, if anything is missing, damaged or not supported.
@@ -67,7 +67,7 @@ def load_hf_stack(paths: Sequence[str | Path]) -> tuple[LanguageModel, Params]:
     """Read several checkpoints of one architecture, stacked along axis 0 in host memory.
 
     Raises:
-        HFError: naming the directory and the field, if one differs from the first; and as `load_hf`.
+        HFError: as `load_hf`, or naming the directory and the field if a checkpoint differs from the first.
     """
     if not paths:
         raise HFError("no checkpoints to stack")
@@ -98,9 +98,9 @@ class HFShape:
 
     Attributes:
         family: the model type of transformers.
-        config: the same architecture here.
+        config: our configuration of the architecture.
         vocab_size: size of the vocabulary.
-        notes: remarks about fields without effect, as sentences.
+        notes: sentences about ignored fields.
     """
 
     family: Family
@@ -142,7 +142,7 @@ def read_hf_config(path: Path) -> HFShape:
 
 
 def config_notes(paths: Sequence[Path]) -> tuple[str, ...]:
-    """Return the notes on the configs of directories; a note that several share is returned once, for the first.
+    """Return the notes on the configs of directories; a note that several directories share is returned only once.
 
     Raises:
         HFError: as `read_hf_config`.
@@ -168,7 +168,7 @@ def _read_params(weights: Weights, family: Family, config: TransformerConfig, vo
     for entry in tensor_mappings(family, config, vocab_size):
         names = [prefix + name for name in entry.names]
         if config.tie and names[0] not in weights.files and entry.path == ("embedding",):
-            # Tied matrices have two names, and transformers writes either of them.
+            # A tied matrix has two names, and transformers may write it under either.
             names = [output_name]
         parts = [weights.tensor(name, shape) for name, shape in zip(names, entry.shapes, strict=True)]
         _set(params, entry.path, np.ascontiguousarray(entry.read(parts)))
@@ -191,7 +191,7 @@ def _check_tied(weights: Weights, name: str, embedding: np.ndarray) -> None:
 
 
 def _prefix(weights: Weights, family: Family) -> str:
-    """Return the prefix of the body's tensors, detected from the last norm, which every checkpoint has."""
+    """Return the prefix of the body's tensors; it is detected from the last norm, which every checkpoint has."""
     name = f"{family.norms[('output_norm',)]}.weight"
     parts = family.prefix.split(".")
     candidates = [".".join(parts[start:]) for start in range(len(parts))]

@@ -13,13 +13,13 @@ from npi_jax.models.hf.family import Family, Linear, ParameterPath
 
 @dataclass(frozen=True)
 class TensorMapping:
-    """One of our parameters, and the tensors of the checkpoint that hold it.
+    """One of our parameters, and the tensors of the checkpoint that contain it.
 
     Attributes:
         path: path of the parameter.
         names: names of the tensors, without the prefix.
         shapes: shapes of the tensors.
-        read, write: convert the tensors' arrays to the parameter, and back.
+        read, write: functions that convert the tensors' arrays to the parameter and back.
     """
 
     path: ParameterPath
@@ -34,7 +34,7 @@ def _identity(name: str, path: ParameterPath, shape: tuple[int, ...]) -> TensorM
 
 
 def tensor_mappings(family: Family, config: TransformerConfig, vocab_size: int) -> Iterator[TensorMapping]:
-    """Yield the mapping of every parameter but the output layer, for which there is `output_tensors`."""
+    """Yield the mapping of every parameter except the output layer (see `output_tensors`)."""
     yield _identity(f"{family.embedding}.weight", ("embedding",), (vocab_size, config.width))
     if family.positions is not None:
         skipped, width = family.position_offset, config.width

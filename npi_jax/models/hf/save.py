@@ -21,7 +21,7 @@ from npi_jax.models.language_model import LanguageModel, Params
 
 CONFIG_FILE = "config.json"
 DEFAULT_POSITIONS = 2048
-"""Written for a model without a limit of positions, because transformers needs a limit."""
+"""Limit that is written for a model without a limit of positions, because transformers requires one."""
 
 
 def save_hf(
@@ -33,10 +33,10 @@ def save_hf(
     end: int | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> str:
-    """Write a model as a directory that `transformers.AutoModelForCausalLM.from_pretrained` opens.
+    """Write a model to a directory that `transformers.AutoModelForCausalLM.from_pretrained` can open.
 
     Args:
-        directory: target directory; it must not exist or be empty. If writing fails, nothing is left behind.
+        directory: target directory, either new or empty. If writing fails, no partial files remain.
         model: a transformer.
         params: parameters of one model.
         start, end: ids of the start and the end token for config.json.
@@ -70,7 +70,7 @@ def save_hf(
 
 
 def _tensors(family: Family, model: LanguageModel, params: Params) -> dict[str, np.ndarray]:
-    """Tensors of the checkpoint by name."""
+    """Return the tensors of the checkpoint by name."""
     assert isinstance(model.config, TransformerConfig)
     tensors: dict[str, np.ndarray] = {}
     for mapping in tensor_mappings(family, model.config, model.vocab_size):
@@ -83,7 +83,7 @@ def _tensors(family: Family, model: LanguageModel, params: Params) -> dict[str, 
 
 
 def _write(directory: Path, tensors: Mapping[str, np.ndarray], contents: Mapping[str, bytes]) -> None:
-    """Write all files to a temporary directory, and rename it."""
+    """Write all files to a temporary directory and rename it."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", suffix=".tmp", dir=directory.parent))
     try:
@@ -104,7 +104,7 @@ def _with_limit(config: TransformerConfig) -> TransformerConfig:
 
 
 def exportable(config: ModelConfig) -> Family:
-    """Return the family that a model of this configuration can be written as.
+    """Return the family as which a model of this configuration can be written.
 
     Raises:
         HFError: if transformers has no class for it.

@@ -57,7 +57,7 @@ class Weights:
         except (OSError, KeyError, AttributeError) as error:
             raise HFError(f"{index}: not an index of safetensors: {error!r}") from error
         for name, file in file_of:
-            # The index must not lead out of the directory.
+            # The index must not refer to files outside the directory.
             if not isinstance(file, str) or Path(file).name != file or not file.endswith(".safetensors"):
                 raise HFError(
                     f"{index}: {shown(name)} is in {shown(file)}, which is not a safetensors file of the directory"
@@ -65,7 +65,7 @@ class Weights:
             yield name, file
 
     def _check_size(self, files: set[Path]) -> None:
-        """Refuse files larger than the machine's memory, which must hold all parameters."""
+        """Refuse files larger than the machine's memory, because all parameters must fit into memory."""
         size = sum(file.stat().st_size for file in files if file.is_file())
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size > memory:

@@ -21,7 +21,8 @@ from npi_jax.training.checkpoints.late_reads import hush_late_reads
 from npi_jax.training.checkpoints.plain_name import PlainName
 
 _CHECKSUMS = "member_checksums"
-# Orbax moves a checkpoint here before it deletes its files: otherwise a killed process could leave a part of it.
+# Orbax moves a checkpoint to this folder before it deletes its files. Otherwise a killed process could leave a part of
+# the checkpoint.
 _DELETED = "deleted"
 _DAMAGED = "damaged"
 _DESCRIPTION = "_CHECKPOINT_METADATA"
@@ -39,21 +40,22 @@ def scheduled_steps(steps: int, every: int) -> list[int]:
 
 
 class Checkpoints:
-    """Checkpoints of a run on disk. Orbax writes to a temporary name and renames, so that each is complete or absent.
+    """Checkpoints of a run on disk.
 
-    Damage to one checkpoint does not affect the others. If there are several processes, each makes an instance, on a
-    file system that they share, and all call the same methods.
+    Orbax writes a checkpoint under a temporary name and renames it, so that each checkpoint is complete or absent.
+    Damage to one checkpoint does not affect the others. With several processes, each makes an instance on a shared file
+    system, and all call the same methods.
 
     Args:
         directory: the run's ``checkpoints`` folder.
-        config: the policy of which checkpoints are kept.
-        read_only: write and delete nothing, for reading while another process trains.
+        config: the policy for keeping checkpoints.
+        read_only: write and delete nothing, so that another process can train.
 
     Attributes:
-        directory: as an absolute path.
+        directory: absolute path of the folder.
 
     Raises:
-        CheckpointError: if Orbax cannot open the folder. `set_aside` moves the checkpoints that would prevent it.
+        CheckpointError: if Orbax cannot open the folder. Call `set_aside` before, which moves damaged checkpoints.
     """
 
     def __init__(self, directory: Path, config: CheckpointConfig, *, read_only: bool = False):
@@ -61,7 +63,7 @@ class Checkpoints:
         self._plain = PlainName(self.directory)
         self._damaged: set[int] = set()
         self._saved = 0
-        # Orbax raises the errors that it logs.
+        # Orbax also raises the errors that it logs, so its log is not needed.
         logging.set_verbosity(logging.FATAL)
         self._reader = _reader()
         self._manager = None if read_only else self._open(config)
@@ -91,7 +93,7 @@ class Checkpoints:
         return sorted(int(name) for name, fault in _faults(self.directory).items() if not fault)
 
     def faulty(self) -> dict[int, str]:
-        """Return the fault of each checkpoint that does not look complete, by step."""
+        """Return the fault of each checkpoint that looks incomplete, by step."""
         return {int(name): fault for name, fault in _faults(self.directory).items() if fault}
 
     def damaged_folders(self) -> list[Path]:
@@ -103,12 +105,12 @@ class Checkpoints:
         """Start to write a checkpoint; returns before it is written.
 
         Args:
-            step: its step.
+            step: step of the checkpoint.
             state: stacked arrays with a leading axis of members, the same tree in all processes.
-            checksums: of every member, without padding members (`npi_jax.training.checkpoints.checksum`).
+            checksums: checksums of all members, without padding members (`npi_jax.training.checkpoints.checksum`).
 
         Raises:
-            CheckpointError: if an earlier checkpoint could not be written, for example because the disk is full.
+            CheckpointError: if this or an earlier checkpoint could not be written, for example on a full disk.
         """
         manager = self._manager
         assert manager is not None
@@ -127,7 +129,7 @@ class Checkpoints:
         self._saved = step
 
     def wait(self) -> None:
-        """Wait until the checkpoint is written.
+        """Wait until the latest checkpoint is written.
 
         Raises:
             CheckpointError: if it could not be written.
@@ -141,14 +143,14 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def _empty_deleted(self) -> None:
-        """Delete checkpoints that are no longer kept. No checkpoint may be in the process of being written."""
+        """Delete the files of checkpoints that are no longer kept; call only while no checkpoint is being written."""
         deleted = self.directory / _DELETED
         if jax.process_index() == 0:
-            # A file that cannot be deleted now, such as an open file on a network file system, is deleted next time.
+            # Some files cannot be deleted yet, such as open files on a network file system. A later call deletes them.
             shutil.rmtree(deleted, ignore_errors=True)
 
     def _not_written(self, error: Exception) -> CheckpointError:
-        # Otherwise each array that could not be written would log a further error after the error below.
+        # Otherwise each array that could not be written would log another error after the error below.
         getLogger("asyncio").setLevel(CRITICAL)
         return CheckpointError(
             f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Make "
@@ -159,13 +161,14 @@ class Checkpoints:
         """Read a checkpoint.
 
         Args:
-            step: its step.
-            like: a tree of arrays, or of shapes. If all are shapes with a sharding, the arrays are placed on those
-                devices. Their leading axis is then cut, or padded with zeros, to the given length. Otherwise the
-                result is NumPy arrays with as many members as were saved.
+            step: step of the checkpoint.
+            like: a tree of arrays or of shapes. If all leaves are shapes with a sharding, the arrays are placed on its
+                devices. Their leading axis is then cut, or padded with zeros, to the given length. Otherwise the result
+                has NumPy arrays of all saved members.
 
         Raises:
-            CheckpointError: if it cannot be read, or an array differs from `like` in shape or dtype.
+            CheckpointError: if the checkpoint cannot be read, or an array differs from `like` in dtype or in the shape
+                of one member.
         """
         leaves = jax.tree.leaves(like)
         folder = self._plain.path / str(step) / _ITEM
@@ -177,10 +180,10 @@ class Checkpoints:
                 abstract = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
                 state = self._reader.restore(folder, args=ocp.args.StandardRestore(abstract))
         except Exception as error:
-            # Orbax raises nearly any exception for a damaged file, even a bare Exception.
+            # For a damaged file Orbax may raise any exception, even a plain Exception.
             raise self.mark_damaged(step, f"cannot be read ({first_line(error)})") from error
         for wanted, got in zip(leaves, jax.tree.leaves(state), strict=True):
-            # Orbax does not refuse arrays of other shapes.
+            # Orbax does not refuse arrays with other shapes.
             if wanted.shape[1:] != got.shape[1:] or wanted.dtype != got.dtype:
                 raise self.mark_damaged(
                     step, f"holds {got.dtype}{got.shape[1:]} in place of {wanted.dtype}{wanted.shape[1:]}"
@@ -188,11 +191,11 @@ class Checkpoints:
         return state
 
     def verify(self, step: int, checksums: UInt[np.ndarray, "members words"]) -> None:
-        """Compare the checksums of the members that were read with those that were written.
+        """Compare the checksums of the members that were read with the checksums in the checkpoint.
 
         Args:
             step: the step of the checkpoint.
-            checksums: of every member that was read.
+            checksums: checksums of all members that were read.
 
         Raises:
             CheckpointError: naming the members that differ.
@@ -210,12 +213,12 @@ class Checkpoints:
             raise self.mark_damaged(step, f"is damaged: not what was written for member {', '.join(map(str, differ))}")
 
     def mark_damaged(self, step: int, what: str) -> CheckpointError:
-        """Return an error about a damaged checkpoint, which `save` will overwrite."""
+        """Mark a checkpoint as damaged, so that `save` overwrites it; return an error that describes the damage."""
         self._damaged.add(step)
         return CheckpointError(f"{self.directory / str(step)} {what}")
 
     def close(self) -> None:
-        """Wait until the checkpoint is written, and release the folder."""
+        """Wait until the latest checkpoint is written, and release the folder."""
         try:
             self.wait()
             if self._manager is not None:
@@ -227,9 +230,9 @@ class Checkpoints:
 
 
 def set_aside(directory: Path) -> list[str]:
-    """Move checkpoints that do not look complete to ``checkpoints/damaged``; Orbax fails on some of them.
+    """Move checkpoints that look incomplete to ``checkpoints/damaged``, because some would prevent Orbax from working.
 
-    Nothing is deleted. Only one process may call this, before `Checkpoints` are opened for writing.
+    Nothing is deleted. Only one process may call this function, before `Checkpoints` opens the folder for writing.
 
     Returns:
         a line for each checkpoint that was moved, with the reason.
@@ -252,7 +255,7 @@ def set_aside(directory: Path) -> list[str]:
 def _reader() -> ocp.Checkpointer:
     """Make a reader that does not synchronize with other processes.
 
-    If the damaged file belongs to one process, the others would wait for that process forever.
+    Otherwise, if one process fails to read a damaged file, the others would wait for it forever.
     """
     hush_late_reads()
     process = jax.process_index()
@@ -263,7 +266,7 @@ def _reader() -> ocp.Checkpointer:
 
 
 def _faults(directory: Path) -> dict[str, str]:
-    """Return the fault of each step's folder by the folder's name; "" if it looks complete."""
+    """Return the fault of each checkpoint by the name of its folder; "" if the checkpoint looks complete."""
     if not directory.is_dir():
         return {}
     names = (path.name for path in directory.iterdir() if re.fullmatch(r"[0-9]{1,18}", path.name, re.ASCII))
@@ -300,5 +303,5 @@ _DescriptionAdapter = pydantic.TypeAdapter(_Description)
 
 
 def _read_description(path: Path) -> _Description:
-    """Read Orbax's description of a checkpoint, which holds the checksums of its members."""
+    """Read Orbax's description of a checkpoint, which contains the checksums of its members."""
     return _DescriptionAdapter.validate_json((path / _DESCRIPTION).read_bytes(), strict=True)

@@ -1,4 +1,4 @@
-"""Checksums of training states, saved with checkpoints, so that a bit that changed on disk is noticed.
+"""Checksums of training states, which are saved with checkpoints to detect bits that change on disk.
 
 A checksum is a sum over the elements of a member, modulo 2 ** 32. Each term is the element's bits times an odd number
 that depends on the element's position. Integer sums do not depend on their order, so the checksum does not depend on
@@ -14,17 +14,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, UInt
 
 WORDS = 2
-"""Independent sums of 32 bits each: changes of many bits go unnoticed with a probability of about 2 ** -64."""
+"""Number of independent 32-bit sums; changes of many bits remain undetected with a probability of about 2 ** -64."""
 
 
 def member_checksum(state: Any, offsets: Any = None, shapes: Any = None) -> UInt[Array, " words"]:
-    """Compute the checksum of one member, or of a shard of it; the checksums of all shards add up to the member's.
+    """Compute the checksum of one member or of one shard; the checksums of all shards add up to that of the member.
 
     Args:
         state: arrays of one member, with 32 bits per element.
         offsets: index of each leaf's first element in the unsharded array, one number per axis. None if the arrays
             are unsharded.
-        shapes: arrays with the unsharded shapes, if there are offsets.
+        shapes: tree of arrays, or of their shapes, that are unsharded; needed with offsets.
     """
     total = jnp.zeros(WORDS, jnp.uint32)
     leaves = jax.tree_util.tree_leaves_with_path(state)

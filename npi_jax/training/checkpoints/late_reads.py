@@ -1,4 +1,4 @@
-"""Reads of a checkpoint that end after one of them has failed, and the tracebacks that they would print."""
+"""Suppression of tracebacks from reads of a checkpoint that end after another read has failed."""
 
 import sys
 from collections.abc import Callable
@@ -7,10 +7,10 @@ _CLOSED = "Event loop is closed"
 
 
 def hush_late_reads() -> None:
-    """Suppress the tracebacks of reads that end after Orbax has raised an error; others are shown as before.
+    """Suppress the tracebacks of reads that end after Orbax has raised an error; other tracebacks are still printed.
 
     If one file cannot be read, Orbax closes its event loop while TensorStore is still reading other files. Each of
-    these reads would then print a traceback, some of them after the command has printed its error.
+    these reads would then print a traceback, in some cases after the command has printed its error.
     """
     if not isinstance(sys.unraisablehook, _Hush):
         sys.unraisablehook = _Hush(sys.unraisablehook)

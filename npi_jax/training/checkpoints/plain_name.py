@@ -6,12 +6,12 @@ import tempfile
 import weakref
 from pathlib import Path
 
-# Orbax expands patterns in the path of its folder, and would then mix in the arrays of other folders.
+# Orbax expands patterns in the path of its folder, and could then read arrays of other folders.
 _PLAIN = re.compile(r"[\w./+=,@ -]*")
 
 
 class PlainName:
-    """Path to a folder: its own path if that is plain, otherwise a symbolic link in the folder of temporary files.
+    """Path to a folder: the original path if it is plain, otherwise a symbolic link in a temporary folder.
 
     Args:
         folder: an absolute path; the folder need not exist yet.

@@ -8,9 +8,9 @@ import jax
 def use_all_cpu_devices(processes_here: int = 1) -> None:
     """Make each CPU core a device of JAX, so that members spread over cores; call before any computation.
 
-    Processes on the same machine divide its cores evenly, unless each process is bound to cores of its own. A number of
-    devices that the user has set (``JAX_NUM_CPU_DEVICES`` or the flag of XLA) is not changed. Set it in a container
-    that may use less than all processors of the machine.
+    Processes on the same machine divide its cores evenly, unless each process is bound to some of the cores. The number
+    of devices is not changed if the user has set it (``JAX_NUM_CPU_DEVICES`` or XLA's flag). Set it in a container that
+    may not use all processors of the machine.
 
     Args:
         processes_here: number of processes on this machine.
@@ -26,7 +26,7 @@ def use_all_cpu_devices(processes_here: int = 1) -> None:
 
 
 def make_gpu_sums_deterministic() -> None:
-    """Make XLA add in a fixed order on GPUs, so that a run can be repeated bitwise; call before any computation.
+    """Make XLA add in a fixed order on GPUs, so that repeated runs are equal bit by bit; call before any computation.
 
     Otherwise GPUs add the gradients of embeddings in varying order, and two runs diverge. A flag that the user has set
     is not changed: ``XLA_FLAGS=--xla_gpu_deterministic_ops=false`` is faster. Other devices are not affected.
@@ -37,10 +37,10 @@ def make_gpu_sums_deterministic() -> None:
 
 
 def compiler_options(platform: str) -> dict[str, bool]:
-    """Return ``compiler_options`` for `jax.jit`; empty except on CPU.
+    """Return ``compiler_options`` for `jax.jit`; there are none except on CPU.
 
-    Each core is a device that runs its members, so that concurrent operations within a program gain nothing. Handing
-    small operations to other threads costs about 5 % of the step of a small LSTM. Results do not change.
+    On CPU each core is a device with its members, so that running operations of a program concurrently saves no time.
+    Passing small operations to other threads takes about 5 % of a small LSTM's step. Results do not change.
     """
     if platform != "cpu":
         return {}

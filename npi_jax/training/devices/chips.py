@@ -1,4 +1,4 @@
-"""Kinds of devices: their memory and peak rate, and TPU topologies, for which programs compile without a TPU."""
+"""Memory and peak rates of devices, and TPU topologies, for which programs can be compiled without a TPU."""
 
 import importlib.util
 import os
@@ -20,7 +20,7 @@ class Chip:
 
     Attributes:
         memory: memory that programs can use, bytes.
-        peak: peak rate in floating-point operations per second, of bfloat16 products with float32 sums; None if
+        peak: peak rate of bfloat16 products with float32 sums, floating-point operations per second; None if
             unknown.
     """
 
@@ -40,16 +40,16 @@ CHIPS = {
 }
 """Kinds of devices by JAX's name.
 
-The memory of TPUs is what their compiler (libtpu 0.0.42) leaves to programs, which is less than a chip has. Other
-values are from the makers. For TPUs they are from the system pages of the Cloud TPU documentation: v4, v5e ("v5 lite"),
-v5p ("v5") and v6e ("v6 lite"). For GPUs they are from the data sheets of A100, H100 and H200 (dense)."""
+The memory of a TPU is the part that its compiler (libtpu 0.0.42) leaves to programs. Other values are from the makers.
+Sources for TPUs are the system pages of the Cloud TPU documentation: v4, v5e ("v5 lite"), v5p ("v5") and v6e ("v6
+lite"). Sources for GPUs are the data sheets of A100, H100 and H200 (dense)."""
 
 
 def expect_no_chips() -> None:
     """Tell libtpu, if it is installed, that this machine has no TPU; call before any computation.
 
-    Otherwise libtpu asks the metadata server of a cloud machine, and prints an error about missing hosts. Nor would it
-    allow two processes to load it at the same time.
+    Otherwise libtpu queries the metadata server of a cloud machine, and prints an error about missing hosts. It would
+    also refuse to be loaded by two processes at the same time.
     """
     for name, value in (
         ("TPU_SKIP_MDS_QUERY", "1"),
@@ -61,7 +61,7 @@ def expect_no_chips() -> None:
 
 
 def topology_devices(name: str) -> Sequence[Any]:
-    """Return the devices of a TPU topology; programs can be compiled for them, but do not run.
+    """Return the devices of a TPU topology; programs can be compiled for them, but cannot run.
 
     Args:
         name: generation and shape, such as ``v5e:4x4``.
@@ -77,7 +77,7 @@ def topology_devices(name: str) -> Sequence[Any]:
     from jax.experimental import topologies  # noqa: PLC0415
 
     try:
-        # JAX treats the two cores of these chips as one device; by default the topology lists both.
+        # JAX treats the two cores of these chips as one device. By default a topology lists both cores.
         options = {"chip_config_name": "megacore"} if name.startswith(("v4:", "v5p:")) else {}
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (RuntimeError, ValueError, NotImplementedError) as error:
@@ -94,7 +94,7 @@ def chip_of(device: Any, memory: int | None = None) -> Chip | None:
 
     Args:
         device: the device.
-        memory: bytes; the default is what the device reports, else the memory of its kind.
+        memory: memory of the device, bytes; the default is the memory that it reports, else that of its kind.
     """
     known = CHIPS.get(device.device_kind)
     if memory is not None:
@@ -102,7 +102,7 @@ def chip_of(device: Any, memory: int | None = None) -> Chip | None:
     try:
         reported = (device.memory_stats() or {}).get("bytes_limit")
     except jax.errors.JaxRuntimeError:
-        # The devices of a topology do not exist.
+        # The devices of a topology do not exist, so they report nothing.
         reported = None
     if reported is None:
         return known

@@ -1,7 +1,7 @@
 """The cache of compiled programs, with checksums: a damaged program must not run.
 
 JAX does not verify the entries of its cache. A program with a flipped bit may end the process without a message. Here
-each entry contains its SHA-256, and is complete or absent even if several processes write at once.
+each entry contains the SHA-256 of its program. It is complete or absent, even if several processes write at once.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from npi_jax.errors import UserError, first_line
 from npi_jax.files.writing import atomic_path
 
 FOLDER = "npi_jax"
-"""Subfolder of the cache: other programs may use the folder itself, and their entries have no checksums."""
+"""Subfolder of the cache; entries that other programs write to the cache folder have no checksums."""
 
 _MARK = b"npi_jax 1\n"
 _DIGEST = 32
@@ -24,12 +24,12 @@ Say = Callable[[str], None]
 
 
 def sealed(program: bytes) -> bytes:
-    """Return the entry of a program: a mark, the digest, the program."""
+    """Return the cache entry of a program: a mark, the digest and the program."""
     return _MARK + hashlib.sha256(program).digest() + program
 
 
 def opened(entry: bytes) -> bytes | None:
-    """Return the program of an entry; None if the entry is damaged."""
+    """Return the program of a cache entry; None if the entry is damaged."""
     mark, digest, program = entry[: len(_MARK)], entry[len(_MARK) :][:_DIGEST], entry[len(_MARK) + _DIGEST :]
     return program if mark == _MARK and hashlib.sha256(program).digest() == digest else None
 
@@ -43,7 +43,7 @@ def verify_compile_cache(say: Say) -> None:
     from jax._src import compilation_cache  # noqa: PLC0415
 
     if not hasattr(compilation_cache, "get_file_cache"):
-        # JAX has no public way to replace its cache. A cache that cannot be verified is not used.
+        # JAX has no public function that replaces its cache. A cache that cannot be verified is not used.
         say("npi-jax: programs will be compiled again each time: this version of JAX does not allow to check its cache")
         jax.config.update("jax_enable_compilation_cache", False)
         return
@@ -58,7 +58,7 @@ def _checked_cache(path: str, say: Say) -> Any:
         """JAX's cache with checksums."""
 
         def get(self, key: str) -> bytes | None:
-            """Return a program; None if it is absent or damaged, so that JAX compiles and writes it again."""
+            """Return a program, or None if it is absent or damaged; JAX then compiles and writes it again."""
             entry = super().get(key)
             if entry is None or (program := opened(entry)) is not None:
                 return None if entry is None else program
@@ -70,7 +70,7 @@ def _checked_cache(path: str, say: Say) -> Any:
         def put(self, key: str, value: bytes) -> None:
             """Write a program."""
             if self.eviction_enabled or "://" in path:
-                # JAX writes under a lock, or to an object store, where objects are complete or absent.
+                # These entries are complete or absent: JAX holds a lock, or writes to an object store.
                 super().put(key, sealed(value))
                 return
             try:

@@ -1,11 +1,11 @@
 """The mesh axis ``data``: the devices that work on one member, each on a part of its rows.
 
-The rows of training batches, of validation and of suites are split over these devices. Gradients of tasks are not:
-every device computes all of them.
+The rows of training batches, validation and suites are split over these devices. Task gradients are not split: every
+device computes all of them.
 
-Members that are too large for one device are split too: their parameters and their optimizer state. This is fully
-sharded data parallelism (Zhao et al., 2023), the third stage of ZeRO (Rajbhandari et al., 2020). Parameters are
-all-gathered before they are used, and gradients are reduce-scattered; the optimizer updates shards.
+A member that is too large for one device can be split too, with its parameters and optimizer state (``mesh.fsdp``).
+This is fully sharded data parallelism (Zhao et al., 2023), the third stage of ZeRO (Rajbhandari et al., 2020).
+Parameters are all-gathered before use, and gradients are reduce-scattered. The optimizer updates shards.
 """
 
 import math
@@ -25,10 +25,10 @@ DATA = "data"
 """Name of the mesh axis."""
 
 UNSPLIT = -1
-"""Stands for the split axis of an array that is not split."""
+"""Value in place of the split axis for an array that is not split."""
 
 MIN_ELEMENTS = 1 << 10
-"""Smaller arrays are not split: gathering them would take longer than it saves."""
+"""Minimum number of elements of an array that is split; gathering a smaller array is not worth its time."""
 
 
 def split_axis(shape: tuple[int, ...], size: int) -> int:
@@ -43,12 +43,12 @@ def split_axis(shape: tuple[int, ...], size: int) -> int:
 class DataAxis:
     """Sharding of one member over the devices along ``data``.
 
-    Except for `axes`, `specs` and `pad_rows`, methods are for code inside `jax.shard_map`.
+    Call the methods inside `jax.shard_map`, except `axes`, `specs` and `pad_rows`.
 
     Attributes:
         model: the architecture.
-        size: number of devices along the axis; with 1 nothing is exchanged.
-        fsdp: parameters and optimizer state are split, not only rows.
+        size: number of devices along the axis; a single device exchanges nothing.
+        fsdp: True if parameters and optimizer state are split, not only rows.
     """
 
     model: Model
@@ -60,7 +60,7 @@ class DataAxis:
         return self.fsdp and self.size > 1
 
     def axes(self, shapes: Any) -> Any:
-        """Return for each array of one member the axis along which it is split, or `UNSPLIT`."""
+        """Return the axis along which each array of one member is split, or `UNSPLIT`."""
         return jax.tree.map(lambda leaf: split_axis(leaf.shape, self.size) if self._splits_state else UNSPLIT, shapes)
 
     def specs(self, shapes: Any) -> Any:
@@ -79,7 +79,7 @@ class DataAxis:
         return jax.tree.map(cut, arrays, self.axes(arrays))
 
     def all_gather(self, shards: Any, shapes: Any) -> Any:
-        """Gather complete arrays, whose shapes are `shapes`, from the shards of all devices."""
+        """Gather complete arrays from the shards of all devices; `shapes` are the complete shapes."""
 
         def gather(leaf: Array, axis: int) -> Array:
             return leaf if axis == UNSPLIT else jax.lax.all_gather(leaf, DATA, axis=axis, tiled=True)
@@ -89,13 +89,13 @@ class DataAxis:
     def gather_params(self, shards: Any, keep: frozenset[str] = frozenset()) -> Any:
         """Gather a member's parameters, with matrices cast to the model's compute dtype.
 
-        The derivative sums the gradients of all devices and gives each device its shard of the sum. Casting before the
-        exchange halves its traffic, and that of the gradients. Embeddings are not cast, since not only matrix products
-        use them.
+        The derivative sums the gradients of all devices and gives each device its shard of the sum. With bfloat16,
+        casting before the exchange halves the traffic of parameters and gradients. Embeddings are not cast, since not
+        only matrix products use them.
 
         Args:
             shards: the parameters on this device.
-            keep: other parameter groups (`Model.group`) that are not cast.
+            keep: further parameter groups (`LanguageModel.group`) that are not cast.
         """
         if not self._splits_state:
             return shards
@@ -103,7 +103,7 @@ class DataAxis:
         model, uncast = self.model, keep | {"embedding"}
 
         def cast(path: tuple[Any, ...], leaf: Array) -> Array:
-            # A custom model may use its matrices in other ways than in products.
+            # A custom model may use its matrices outside of products, so they are not cast.
             operand = isinstance(model, LanguageModel) and leaf.ndim > 1 and model.group(path) not in uncast
             return leaf.astype(dtype) if operand else leaf
 
@@ -117,7 +117,7 @@ class DataAxis:
     ) -> tuple[Float[Array, ""], Float[Array, ""], Any]:
         """Sum losses, token counts and gradients over the devices in one exchange.
 
-        Gradients of split parameters are summed already, see `gather_params`.
+        Gradients of split parameters are already summed (`gather_params`).
         """
         if self.size == 1:
             return loss, tokens, gradient
@@ -138,11 +138,11 @@ class DataAxis:
         return values if self.size == 1 else jax.lax.all_gather(values, DATA, tiled=True)
 
     def pad_rows(self, arrays: Any) -> Any:
-        """Pad host arrays with copies of the last row, to a multiple of the devices."""
+        """Pad host arrays with copies of the last row, to a multiple of the number of devices."""
         return jax.tree.map(lambda array: pad_members(array, -len(array) % self.size), arrays)
 
     def norm(self, gradient: Any) -> Float[Array, ""]:
-        """Return the Euclidean norm of one member's gradient; not finite if an element is not, or if it overflows."""
+        """Return the Euclidean norm of one member's gradient; it is not finite if an element is not, or on overflow."""
         squares = [jnp.sum(leaf * leaf) for leaf in jax.tree.leaves(gradient)]
         if not self._splits_state:
             return jnp.sqrt(sum(squares, jnp.zeros(())))
@@ -151,7 +151,7 @@ class DataAxis:
         return jnp.sqrt(jax.lax.psum(sum(parts, jnp.zeros(())), DATA))
 
     def checksum(self, shards: Any, shapes: Any) -> UInt[Array, " words"]:
-        """Compute the checksum of one member, whose arrays have the shapes `shapes`, from the shards of all devices."""
+        """Compute the checksum of one member from the shards of all devices; `shapes` are the complete shapes."""
         axes = jax.tree.leaves(self.axes(shapes))
         if all(axis == UNSPLIT for axis in axes):
             return member_checksum(shards)
@@ -161,7 +161,7 @@ class DataAxis:
             tuple(device * leaf.shape[axis] if axis == split else 0 for axis in range(leaf.ndim))
             for leaf, split in zip(leaves, axes, strict=True)
         ]
-        # An array that is not split counts once, on the first device.
+        # An unsplit array is on all devices; count it only on the first.
         counted = [
             leaf if split != UNSPLIT else jnp.where(device == 0, leaf, jnp.zeros_like(leaf))
             for leaf, split in zip(leaves, axes, strict=True)

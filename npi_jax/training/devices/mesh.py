@@ -1,4 +1,4 @@
-"""The mesh of devices, and `map_members`, which turns a function of one member into a function of all members."""
+"""The mesh of devices, and `map_members`, which maps a function of one member over all members."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -19,28 +19,29 @@ MEMBERS = P("ens")
 """Sharding of stacked arrays: members are split over ``ens``."""
 
 REPLICATED = P()
-"""Sharding of arrays that every device holds completely."""
+"""Sharding of arrays of which every device has a complete copy."""
 
 
 def make_mesh(ens: int, data: int, *, n_members: int, devices: Sequence[Any] | None = None) -> Mesh:
     """Make a mesh with the axes ``ens`` (members) and ``data`` (rows of a member's batch).
 
     Args:
-        ens: devices along ``ens``; 0 for all devices, but in a single process at most `n_members`.
-        data: devices along ``data``.
+        ens: number of devices along ``ens``. With 0, several processes use all devices; a single process uses the
+            fewest that do not increase the number of members per device.
+        data: number of devices along ``data``.
         n_members: size of the ensemble.
         devices: the devices of the mesh; the default is `jax.devices()`.
 
     Raises:
-        UserError: if there are too few devices, or a process would have none.
+        UserError: if there are too few devices, or a process would have no device.
     """
     devices = list(jax.devices() if devices is None else devices)
     if not ens and len({device.process_index for device in devices}) > 1:
-        # Every process must take part; padding members occupy devices that would have none.
+        # Every process must take part; padding members occupy devices that would have no member.
         ens = max(1, len(devices) // data)
     elif not ens:
         per_device = -(-n_members // max(1, len(devices) // data))
-        # Fewer devices may hold the same number of members per device, with fewer padding members.
+        # With the same number of members per device, fewer devices may be enough; they need fewer padding members.
         ens = -(-n_members // per_device)
     if ens * data > len(devices):
         raise UserError(f"mesh.ens={ens} x mesh.data={data} needs {ens * data} devices; there are {len(devices)}")
@@ -71,19 +72,19 @@ def map_members(
 ) -> Any:
     """Turn a function of one member into a jitted function of all members, sharded over the mesh.
 
-    `jax.shard_map` over ``ens`` leaves members no way to exchange data. Each device runs its members in one of two
-    ways. ``map`` runs the complete call of one member before the next, so that its parameters stay in cache; it is the
-    default on CPU. ``vmap`` runs all members at once.
+    Under `jax.shard_map`, members exchange no data unless `fn` uses the axis name ``ens``, which it must not do. Each
+    device runs its members in one of two ways. ``map`` is the default on CPU: it completes the call of one member
+    before the next, so that the member's parameters stay in cache. ``vmap`` runs all members at once.
 
     Args:
-        fn: takes and returns pytrees of one member. It may use the axis name ``data``.
-        mesh: from `make_mesh`.
+        fn: function that takes and returns pytrees of one member. It may use the axis name ``data``.
+        mesh: the mesh from `make_mesh`.
         in_specs: a partition spec, or a pytree of specs, for each argument. An argument with the leading axis
-            ``ens`` is stacked over members; all members share any other argument. The first spec of a pytree decides.
+            ``ens`` is stacked over members; all members share any other argument. In a pytree the first spec decides.
         out_specs: the partition specs of the result.
-        mapping: how a device runs its members.
-        update_first: `fn` returns a pair, whose first entry replaces its first argument. The memory of that argument
-            is reused (donated), so that the state of the ensemble is held only once.
+        mapping: ``map``, ``vmap``, or ``auto`` for the default of the platform.
+        update_first: `fn` returns a pair whose first entry replaces its first argument. The argument's memory is
+            reused (donated), so that the state of the ensemble is in memory only once.
 
     Returns:
         The jitted function; its results have a leading member axis.
@@ -109,7 +110,7 @@ def _one_after_another(fn: Callable[..., Any], stacked: Sequence[bool], update_f
     n_members = len(jax.tree.leaves(arguments[stacked.index(True)])[0])
     if not update_first:
         return jax.lax.map(lambda index: of_member(index, arguments[0]), jnp.arange(n_members))
-    # `lax.map` would read the old states from one array and write the new ones to another. A loop that carries the
+    # `lax.map` would read the old states from one array and write the new states to another. A loop that carries the
     # array updates it in place.
     _, rest = jax.eval_shape(of_member, jnp.int32(0), arguments[0])
     results = jax.tree.map(lambda leaf: jnp.zeros((n_members, *leaf.shape), leaf.dtype), rest)
@@ -134,7 +135,7 @@ def pad_members(tree: Any, count: int) -> Any:
 
 
 def put(tree: Any, mesh: Mesh, spec: P) -> Any:
-    """Copy host arrays, which are complete in every process, to the devices of the mesh."""
+    """Copy host arrays to the devices of the mesh; every process must have the complete arrays."""
     sharding = NamedSharding(mesh, spec)
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)
@@ -147,7 +148,7 @@ def put(tree: Any, mesh: Mesh, spec: P) -> Any:
 
 
 def replicate(tree: Any) -> Any:
-    """Make sharded arrays readable in every process; does not wait. In a single process they already are."""
+    """Make sharded arrays readable in every process, without waiting; a single process can always read them."""
     if jax.process_count() == 1:
         return tree
     return jax.tree.map(lambda leaf: leaf if leaf.is_fully_replicated else _replicator(leaf.sharding.mesh)(leaf), tree)
@@ -159,7 +160,7 @@ def _replicator(mesh: Mesh) -> Any:
 
 
 def fetch(tree: Any) -> Any:
-    """Copy arrays to the host as NumPy arrays; with several processes, all of them must call it."""
+    """Copy arrays to the host as NumPy arrays; with several processes, all must call this function."""
     return jax.tree.map(np.asarray, replicate(tree))
 
 

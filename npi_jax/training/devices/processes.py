@@ -1,7 +1,7 @@
-"""Processes that train together: how they agree, and how they fail.
+"""Agreement and failure of several processes that train together.
 
 All processes run the same program, and process 0 alone writes to the run directory. An error in one process must end
-all of them: otherwise the others would wait for it in the next exchange.
+all processes: otherwise the others would wait for it in the next exchange.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from npi_jax.training.monitor.stopping import Interrupted, StopRequest
 
 
 class OtherProcessError(UserError):
-    """Another process failed; its own output has the reason."""
+    """Another process failed; the reason is in the output of that process."""
 
 
 def is_first_process() -> bool:
@@ -29,14 +29,14 @@ def is_first_process() -> bool:
 
 @contextmanager
 def fail_together(what: str) -> Iterator[None]:
-    """Run the body in every process; if it fails or is interrupted in one, raise in all.
+    """Run the body, which all processes must enter; if it fails or is interrupted in one process, raise in all.
 
     Args:
-        what: names the work in the message of the other processes, such as "save the state".
+        what: name of the work for the message of the other processes, such as "save the state".
 
     Raises:
-        OtherProcessError: if the body failed in another process; names the process.
-        Interrupted: if the body failed nowhere, and another process was asked to stop.
+        OtherProcessError: naming the other process in which the body failed.
+        Interrupted: if the body failed in no process, and another process was asked to stop.
     """
     failure: Exception | Interrupted | None = None
     try:
@@ -56,7 +56,7 @@ def fail_together(what: str) -> Iterator[None]:
 
 
 def broadcast_from_first(value: int) -> int:
-    """Return the value that process 0 passes."""
+    """Return the value of process 0 in all processes."""
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
@@ -73,9 +73,9 @@ def differing_processes(digest: str) -> list[int]:
 class AgreedStop:
     """Decides before each training call whether to stop; all processes decide alike.
 
-    One process that was asked to stop stops all. Several processes exchange their requests on the devices, after the
-    calls that are queued there. The result is read one call later, so that nothing waits for it. A single process stops
-    at once.
+    If one process is asked to stop, all processes stop. Several processes exchange their requests on the devices, after
+    the calls that are queued there. The result is read one call later, so that no process waits for it. A single
+    process stops before its next call.
 
     Args:
         stop: requests to this process.

@@ -1,13 +1,13 @@
-"""Start of several processes: their number, the number of this process, and how they connect.
+"""Start of several processes: their number, the number of this process, and their connection.
 
 JAX runs one process per host or per GPU, all with the same program. The launcher describes them in environment
 variables:
 
-- `NPI_COORDINATOR` (host:port of process 0), `NPI_NUM_PROCESSES` and `NPI_PROCESS_ID`: any other launcher;
+- any launcher: `NPI_COORDINATOR` (host:port of process 0), `NPI_NUM_PROCESSES` and `NPI_PROCESS_ID`;
 - Slurm: processes started by ``srun``, one per task;
 - Open MPI: processes started by ``mpirun``;
-- GKE (JobSet, XPK): the variables of a TPU slice's pods;
-- a TPU VM: no variables; JAX asks the metadata server of the machine.
+- GKE (JobSet, XPK): variables in the pods of a TPU slice;
+- TPU VM: no variables; JAX queries the metadata server of the machine.
 
 `NPI_START_TIMEOUT` (300 seconds by default) limits the time that processes wait for one another.
 """
@@ -37,11 +37,11 @@ START_TIMEOUT = 300
 """Default number of seconds that processes wait for one another."""
 
 HEARTBEAT_TIMEOUT = 60
-"""Seconds without a sign of life after which a process counts as dead, and the others end."""
+"""Seconds without a heartbeat after which a process counts as dead, and the other processes end."""
 
 
 class StartError(UserError):
-    """Processes cannot train together as they were started; the message names the remedy."""
+    """The start of processes does not allow joint training; the message says how to correct it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Launch:
     """The launcher of this process, and its number among all processes.
 
     Attributes:
-        how: the launcher; ``alone`` for a single process.
+        how: name of the launcher; ``alone`` for a single process.
         processes: number of processes; None if only JAX can determine it.
         process: number of this process, from 0; None if only JAX can determine it.
         coordinator: host:port of process 0; None if JAX determines it.
         on_this_host: number of processes on this machine; 1 if unknown.
-        local_devices: numbers of the accelerators that this process uses; None for JAX's choice.
+        local_devices: numbers of the accelerators that this process uses; None to let JAX choose.
     """
 
     how: Launcher = "alone"
@@ -70,7 +70,7 @@ def detect_launch(environ: Mapping[str, str], *, is_tpu_vm: bool = False) -> Lau
 
     Args:
         environ: the environment variables.
-        is_tpu_vm: this machine has TPU chips (`has_tpu_chips`).
+        is_tpu_vm: True if this machine has TPU chips (`has_tpu_chips`).
 
     Raises:
         StartError: naming a variable that is missing or invalid; or if the tasks of a Slurm job were not started by
@@ -88,7 +88,7 @@ def detect_launch(environ: Mapping[str, str], *, is_tpu_vm: bool = False) -> Lau
 def _detected(environ: Mapping[str, str], is_tpu_vm: bool) -> Launch:
     if given := [name for name in _NPI if environ.get(name)]:
         return _npi(environ, given)
-    # Before Slurm: processes that mpirun starts in a Slurm job inherit the variables of the job.
+    # Check Open MPI before Slurm, because processes that mpirun starts in a Slurm job inherit the variables of the job.
     if (size := _whole_number(environ, "OMPI_COMM_WORLD_SIZE", 1)) > 1:
         local = _whole_number(environ, "OMPI_COMM_WORLD_LOCAL_SIZE", 1, least=1)
         return Launch("Open MPI", size, _whole_number(environ, "OMPI_COMM_WORLD_RANK", 0), on_this_host=local)
@@ -138,7 +138,7 @@ def _slurm(environ: Mapping[str, str]) -> Launch | None:
             f"Slurm gave this job {tasks} tasks, but this process was not started by srun ({', '.join(missing)} not "
             "set): write `srun npi-jax ...`, or ask for one task (--ntasks=1)"
         )
-    # "2(x3),1" lists the nodes in order. The variable of the step is preferred to that of the job.
+    # The value "2(x3),1" lists the nodes in order. Prefer the variable of the step to the variable of the job.
     per_node = environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1"))
     first = re.match(r"[1-9]\d{0,8}(?=\(|,|$)", per_node)
     if first is None:
@@ -164,7 +164,7 @@ def has_tpu_chips() -> bool:
     """Return whether TPU chips are attached to this machine, as on a TPU VM."""
     if not any(Path("/dev").glob("accel[0-9]*")) and not any(Path("/dev/vfio").glob("[0-9]*")):
         return False
-    # /dev/vfio may contain other devices. Devices of Google are TPU chips and network cards.
+    # /dev/vfio may contain other devices. Google's devices are TPU chips and network cards.
     vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
     google = (path.parent / "device" for path in vendors if path.read_text().strip() == GOOGLE)
     return any(path.read_text().strip() != NETWORK_CARD for path in google)
@@ -182,11 +182,11 @@ def detect_this_launch() -> Launch:
 def join_processes(launch: Launch, say: Callable[[str], None]) -> None:
     """Connect to the other processes, if there are any; call before any computation.
 
-    If another process does not come in time, this process prints where to look and ends with exit status 1.
+    If another process does not connect in time, this process prints advice and ends with exit status 1.
 
     Args:
-        launch: from `detect_this_launch`.
-        say: gets a line before and after, in every process: the number of the process, and its host.
+        launch: the result of `detect_this_launch`.
+        say: gets a line before and after connecting, with the number of this process and its host.
 
     Raises:
         StartError: if JAX could not start.
@@ -204,7 +204,7 @@ def join_processes(launch: Launch, say: Callable[[str], None]) -> None:
     try:
         _initialize_jax(launch, seconds)
     except Exception as error:
-        # JAX reads further variables, and raises any exception for one that it cannot parse.
+        # JAX reads further variables, and may raise any exception if it cannot parse one.
         raise StartError(
             f"{name} on {here}: JAX could not begin: {first_line(error)}. Another way to say which process this is: "
             f"set {', '.join(_NPI)}"
@@ -222,20 +222,20 @@ def _initialize_jax(launch: Launch, seconds: int) -> None:
         local_device_ids=launch.local_devices,
         # Everything is explicit, so cluster detection is disabled.
         cluster_detection_method="deactivate" if launch.coordinator else None,
-        # After its timeout JAX ends the process without a helpful message. `_give_up` comes first.
+        # After its timeout JAX ends the process without a helpful message, so `_give_up` must end it earlier.
         initialization_timeout=seconds + 30,
         heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
     )
 
 
 def _give_up(message: str) -> None:
-    """End the process from a thread: the main thread waits in code that no exception reaches."""
+    """End the process from a thread, because no exception reaches the code in which the main thread waits."""
     print(f"npi-jax: {message}", file=sys.stderr, flush=True)
     os._exit(1)
 
 
 def _remedy(launch: Launch, seconds: int) -> str:
-    """Say what to check if processes did not connect."""
+    """Return advice for processes that did not connect."""
     where = {
         "NPI": "start the same command once for each NPI_PROCESS_ID from 0 to "
         f"{(launch.processes or 1) - 1}, with a port of NPI_COORDINATOR that all hosts reach and nothing else uses",

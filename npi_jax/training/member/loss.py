@@ -1,7 +1,7 @@
 """Cross-entropy of the output layer, computed without holding the logits of all rows.
 
-The logits would be the largest array in the training step of a small language model. Here they are computed for a chunk
-of rows at a time. The gradient is computed in the same pass, from the logits of one chunk after another.
+All logits would be the largest array in the training step of a small language model. Here they are computed for one
+chunk of rows after another. The gradient is computed in the same pass from the logits of each chunk.
 """
 
 from functools import partial
@@ -27,16 +27,17 @@ def cross_entropy(
     """Compute the sum over rows of ``mask`` times the negative log-probability of ``targets``, nats; float32.
 
     Args:
-        hidden, weights, bias: operands of the output layer; logits are ``hidden @ weights + bias``.
-        targets: token that is predicted in each row.
+        hidden, weights, bias: operands of the output layer, whose logits are ``hidden @ weights + bias``.
+        targets: token to predict in each row.
         mask: weight of each row; it gets no gradient.
-        chunk: most rows of logits that are held at once. It changes memory and speed, and results by rounding only.
+        chunk: maximum number of rows whose logits are held at once. It affects memory and speed, and results only by
+            rounding.
         compute_dtype: dtype of the operands of matrix products; sums are float32.
     """
     if chunk < 1:
         raise ValueError(f"chunk is {chunk}; it must be at least one row")
     operands = vary_alike(hidden, weights, bias, targets, mask)
-    # Chunks are equally long: a last chunk full of padding would cost as much as any other.
+    # Make chunks equally long, because a last chunk with much padding would cost as much as a full chunk.
     chunks = -(-hidden.shape[0] // chunk)
     return _total(operands, -(-hidden.shape[0] // chunks), compute_dtype)
 
@@ -49,7 +50,7 @@ def _in_chunks(rows: Array, chunk: int) -> Array:
 
 
 def _log_sum_exp(logits: Float[Array, "rows vocabulary"]) -> tuple[Array, Array]:
-    """Return for each row the log of the sum of exponentials, and the probabilities."""
+    """Return the log of the sum of exponentials for each row, and the probabilities."""
     exponentials = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
     total = exponentials.sum(axis=-1, keepdims=True)
     return (jnp.log(total) + logits.max(axis=-1, keepdims=True))[:, 0], exponentials / total
@@ -73,7 +74,7 @@ def _total(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype)
 def _forward(operands: tuple[Array, ...], chunk: int, compute_dtype: ComputeDtype) -> tuple[Array, tuple[Array, ...]]:
     hidden, weights, bias, targets, mask = operands
     tokens = jnp.arange(weights.shape[1], dtype=targets.dtype)
-    # Cast once, not for every chunk. In float32 the transposition is fused with the product; here it would be a copy.
+    # Cast once, not for every chunk. In float32 no copy is needed, since XLA fuses the transposition with the product.
     operand = weights.astype(compute_dtype)
     copied = None if compute_dtype == "float32" else transposed(weights, compute_dtype)
 

@@ -15,7 +15,7 @@ FIRST_DECAY, ADAM_DECAY, EPSILON = 0.9, 0.999, 1e-8
 
 
 class HyperParameters(NamedTuple):
-    """Hyper-parameters, which may differ between members; float32 scalars, or [members] if stacked."""
+    """Hyper-parameters that may differ between members: float32 scalars, or arrays [members] if stacked."""
 
     learning_rate: Float[Array | np.ndarray, "..."]
     weight_decay: Float[Array | np.ndarray, "..."]
@@ -23,7 +23,7 @@ class HyperParameters(NamedTuple):
 
 
 def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Array, ""]:
-    """Return the learning rate of step `step` (from 0) as a share of its peak: warm-up, then the schedule."""
+    """Return the learning rate at step `step` (from 0) as a share of the peak: warm-up, then the schedule."""
     decay_steps = max(1, config.steps - config.warmup)
     after = {
         "constant": optax.constant_schedule(1.0),
@@ -32,7 +32,7 @@ def learning_rate_factor(config: TrainConfig, step: Int[Array, ""]) -> Float[Arr
     }[config.schedule]
     if not config.warmup:
         return jnp.asarray(after(step), jnp.float32)
-    # Step 0 already has a learning rate above 0: the ramp reaches its peak after `warmup` steps.
+    # The learning rate of step 0 is already above 0; the last step of warm-up reaches the peak.
     ramp = jnp.minimum(1.0, (step + 1) / config.warmup)
     return jnp.asarray(ramp * after(jnp.maximum(0, step - config.warmup)), jnp.float32)
 
@@ -41,7 +41,7 @@ class OptimizerState(NamedTuple):
     """State of one member's optimizer between two steps.
 
     Attributes:
-        skipped: int32, number of updates skipped so far because they were not finite.
+        skipped: int32, number of updates that were skipped so far because they were not finite.
         moments: running means of gradients and of their squares (adam, adamw); empty for sgd.
     """
 
@@ -67,21 +67,22 @@ def update_params(
 ) -> tuple[Any, OptimizerState]:
     """Apply one update: clipping, the update rule, weight decay and learning rate.
 
-    The rules are Optax's `scale_by_adam` and `add_decayed_weights` after `clip_by_global_norm`. They are written out,
-    so that each array is updated in place in one pass. Optax's chain of transformations, and its branch on whether an
-    update is finite, would take three times the memory of the parameters in addition.
+    The rules are Optax's `clip_by_global_norm`, then `scale_by_adam` and `add_decayed_weights`. They are reimplemented
+    here so that each array is updated in place in one pass. Optax's chain of transformations, with its test for finite
+    updates, would take additional memory: three times that of the parameters.
 
-    If the norm of the gradient is not finite, only the count of skipped updates changes. Other members go on training.
+    If the norm of the gradient is not finite, only the number of skipped updates changes. Other members continue to
+    train.
 
     Args:
-        config: of training.
-        hyper: of the member.
+        config: configuration of training.
+        hyper: hyper-parameters of the member.
         step: number of the step, from 0.
         gradient: pytree of one member, or of the shard of a member on this device.
-        scale: factor of the gradient. It is applied here, because multiplying before would take another pass.
-        norm: Euclidean norm of the complete gradient, before scaling. It is an argument because the gradient may be
+        scale: factor of the gradient. It is applied here because a separate multiplication would take another pass.
+        norm: Euclidean norm of the complete gradient before scaling. It is an argument because the gradient may be
             sharded over devices.
-        state: of the optimizer.
+        state: state of the optimizer.
         params: pytree like `gradient`.
 
     Returns:
@@ -106,7 +107,7 @@ def update_params(
     squares = jax.tree.map(
         lambda v, g: kept(ADAM_DECAY * v + (1 - ADAM_DECAY) * jnp.square(g * scale), v), moments.nu, gradient
     )
-    # The means start at 0 and are biased towards it (Kingma and Ba, 2015, section 3).
+    # The running means start at 0 and are biased towards 0 (Kingma and Ba, 2015, section 3).
     of_means, of_squares = (1 - decay ** jnp.maximum(count, 1) for decay in (FIRST_DECAY, ADAM_DECAY))
     decay = hyper.weight_decay if config.optimizer == "adamw" else 0.0
 
@@ -121,7 +122,8 @@ def update_params(
 def second_moment(opt_state: OptimizerState) -> Any:
     """Return Adam's running mean of squared gradients, corrected for bias, as a pytree like the parameters.
 
-    Kingma and Ba (2015), algorithm 1: v / (1 - beta2 ** t); 0 before the first step. None for sgd.
+    It is v / (1 - beta2 ** t) in algorithm 1 of Kingma and Ba (2015), and 0 before the first step. The result is None
+    for sgd.
     """
     moments = opt_state.moments
     if isinstance(moments, optax.EmptyState):

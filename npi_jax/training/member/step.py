@@ -1,6 +1,6 @@
 """The training step of one member.
 
-Nothing here knows of ensembles: `npi_jax.training.devices.mesh.map_members` maps these functions over members.
+These functions treat a single member; `npi_jax.training.devices.mesh.map_members` maps them over members.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class MemberState(NamedTuple):
     Attributes:
         params: parameters of the model.
         opt_state: state of the optimizer.
-        loss_sum: sum of the steps' mean losses since the last checkpoint, nats per token.
+        loss_sum: sum of the mean losses of all steps since the last checkpoint, nats per token.
         loss_steps: number of steps since the last checkpoint.
     """
 
@@ -42,7 +42,7 @@ class MemberState(NamedTuple):
 class Pool(NamedTuple):
     """Rows of text on the devices.
 
-    The axes ``rows`` are one axis for all rows of the corpus, or the axes of the batches of one training call
+    The axes ``rows`` are either one axis for all rows of the corpus, or the axes of the batches of one training call
     (see `npi_jax.training.feed`).
 
     Attributes:
@@ -55,11 +55,11 @@ class Pool(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Report of a training call; scalars of one member.
+    """Report of a training call: scalars of one member.
 
     Attributes:
         loss_sum, loss_steps: as in `MemberState`.
-        skipped_updates: updates skipped since the beginning, because they were not finite.
+        skipped_updates: number of updates since step 0 that were skipped because they were not finite.
     """
 
     loss_sum: Float[Array | np.ndarray, "..."]
@@ -71,10 +71,10 @@ class Batch(NamedTuple):
     """Rows as the model reads them.
 
     Attributes:
-        tokens, targets: ids of the tokens read, and of the tokens that follow them.
-        segment_ids: number of each token's segment in its row, from 1; 0 for padding.
-        positions: of each token in its segment, from 0.
-        mask: 1 for tokens whose target is predicted, otherwise 0.
+        tokens, targets: ids of the input tokens, and of the tokens that follow them.
+        segment_ids: number of each token's segment in the row, from 1; 0 for padding.
+        positions: position of each token in its segment, from 0.
+        mask: 1 for tokens whose target counts as a prediction, otherwise 0.
     """
 
     tokens: Int[Array, "rows length"]
@@ -85,8 +85,8 @@ class Batch(NamedTuple):
 
 
 def member_key(seed: UInt[Array, ""], stream: int) -> Key[Array, ""]:
-    """Return the key of one random stream; all members with this seed have the same."""
-    # Only threefry draws the same numbers with and without vmap.
+    """Return the key of a random stream; all members with the same seed have the same key."""
+    # Use threefry, the only generator that draws the same numbers with and without vmap.
     return jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), stream)
 
 
@@ -102,7 +102,7 @@ def read_rows(pool: Pool, index: Int[Array, " rows"], eos: int) -> Batch:
 def init_member(data: DataAxis, config: TrainConfig) -> Callable[[Any], MemberState]:
     """Make a function that maps a seed to the member's state before the first step.
 
-    If members are split over devices, it returns this device's shard of the state.
+    If members are split over devices, the function returns this device's shard of the state.
     """
 
     def init(seed: UInt[Array, ""]) -> MemberState:
@@ -128,9 +128,9 @@ def batch_loss(
         model: the architecture.
         params: its parameters.
         batch: the rows.
-        chunk: most rows of logits that are held at once (`cross_entropy`).
+        chunk: maximum number of rows whose logits are held at once (`cross_entropy`).
         dropout_keys: a key for each row; None for no dropout.
-        dropout_rate: share of units dropped.
+        dropout_rate: share of units to drop.
     """
     rows = batch.tokens, batch.segment_ids, batch.positions
     if dropout_keys is None or isinstance(model, LanguageModel):
@@ -159,13 +159,13 @@ def train_step(
     rows: Int[Array, " rows"],
     pool: Pool,
 ) -> MemberState:
-    """Update one member by the gradient of the mean loss over the tokens of a batch.
+    """Update one member with the gradient of the mean loss over the tokens of a batch.
 
     Args:
         data: the model, and the devices over which the batch is split.
-        config: of training.
+        config: configuration of training.
         eos: id of `<eos>`.
-        state: of the member.
+        state: state of the member.
         hyper: its hyper-parameters.
         seed: its seed.
         step: number of the step, from 0.
@@ -214,9 +214,9 @@ def _accumulate(micro_batch: Callable[..., Any], rows: tuple[Int[Array, " rows"]
 def make_train_call(data: DataAxis, config: TrainConfig, eos: int) -> Callable[..., tuple[MemberState, Progress]]:
     """Make a function that trains one member for several steps.
 
-    The function takes ``(state, hyper, seed, rows [steps_per_call, rows], pool, first_step, n_steps, restart)``. It
-    runs `n_steps` steps, a traced number, so that shorter calls need no new program. If `restart` is true, it resets
-    the running loss first.
+    The function takes ``(state, hyper, seed, rows [steps_per_call, rows], pool, first_step, n_steps, restart)``. The
+    number of steps, `n_steps`, is traced, so that shorter calls need no new program. If `restart` is true, the running
+    loss is reset first.
     """
 
     def call(

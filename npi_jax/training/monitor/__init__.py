@@ -1,1 +1,1 @@
-"""Monitoring of a run: display, sinks, profiler and watchdog; and stopping on request."""
+"""Monitoring of a run: display, sinks, profiler, watchdog, and stopping on request."""

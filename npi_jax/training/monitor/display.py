@@ -14,24 +14,26 @@ from rich.live import Live
 from rich.text import Text
 
 PLAIN_SECONDS = 10.0
-"""Least time between two plain lines of one stage."""
+"""Minimum number of seconds between two plain lines of one stage."""
 
 REFRESH_SECONDS = 0.25
 
 SHORTEST_BAR, LONGEST_BAR = 8, 24
-"""Columns of the progress bar."""
+"""Minimum and maximum number of columns of the progress bar."""
 
 SHOWN = 6
-"""Most variants whose losses are shown."""
+"""Maximum number of variants whose losses are shown."""
 
 
 class Display:
-    """Two changing lines on a terminal; without a terminal a plain line for each stage, and one every few seconds.
+    """Two lines on a terminal that show the progress of a run.
+
+    Without a terminal, a plain line is printed for each stage, and at most one every `PLAIN_SECONDS` within a stage.
 
     Args:
         console: the console to write to.
         steps: number of steps of the run.
-        variants: variant of each member.
+        variants: names of the members' variants.
 
     Attributes:
         doing: name of the current work.
@@ -82,18 +84,18 @@ class Display:
             self.say(f"{what} ...")
 
     def detail(self, what: str) -> None:
-        """Name the current work within a stage; without a terminal, at most every `PLAIN_SECONDS`."""
+        """Show the current work within a stage; without a terminal, at most every `PLAIN_SECONDS`."""
         self.doing = what
         if not self._is_live and time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
             self.say(f"{what} ...")
 
     def track(self, items: Iterable[Any], what: str) -> Iterator[Any]:
-        """Iterate over the items of long work, and show how many are done."""
+        """Iterate over items of a long task, and show the number of completed items."""
         of = f" of {len(items):,}" if isinstance(items, Sized) else ""
         before, due = self.doing, 0.0
         for number, item in enumerate(items):
-            # There may be millions of items, so the display is not updated for each.
+            # Do not update the display for each item, because there may be millions.
             if (now := time.monotonic()) >= due:
                 due = now + REFRESH_SECONDS
                 self.detail(f"{what}: {number:,}{of}" if number else what)
@@ -104,9 +106,9 @@ class Display:
         """Show the progress of training.
 
         Args:
-            step: number of steps done.
+            step: number of completed steps.
             mean_losses: running training loss of each member, nats per token.
-            tokens_per_second: of all members.
+            tokens_per_second: rate of all members.
         """
         now = time.monotonic()
         self._first = self._first or (step, now)
@@ -120,14 +122,14 @@ class Display:
             self.say(f"step {step}/{self._steps}  {self._rate}  {left}{self._loss_text(None)}")
 
     def _seconds_left(self) -> float | None:
-        """Estimate the seconds of training left. No rate is known until the first call ends."""
+        """Estimate the remaining seconds of training; None until two calls have ended."""
         if self._first is None or self._step == self._first[0]:
             return None
         first, since = self._first
         return (time.monotonic() - since) / (self._step - first) * (self._steps - self._step)
 
     def _loss_text(self, width: int | None) -> str:
-        """Format the losses. If the width (columns) is too small, names are cut, then the last losses omitted."""
+        """Format the losses. If the width (columns) is too small, names are cut; then the last losses are omitted."""
         numbers = [f"{loss:.3f}" for loss in self._losses]
         more = " ..." if len(self._names) > SHOWN else ""
         longest = max(map(cell_len, self._names), default=0)
@@ -137,7 +139,7 @@ class Display:
                 more = " ..."
             if not numbers:
                 return ""
-            # "loss", two spaces before each name, one before its number.
+            # Count "loss", two spaces before each name, and one space before its number.
             space = width - len("loss" + more) - sum(len(number) + 3 for number in numbers)
             longest = _cut_to(self._names[: len(numbers)], space)
         named = (
@@ -146,7 +148,7 @@ class Display:
         return f"loss {'  '.join(named)}{more}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
-        """Yield the two lines, the second during training only. Parts that do not fit are omitted."""
+        """Yield the two lines, the second only during training. Parts that do not fit are omitted."""
         width = options.max_width
         clock = _clock(time.monotonic() - self._began)
         if self._step < 0 or self._step >= self._steps:
@@ -178,14 +180,14 @@ def _clock(seconds: float) -> str:
 
 
 def _short(name: str, width: int) -> str:
-    """Cut a name to a number of columns; some letters take two columns."""
+    """Cut a name to a number of columns; some characters take two columns."""
     if cell_len(name) <= width:
         return name
     return f"{set_cell_size(name, width - 1).rstrip()}…" if width > 1 else ""
 
 
 def _cut_to(names: Sequence[str], space: int) -> int:
-    """Return the width to which the longest names are cut, so that all fit; 0 to show no names."""
+    """Return the width to which long names are cut so that all names fit; 0 if none can be shown."""
     longest = max(map(cell_len, names), default=0)
     while longest > 0 and sum(min(cell_len(name), longest) for name in names) > space:
         longest -= 1

@@ -1,4 +1,4 @@
-"""The end of a process whose main thread does not react to a signal, because it runs the code of a library."""
+"""End of a process whose main thread does not react to a signal, because it executes library code."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ POLL_SECONDS = 0.1
 
 
 class LateEnd:
-    """Checks some seconds after every signal whether the process should have ended, and then ends it.
+    """Checks, some seconds after a signal to stop, whether the process should have ended; if so, ends it.
 
     Python runs signal handlers in the main thread, between two steps of the interpreter. While that thread compiles or
     waits for another process, no handler runs. The exit of a process may also wait for its other threads.
 
     Args:
         seconds: time from the signal to the check.
-        overdue: gets the signal, and returns None if the process may continue. Otherwise it returns a message for
-            standard error and the exit status.
+        overdue: function that takes the signal, and returns None if the process may continue. Otherwise it returns a
+            message for standard error, and the exit status.
     """
 
     def __init__(self, seconds: float, overdue: Callable[[int], tuple[str, int] | None]):
@@ -29,7 +29,7 @@ class LateEnd:
         threading.Thread(target=self._watch, name="late end", daemon=True).start()
 
     def close(self) -> None:
-        """Ignore further signals; the time of an earlier signal still runs."""
+        """Ignore further signals; the check after an earlier signal still takes place."""
         signal.set_wakeup_fd(self._before)
         self._closed = True
         os.close(self._writer)
@@ -55,7 +55,7 @@ class LateEnd:
 
 
 def _write(text: str) -> None:
-    """Write directly to standard error: the main thread may hold the locks of Python's streams."""
+    """Write directly to standard error, because the main thread may hold the locks of Python's streams."""
     try:
         os.write(2, text.encode())
     except OSError:

@@ -1,4 +1,4 @@
-"""The pace of training: tokens trained on, and the time that this process spent on each part of its work."""
+"""Pace of training: number of training tokens, and the time that this process spent on each part of its work."""
 
 import time
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ class Seconds:
 
 
 class Pace:
-    """Counts tokens and seconds of training; scoring and saving do not count.
+    """Counter of tokens and seconds. Tokens per second refer to training without scoring and saving.
 
     Args:
-        tokens_per_step: tokens that all members train on in one step.
-        token_flops: floating-point operations of training on one token.
+        tokens_per_step: mean number of tokens of all members in one step.
+        token_flops: floating-point operations of training for one token.
         peak: peak rate of all devices, operations per second; None if unknown.
 
     Attributes:
-        seconds: the time spent so far.
-        tokens: the tokens that this process trained on so far.
+        seconds: time spent so far on each part of the work.
+        tokens: number of training tokens of all members since this process started.
     """
 
     def __init__(self, *, tokens_per_step: int, token_flops: int, peak: float | None):
@@ -40,7 +40,7 @@ class Pace:
         self._step, self._since = step, time.monotonic()
 
     def reach(self, step: int) -> float:
-        """Count the tokens of the steps before step `step`; return the tokens per second so far."""
+        """Add the tokens of all new steps before step `step`; return the tokens per second so far."""
         self.tokens += (step - self._step) * self._tokens_per_step
         self._step = step
         return self.tokens / (self.seconds.train + self._running())
@@ -56,7 +56,7 @@ class Pace:
         return self.tokens / self.seconds.train if self.seconds.train else 0.0
 
     def values(self) -> dict[str, float]:
-        """Return tokens, tokens per second, utilization of the devices (``mfu``, if known) and the seconds."""
+        """Return tokens, tokens per second, utilization of the devices (``mfu``, if known) and seconds of each part."""
         rate = self.tokens_per_second
         mfu = {} if self._peak is None else {"mfu": rate * self._token_flops / self._peak}
         seconds = {f"seconds/{part}": value for part, value in vars(self.seconds).items()}

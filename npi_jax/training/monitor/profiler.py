@@ -1,4 +1,4 @@
-"""A trace of some training steps by XLA, for TensorBoard's profiler or Perfetto."""
+"""Traces of training steps by XLA, for TensorBoard's profiler or Perfetto."""
 
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ class Profiler:
 
     Args:
         folder: folder of the trace.
-        steps: the steps; an empty range for none.
+        steps: range of steps; an empty range traces nothing.
     """
 
     def __init__(self, folder: Path, steps: range):
@@ -20,11 +20,11 @@ class Profiler:
         self._tracing = False
 
     def before(self, step: int, n_steps: int, state: Any) -> None:
-        """Start or stop the trace, as needed before a training call.
+        """Start or stop the trace before a training call, as needed.
 
         Args:
             step, n_steps: first step of the call, and number of its steps.
-            state: result of the call before. A trace starts and stops when that call has ended.
+            state: result of the previous call. A trace starts or stops only after that call has ended.
         """
         wanted = bool(self._steps) and step < self._steps.stop and step + n_steps > self._steps.start
         if wanted and not self._tracing:

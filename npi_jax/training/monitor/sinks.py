@@ -29,7 +29,7 @@ class Sink(Protocol):
 
 
 class JsonLines:
-    """Appends a line per step to a file. A line that was cut off earlier is ended first."""
+    """Appends one line per step to a file. If the last line was cut off earlier, it is terminated first."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -38,8 +38,8 @@ class JsonLines:
                 file.write(b"\n")
 
     def write(self, step: int, values: Values) -> None:
-        """Append a line: step, time (seconds since 1970), values."""
-        # JSON has no NaN, such as the loss of a member that diverged.
+        """Append a line with the step, the time (seconds since 1970) and the values."""
+        # JSON cannot represent NaN, such as the loss of a diverged member.
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -52,7 +52,7 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Writes event files in RUN/tensorboard, without TensorFlow."""
+    """Writes event files to RUN/tensorboard, without TensorFlow."""
 
     def __init__(self, folder: Path):
         self._writer = _module("tensorboardX", "tensorboard").SummaryWriter(str(folder / "tensorboard"))
@@ -69,7 +69,7 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """Logs to Weights & Biases; a run directory that is resumed continues its run there."""
+    """Logs to Weights & Biases. If a run directory is resumed, its run there continues."""
 
     def __init__(self, folder: Path, project: str, config: Mapping[str, Any]):
         wandb = _module("wandb", "wandb")
@@ -97,7 +97,7 @@ def open_sinks(folder: Path, names: Sequence[SinkName], project: str, config: Ma
         config: the configuration as plain values.
 
     Raises:
-        UserError: if a package that a sink needs is not installed, with the command that installs it.
+        UserError: if a package that a sink needs is not installed; the message states the command that installs it.
     """
     make: dict[SinkName, Callable[[], Sink]] = {
         "tensorboard": lambda: TensorBoard(folder),
@@ -110,7 +110,7 @@ def check_sinks(names: Sequence[SinkName]) -> None:
     """Refuse sinks whose packages are not installed, before work starts.
 
     Raises:
-        UserError: with the command that installs the package.
+        UserError: stating the command that installs the package.
     """
     for name in names:
         _module({"tensorboard": "tensorboardX", "wandb": "wandb"}[name], name)

@@ -1,7 +1,7 @@
-"""Stopping on request: a signal, or a lost output, stops a run so that the same command continues it.
+"""Stopping on request. A signal or the loss of the output stops a run, and the same command continues it.
 
-During training a request is deferred: training stops after its current call, and saves its state. At any other time a
-request ends the work at once. Nothing is lost then, since every file is complete or absent.
+During training a request is deferred: training stops after the current call and saves its state. At any other time a
+request ends the work immediately. No data is lost then, since every file is complete or absent.
 """
 
 import signal
@@ -18,7 +18,7 @@ EXIT_CODE = 42
 """Exit status of a run that was asked to stop; schedulers may restart it with the same command."""
 
 LOST_OUTPUT = 43
-"""Exit status of a run that stopped because its terminal or log is gone; the same command continues it."""
+"""Exit status of a run that stopped because it lost its terminal or log; the same command continues it."""
 
 RAISE_AGAIN_SECONDS = 0.05
 """Delay after which `Interrupted` is raised again if Python dropped it."""
@@ -31,14 +31,14 @@ _REASONS = {
 
 
 class Interrupted(KeyboardInterrupt):
-    """Work was interrupted by a request to stop. A KeyboardInterrupt, so that no library handles it as an error."""
+    """A request to stop interrupted the work. As a KeyboardInterrupt it is not handled as an error by libraries."""
 
 
 class Stopped(Exception):
     """A run stopped on request, and the same command continues it.
 
     Args:
-        message: what was saved, and what the same command does.
+        message: statement of the saved state, and of the effect of repeating the command.
         status: the exit status of the process.
     """
 
@@ -48,20 +48,20 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """While entered, SIGTERM, SIGHUP and ctrl-C request a stop; a second ctrl-C interrupts the process.
+    """Context manager within which SIGTERM, SIGHUP and ctrl-C request a stop; a second ctrl-C interrupts the process.
 
-    An ignored signal, such as SIGHUP under nohup, stays ignored. Enter it in the main thread.
+    An ignored signal, such as SIGHUP under nohup, stays ignored. Enter the context in the main thread.
 
     Args:
-        grace: seconds from a signal until the process is ended, if it should have stopped and has not: Python cannot
-            raise `Interrupted` while a library is compiling. None to leave the end to the caller.
+        grace: seconds after a signal until a process that should have stopped is ended. Python cannot raise
+            `Interrupted` while a library is compiling. With None the caller must end the process.
 
     Attributes:
-        requested: a stop was requested.
-        interrupted: `Interrupted` was raised.
-        reason: the signal or other reason of the request; "" without a request.
-        status: the exit status that states this reason.
-        multi_process: several processes train together and have to agree on when to stop.
+        requested: True if a stop was requested.
+        interrupted: True if `Interrupted` was raised.
+        reason: the signal or another reason of the request; "" without a request.
+        status: the exit status for this reason.
+        multi_process: True if several processes train jointly and must agree on the time to stop.
     """
 
     def __init__(self, grace: float | None = None) -> None:
@@ -79,7 +79,7 @@ class StopRequest:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Defer requests during the body, which checks `requested`."""
+        """Defer requests during the body, which must check `requested`."""
         before, self._deferring = self._deferring, self._deferring + 1
         try:
             yield
@@ -88,14 +88,14 @@ class StopRequest:
 
     @contextmanager
     def interruptible(self, *, exchanging: bool = False) -> Iterator[None]:
-        """Let requests interrupt the body, although they are deferred around it.
+        """Let requests interrupt the body, even within `deferred`.
 
         Args:
-            exchanging: with several processes the body exchanges data, so that no process may leave it alone. Requests
-                are then deferred.
+            exchanging: True if several processes exchange data in the body, so that none may leave it alone. With
+                several processes requests are then deferred.
 
         Raises:
-            Interrupted: if there is a request, or was one before.
+            Interrupted: if a stop is requested in the body, or was requested before.
         """
         if exchanging and self.multi_process:
             yield
@@ -108,10 +108,10 @@ class StopRequest:
             self._deferring = before
 
     def check(self) -> None:
-        """Act on a deferred request.
+        """Interrupt the work if there is a deferred request.
 
         Raises:
-            Interrupted: if there is one.
+            Interrupted: if there is a request.
         """
         if self.reason:
             self.interrupted = True
@@ -145,20 +145,20 @@ class StopRequest:
                 self.check()
 
     def _unraisable(self, unraisable: Any) -> None:
-        """Raise `Interrupted` again if it was raised in a callback of the garbage collector, where Python drops it."""
+        """Raise `Interrupted` again if Python dropped it, because a callback of the garbage collector raised it."""
         if not isinstance(unraisable.exc_value, Interrupted):
             self._hook(unraisable)
             return
         main = threading.main_thread().ident or 0
-        # With a delay, since Python would drop it here again.
+        # Raise it after a delay, since Python would drop it here again.
         self._again = threading.Timer(RAISE_AGAIN_SECONDS, signal.pthread_kill, (main, signal.SIGTERM))
         self._again.daemon = True
         self._again.start()
 
     def _overdue(self, number: int) -> tuple[str, int] | None:
-        """Return the message and exit status if a signal should have ended the process by now, else None."""
+        """Return a message and the exit status if a signal should already have ended the process, else None."""
         if self.multi_process or (not self.interrupted and (self.requested or self._deferring)):
-            # The process waits for the other processes, or for a state to be saved.
+            # The process still waits for other processes, or until a state is saved.
             return None
         status = self.status if self.requested else _REASONS[signal.Signals(number)][1]
         if self._inside:

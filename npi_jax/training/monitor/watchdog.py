@@ -17,14 +17,14 @@ STDERR = 2
 
 
 class Watchdog:
-    """While entered, ends the process with exit status 1 if `beat` is not called for some time.
+    """Context manager that ends the process with exit status 1 if `beat` is not called for some time.
 
-    First it writes the stacks of all threads to standard error. A separate process counts the time
-    (`npi_jax.training.monitor.watcher`), and only while this process can run: time in which it is suspended does not
-    count. That process notices also a library that never releases Python's interpreter lock, and then kills this one.
+    Before, the stacks of all threads are written to standard error. A separate process, the watcher
+    (`npi_jax.training.monitor.watcher`), measures the time. Time in which this process is suspended does not count. If
+    a library never releases Python's interpreter lock, the watcher kills this process instead.
 
     Args:
-        seconds: the time; 0 for no watchdog.
+        seconds: maximum time without a call of `beat`; 0 for no watchdog.
     """
 
     def __init__(self, seconds: int):
@@ -32,16 +32,16 @@ class Watchdog:
         self._watcher: subprocess.Popen[bytes] | None = None
 
     def beat(self) -> None:
-        """Restart the time: the process is alive."""
+        """Restart the time, because the process is alive."""
         if self._watcher is not None and self._watcher.stdin is not None:
-            # A lost watcher must not end the run. A watcher with a full pipe has beats to read already.
+            # A lost watcher must not end the run. If the pipe is full, the watcher already has beats to read.
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
                 os.write(self._watcher.stdin.fileno(), b".")
 
     def __enter__(self) -> "Watchdog":
         if self._seconds:
-            # faulthandler runs in C, even if Python is blocked. It gets the file descriptor, since sys.stderr may have
-            # been replaced.
+            # faulthandler runs in C, even if Python is blocked. Pass the file descriptor, since sys.stderr may be
+            # replaced.
             faulthandler.register(signal.SIGQUIT, file=STDERR, all_threads=True)
             self._watcher = _start(self._seconds)
             threading.Thread(target=self._await_end, args=(self._watcher,), name="watchdog", daemon=True).start()
@@ -58,7 +58,7 @@ class Watchdog:
             faulthandler.unregister(signal.SIGQUIT)
 
     def _await_end(self, watching: subprocess.Popen[bytes]) -> None:
-        """End this process when the watcher reports that the time is up; the watcher kills it if this fails."""
+        """End this process when the watcher reports a timeout; if this fails, the watcher kills the process."""
         assert watching.stdout is not None
         with watching.stdout as reports:
             if reports.read(1) != watcher.TIME_IS_UP:

@@ -1,7 +1,7 @@
-"""The process of a watchdog: counts the time in which the watched process could run and did not beat.
+"""Separate process of a watchdog: measures the time in which the watched process could run and sent no beat.
 
-It is run by path, with the standard library alone: ``python watcher.py PID SECONDS``. Beats arrive on standard input.
-When the watched process ends, standard input closes, and the watcher ends too.
+It is started by path and uses only the standard library: ``python watcher.py PID SECONDS``. Beats arrive on standard
+input. When the watched process ends, standard input closes, and the watcher ends too.
 """
 
 import os
@@ -14,13 +14,13 @@ from pathlib import Path
 
 TIME_IS_UP = b"!"
 TICKS = 20
-"""Number of checks within the allowed time."""
+"""Minimum number of checks within the allowed time."""
 
 END_SECONDS = 2.0
-"""Time in which the watched process may end by itself after it was told that its time is up."""
+"""Seconds that the watched process has to end by itself after the report of a timeout."""
 
 DUMP_SECONDS = 1.0
-"""Time in which the watched process writes its stacks before it is killed."""
+"""Seconds that the watched process has to write its stacks before it is killed."""
 
 
 def is_suspended(pid: int) -> bool:
@@ -31,17 +31,17 @@ def is_suspended(pid: int) -> bool:
     except OSError:
         if Path("/proc/self").exists():
             return False
-        # Other systems have no /proc.
+        # Systems other than Linux have no /proc.
         shown = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
         state = shown.stdout.strip()[:1]
     return state in ("T", "t")
 
 
 def watch(pid: int, seconds: float) -> bool:
-    """Wait until a process does not beat for some seconds in which it could run, or ends; return False if it ended."""
+    """Wait until a process sends no beat for some seconds in which it could run; return False if it ends before."""
     tick, silent = min(seconds / TICKS, 10.0), 0.0
     while silent < seconds:
-        # Every check counts as one tick, even if it took longer: this process may have been suspended too.
+        # Count every check as one tick, even if it took longer, because the watcher may have been suspended too.
         if not select.select([0], [], [], tick)[0]:
             silent = silent if is_suspended(pid) else silent + tick
         elif os.read(0, 65_536):
@@ -52,7 +52,7 @@ def watch(pid: int, seconds: float) -> bool:
 
 
 def end(pid: int) -> None:
-    """Tell a process to end; if it does not, make it write its stacks, and kill it."""
+    """Report a timeout to a process; if it does not end, make it write its stacks and kill it."""
     os.write(1, TIME_IS_UP)
     until = time.monotonic() + END_SECONDS
     while time.monotonic() < until:
@@ -65,7 +65,7 @@ def end(pid: int) -> None:
 
 def main() -> None:
     """Watch the process that the command line names."""
-    # These signals are meant for the watched process; this process ends when that one does.
+    # These signals are meant for the watched process. The watcher ends when the watched process ends.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     pid, seconds = int(sys.argv[1]), float(sys.argv[2])
