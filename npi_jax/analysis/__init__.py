@@ -1,1 +1,1 @@
-"""Analysis of a run: learning curves, alignment, transfer, and the intervals of all of them."""
+"""Analysis of a run: learning curves, alignment and transfer, each with intervals."""

@@ -1,10 +1,10 @@
 """Intervals of quantities that cannot leave a range: accuracies, their differences, cosines.
 
-An interval mean +- arm can leave the range, and one that is cut at its ends claims that the estimate is as uncertain
-there as in the middle. Near an end the variance of such a mean falls like (x - low) (high - x). The interval is
-therefore the set of all x with (mean - x)^2 <= arm^2 V(x) / V(mean), V(x) = (x - low) (high - x): the score
-interval of Wilson (1927) with an effective number of observations (Korn and Graubard 1998), for any range. It never
-leaves the range, equals mean +- arm if the arm is short, and excludes a value exactly if the score test does.
+The interval mean +- arm can leave the range. Cutting it at the ends would not help: near an end the estimate varies
+less than in the middle. The variance of such a mean is proportional to V(x) = (x - low) (high - x). The interval is
+therefore the set of all x with (mean - x)^2 <= arm^2 V(x) / V(mean). For the range 0 to 1, this is the score interval
+of Wilson (1927) with an effective number of observations (Korn and Graubard 1998). It never leaves the range, is close
+to mean +- arm if the arm is short, and excludes a value exactly if the score test does.
 Coverage, compared with intervals that are cut: tests/analysis/test_bounds_calibration.py.
 """
 
@@ -25,9 +25,9 @@ class Bounds:
     """Range of a quantity.
 
     Attributes:
-        low, high: its ends; both finite or both infinite.
-        counted: the quantity is a mean of one value an item, each within the same range. Values that are all equal
-            then still have an interval (`unseen`).
+        low, high: ends of the range; both finite or both infinite.
+        counted: True if the quantity is a mean of one value per item, each within the same range. Then there is an
+            interval even if all values are equal (`unseen`).
     """
 
     low: float = -math.inf
@@ -41,7 +41,7 @@ class Bounds:
 
     @property
     def doubled(self) -> "Bounds":
-        """Range of the difference of two quantities that have this range around 0."""
+        """Range of the difference of two quantities that have this range, which must be symmetric around 0."""
         return Bounds(2 * self.low, 2 * self.high, self.counted)
 
     def hold(self, value: float) -> bool:
@@ -49,18 +49,18 @@ class Bounds:
         return bool(self.low - _ROUNDING <= value <= self.high + _ROUNDING)
 
     def variance(self, value: float) -> float:
-        """Return V(value), to which the variance of an estimate is proportional; 1 without bounds, 0 at the ends."""
+        """Return V(value), proportional to the variance of an estimate; 1 without bounds, 0 at the ends."""
         return max((value - self.low) * (self.high - value), 0.0) if self.finite else 1.0
 
     def ends(self, mean: float, below: float, above: float) -> tuple[float, float]:
-        """Return the interval of a mean within the range, from the lengths of its two arms."""
+        """Return both ends of the interval of a mean, from the arms that it would have without bounds."""
         if not self.finite:
             return mean - below, mean + above
         found = within(np.array([mean]), np.array([[below], [above]]), self.low, self.high)
         return float(found[0, 0]), float(found[1, 0])
 
     def distance(self, mean: float, value: float) -> float:
-        """Return the arm for which the interval ends at `value`; NaN if that is not inside the range."""
+        """Return the arm with which the interval would end at `value`; NaN if `value` is not inside the range."""
         if not self.finite:
             return abs(mean - value)
         if not self.low < value < self.high:
@@ -68,10 +68,10 @@ class Bounds:
         return abs(mean - value) * math.sqrt(self.variance(mean) / self.variance(value))
 
     def unseen(self, mean: float, level: float, n_items: int) -> tuple[float, float]:
-        """Return the interval if all items of all seeds have the same value.
+        """Return the interval of a mean of values that are all equal.
 
-        Items with another value may be missed by chance: none of n bounds their share by t^2 / (n + t^2) (the score
-        interval of 0 of n), and they may have any value in the range.
+        By chance, a sample can miss items with other values. If none occurs among n items, the score interval of 0 of n
+        bounds their share by t^2 / (n + t^2). Their values can be anywhere in the range.
         """
         t = float(special.stdtrit(max(n_items - 1, 1), (1 + level) / 2))
         share = t**2 / (n_items + t**2)
@@ -92,19 +92,19 @@ def within(
     """Return both ends of intervals of means in [low, high], from the arms that they would have without bounds."""
     share = np.clip((mean - low) / (high - low), 0.0, 1.0)
     spread = share * (1 - share)
-    # At an end the variance is 0, and so is the arm.
+    # A mean at an end of the range has variance 0, so its arm is 0.
     ratio = np.where(spread > 0, (arms / (high - low)) ** 2 / np.where(spread > 0, spread, 1.0), 0.0)
     reach = np.sqrt(ratio * spread + ratio**2 / 4)
     signs = np.array([[-1.0], [1.0]])
     found: Float[np.ndarray, "ends rows"] = (share + ratio / 2 + signs * reach) / (1 + ratio)
-    # The roots are between 0 and 1 but for rounding.
+    # Only rounding can move the ends outside of 0 to 1.
     return low + (high - low) * np.clip(found, 0.0, 1.0)
 
 
 def above(
     mean: Float[np.ndarray, " rows"], arms: Float[np.ndarray, "ends rows"], low: float
 ) -> Float[np.ndarray, "ends rows"]:
-    """Return both ends of intervals of means above `low`, as of perplexities above 1: mean +- arm of the logarithm."""
+    """Return both ends of intervals of means above `low` (such as perplexities above 1), on a logarithmic scale."""
     over = mean - low
     signs = np.array([[-1.0], [1.0]])
     relative = np.divide(arms, over, out=np.zeros_like(arms), where=over > 0)

@@ -1,4 +1,4 @@
-"""Learning curves, final results and acquisition steps, made from scores."""
+"""Learning curves, final results and acquisition steps, computed from scores."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _N_DIVERGED: Final = FinalResults.n_diverged
 
 
 def rename_reserved(scores: pl.DataFrame) -> pl.DataFrame:
-    """Return the scores with another name for a task that is called like the mean over tasks."""
+    """Rename a task whose name is reserved for the mean over tasks."""
     renamed = pl.lit(f"{MEAN_OVER_TASKS} (a task)")
     task = pl.when(pl.col(Scores.task) == MEAN_OVER_TASKS).then(renamed).otherwise(Scores.task)
     return scores.with_columns(task.alias(Scores.task))
@@ -32,8 +32,8 @@ def rename_reserved(scores: pl.DataFrame) -> pl.DataFrame:
 def curves_table(scores: pl.DataFrame) -> pl.DataFrame:
     """Return the table `Curves`: accuracy and delta of every member at every step, by paradigm.
 
-    Diverged members are included. If a delta of a cell is not finite, its accuracy and delta are NaN. Rows are sorted
-    by suite, kind, region, task, paradigm, member and step.
+    Diverged members are included. If one delta of a row's items is not finite, the row's accuracy and delta are NaN.
+    Rows are sorted by suite, kind, region, task, paradigm, member and step.
     """
     by = [*_TASK, Scores.paradigm, Scores.member, Scores.step]
     delta, correct = pl.col(Scores.delta), pl.col(Scores.correct)
@@ -80,16 +80,16 @@ def task_curves(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
 
 
 def acquisition_table(curves: pl.DataFrame, members: pl.DataFrame, *, threshold: float = ACQUIRED) -> pl.DataFrame:
-    """Return the table `Acquisition`: the step from which on the mean accuracy stays at or above ``threshold``.
+    """Return the table `Acquisition`: the first step from which the mean accuracy stays at or above ``threshold``.
 
-    There is a row for each task and for the mean over tasks. Diverged members are left out and counted.
+    There is a row for each task and for the mean over tasks. Diverged members are counted, but excluded from the mean.
     """
     cell = [*GROUP, *_TASK]
     accuracy, step = pl.col(Curves.accuracy), pl.col(Curves.step)
     n_seeds = pl.col(Curves.seed).n_unique().cast(pl.Int64).alias(Acquisition.n_seeds)
     by_step = task_curves(curves, members).group_by([*cell, Curves.step], maintain_order=True)
     mean = by_step.agg(accuracy.mean(), n_seeds)
-    # NaN compares as the greatest number, and must not pass for learned.
+    # Polars orders NaN above all numbers; a NaN accuracy must not count as acquired.
     last_below = step.filter((accuracy < threshold) | accuracy.is_nan()).max().fill_null(-1)
     table = mean.group_by(cell, maintain_order=True).agg(
         step.filter(step > last_below).min().cast(pl.Int64).alias(Acquisition.acquired),
@@ -110,10 +110,10 @@ def final_table(
 ) -> pl.DataFrame:
     """Return the table `FinalResults`: accuracy and delta after the last step, with intervals.
 
-    There is a row for each task and one for the mean over tasks, in which every task counts the same. Items are
-    resampled within their task, and all rows of a task rest on the same resampled items
-    (`statistics.seed_interval`). Diverged members are left out and counted; a variant in which all diverged keeps its
-    rows, with nulls. If a delta is not finite, the numbers of the row are NaN.
+    There is a row for each task and one for the mean over tasks, in which every task has equal weight. Items are
+    resampled within their task, and all rows of a task use the same resampled items (`statistics.seed_interval`).
+    Diverged members are counted, but excluded from the results. A variant whose members all diverged has rows with
+    nulls. If a delta is not finite, the numbers of the row are NaN.
 
     Raises:
         ValueError: if two members were scored on different items.
@@ -135,7 +135,7 @@ def final_table(
 
 @dataclass(frozen=True)
 class _Draws:
-    """Outcomes of one task: axis 0 is (accuracy, delta), then members, then draws."""
+    """Accuracy and delta of all members in one task, as they are (``means``) and with items resampled (``by_item``)."""
 
     name: str
     members: Int[np.ndarray, " members"]
@@ -158,7 +158,7 @@ def _task_draws(name: str, frame: pl.DataFrame, *, draws: int, seed: tuple[int, 
 def _by_member(
     name: str, frame: pl.DataFrame
 ) -> tuple[Int[np.ndarray, " members"], Float[np.ndarray, "members items"], Float[np.ndarray, "members items"]]:
-    """Return the numbers of the members, their deltas (NaN where not finite) and whether they are correct."""
+    """Return the numbers of the members, and delta (NaN if not finite) and correctness of each member and item."""
     item = (Scores.paradigm, Scores.item)
     frame = frame.sort(Scores.member, *item)
     members = frame[Scores.member].unique().sort().to_numpy()
@@ -229,10 +229,10 @@ _KEPT: Final = "kept"
 
 
 def _groups(members: pl.DataFrame) -> list[dict[str, object]]:
-    """Return one row for each group of members, in the order of its first member.
+    """Return one row for each variant and setting of hyper-parameters, in the order of their first members.
 
     Returns:
-        the columns of `GROUP`, numbers of the members that have not diverged, and how many have.
+        the columns of `GROUP`, the numbers of the members that have not diverged, and the number of diverged members.
     """
     ok = pl.col(Members.status) == OK
     kept = pl.col(Members.member).filter(ok).alias(_KEPT)

@@ -1,6 +1,7 @@
-"""N-gram baseline: scores of the suites by counts of five words in a row, from the text of each variant.
+"""N-gram baseline: scores of the suites by a 5-gram model of each variant's text.
 
-Whatever it gets right needs no more than words near the NPI ("hardly ever"); the members show more only beyond that.
+Pairs that it gets right require only the words next to the NPI ("hardly ever"). Members show knowledge beyond local
+statistics only if they do better.
 """
 
 import math
@@ -24,7 +25,7 @@ from npi_jax.scoring.streams import sentence_streams
 
 ORDER: Final = 5
 FALLBACK: Final = 0.5
-"""Discount of an order without n-grams that were counted once, for which the estimate would be 0."""
+"""Discount of an order if no n-gram was counted exactly once, because the estimate would be 0."""
 
 _SCORES: Final = [column for column in Ngram.COLUMNS if column != Ngram.variant]
 
@@ -34,11 +35,12 @@ class _Level:
     """Counts of the n-grams of one length above 1.
 
     Attributes:
-        keys: one for each distinct n-gram, ascending: number of its context, times the token types, plus last token.
-        counts: occurrences of each n-gram.
-        totals: for each context the sum of the counts of everything that follows it.
-        distinct: for each context the number of different tokens that follow it.
-        discount: amount that is subtracted from each count.
+        keys: key of each distinct n-gram, ascending: number of its context, times the number of token types including
+            the start token, plus the last token.
+        counts: count of each n-gram: occurrences, or for shorter n-grams continuations (`KneserNey`).
+        totals: sum of the counts of all n-grams with each context.
+        distinct: number of different tokens that follow each context.
+        discount: amount subtracted from each count.
     """
 
     keys: Integer[np.ndarray, " ngrams"]
@@ -51,16 +53,17 @@ class _Level:
 class KneserNey:
     """An interpolated Kneser-Ney n-gram model with one absolute discount for each order.
 
-    Kneser & Ney (1995); interpolated as in Chen & Goodman (1999), section 3. The longest n-grams, and those that begin
-    a sentence, are counted by occurrence; shorter ones by the different tokens that precede them. The discount is
-    n1 / (n1 + 2 n2), with n1 and n2 the numbers of n-grams of that order counted once and twice (`FALLBACK` if n1 is
-    0). Unigrams are interpolated with the uniform distribution, so that every token has a probability. A sentence
-    begins with one start token, which is never predicted; contexts do not reach back beyond it.
+    It follows Kneser & Ney (1995), interpolated as in Chen & Goodman (1999), section 3. The count of the longest
+    n-grams, and of those at the start of a sentence, is their number of occurrences. The count of other n-grams is the
+    number of different tokens that precede them. The discount is n1 / (n1 + 2 n2), if n1 and n2 n-grams of that order
+    have the counts 1 and 2; it is `FALLBACK` if n1 is 0. Unigrams are interpolated with the uniform distribution, so
+    that every token has a probability. A sentence starts with one start token, which is never predicted. Contexts do
+    not extend before it.
 
     Attributes:
-        order: longest n-grams.
+        order: length of the longest n-grams.
         vocab_size: number of token types that can be predicted.
-        discounts: one for each order, from 1.
+        discounts: discount of each order, starting with unigrams.
     """
 
     def __init__(self, unigram: Float[np.ndarray, " vocabulary"], levels: Sequence[_Level], discount: float):
@@ -76,16 +79,16 @@ class KneserNey:
         vocab_size: int,
         order: int = ORDER,
     ) -> "KneserNey":
-        """Count a corpus. This takes the time of sorting its tokens `order` - 1 times, and memory linear in them.
+        """Count a corpus; time is that of sorting its tokens `order` - 1 times, and memory is linear in their number.
 
         Args:
-            tokens: all sentences one after the other, each with the token that ends it, which is predicted as well.
-            offsets: start of each sentence in `tokens`, and the end.
-            vocab_size: token types.
-            order: longest n-grams.
+            tokens: concatenated sentences, each with its end token, which is predicted as well.
+            offsets: start of each sentence in `tokens`, and at last the number of tokens.
+            vocab_size: number of token types.
+            order: length of the longest n-grams.
 
         Raises:
-            ValueError: if there is no token, the order is below 1, a token is not of the vocabulary, or the offsets
+            ValueError: if there is no token, the order is below 1, a token is not in the vocabulary, or the offsets
                 do not cover the tokens.
         """
         if order < 1:
@@ -97,7 +100,7 @@ class KneserNey:
             raise ValueError(f"offsets must rise from 0 to {len(tokens)}, the number of tokens")
         stream, place = _with_starts(tokens, np.diff(offsets), vocab_size, order)
         counted = [np.bincount(stream, minlength=vocab_size + 1)]
-        found: list[tuple[np.ndarray, int]] = []  # keys, and how many contexts there are
+        found: list[tuple[np.ndarray, int]] = []  # keys, and number of contexts
         previous = stream
         for length in range(2, order + 1):
             at = np.flatnonzero(place >= length - 1)
@@ -122,11 +125,11 @@ class KneserNey:
 
         Args:
             sequences: tokens of one sentence each.
-            start: whether the sequences begin a sentence (for all, or one by one): the first token is then conditioned
-                on the start token, otherwise on nothing.
+            start: True if the sequences start a sentence, for all or for each of them. The first token is then
+                conditioned on the start token, otherwise on nothing.
 
         Raises:
-            ValueError: if a token is not of the vocabulary.
+            ValueError: if a token is not in the vocabulary.
         """
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         if not lengths.sum():
@@ -137,7 +140,7 @@ class KneserNey:
         is_token = place > 0
         begins = np.repeat(np.broadcast_to(np.asarray(start), len(lengths)), lengths + 1)
         previous = np.where(begins | is_token, stream, -1)
-        probability = np.append(self._unigram, np.nan)[stream]  # a start token has none
+        probability = np.append(self._unigram, np.nan)[stream]  # the start token has no probability
         for level in self._levels:
             probability, previous = self._extend(level, stream, previous, probability, is_token)
         return np.split(np.log(probability[is_token]), np.cumsum(lengths)[:-1])
@@ -150,7 +153,7 @@ class KneserNey:
         shorter: Float[np.ndarray, " n"],
         is_token: Bool[np.ndarray, " n"],
     ) -> tuple[Float[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
-        """Return probabilities given one more token of context, and the number of the n-gram ending at each token."""
+        """Return the probability of each token given one more token of context, and the number of its n-gram."""
         number = np.full(len(stream), -1, np.int64)
         probability = shorter.copy()
         context = np.where(is_token, np.append(-1, previous[:-1]), -1)
@@ -176,7 +179,7 @@ def _check_tokens(tokens: np.ndarray, vocab_size: int) -> None:
 def _with_starts(
     tokens: np.ndarray, lengths: np.ndarray, start: int, most: int
 ) -> tuple[Integer[np.ndarray, " n"], Integer[np.ndarray, " n"]]:
-    """Return the tokens with a start token before each sentence, and their places in the sentence, up to `most`."""
+    """Return tokens with a start token before each sentence, and their positions in the sentence, at most `most`."""
     starts = np.cumsum(lengths + 1) - (lengths + 1)
     stream = np.full(len(tokens) + len(lengths), start, np.int32)
     stream[spread(starts + 1, lengths)] = tokens
@@ -189,7 +192,7 @@ def _with_starts(
 def _grouped(
     keys: Integer[np.ndarray, " n"],
 ) -> tuple[Integer[np.ndarray, " ngrams"], Integer[np.ndarray, " n"], Integer[np.ndarray, " ngrams"]]:
-    """Return distinct keys, the number of each key among them, and counts: `numpy.unique` with half the memory."""
+    """Return distinct keys, the index of each key among them, and counts, like `numpy.unique` with half the memory."""
     order = np.argsort(keys)
     keys = keys[order]
     new = np.append(True, keys[1:] != keys[:-1])[: len(keys)]
@@ -203,12 +206,12 @@ def _continuations(
     suffix: Integer[np.ndarray, " longer"],
     initial: Integer[np.ndarray, " initial"],
 ) -> Integer[np.ndarray, " ngrams"]:
-    """Return the number of different tokens that precede each n-gram; of those that begin a sentence, occurrences.
+    """Return the number of different tokens that precede each n-gram; for n-grams that start a sentence, occurrences.
 
     Args:
         counts: occurrences of each n-gram.
-        suffix: for each n-gram one token longer, the number of the n-gram that it ends in.
-        initial: numbers of the n-grams that begin with the start token.
+        suffix: for each n-gram that is one token longer, the number of the n-gram without its first token.
+        initial: numbers of the n-grams that start with the start token.
     """
     continuations = np.bincount(suffix, minlength=len(counts))
     continuations[initial] = counts[initial]
@@ -234,7 +237,7 @@ def _unigram(counts: np.ndarray, levels: Sequence[_Level]) -> tuple[np.ndarray, 
 def variant_text(
     variant: Variant, pool: RowPool, eos: int
 ) -> tuple[Integer[np.ndarray, " tokens"], Integer[np.ndarray, " sentences_and_end"]]:
-    """Return the training text of a variant: its sentences, each ended by `eos`, and where they start."""
+    """Return the training text of a variant: its sentences, each ended by `eos`, and their offsets."""
     used = pool.used[variant.rows]
     inside = np.arange(pool.tokens.shape[1] - 1) < used[:, None]
     tokens = pool.tokens[variant.rows, 1:][inside]
@@ -242,19 +245,19 @@ def variant_text(
 
 
 def ngram_scores(model: KneserNey, suite: Encodable, spec: ScoreSpec, *, eos: int) -> pl.DataFrame:
-    """Score minimal pairs with an n-gram model, by the conventions by which members are scored.
+    """Score minimal pairs with an n-gram model, by the same conventions as members.
 
     Args:
-        model: counted over the ids of the suite's tokenizer.
+        model: model over the token ids of the suite's tokenizer.
         suite: the pairs.
-        spec: what is scored, and how.
-        eos: the token that ends a sentence; after one, a sentence begins.
+        spec: the scoring conventions.
+        eos: the token that ends a sentence; a sentence starts after it.
 
     Returns:
-        the table `Ngram` without the column of the variant: one row for each pair and region of the spec that it has.
+        the table `Ngram` without the column of the variant: one row for each pair and each region of ``spec`` in it.
 
     Raises:
-        ValueError: as `npi_jax.scoring.make_scorer`; or if a token is not of the model's vocabulary.
+        ValueError: as `npi_jax.scoring.make_scorer`, or if a token is not in the model's vocabulary.
     """
     scorer = make_scorer(_no_network, suite, spec)
     sentences, packed = scorer.sentences, scorer.packed
@@ -281,7 +284,7 @@ def _token_log_probs(model: KneserNey, sentences: EncodedSentences, spec: ScoreS
     """Return the log-probability of each token of a sentence, and of the end token if the spec scores it."""
     whole, before = sentence_streams(sentences, spec)
     cuts = np.flatnonzero(whole[0][:before] == eos)
-    # Contexts do not reach back beyond the start of the sentence.
+    # Contexts do not extend before the start of the sentence.
     cut = int(cuts[-1]) + 1 if len(cuts) else 0
     read = model.log_prob([stream[cut:] for stream in whole], start=len(cuts) > 0)
     return [values[before - cut :] for values in read]
@@ -303,8 +306,8 @@ def ngram_table(prepared: Prepared, config: Config, *, order: int = ORDER) -> pl
 def with_ngram(final: pl.DataFrame, ngram: pl.DataFrame) -> pl.DataFrame:
     """Return the final table with a column `ngram`: the accuracy of the n-gram model in each row's cell.
 
-    It is null if there is no n-gram model of the variant or cell, and NaN if one of its deltas is not finite. In the
-    mean over tasks each task counts the same, as in `npi_jax.analysis.curves.final_table`.
+    It is null if there are no n-gram scores for the row, and NaN if one of their deltas is not finite. In the mean over
+    tasks each task has equal weight, as in `npi_jax.analysis.curves.final_table`.
 
     Args:
         final: the table `FinalResults`.

@@ -1,4 +1,4 @@
-"""Means over seeds and items with intervals that count both as sampled."""
+"""Means over seeds and items, with intervals that treat both as samples."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from npi_jax.results.names import ITEMS, SEEDS_AND_ITEMS
 DRAWS: Final = 2000
 LEVEL: Final = 0.95
 
-# Equal values that were summed in another order differ by this much.
+# Means of equal values can differ by this much, because sums in different orders round differently.
 _ROUNDING: Final = 1e-12
 
 # Draws are made in blocks of at most this many item indices, so that memory does not grow with the suite.
@@ -28,12 +28,11 @@ class Interval:
     """A mean and the interval around it.
 
     Attributes:
-        mean, low, high: in the unit of the values.
-        n_seeds, n_items: numbers of seeds and items that the mean is over.
-        interval_over: what was resampled: `SEEDS_AND_ITEMS`, or `ITEMS` with one seed, which says nothing about
-            other seeds.
-        p: two-sided probability of a mean as far from 0 if the true mean is 0; NaN if 0 is not inside the bounds.
-            Unless all values are equal, it is at most .05 exactly if the 95 % interval excludes 0.
+        mean, low, high: the mean and both ends of its interval, in the unit of the values.
+        n_seeds, n_items: numbers of seeds and items in the mean.
+        interval_over: `SEEDS_AND_ITEMS`, or `ITEMS` with one seed: then the interval does not cover other seeds.
+        p: two-sided p-value of the hypothesis that the true mean is 0; NaN if 0 is not inside the bounds. Unless all
+            values are equal, it is at most .05 exactly if the 95 % interval excludes 0.
     """
 
     mean: float
@@ -59,10 +58,10 @@ def hierarchical_bootstrap(
     the same draws.
 
     Args:
-        values: one row a seed; finite.
-        draws: bootstrap draws, at least 1000.
+        values: finite values, one row per seed.
+        draws: number of bootstrap draws, at least 1000.
         level: nominal coverage.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         bounds: smallest and largest possible mean, `bounds.SHARE` for accuracies; the interval stays within them.
 
     Raises:
@@ -113,26 +112,27 @@ def seed_interval(
 ) -> Interval:
     """Resample seeds on top of ``by_item`` (from `resample_items`), and scale the interval to few seeds.
 
-    The plain percentile interval has the wrong width. With few seeds it is too narrow: with three it is their range,
-    which holds the true mean in 75 % of cases, not 95 %. If the noise of single values dominates it is too wide, for
-    resampling seeds and items counts that noise three times (Owen 2007). Its two arms are therefore scaled by the
-    ratio of the t interval with the variance of `mean_variance` to the normal interval with the variance of the draws.
+    The plain percentile interval has the wrong width. It is too narrow with few seeds: with three it is their range,
+    which contains the true mean in 75 % of cases, not 95 %. It is too wide if the noise of single values dominates,
+    because resampling both seeds and items counts that noise three times (Owen 2007). Both arms are therefore scaled by
+    the ratio of two intervals. One is the t interval with the variance of `mean_variance`, the other the normal
+    interval with the variance of the draws.
 
-    A quantity with bounds has the ends of `Bounds.ends`, which shortens the arm towards the nearer bound. A share of
-    counted answers takes both arms from that t interval, equally long: the arms of the draws are skewed for the same
-    reason, and the end at the nearer bound would be too near (90 % coverage instead of 98 % if nearly all answers are
-    right).
+    A quantity with bounds has the ends of `Bounds.ends`, which shortens the arm toward the nearer bound. Counted
+    answers are an exception: both arms are that of the t interval. The arms of the draws are already skewed by the
+    bounds, so `Bounds.ends` would shorten the nearer arm twice. Coverage would be 90 % instead of 98 % if nearly all
+    answers are right.
 
-    If all values are equal, a resample shows no variance: the interval is that value, or for counted answers
-    `Bounds.unseen`. With one seed only items are resampled.
+    If all values are equal, resampling shows no variance. The interval is then that single value, or `Bounds.unseen`
+    for counted answers. With one seed, only items are resampled.
 
     Args:
-        means: mean of each seed over the items as they are.
+        means: mean of each seed over the original items.
         by_item: mean of each seed over resampled items.
         n_items: number of items.
         level: nominal coverage, between 0 and 1.
-        seed: of the random numbers.
-        bounds: of the mean; the interval stays within them.
+        seed: seed of the random numbers.
+        bounds: range of the mean; the interval stays within it.
 
     Raises:
         ValueError: if the shapes disagree, ``level`` is not between 0 and 1 or the mean is not within the bounds.
@@ -149,7 +149,7 @@ def seed_interval(
         return interval(mean=mean, low=math.nan, high=math.nan, p=math.nan)
     if not bounds.hold(mean):
         raise ValueError(f"the mean {mean} is not between {bounds.low} and {bounds.high}")
-    mean = min(max(mean, bounds.low), bounds.high)  # rounding may pass a bound
+    mean = min(max(mean, bounds.low), bounds.high)  # rounding can push the mean beyond a bound
     arms = _arms(mean, means, by_item, n_items, seed, bounds)
     if bounds.counted and constant(means, by_item):
         low, high = bounds.unseen(mean, level, n_items)
@@ -166,7 +166,7 @@ def _arms(
     seed: int,
     bounds: Bounds,
 ) -> BootstrapArms | CountedArms:
-    """Return the arms around a mean, before bounds: from draws of seeds, or those of the t interval for counts."""
+    """Return the arms around a mean, before bounds: of the t interval for counted answers, else of resampled seeds."""
     variance = crossed_variance(means, by_item, n_items)
     if bounds.counted:
         return CountedArms(mean, variance, bounds)
@@ -177,21 +177,21 @@ def _arms(
 
 
 def constant(means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"]) -> bool:
-    """Return whether all seeds and items have the same value, so that nothing shows how much they could vary."""
+    """Return True if all seeds and items have the same value, so that no variance can be estimated."""
     return bool(np.ptp(means) <= _ROUNDING and np.ptp(by_item) <= _ROUNDING)
 
 
 def adjust(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
     """Adjust p-values for the number of tests: step-down Šidák (Holm 1979; Šidák 1967).
 
-    This is the max-T test of tests that are assumed independent, which for two-sided tests of jointly normal means is
-    the worst case (Šidák 1967). The dependence is not estimated from the draws on purpose: resamples of a few seeds
-    all vary in the few directions in which those seeds differ, so the tests look far more alike than they are. With
-    3 seeds a max-T over such draws rejects at least one of 27 true null hypotheses in about half of all
-    experiments, not in 5 % (tests/analysis/test_transfer_calibration.py).
+    This is max-T under the assumption of independent tests, the worst case for two-sided tests of jointly normal means
+    (Šidák 1967). The dependence is deliberately not estimated from the draws. Resamples of a few seeds vary only
+    in the few directions in which those seeds differ, so tests look far more dependent than they are. With 3 seeds and
+    27 true null hypotheses, max-T over such draws rejects at least one in about half of all experiments, not in 5 %
+    (tests/analysis/test_transfer_calibration.py).
 
     Args:
-        p: each in [0, 1]; NaN for a test that was not made, which does not count.
+        p: p-values in [0, 1]; NaN for a test that was not made, which is not counted.
     """
     adjusted = np.full(p.shape, np.nan)
     made = np.flatnonzero(~np.isnan(p))

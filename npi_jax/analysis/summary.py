@@ -29,19 +29,22 @@ def summarize(
 ) -> pl.DataFrame:
     """Return accuracy and delta of each paradigm and region.
 
+    The table has the columns of ``by``, suite, paradigm, region, spec, n_items, n_models, n_nonfinite, interval_over
+    and these:
+
+    - accuracy, low, high: accuracy with an interval over items, and over models if there are several
+      (`statistics.seed_interval`); NaN if a score is not finite.
+    - delta: mean delta; NaN if a score is not finite.
+    - ties: share of pairs with equal scores.
+    - equal_length: share of pairs with equal numbers of scored tokens in both sentences.
+    - accuracy_equal: accuracy in pairs of equal length; null if there are none.
+
     Args:
         scores: rows of `Scores.to_polars`.
-        by: further columns whose values are kept apart, such as a model's name.
-        seed: the column that distinguishes the models over which a mean is taken; None if there is one model.
-        draws: bootstrap draws.
-        level: coverage of the intervals.
-
-    Returns:
-        the columns of ``by``, suite, paradigm, region, spec, accuracy, low, high (interval over items, and over
-        models if there are several: `statistics.seed_interval`), delta (mean), ties (share of pairs),
-        equal_length (share of pairs with as many tokens scored on both sides), accuracy_equal (accuracy of
-        those; null if there are none), n_items, n_models, n_nonfinite, interval_over. A paradigm in which a
-        score is not finite has NaN.
+        by: additional columns to group by, such as a model's name.
+        seed: the column that identifies the models to average over; None if there is one model.
+        draws: number of bootstrap draws.
+        level: nominal coverage of the intervals.
 
     Raises:
         ValueError: if models were scored on different items.
@@ -65,13 +68,13 @@ def compare_scores(
 
     Args:
         scores: rows of `Scores.to_polars`.
-        other: more of them, of the same items.
-        on: the columns that name an item.
-        specs: the conventions of the two, if they are known (`read_spec`); an error then names the fields that
+        other: rows of the same items to compare with.
+        on: the columns that identify an item.
+        specs: the scoring conventions of both tables, if known (`read_spec`). An error then names the fields that
             differ. Defaults and presets need not be given.
 
     Raises:
-        SpecMismatchError: if the two were made by different conventions.
+        SpecMismatchError: if the tables were scored by different conventions.
         ValueError: if they hold different items, or one holds an item twice.
     """
     _require_same_specs(scores, other, specs)
@@ -91,12 +94,12 @@ def compare_scores(
 
 
 def read_spec(path: str | Path) -> ScoreSpec:
-    """Return the conventions of a table that ``npi-jax score`` wrote as Parquet.
+    """Return the scoring conventions of a table that ``npi-jax score`` wrote as Parquet.
 
     Raises:
         ValueError: if the file holds none, or one that cannot be read.
     """
-    # Polars would take a file name as a pattern, an open file not.
+    # Polars treats a file name as a glob pattern, so pass an open file.
     with Path(path).open("rb") as file:
         stored = pl.read_parquet_metadata(file).get(SPEC_KEY)
     if stored is None:
@@ -110,9 +113,9 @@ def read_spec(path: str | Path) -> ScoreSpec:
 def _require_same_specs(
     scores: pl.DataFrame, other: pl.DataFrame, specs: tuple[ScoreSpec | None, ScoreSpec | None]
 ) -> None:
-    """Refuse tables of different conventions, naming the fields that differ if they are known."""
+    """Raise an error if the scoring conventions differ, with the names of the differing fields if they are known."""
     labels = [sorted(table[Columns.spec].unique().to_list()) for table in (scores, other)]
-    # The digest decides; two names may stand for the same spec.
+    # Compare digests only: two names can stand for the same spec.
     if {label.rpartition(":")[2] for label in labels[0]} == {label.rpartition(":")[2] for label in labels[1]}:
         return
     here, there = (
@@ -149,7 +152,7 @@ def _row(frame: pl.DataFrame, seed: str | None, draws: int, level: float) -> dic
 
 
 def _by_model(frame: pl.DataFrame, seed: str | None) -> tuple[pl.DataFrame, Float[np.ndarray, "models items"]]:
-    """Return the rows sorted by model and item, and which items are correct."""
+    """Return the rows sorted by model and item, and the correctness of each item as an array."""
     models = frame[seed].n_unique() if seed else 1
     ordered = frame.sort([*([seed] if seed else []), Columns.item])
     n_items = len(frame) // models

@@ -1,4 +1,4 @@
-"""All tables of a run, made from what training has left in its directory."""
+"""All tables of the analysis of a run, made from the files that training wrote."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +27,7 @@ from npi_jax.results.tables_transfer import Transfer
 
 @runtime_checkable
 class AnalyzedRun(Protocol):
-    """Part of a run directory that the tables are made from."""
+    """The part of a run's interface from which the tables are made."""
 
     @property
     def path(self) -> Path:
@@ -46,8 +46,8 @@ class AnalyzedRun(Protocol):
 def write_tables(run: AnalyzedRun) -> Path:
     """Write tables/NAME.parquet (declared in `npi_jax.results.schema`); return the folder.
 
-    Tables that the run has no data for (gradients, interventions) are absent or empty. Each file appears complete or
-    not at all; a table that an earlier analysis left and that is no longer made is removed.
+    Tables for which the run has no data (gradients, interventions) are absent or empty. Each file appears complete or
+    not at all. Tables of an earlier analysis that are no longer made are removed.
     """
     folder = Path(run.path) / "tables"
     scores, members, corpus = rename_reserved(run.scores()), run.members(), run.corpus()
@@ -71,16 +71,16 @@ def write_tables(run: AnalyzedRun) -> Path:
 
 
 def _replace(folder: Path, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Write the tables, and remove those of an earlier analysis that are not among them; nothing else is touched.
+    """Write the tables, and remove other tables of an earlier analysis; keep all other files.
 
-    If the gradients of the run were removed since, their tables are all that is left of them, and stay.
+    If the run's gradients were removed since that analysis, their tables cannot be made again and are kept.
     """
     kept = () if (folder.parent / "gradients").is_dir() else OF_GRADIENTS
     for name, table in tables.items():
         write_declared(folder / f"{name}.parquet", table, find(name))
     for name in set(ANALYZED) - {*tables, *kept}:
         (folder / f"{name}.parquet").unlink(missing_ok=True)
-    # Last: if an analysis is killed half-way, the checksums of the earlier one refuse the tables that it has replaced.
+    # Write checksums last: if the analysis is killed before, the old checksums expose the tables already replaced.
     (folder / SUMS).unlink(missing_ok=True)
     written = (folder / f"{name}.parquet" for name in (*tables, *kept))
     note(folder, [file for file in written if file.exists()])
@@ -92,5 +92,5 @@ def _final(run: AnalyzedRun, scores: pl.DataFrame, members: pl.DataFrame) -> pl.
 
 
 def _read(run: AnalyzedRun, file: str) -> pl.DataFrame | None:
-    """Return a table that preparation has left, if it has."""
+    """Return a table that preparation wrote, or None."""
     return Run(Path(run.path)).kept(file)

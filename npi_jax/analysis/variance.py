@@ -10,18 +10,18 @@ from scipy import optimize, special
 
 from npi_jax.analysis.bounds import Bounds
 
-# Quantiles are not exact beyond this, and smaller p-values make no difference.
+# Quantiles are inaccurate for smaller p-values, which would not change any result.
 _SMALLEST_P: Final = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
 class Variance:
-    """Estimated variance of a mean over seeds and items, and how well it is known.
+    """Estimated variance of a mean over seeds and items, with the numbers that determine its degrees of freedom.
 
     Attributes:
         total: variance of the mean.
         share: share of `total` that is variance between seeds.
-        n_seeds, n_items: numbers of seeds and items that it is estimated from.
+        n_seeds, n_items: numbers of seeds and items in the estimate.
     """
 
     total: float
@@ -30,11 +30,11 @@ class Variance:
     n_items: int
 
     def critical(self, p: float) -> float:
-        """Return the size of a mean, in units of its standard error, that has this two-sided p."""
+        """Return the absolute mean, in standard errors, that has the two-sided p-value ``p``."""
         return float(critical_t(np.array(self.share), p, n_seeds=self.n_seeds, n_items=self.n_items))
 
     def p(self, t: float) -> float:
-        """Return the two-sided p of a mean of this size, in units of its standard error."""
+        """Return the two-sided p-value of a mean of ``t`` standard errors."""
         smallest = math.log(_SMALLEST_P)
         if self.critical(_SMALLEST_P) <= t:
             return _SMALLEST_P
@@ -48,12 +48,13 @@ def mean_variance(
 ) -> tuple[Float[np.ndarray, "*cells"], Float[np.ndarray, "*cells"]]:
     """Return the variance of a mean over seeds crossed with items, and the share of it that is between seeds.
 
-    For values with an effect of the seed, one of the item and a residual, the variance of the mean is
-    ``of_seeds + of_items - residual``, each a mean square of the two-way analysis of variance, divided by a count: the
-    residual is in the first two and must count once (quasi-F of Clark 1973). The part that items add,
-    ``of_items - residual``, can be negative by chance and is then 0, which leaves the t test over seeds. Seeds are not
-    treated alike, because ``of_seeds`` already contains the residual as it was drawn for the few seeds. If seeds do not
-    differ at all, the variance is ``of_items``.
+    A value is the sum of a seed effect, an item effect and a residual. The variance of the mean is ``of_seeds +
+    of_items - residual`` (quasi-F of Clark 1973). Each term is a mean square of the two-way analysis of variance,
+    divided by a count. The first two both contain the residual, which must count only once.
+
+    The contribution of items, ``of_items - residual``, can be negative by chance. It is then set to 0, which leaves the
+    t test over seeds. The contribution of seeds is not reduced in this way, because ``of_seeds`` contains the residual
+    of the sampled seeds. If seeds do not differ at all, the variance is ``of_items``.
 
     Args:
         of_seeds: variance between the seeds' means, divided by the number of seeds.
@@ -63,7 +64,7 @@ def mean_variance(
     Returns:
         variance and share; the share is 1 if the variance is 0.
     """
-    # Counted answers can give all seeds the same mean, and the t test over seeds would call anything significant.
+    # With counted answers, all seeds can have the same mean; a t test over seeds would then always be significant.
     seeds_tell = of_seeds > 1e-12 * of_items
     added = np.where(seeds_tell, np.maximum(of_items - residual, 0.0), of_items)
     total = of_seeds + added
@@ -73,17 +74,18 @@ def mean_variance(
 def critical_t(
     share: Float[np.ndarray, "*cells"], p: float | Float[np.ndarray, "*cells"], *, n_seeds: int, n_items: int
 ) -> Float[np.ndarray, "*cells"]:
-    """Return the t that a mean over seeds crossed with items has to reach for a two-sided p.
+    """Return the critical t of a mean over seeds crossed with items, for a two-sided p-value.
 
-    It is the mean of the quantiles of two t distributions, with one degree of freedom fewer than there are seeds and
-    items, weighted by what each adds to the variance (Cochran 1964, Biometrics 20:191). A single distribution with
-    degrees of freedom after Satterthwaite (1946) rejects up to 7 % of true null hypotheses with three seeds, at a level
-    of 5 %: if those few seeds happen to be close together, items seem to be all that matters.
+    It is a weighted mean of the quantiles of two t distributions (Cochran 1964, Biometrics 20:191). One has n_seeds - 1
+    degrees of freedom, the other n_items - 1. Weights are the shares of the variance from seeds and from items. A
+    single t distribution with degrees of freedom after Satterthwaite (1946) rejects up to 7 % of true null hypotheses
+    with three seeds, at a level of 5 %. If the seeds happen to be similar, it takes nearly all variance to be from
+    items.
 
     Args:
-        share: from `mean_variance`.
-        p: two-sided, between 0 and 1.
-        n_seeds, n_items: numbers of seeds and items that the variance is estimated from.
+        share: share of the variance between seeds, from `mean_variance`.
+        p: two-sided p-value, between 0 and 1.
+        n_seeds, n_items: numbers of seeds and items in the estimate of the variance.
     """
     of_seeds, of_items = (-special.stdtrit(max(n - 1, 1), p / 2) for n in (n_seeds, n_items))
     return np.asarray(share * of_seeds + (1 - share) * of_items)
@@ -92,14 +94,14 @@ def critical_t(
 def crossed_variance(
     means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"], n_items: int
 ) -> Variance:
-    """Estimate the variance of the mean over seeds, from the means of the seeds and from those of resampled items."""
+    """Estimate the variance of the mean over seeds, from the seeds' means over original and over resampled items."""
     n_seeds = len(means)
     unbiased = n_items / max(n_items - 1, 1)
     of_items = float(by_item.mean(axis=0).var()) * unbiased
     if n_seeds == 1:
         return Variance(of_items, 0.0, n_seeds, n_items)
     of_seeds = float(means.var(ddof=1)) / n_seeds
-    # The variance over items holds the whole residual for the mean of one seed, and a part of it for their mean.
+    # Over resampled items, a seed's mean varies with the full residual, the mean of n seeds with 1/n of it.
     residual = max(float(by_item.var(axis=1).mean()) * unbiased - of_items, 0.0) / (n_seeds - 1)
     parts = np.array([[of_seeds], [of_items], [residual]])
     total, share = mean_variance(*parts)
@@ -108,7 +110,7 @@ def crossed_variance(
 
 @dataclass(frozen=True, slots=True)
 class CountedArms:
-    """Both arms around a mean of counted answers, equally long; the bounds add the skewness."""
+    """Arms of the t interval around a mean of counted answers; they are equal, as bounds add the skewness later."""
 
     mean: float
     variance: Variance
@@ -127,13 +129,13 @@ class CountedArms:
         apart = self.bounds.distance(self.mean, 0.0)
         if self.mean == 0 or math.isnan(apart):
             return math.nan if math.isnan(apart) else 1.0
-        # Without variance there is no test, which callers report.
+        # Without variance there is no test; callers give a reason instead of this p-value.
         return self.variance.p(apart / math.sqrt(self.variance.total)) if self.variance.total > 0 else _SMALLEST_P
 
 
 @dataclass(frozen=True, slots=True)
 class BootstrapArms:
-    """Both arms around a `mean`, before bounds, at any level; `draws` are sorted, `seen` is their variance."""
+    """Bootstrap arms around `mean`, before bounds, scaled to the t interval; `seen` is the variance of `draws`."""
 
     mean: float
     draws: Float[np.ndarray, " draws"]
@@ -159,7 +161,7 @@ class BootstrapArms:
         arm = self.below if self.mean > 0 else self.above
         outermost = arm(1 - self._edge)
         if outermost <= 0:
-            # Nothing varies; no p-value below one draw can be known.
+            # Nothing varies: return the smallest p-value that this number of draws can show.
             return 1 / (len(self.draws) + 1)
         if outermost < apart:
             return self.variance.p(self.variance.critical(self._edge) * apart / outermost)
@@ -171,7 +173,7 @@ class BootstrapArms:
 
     @property
     def _edge(self) -> float:
-        """Share of the draws, ten on each side, outside of which the arms grow like those of the t interval."""
+        """Share of the ten outermost draws on each side, beyond which arms are extrapolated by the t interval."""
         return 20 / len(self.draws)
 
     def _quantile(self, share: float) -> float:

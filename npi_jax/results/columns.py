@@ -1,4 +1,4 @@
-"""Building blocks of the schema: a column is its name plus what is known of it, a table is a class of columns."""
+"""Building blocks of the schema: a column is a name with type and meaning, a table is a class of columns."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
@@ -12,7 +12,7 @@ STEPS: Final = "steps"
 TOKENS: Final = "tokens"
 
 Row = dict[str, Any]
-"""One row of a table, by column."""
+"""Values of one row of a table, by column."""
 
 
 class Column(str):
@@ -20,12 +20,12 @@ class Column(str):
 
     Attributes:
         dtype: type of the values in Polars.
-        meaning: one sentence.
-        unit: of the numbers; "" where there is none.
-        values: all values that are allowed, where they can be listed.
-        nullable: whether a value may be null. Floating-point numbers may also be NaN.
-        optional: why the column may be absent from a file; "" where it never is.
-        joined: whether the column is absent from the file, and added by `Run` when it reads the table.
+        meaning: the meaning in one sentence.
+        unit: unit of the numbers; "" if there is none.
+        values: all allowed values; empty if any value of the type is allowed.
+        nullable: True if values can be null. Floating-point numbers can always be NaN.
+        optional: the files that lack the column, for example older ones; "" if every file has it.
+        joined: True if the column is not in the file, and `Run` adds it when it reads the table.
     """
 
     dtype: DataTypeClass
@@ -48,18 +48,18 @@ class Column(str):
         optional: str = "",
         joined: bool = False,
     ) -> "Column":
-        """Make a column; in the body of a `Table` the name is left out, and is that of the attribute."""
+        """Make a column; in the body of a `Table`, omit the name, which is then that of the attribute."""
         column = super().__new__(cls, name)
         column.dtype, column.meaning, column.unit = dtype, meaning, unit
         column.values, column.nullable, column.optional, column.joined = values, nullable, optional, joined
         return column
 
     def named(self, name: str) -> "Column":
-        """Return the same column by another name."""
+        """Return a copy of the column with another name."""
         return type(self)(name, **vars(self))
 
     def holds(self, name: str) -> bool:
-        """Return whether a column of this name in a file is this one."""
+        """Return True if this is the column that has the given name in a file."""
         return name == self
 
 
@@ -67,15 +67,15 @@ class Family(Column):
     """Columns that share a prefix and a meaning, one for each label: ``Corpus.npi.of("only")`` is ``npi_only``."""
 
     def of(self, label: str) -> str:
-        """Return the name of the column of a label."""
+        """Return the name of the column for a label."""
         return f"{self}{label}"
 
     def named(self, name: str) -> Column:
-        """Return the same family with another prefix."""
+        """Return a copy of the family with another prefix."""
         return super().named(f"{name.removesuffix('_')}_")
 
     def holds(self, name: str) -> bool:
-        """Return whether a column of this name in a file belongs to the family."""
+        """Return True if a column of this name in a file belongs to the family."""
         return name.startswith(self)
 
 
@@ -90,26 +90,27 @@ def number(meaning: str, unit: str = "", **more: Any) -> Column:
 
 
 def integer(meaning: str, unit: str = "", *, bits: int = 64, **more: Any) -> Column:
-    """Declare a column of whole numbers, of 64 or 32 bits."""
+    """Declare a column of integers, with 64 or 32 bits."""
     return Column("", {64: pl.Int64, 32: pl.Int32}[bits], meaning, unit=unit, **more)
 
 
 def flag(meaning: str, **more: Any) -> Column:
-    """Declare a column of true and false."""
+    """Declare a column of Boolean values."""
     return Column("", pl.Boolean, meaning, **more)
 
 
 class Table:
     """Base of all tables; a subclass declares its columns as attributes, in the order in which files have them.
 
-    The docstring's first line says what the table holds. No table is ever instantiated.
+    The first line of a subclass's docstring describes the table to readers of its documentation. Tables are never
+    instantiated.
 
     Attributes:
-        NAME: what the table is called, as in ``run.table(NAME)`` and ``run.describe(NAME)``.
-        FILE: its path in the run directory, with STEP for the number of a step; "" of a table that is not written.
-        WHEN: which runs have it; "" where every run does.
+        NAME: name of the table, as in ``run.table(NAME)`` and ``run.describe(NAME)``.
+        FILE: path in the run directory, with STEP in place of the number of a step; "" if the table is not written.
+        WHEN: the runs that have the table; "" if every run has it.
         COLUMNS: all columns in order.
-        KEY: columns that together tell one row from every other; empty where rows may be equal.
+        KEY: columns whose values identify a row; empty if rows can be equal.
     """
 
     NAME: ClassVar[str]
@@ -128,25 +129,25 @@ class Table:
 
     @classmethod
     def file_of(cls, step: int) -> str:
-        """Return the path in the run directory of a table that has one file a step."""
+        """Return the path in the run directory of a step's file, for a table with one file per step."""
         return cls.FILE.replace("STEP", str(step))
 
     @classmethod
     def about(cls) -> str:
-        """Return what the table holds, in a sentence."""
+        """Return a one-sentence description of the table."""
         return (cls.__doc__ or "").splitlines()[0]
 
     @classmethod
     def written(cls) -> Iterator[Column]:
-        """Yield the columns that its file has."""
+        """Yield the columns in the table's file."""
         return (column for column in cls.COLUMNS if not column.joined)
 
     @classmethod
     def schema(cls) -> dict[str, DataTypeClass]:
-        """Return the types of the columns by name, as Polars wants them, without families of columns."""
+        """Return the Polars schema of the columns in the file, without families of columns."""
         return {str(column): column.dtype for column in cls.written() if not isinstance(column, Family)}
 
     @classmethod
     def column(cls, name: str) -> Column | None:
-        """Return the column that a file's column of this name is; None if the table has none."""
+        """Return the declared column (or family) for a column name in a file; None if there is none."""
         return next((column for column in cls.COLUMNS if column.holds(name)), None)

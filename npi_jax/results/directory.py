@@ -16,15 +16,16 @@ RUN/
                            file and the manifest contain clock times.
   metrics/STEP.parquet     losses of every member at a checkpoint
   scores/STEP.parquet      scores of every member on every minimal pair at a checkpoint
-  gradients/STEP.npz       products of task gradients at a checkpoint: gram, gram_adam and gram_abs are of shape
-                           [members, groups, vectors, vectors], where vector ``t * K + k`` is micro-batch k of task t;
+  gradients/STEP.npz       products of task gradients at a checkpoint: gram, gram_adam and gram_abs have shape
+                           [members, groups, vectors, vectors], with micro-batch k of task t as vector ``t * K + k``;
                            further arrays are groups, tasks and n_items, and at the last step item_gram, item_task,
                            item_npi, item_name, lookahead and parameter_norm (docs/concepts/alignment.md)
   {metrics,scores,gradients,tables}/checksums.json
                            SHA-256 of the files of the folder, verified whenever one is read
   checkpoints/STEP/        parameters and optimizer state of all members (Orbax)
   tables/NAME.parquet      tables of the analysis
-  report/index.html        the report; figures/*.{png,svg} are its figures
+  report/index.html        the report
+  figures/*.{png,svg,csv}  the figures of the report and their data
 ```
 
 `npi_jax.results.schema` declares the columns of every table, with types, units and meanings;
@@ -60,13 +61,13 @@ _NO_GRADIENTS = "the run compared no gradients (gradients.enabled)"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run directory, opened for reading; each table is read on request and compared with its checksum."""
+    """A run directory, opened for reading; tables are read on request and verified against their checksums."""
 
     path: Path
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """Configuration as plain values."""
+        """The configuration as a dict of plain Python values."""
         self.check_written(self.path / CONFIG)
         return read_checked(self.path / CONFIG, _VALUES)
 
@@ -76,7 +77,7 @@ class Run:
         return manifest.read_manifest(self.path)
 
     def update_manifest(self, **values: Any) -> None:
-        """Set entries of the manifest."""
+        """Set entries of the manifest and write it."""
         manifest.write_manifest(self.path, {**self.manifest, **values})
 
     def members(self) -> pl.DataFrame:
@@ -88,11 +89,11 @@ class Run:
         return self._table(Corpus.FILE)
 
     def metrics(self, step: int | None = None) -> pl.DataFrame:
-        """Return the losses of every member, at one checkpoint or at all."""
+        """Return the losses of every member at one checkpoint, or at all checkpoints if `step` is None."""
         return self._steps(Metrics) if step is None else self._named(self._table(Metrics.file_of(step)))
 
     def scores(self, step: int | None = None) -> pl.DataFrame:
-        """Return the scores of every item, at one checkpoint or at all."""
+        """Return the scores of every item at one checkpoint, or at all checkpoints if `step` is None."""
         return self._steps(Scores) if step is None else self._named(self._table(Scores.file_of(step)))
 
     def curves(self) -> pl.DataFrame:
@@ -115,7 +116,7 @@ class Run:
         """Return a table of the analysis by its name, as in ``run.table("final")``.
 
         Raises:
-            RunError: if the run was not analyzed yet, or has no such table (with the names of those it has).
+            RunError: if the run was not analyzed yet, or has no such table; the message lists its tables.
         """
         folder = self.path / "tables"
         there = sorted(path.stem for path in folder.glob("*.parquet"))
@@ -161,14 +162,14 @@ class Run:
         return step_files(self.path / folder, ending)
 
     def note_written(self, path: Path) -> None:
-        """Record the checksum of a file of the run, by which later damage is detected."""
+        """Record the checksum of a file of the run, so that later damage can be detected."""
         checksums.note(self._noted_in(path), [path])
 
     def check_written(self, path: Path) -> None:
-        """Refuse a file of the run that is damaged, or that is missing although it has a checksum.
+        """Raise an error if a file of the run is damaged, or is missing although it has a checksum.
 
         Raises:
-            RunError: naming it.
+            RunError: naming the file.
         """
         folder = self._noted_in(path)
         self._refuse_lost(path)
@@ -178,7 +179,7 @@ class Run:
             raise RunError(str(error)) from error
 
     def _noted_in(self, path: Path) -> Path:
-        """Return the folder whose list has a file's checksum; for the vocabulary, this is the run directory."""
+        """Return the folder whose checksums.json covers a file; for tokenizer/, this is the run directory."""
         return self.path if path.parent.name == "tokenizer" else path.parent
 
     def _refuse_lost(self, path: Path) -> None:
@@ -213,7 +214,7 @@ class Run:
         """Return a table by its path in the run directory; None if it was never written.
 
         Raises:
-            RunError: if it is damaged, or is missing although it has a checksum.
+            RunError: if the table is damaged, or is missing although it has a checksum.
         """
         path = self.path / name
         self.check_written(path)
@@ -228,7 +229,7 @@ class Run:
 
     def _read(self, name: str) -> pl.DataFrame:
         table = schema.of_file(name)
-        # A file that somebody put beside the tables is read as it is.
+        # Read a file that is not in the schema, such as one added by the user, without comparing it.
         return read_table(self.path / name) if table is None else read_declared(self.path / name, table)
 
 
@@ -237,7 +238,7 @@ def open_run(path: str | Path) -> Run:
 
     Raises:
         RunError: if there is no run at `path`.
-        ManifestError: if its manifest is damaged, or of a newer version.
+        ManifestError: if the manifest is damaged, or was written by a newer version.
     """
     path = Path(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The folder of a run: names of its files, and checks before a command writes into a folder."""
+"""Names of the files in a run directory, and checks before a command writes into a folder."""
 
 import os
 import re
@@ -21,13 +21,13 @@ TABLES = tuple(table.FILE for table in (Corpus, Slots, Examples, Environments, N
 TOKENIZER = ("tokenizer/tokenizer.json", "tokenizer/vocab.txt", "tokenizer/bpe.json")
 
 STEP_FOLDERS = {"metrics": ".parquet", "scores": ".parquet", "gradients": ".npz"}
-"""Folders with one file per checkpoint, and the ending of its name."""
+"""Folders with one file per checkpoint, and the suffix of these files."""
 
 ANALYZED = tuple(table.NAME for table in schema.TABLES.values() if table.FILE.startswith("tables/"))
 """Tables of the analysis."""
 
 OF_GRADIENTS = tuple(name for name in ANALYZED if schema.TABLES[name].WHEN == WITH_GRADIENTS)
-"""Tables of the analysis that a run without gradients does not have."""
+"""Tables of the analysis that only runs with gradients have."""
 
 FILES = (CONFIG, manifest.FILE, SUMS, LOCK, Members.FILE, "log.jsonl", *TABLES)
 FOLDERS = ("tokenizer", *STEP_FOLDERS, "checkpoints", "tables", "report", "figures", "profile", "tensorboard", "wandb")
@@ -36,11 +36,11 @@ _LEFT_BY_SYSTEMS = re.compile(r"\.DS_Store|\.nfs.*|\..*\.tmp|\.lock")
 
 
 class RunError(UserError):
-    """A run directory that cannot be used as asked; the message says what to do."""
+    """A run directory cannot be used as requested; the message states a remedy."""
 
 
 def step_files(folder: Path, ending: str) -> dict[int, Path]:
-    """Return the files ``STEP.ENDING`` of a folder by step, in order; ignore other files."""
+    """Return the files of a folder that are named by a step and have this suffix, by step in ascending order."""
     if not folder.is_dir():
         return {}
     named = ((re.fullmatch(r"(0|[1-9][0-9]{0,17})", path.stem, re.ASCII), path) for path in folder.iterdir())
@@ -49,10 +49,10 @@ def step_files(folder: Path, ending: str) -> dict[int, Path]:
 
 
 def check_usable(path: Path) -> None:
-    """Refuse a folder that no run may be written to, without changing anything in it.
+    """Raise an error if a run must not be written to a path; change nothing there.
 
     Raises:
-        RunError: if it is not a folder, or holds something that is not a run.
+        RunError: if the path is not a folder, or if the folder has contents but is not a run directory.
     """
     if path.is_symlink() and not path.exists():
         raise RunError(f"{path} is a link to nothing; run_dir must be a folder or a name that is free")
@@ -60,7 +60,7 @@ def check_usable(path: Path) -> None:
         return
     if not path.is_dir():
         raise RunError(f"{path} is a file; run_dir must be a folder or a name that is free")
-    # A run that was killed at its very start leaves a lock and half-written files.
+    # Ignore locks and temporary files: a run that was killed at its start leaves nothing else.
     foreign = sorted(entry.name for entry in path.iterdir() if not _LEFT_BY_SYSTEMS.fullmatch(entry.name))
     if foreign and not manifest.is_run(path):
         raise RunError(
@@ -72,7 +72,7 @@ def check_usable(path: Path) -> None:
 
 
 def check_links(path: Path) -> None:
-    """Refuse a run directory with links in place of a run's files, since a run would overwrite their targets.
+    """Raise an error if a file or folder of a run is a symbolic link, because a run would overwrite its target.
 
     Raises:
         RunError: naming the link.
@@ -94,7 +94,7 @@ def _refuse_link(path: Path) -> None:
 
 
 def refuse_own(path: Path) -> None:
-    """Refuse an output path of a command that is a file of a run.
+    """Raise an error if a command's output path is among the files of a run, except in report/ and figures/.
 
     Raises:
         RunError: naming the run.
@@ -107,7 +107,7 @@ def refuse_own(path: Path) -> None:
 
 
 def has_trained(path: Path) -> bool:
-    """Return whether training or analysis has left any file, even if others were removed since."""
+    """Return True if any trace of training or analysis exists, even if other files were removed."""
     if any((path / name).exists() for name in ("members.parquet", "log.jsonl", "report", "figures")):
         return True
     if any(step_files(path / folder, ending) for folder, ending in STEP_FOLDERS.items()):

@@ -1,4 +1,4 @@
-"""``manifest.json``: description of a run, and the marker that makes its folder a run directory."""
+"""``manifest.json``: description of a run, with the marker that identifies its folder as a run directory."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from npi_jax.files.plain import read_json_object
 from npi_jax.files.writing import read_checked, write_json
 
 FORMAT = 1
-"""Version of the run directory's layout. The oldest runs have no marker and count as version 0."""
+"""Version of the run directory's layout. Runs without a marker are the oldest and have version 0."""
 
 MARKER = "npi_jax"
 """Entry of the manifest that marks a run directory: ``{"format": 1, "sha256": ...}``, a digest of all other entries."""
@@ -21,11 +21,11 @@ MARKER = "npi_jax"
 FILE = "manifest.json"
 
 _CONFIG_FIELDS = {"variants", "seeds", "corpus", "model", "train"}
-"""Fields by which the configuration of a run without a marker differs from that of a Hugging Face model."""
+"""Fields that distinguish the config.json of a run without a marker from that of a Hugging Face model."""
 
 
 class ManifestError(UserError):
-    """A manifest that is damaged, or of a newer version."""
+    """A manifest is damaged, or was written by a newer version."""
 
 
 @pydantic.dataclasses.dataclass
@@ -58,18 +58,18 @@ _FIELDS: dict[str, pydantic.TypeAdapter[Any]] = {
         "arrangement": _Arrangement,
     }.items()
 }
-"""Types of the entries that the program reads again; other entries are only printed."""
+"""Types of the entries that the program reads; other entries are only printed."""
 
 _ANY = pydantic.TypeAdapter(dict[str, Any]).validate_json
 
 
 def is_run(folder: Path) -> bool:
-    """Return whether a folder is a run directory: it has the marker, or the configuration of a run without one."""
+    """Return True for a run directory: a folder with the marker, or with the configuration of an old run."""
     return has_marker(folder) or _is_configured(folder / "config.json")
 
 
 def has_marker(folder: Path) -> bool:
-    """Return whether a folder's manifest has the marker, even if the rest of it is damaged."""
+    """Return True if a folder's manifest has the marker, even if other parts of the manifest are damaged."""
     path = folder / FILE
     try:
         return path.is_file() and f'"{MARKER}": {{'.encode() in path.read_bytes()
@@ -81,7 +81,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """Read a run's manifest without the marker; return an empty one if there is none.
 
     Raises:
-        ManifestError: if it is damaged, or of a newer format.
+        ManifestError: if the manifest is damaged, or has a newer format.
     """
     path = folder / FILE
     if not path.exists():
@@ -98,14 +98,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
-    """Write a manifest with the marker, whose digest is in the same file so that the two always agree."""
+    """Write a manifest with the marker; its digest is in the same file, so that both are always written together."""
     write_json(folder / FILE, {**values, MARKER: {"format": FORMAT, "sha256": _digest(values)}})
 
 
 def _check_fields(path: Path, values: Mapping[str, Any]) -> None:
     for name, form in _FIELDS.items():
         try:
-            # Strict checks of Python values would refuse what JSON has no type for, such as tuples.
+            # Check values as JSON: strict checks of Python values would reject types that JSON lacks, such as tuples.
             if name in values:
                 form.validate_json(json.dumps(values[name]), strict=True)
         except pydantic.ValidationError as error:
@@ -135,7 +135,7 @@ def _advice(path: Path) -> str:
 
 
 def _digest(values: Mapping[str, Any]) -> str:
-    # Through JSON, which turns tuples into lists and keys into text, as they will be read again.
+    # Convert via JSON, which makes tuples lists and keys strings, to match the values that will be read.
     plain = json.loads(json.dumps(values))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 

@@ -1,55 +1,55 @@
-"""Names and numbers that stand for something in a run's tables; no task and no parameter may have these names."""
+"""Names and numbers with a special meaning in a run's tables."""
 
 from collections.abc import Mapping
 from typing import Final
 
 LM: Final = "lm"
-"""The pseudo-task that is ordinary text."""
+"""Ordinary text, which gradients treat as a task."""
 ALL: Final = "all"
 """The parameter group that is the sum of all others."""
 MEAN_OVER_TASKS: Final = "mean over tasks"
-"""The ``task`` of the rows that hold the mean over a suite's tasks, each task counting the same."""
+"""``task`` in rows with the mean over a suite's tasks, in which each task has equal weight."""
 
 RESERVED_TASKS: Final[Mapping[str, str]] = {
     LM: "ordinary text, where gradients are compared",
     MEAN_OVER_TASKS: "the mean over a suite's tasks",
 }
-"""Names that no task of a suite may have, and what each stands for in tables."""
+"""Names that no task of a suite may have, with their meaning in tables."""
 
 OK: Final = "ok"
-"""``status`` of a member that trained to the end, or trains still."""
+"""``status`` of a member that finished training or is still training, without diverging."""
 DIVERGED: Final = "diverged"
-"""``status`` of a member that diverged, and ``reason`` of its numbers that are missing."""
+"""``status`` of a diverged member, and ``reason`` for its missing numbers."""
 STATUSES: Final = (OK, DIVERGED)
 
 FULL: Final = "full"
-"""The variant that is the corpus as it is."""
+"""The variant with the unchanged corpus."""
 NO_NPI: Final = "no_npi"
 """The variant from which all NPIs were removed."""
 REMOVED_ALL: Final = "all"
-"""``removed`` of `NO_NPI`: the NPIs of all environments."""
+"""``removed`` of the variant `NO_NPI`: the NPIs of all environments."""
 NOT_A_REMOVAL: Final = ""
 """``removed`` of an intervention that removes neither the NPIs of one environment nor all of them."""
 NO_CONTROL: Final = ""
-"""``control`` of an effect that is a difference to the baseline, from which no control's effect is subtracted."""
+"""``control`` of an effect that is relative to the baseline, not to a random control."""
 
 REMOVED: Final = "removed"
 EDITED: Final = "edited"
 INJECTED: Final = "injected"
 ACTIONS: Final = (REMOVED, EDITED, INJECTED)
-"""``action``: what was done to a slot."""
+"""``action``: the change of a slot, which is a sentence position of the corpus."""
 OTHERS_KEPT: Final = "kept"
 OTHERS_REMOVED: Final = "removed"
-"""``others``: whether the other environments' NPIs were in the text."""
+"""``others``: kept or removed, for the other environments' NPIs in the text."""
 
 CRITICAL: Final = "critical"
 """The region that minimal pairs are about: the NPI."""
 SENTENCE: Final = "sentence"
-"""The region that is the whole sentence."""
+"""The region that is the entire sentence."""
 LICENSOR: Final = "licensor"
 """The kind of pairs whose sentences differ in the licensor."""
 KINDS: Final = (LICENSOR, "npi", "scope", "other")
-"""Kinds of pairs, in the order in which they are reported."""
+"""Kinds of minimal pairs, in the order of the report."""
 
 ACCURACY: Final = "accuracy"
 DELTA: Final = "delta"
@@ -60,7 +60,7 @@ LINEAR_OUTCOMES: Final = (ACCURACY, DELTA, AUC, AUC_DELTA)
 """Outcomes that are means over items."""
 OUTCOMES: Final = (*LINEAR_OUTCOMES, LOG2_STEPS)
 """Accuracy and delta (nats) after the last step; their means over training, on a logarithmic scale of steps; and
-log2(1 + step) at which the accuracy comes to stay at .75 or above."""
+log2(1 + step) from which the accuracy stays at .75 or above."""
 
 SEEDS: Final = "seeds"
 ITEMS: Final = "items"
@@ -68,19 +68,19 @@ SEEDS_AND_ITEMS: Final = "seeds and items"
 MICRO_BATCHES: Final = "micro-batches"
 SEEDS_AND_MICRO_BATCHES: Final = "seeds and micro-batches"
 NO_INTERVAL: Final = ""
-"""``interval_over``: what was resampled for an interval."""
+"""``interval_over``: the units resampled for an interval."""
 
 ENVIRONMENTS: Final = "environments"
 SAME_TASK: Final = "same task"
 STATISTICS: Final = (ENVIRONMENTS, SAME_TASK, LM)
-"""``statistic`` of mean alignment: over pairs of environments, of a task with itself, of a task with ordinary text."""
+"""``statistic``, a median over pairs of environments, of each task with itself, or of each with ordinary text."""
 ALL_NPIS: Final = "all"
 SAME_NPI: Final = "same"
 DIFFERENT_NPIS: Final = "different"
-"""``npis`` of a stratum that is not about one NPI: any two items, two with the same NPI, two with different ones."""
+"""``npis`` of strata over several NPIs: any two items, two with the same NPI, or two with different NPIs."""
 
 MEAN_OVER_TRAINING: Final = -1
-"""``step`` of a predictor that is a mean over all steps but 0."""
+"""``step`` of a predictor that is a mean over all steps except 0."""
 MEASURES: Final = ("corrected", "naive", "adam")
 """Measures of alignment that may predict transfer."""
 BASELINES: Final = ("ngram_overlap", "npi_overlap", "frequency")
@@ -89,10 +89,10 @@ ALIGNMENT_MODEL: Final = "alignment"
 BASELINES_MODEL: Final = "baselines"
 JOINT_MODEL: Final = "baselines + alignment"
 MODELS: Final = (*BASELINES, ALIGNMENT_MODEL, BASELINES_MODEL, JOINT_MODEL)
-"""``model``: which predictors transfer was predicted from."""
+"""``model``: the predictors in a model of transfer."""
 
 SAME_DIRECTION: Final = "same"
 OPPOSITE_DIRECTION: Final = "opposite"
 OPEN_DIRECTION: Final = "open"
 DIRECTIONS: Final = (SAME_DIRECTION, OPPOSITE_DIRECTION, OPEN_DIRECTION)
-"""``direction`` of an effect compared with the published one; open if its interval includes 0."""
+"""``direction`` of an effect relative to the published one; open if the interval of the run's effect includes 0."""

@@ -49,22 +49,22 @@ _TYPES: Final[dict[DataTypeClass, str]] = {
 
 
 class SchemaError(ValueError):
-    """A table whose columns are not those of the schema; the message names table, file and column."""
+    """A table does not match the schema; the message names the table or file, and the column."""
 
 
 def check(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) -> pl.DataFrame:
-    """Return a table that was read, if the columns that it must have are there with the right types.
+    """Return a table that was read, after checking its required columns and the types of all declared ones.
 
-    Types need only be of one kind: earlier versions wrote narrower numbers, and text as categories. Columns that the
-    schema does not know are allowed, for a later version may have written them.
+    Types can differ in width, because earlier versions wrote narrower numbers, and text as categories. Columns outside
+    the schema are allowed, because a later version could have written them.
 
     Args:
         frame: the table.
-        table: its entry in the schema.
-        file: where it comes from, for the message.
+        table: the table's entry in the schema.
+        file: path of the file that was read, for the error message.
 
     Raises:
-        SchemaError: naming the column, what was found and what was expected.
+        SchemaError: naming the column, with its actual and its expected type if the type is wrong.
     """
     found = frame.schema
     for column in table.written():
@@ -78,7 +78,7 @@ def check(frame: pl.DataFrame, table: type[Table], *, file: Path | None = None) 
 
 
 def _is_like(found: Any, wanted: DataTypeClass) -> bool:
-    """Return whether values of one type can be read as those of another: earlier versions wrote some types narrower."""
+    """Return True if values of one type can be read as those of another; earlier versions wrote narrower types."""
     if wanted == pl.String:
         return found in (pl.String, pl.Categorical)
     if wanted == pl.Boolean:
@@ -89,16 +89,16 @@ def _is_like(found: Any, wanted: DataTypeClass) -> bool:
 def check_written(
     frame: pl.DataFrame, table: type[Table], *, file: Path | None = None, key: bool = True
 ) -> pl.DataFrame:
-    """Return a table that is to be written, if it is exactly as declared: columns, types, values and key.
+    """Return a table to be written, after checking that columns, types, values and key are as declared.
 
     Args:
         frame: the table.
-        table: its entry in the schema.
-        file: its future path, for the message.
-        key: check that no two rows have the same key.
+        table: the table's entry in the schema.
+        file: path to which the table will be written, for the error message.
+        key: if True, check that no two rows have the same key.
 
     Raises:
-        SchemaError: naming the column, what was found and what was expected.
+        SchemaError: naming the column or key, with the actual and the allowed value or type.
     """
     check(frame, table, file=file)
     for name, found in frame.schema.items():
@@ -143,7 +143,7 @@ def _fault(table: type[Table], file: Path | None, fault: str) -> SchemaError:
 
 
 def empty(table: type[Table]) -> pl.DataFrame:
-    """Return a table without rows: all columns that its file has, but families of columns."""
+    """Return a table without rows, with all columns of its file except families of columns."""
     return pl.DataFrame(schema=table.schema())
 
 
@@ -151,7 +151,7 @@ def find(name: str) -> type[Table]:
     """Return the table of this name.
 
     Raises:
-        UserError: if there is none, with the names that there are.
+        UserError: if there is none; the message lists the names of all tables.
     """
     if name not in TABLES:
         hint = did_you_mean(name, TABLES)
@@ -160,7 +160,7 @@ def find(name: str) -> type[Table]:
 
 
 def of_file(path: str) -> type[Table] | None:
-    """Return the table that a path in a run directory is a file of; None where the schema has none."""
+    """Return the table of the schema to which a path in a run directory belongs; None if there is none."""
     folder, _, name = path.rpartition("/")
     step = f"{folder}/STEP.parquet"
     files = {table.FILE: table for table in TABLES.values() if table.FILE}
@@ -172,12 +172,12 @@ class Reference:
     """A table of the schema as text, for reference pages.
 
     Attributes:
-        name: what the table is called.
-        file: its path in the run directory; "" of a table that is not written.
-        about: what it holds, in a sentence.
-        when: which runs have it; "" where every run does.
-        key: columns that together tell one row from every other; empty where rows may be equal.
-        rows: of each column its name, type, unit and meaning.
+        name: name of the table.
+        file: path in the run directory; "" if the table is not written.
+        about: one-sentence description of the table.
+        when: the runs that have the table; "" if every run has it.
+        key: columns whose values identify a row; empty if rows can be equal.
+        rows: name, type, unit and meaning of each column.
     """
 
     name: str
@@ -197,7 +197,7 @@ def reference() -> Iterator[Reference]:
 
 
 def describe(name: str) -> str:
-    """Return what a table holds and what each of its columns means, as text for the terminal.
+    """Return a description of a table and the meaning of each of its columns, as text for the terminal.
 
     Raises:
         UserError: if there is no table of this name.
@@ -218,12 +218,12 @@ def _wrapped(prose: str, indent: str) -> list[str]:
 
 
 def _shown(column: Column) -> str:
-    """Return a column's name; of a family with LABEL for what differs."""
+    """Return a column's name; for a family, the prefix followed by LABEL."""
     return f"{column}LABEL" if isinstance(column, Family) else str(column)
 
 
 def _explained(column: Column) -> str:
-    """Return a column's meaning with its allowed values, and why it may be missing."""
+    """Return a column's meaning, with its allowed values and the files that lack it."""
     parts = [column.meaning]
     if column.values:
         named = ", ".join(repr(value).replace("'", '"') for value in column.values)

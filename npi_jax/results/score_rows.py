@@ -1,4 +1,4 @@
-"""Scores of several models as one long table; training and evaluation make theirs here."""
+"""Scores of several models as one long table, for training and evaluation."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,17 +11,17 @@ from npi_jax.scoring import Scorer, Scores, fixed_columns
 
 
 class ScoreRows:
-    """Turns the log-probabilities of several models into rows; columns that no parameter changes are made once.
+    """Convert log-probabilities of several models to rows; columns that do not depend on the models are made once.
 
     Args:
-        scorer: what makes the log-probabilities.
-        models: of each model the columns that name it, as in ``{"member": 0}``.
+        scorer: the scorer that computes the log-probabilities.
+        models: for each model, the columns that identify it, as in ``{"member": 0}``.
     """
 
     def __init__(self, scorer: Scorer, models: Sequence[Mapping[str, object]]):
         self._scorer = scorer
         one = pl.DataFrame({name: pl.Series(values.tolist()) for name, values in fixed_columns(scorer.suite).items()})
-        # Pairs have two counts of tokens, other groups of sentences one.
+        # Minimal pairs have two token counts, other groups of sentences have one.
         counts = [name for name in (Columns.n_good, Columns.n_bad, "n") if name in one.columns]
         one = one.with_columns(pl.col(counts).cast(pl.Int32))
         self._present = pl.col(counts[0]) >= 0
@@ -33,8 +33,8 @@ class ScoreRows:
         """Return one row for each model, region and pair (or sentence) that has the region.
 
         Args:
-            log_probs: by region, as `Scorer.apply` gives them, one row a model.
-            same: columns with one value for all rows.
+            log_probs: log-probabilities by region, from `Scorer.apply`, with one row per model.
+            same: additional columns, each with one value for all rows.
         """
         values = Scores(log_probs, self._scorer.suite).value_columns()
         filled = self._fixed.with_columns(

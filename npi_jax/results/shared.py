@@ -1,4 +1,4 @@
-"""Columns that many tables have, declared once."""
+"""Columns that several tables share."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Tables on disk, held against the schema when they are written and when they are read."""
+"""Tables on disk, checked against the schema when they are written and when they are read."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ def write_declared(path: Path, frame: pl.DataFrame, table: type[Table]) -> None:
 
     Raises:
         SchemaError: if the frame is not as declared; nothing is written then.
-        UserError: naming `path`, where it cannot be written.
+        UserError: naming `path`, if it cannot be written.
     """
-    # Tables of a step may have millions of rows, whose keys would take seconds at every checkpoint.
+    # A step's table can have millions of rows; checking their keys would take seconds at every checkpoint.
     write_table(path, schema.check_written(frame, table, file=path, key="STEP" not in table.FILE))
 
 
 def read_declared(path: Path, table: type[Table]) -> pl.DataFrame:
-    """Read a table of the schema; files from before a column was introduced lack it.
+    """Read a table of the schema; old files can lack columns that were introduced later.
 
     Raises:
         UserError: naming the file, and the column that is missing or of another type.

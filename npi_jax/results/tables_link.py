@@ -1,4 +1,4 @@
-"""Tables of the analysis about the link: whether alignment predicts transfer."""
+"""Tables of the analysis about the link, the prediction of transfer from alignment."""
 
 from npi_jax.results import names
 from npi_jax.results.columns import STEPS, Table, flag, integer, number, text

@@ -1,4 +1,4 @@
-"""Tables that preparing a corpus leaves in the run directory."""
+"""Tables that the preparation of a corpus writes to the run directory."""
 
 import polars as pl
 

@@ -36,9 +36,9 @@ class Members(Table, name="members", file="members.parquet", key="member"):
 
 
 HYPERPARAMETERS: Final[tuple[str, ...]] = (Members.learning_rate, Members.weight_decay, Members.dropout)
-"""Hyper-parameters that members may differ in."""
+"""Hyper-parameters that can differ between members."""
 GROUP: Final[tuple[str, ...]] = (Members.variant, *HYPERPARAMETERS)
-"""Columns that the members of one mean share; they differ in their seed only."""
+"""Columns whose values are the same for all members in a mean over seeds."""
 
 
 class Metrics(Table, name="metrics", file="metrics/STEP.parquet", key="member step"):

@@ -1,4 +1,4 @@
-"""Tables of the analysis about interventions: what an environment's data does for each task."""
+"""Tables of the analysis about interventions: effects of an environment's data on each task."""
 
 from npi_jax.results import names
 from npi_jax.results.columns import NATS, SHARE, STEPS, Table, integer, number, text

@@ -1,8 +1,8 @@
-"""Estimators of how far the gradients of tasks agree, with the noise of the estimates removed.
+"""Noise-corrected estimates of the agreement between the gradients of tasks.
 
-Everything is computed from dot products (Gram matrices) of the gradients of micro-batches (`products`). Only products
-of micro-batches of different numbers are used, because they share no noise; the mean of such *cross products*,
-C_ij = mean over k != l of <g_ik, g_jl>, estimates the product of the true gradients without bias.
+All estimates come from dot products (Gram matrices) of the gradients of micro-batches (`products`). Micro-batches with
+different numbers share no noise. The mean of their products, C_ij = mean over k != l of <g_ik, g_jl>, estimates the
+product of the true gradients without bias. These *cross products* are the basis of the corrected estimates.
 docs/concepts/alignment.md explains every number.
 """
 
@@ -40,7 +40,7 @@ REASONS: Final = {
     BEYOND: "the estimate is beyond 1 or -1, which no cosine is",
 }
 
-# With up to so many micro-batches all 462 ways to halve them are used, with more a sample of them.
+# Up to this number of micro-batches, all ways to halve them are used (462 for 12); beyond it, a random sample.
 _MOST_LISTED: Final = 12
 _SAMPLED_SPLITS: Final = 200
 
@@ -51,19 +51,20 @@ class Alignment:
 
     Attributes:
         products: C_ij, cross products.
-        ratio: C_ij / sqrt(C_ii C_jj), and on the diagonal the same-task check; NaN if a norm is not above 0. It is an
-            estimate without bias, which may be beyond 1; means are made from it.
-        corrected: ``ratio`` if it is a cosine, between -1 and 1, and the same-task check; NaN if ``state`` is not `OK`.
+        ratio: C_ij / sqrt(C_ii C_jj); on the diagonal, the same-task check. It can exceed 1 in absolute value. Means
+            over pairs or seeds use it. NaN if a norm is not significantly above 0.
+        corrected: ``ratio`` if it is between -1 and 1; on the diagonal, the same-task check. NaN if ``state`` is not
+            `OK`.
         se: standard error of ``corrected`` (jackknife over micro-batches); NaN on the diagonal.
         naive: cosine of the mean gradients, noise included.
         state: for each pair `OK`, or why ``corrected`` is NaN.
         norm, norm_low, norm_high: norm of each task's gradient, sqrt(C_ii), with a 95 % interval. If ``task_state`` is
             not `OK`, the norm is NaN, but the interval still shows how large it may be.
-        noise_scale: B = tr(Sigma) / |g|^2, the number of items at which noise and gradient are equally large, with
-            Sigma the covariance of the gradients of single items (McCandlish et al. 2018, An empirical model of
-            large-batch training, arXiv 1812.06162); NaN if the norm is.
-        reliability: C_ii / |mean gradient|^2, micro-batches weighted alike: the share of the squared length of the
-            mean gradient that is not noise; NaN if C_ii is negative.
+        noise_scale: B = tr(Sigma) / |g|^2, the number of items at which noise and gradient are equally large. Sigma
+            is the covariance of the gradients of single items (McCandlish et al. 2018, An empirical model of
+            large-batch training, arXiv 1812.06162). NaN if the norm is NaN.
+        reliability: C_ii / |mean gradient|^2, with equal weights for all micro-batches. It is the share of the mean
+            gradient's squared length that is not noise. NaN if C_ii is not above 0.
         task_state: for each task `OK`, or why its norm is NaN.
     """
 
@@ -87,7 +88,7 @@ class Alignment:
 
     @property
     def measured(self) -> Bool[np.ndarray, "*lead tasks tasks"]:
-        """Pairs whose ``ratio`` is a number: both norms are above 0."""
+        """Pairs whose ``ratio`` is a number: both norms are significantly above 0."""
         return (self.state == OK) | (self.state == BEYOND)
 
     def reasons(self, tasks: Sequence[str]) -> Shaped[np.ndarray, "*lead tasks tasks"]:
@@ -119,15 +120,15 @@ def align(gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.
     """Estimate the agreement of the gradients of every pair of tasks, their norms and their noise.
 
     A pair has a corrected cosine if both squared norms C_ii are significantly positive: more than `ERRORS_ABOVE_ZERO`
-    jackknife standard errors above 0. Nothing is clipped: an estimate beyond 1 is not a cosine, so ``corrected`` is NaN
-    and only ``ratio`` has it.
+    jackknife standard errors above 0. Nothing is clipped. An estimate beyond 1 is not a cosine: ``ratio`` keeps it, and
+    ``corrected`` is NaN.
 
-    Under pure noise with K = 4 the rule lets 2 to 3 % of tasks pass, fewer with more micro-batches: the jackknife
-    overstates the standard error of a mean of products if there is only noise (by sqrt(3) with K = 4). This outweighs
-    that it has only K - 1 degrees of freedom, so the threshold is 2 and not the t quantile.
+    Under pure noise with K = 4, 2 to 3 % of tasks pass this rule; with more micro-batches, fewer do. If there is only
+    noise, the jackknife overstates the standard error of a mean of products (by sqrt(3) with K = 4). This outweighs its
+    low number of degrees of freedom, K - 1, so the threshold is 2 and not the t quantile.
 
     Args:
-        gram: dot products of micro-batches; values that rest on one that is not finite are NaN.
+        gram: dot products of micro-batches. Results that depend on a product that is not finite are NaN.
         n_items: items in each micro-batch of each task.
 
     Raises:
@@ -154,11 +155,11 @@ def align(gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.
         naive=cosines(mean),
         state=state,
         norm=np.sqrt(np.where(fine, squared, np.nan)),
-        # A norm is never negative: its interval begins at 0 if that of its square reaches below 0.
+        # A norm is never negative: if the interval of its square reaches below 0, that of the norm starts at 0.
         norm_low=np.sqrt(np.maximum(squared - width, 0)),
         norm_high=np.sqrt(np.where(squared + width >= 0, squared + width, np.nan)),
         noise_scale=np.where(fine, _noise_scale(blocks, squared, n_items), np.nan),
-        # With equal weights C_ii is never more than the squared length of the mean.
+        # Equal weights keep this share at most 1: C_ii cannot exceed the squared length of an unweighted mean.
         reliability=positive(squared) / positive(diagonal(blocks.mean(axis=(-2, -1)))),
         task_state=task_state,
     )
@@ -177,7 +178,7 @@ def _sizes(
 
 
 def _replicates(blocks: Blocks, n_batches: int) -> Float[np.ndarray, "*lead batches tasks tasks"]:
-    """Return cross products with each micro-batch left out in turn; NaN if that leaves only one."""
+    """Return cross products for the jackknife, each without one micro-batch; NaN if only one remains."""
     if n_batches < 3:
         return np.full((*blocks.shape[:-4], n_batches, *blocks.shape[-4:-2]), np.nan)
     return weigh(blocks, cross(1.0 - np.eye(n_batches)))
@@ -202,10 +203,10 @@ def _task_state(
 def _ratio(
     blocks: Blocks, products: Float[np.ndarray, "*lead tasks tasks"], task_state: Int[np.ndarray, "*lead tasks"]
 ) -> tuple[Float[np.ndarray, "*lead tasks tasks"], Int[np.ndarray, "*lead tasks tasks"]]:
-    """Return corrected cosines, also those beyond 1, with the same-task check on their diagonal; and their states."""
+    """Return ``ratio`` and ``state`` of `Alignment`: corrected cosines, with the same-task check on the diagonal."""
     n_tasks, n_batches = blocks.shape[-3], blocks.shape[-1]
     state = np.maximum(task_state[..., :, None], task_state[..., None, :])
-    # The greater number is the worse state, unless one is not finite.
+    # States are numbered by precedence, except that NOT_FINITE overrides all others.
     lost = (task_state == NOT_FINITE)[..., :, None] | (task_state == NOT_FINITE)[..., None, :] | np.isnan(products)
     state = np.where(lost, NOT_FINITE, state)
     values = cosines(products)
@@ -222,7 +223,7 @@ def _ratio(
 
 
 def _splits(n_batches: int) -> Float[np.ndarray, "splits batches"]:
-    """Return halves of the micro-batches as 0 and 1, each with micro-batch 0; none if K is odd or below 4."""
+    """Return masks of half of the micro-batches, always including micro-batch 0; no mask if K is odd or below 4."""
     half = n_batches // 2
     if n_batches % 2 or n_batches < 4:
         return np.zeros((0, n_batches))
@@ -241,8 +242,8 @@ def _same_task(blocks: Blocks) -> Float[np.ndarray, "*lead tasks"]:
     """Return the corrected cosine of each task with itself, from two halves A and B that share no micro-batch.
 
     The norms come from cross products within A and within B, the numerator from products of A with B. The result is
-    the mean over the ways to split (with K > 12 over a fixed sample of 200). It is about 1 if micro-batches are samples
-    of one population, and NaN if K is odd or below 4, or if a half has no positive squared norm.
+    the mean over all ways to split; with K > 12, over a fixed sample of 200. It is about 1 if micro-batches are samples
+    of one population. It is NaN if K is odd or below 4, or if a half has no positive squared norm.
     """
     own = np.moveaxis(np.diagonal(blocks, axis1=-4, axis2=-3), -1, -3)
     n_batches = own.shape[-1]

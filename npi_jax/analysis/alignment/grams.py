@@ -1,4 +1,4 @@
-"""Dot products of gradients as training wrote them, one file for each checkpoint, checked when it is read."""
+"""Read dot products of gradients from the files that training wrote, one for each checkpoint, and check them."""
 
 import struct
 import zipfile
@@ -16,10 +16,10 @@ from npi_jax.results.names import ALL, LM
 
 _LAYERED: Final = ("recurrent", "blocks")
 _REQUIRED: Final = ("groups", "tasks", "n_items", "gram")
-# The products of i with j and of j with i are float32 sums in two orders, which agree far better than this. If they do
-# not, sums have cancelled and the rest is rounding.
+# Largest difference between the products ij and ji, relative to the two norms. Both are float32 sums of the same terms
+# in different orders. A larger difference means that the terms cancel and the sum is mostly rounding error.
 _ASYMMETRY: Final = 1e-3
-# If more than this share of a file's products are so, it is damaged.
+# If a larger share of an array's products differs by more, the file is damaged.
 _DAMAGED: Final = 0.5
 
 
@@ -28,8 +28,8 @@ class Items:
     """Dot products of single items' gradients.
 
     Attributes:
-        gram: products of each two items.
-        task, npi, name: of each item; ``npi`` is the text of its critical region in lower case.
+        gram: products of every pair of items.
+        task, npi, name: task, NPI and name of each item; ``npi`` is the text of its critical region in lower case.
     """
 
     gram: Float[np.ndarray, "members groups items items"]
@@ -40,11 +40,12 @@ class Items:
 
 @dataclass(frozen=True)
 class Lookahead:
-    """Changes of every task after a step along the gradient of one.
+    """Changes of every task's objective after a small step along the gradient of one task.
 
     Attributes:
-        change: entry [m, i, j] is the change of task j's objective (nats), on items of the other half, after a step
-            along task i's gradient.
+        change: entry [m, i, j] is the change of task j's objective (nats) in member m, after a step along task i's
+            gradient. The gradient is from one half of the micro-batches, the change is measured on the other half. It
+            is the mean over both choices of the halves.
         step: length of the step as a share of the parameters' norm.
         parameter_norm: norm of the parameters; NaN if the file does not hold it.
     """
@@ -62,13 +63,13 @@ class Grams:
         groups: parameter groups, with sums of groups after `with_sums`.
         tasks: names of the T tasks; `LM` stands for ordinary text.
         n_items: items (of text: tokens) in each of the K micro-batches of each of the T tasks.
-        gram: products; micro-batch k of task t is row ``t * K + k``. As in the file, possibly asymmetric; see
-            `with_sums`.
-        gram_adam: the same with each coordinate divided by the square root of Adam's second moment; NaN if there is
-            none.
-        gram_abs: the same of absolute values; NaN if they were not computed.
-        items, lookahead: None except in the file of the last checkpoint.
-        suite, kind: of the items; "" if the file does not hold them.
+        gram: products; micro-batch k of task t is row ``t * K + k``. They are as in the file: rounding can make them
+            asymmetric, which `with_sums` corrects.
+        gram_adam: products of gradients divided, by coordinate, by the square root of Adam's second moment; NaN if
+            there is none.
+        gram_abs: products of the gradients' absolute values; NaN if they were not computed.
+        items, lookahead: products of single items, and changes after a step; only the last checkpoint has them.
+        suite, kind: suite and kind of the items; "" if the file does not hold them.
     """
 
     groups: tuple[str, ...]
@@ -83,17 +84,17 @@ class Grams:
     kind: str = ""
 
     def with_sums(self) -> "Grams":
-        """Return the same with the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups).
+        """Add the groups "recurrent" or "blocks" (sum over layers) and "all" (sum over groups); symmetrize.
 
-        Products of disjoint groups of parameters add up. Every product becomes the mean of both sides of the diagonal,
-        and NaN if the sides differ by more than rounding of products of that size.
+        Products of disjoint groups of parameters add up. Every product becomes the mean of ij and ji. It becomes NaN if
+        the two differ by more than rounding of products of that size.
         """
         sums = [(name, [g.rpartition("_")[0] == name for g in self.groups]) for name in _LAYERED]
         sums = [(name, taken) for name, taken in sums if any(taken)] + [(ALL, [True] * len(self.groups))]
         sums = [(name, taken) for name, taken in sums if name not in self.groups]
 
         def joined(gram: Float[np.ndarray, "members before n n"]) -> Float[np.ndarray, "members after n n"]:
-            # Sums come first, so that a tiny group whose products become NaN does not make the sum NaN.
+            # Add before checking for asymmetry, so that NaN in a tiny group does not make the sum NaN.
             whole = np.concatenate([gram, *(gram[:, taken].sum(axis=1, keepdims=True) for _, taken in sums)], axis=1)
             return np.where(_apart(whole), np.nan, (whole + np.swapaxes(whole, -1, -2)) / 2)
 
@@ -107,7 +108,7 @@ class Grams:
         )
 
     def ordered(self, tasks: Sequence[str]) -> "Grams":
-        """Return the same with the tasks in the order of ``tasks``; those it does not name follow, `LM` last."""
+        """Reorder the tasks: first those in ``tasks``, then the others as in the file; `LM` comes last."""
         rank = {task: place for place, task in enumerate(tasks)}
         places = sorted(
             range(len(self.tasks)), key=lambda t: (self.tasks[t] == LM, rank.get(self.tasks[t], len(rank)), t)
@@ -160,7 +161,7 @@ _UNREADABLE = (
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        # NumPy leaves a file open that it opened itself and could not read.
+        # If NumPy opens the file itself and cannot read it, it leaves the file open.
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except _UNREADABLE as error:
@@ -177,7 +178,7 @@ class _File:
     arrays: dict[str, np.ndarray]
 
     def array(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """Return the array of this name and shape; None is any size."""
+        """Return an array after checking its shape; None allows any size."""
         if name not in self.arrays:
             raise UserError(f"{self.path}: has no array {name!r}")
         array = self.arrays[name]
@@ -188,7 +189,7 @@ class _File:
         return array
 
     def names(self, name: str, length: int | None = None, *, unique: bool = True) -> tuple[str, ...]:
-        """Return the names that label an axis; at least one."""
+        """Return the names that label an axis; raise an error if there is none."""
         array = self.array(name, (length,))
         if array.dtype.kind != "U":
             raise UserError(f"{self.path}: {name} has dtype {array.dtype}; it must hold names")
@@ -204,7 +205,7 @@ class _File:
         return np.where(np.isfinite(array), array, np.nan)
 
     def gram(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """Return an array of products; refuse one whose two sides disagree."""
+        """Return an array of products; raise an error if it is not symmetric."""
         gram = self.floats(name, shape)
         apart = _apart(gram)
         if apart.mean() > _DAMAGED:
@@ -227,7 +228,7 @@ class _File:
 
 
 def _apart(gram: Float[np.ndarray, "*lead n n"]) -> Bool[np.ndarray, "*lead n n"]:
-    """Return the entries at which the two sides of symmetric matrices differ by more than rounding; NaN does not."""
+    """Return a mask of entries ij that differ from ji by more than rounding; False for NaN."""
     norms = np.sqrt(np.abs(np.diagonal(gram, axis1=-2, axis2=-1)))
     bound = _ASYMMETRY * norms[..., :, None] * norms[..., None, :]
     found: Bool[np.ndarray, "*lead n n"] = np.abs(gram - np.swapaxes(gram, -1, -2)) > bound

@@ -28,8 +28,8 @@ class Stratum:
     Attributes:
         first, second: numbers of the tasks.
         npis: "all", "same", "different" or one NPI's form.
-        ratio: the estimate, which may be beyond 1; NaN if a norm is not above 0.
-        state: `OK`, or why it is missing.
+        ratio: the estimate, which can exceed 1 in absolute value; NaN if a norm is not significantly above 0.
+        state: `OK`, or why there is no corrected cosine.
         bad: for each of the two tasks, whether its squared norm is not significantly above 0.
         n_products: pairs of items behind the numerator.
     """
@@ -54,15 +54,18 @@ def npi_strata(
     item_npi: Sequence[str],
     tasks: Sequence[str],
 ) -> list[Stratum]:
-    """Return corrected cosines of every pair of ``tasks``, from pairs of items with the same, different, or one NPI.
+    """Return corrected cosines of every pair of ``tasks``, stratified by the NPIs of the two items multiplied.
 
-    All three terms of a stratum are of one kind. "same": products of items of i and j with the same NPI, over norms
-    from products of two items of one task with the same NPI. An NPI has the same weight in all three: the smaller of
-    its numbers of items in i and j. "different": likewise, with each pair of two NPIs weighted by the product of their
-    weights. "all": any two different items. Only NPIs that both tasks have at least `MIN_ITEMS` times enter. As
-    elsewhere a norm has to be `ERRORS_ABOVE_ZERO` standard errors (jackknife over items) above 0.
+    The numerator and both norms of a stratum use pairs of items of the same kind:
 
-    Strata of NPIs that only one of the tasks has are left out.
+    - "same": both items have the same NPI. An NPI has the same weight in all three terms: the smaller of its numbers of
+      items in the two tasks.
+    - "different": the items have different NPIs. A pair of NPIs is weighted by the product of their weights.
+    - "all": any two different items.
+    - an NPI's form: both items have this NPI. NPIs that only one of the tasks has get no stratum.
+
+    An NPI counts only if both tasks have at least `MIN_ITEMS` items with it. A squared norm must be more than
+    `ERRORS_ABOVE_ZERO` standard errors (jackknife over items) above 0.
     """
     forms = sorted(set(item_npi))
     task_of = np.array([list(tasks).index(task) if task in tasks else -1 for task in item_task], dtype=np.int64)
@@ -91,15 +94,15 @@ def npi_strata(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums of products between the items of tasks and forms.
+    """Sums of products of items, by task and by the form of the NPI.
 
     Attributes:
-        counts: numbers of items.
-        total: sums of the products of each two groups of items.
-        to_form: sums of the products of each item with the items of its own task that have a form.
+        counts: number of items of each task and form.
+        total: sum of products over all pairs of items, by task and form of both items.
+        to_form: sum of products of each item with the items of the same task, by their form.
         own: product of each item with itself.
-        form_of: form of each item.
-        members: for each task, the numbers of its items.
+        form_of: number of each item's form.
+        members: numbers of the items of each task.
     """
 
     counts: Int[np.ndarray, "tasks forms"]
@@ -127,7 +130,7 @@ class _Sums:
             for form in range(n_forms):
                 chosen = items[form_of[items] == form]
                 counts[task, form] = len(chosen)
-                # A sum instead of a product with 0 and 1, so that a NaN does not reach the other tasks.
+                # Sum the chosen columns: multiplying by a 0/1 mask would spread a NaN to the other tasks.
                 to_all[..., task, form] = gram[..., chosen].sum(axis=-1)
         total = np.zeros((*lead, n_tasks, n_forms, n_tasks, n_forms))
         to_form = np.zeros((*lead, gram.shape[-1], n_forms))
@@ -139,7 +142,7 @@ class _Sums:
 
 
 def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, "forms forms"]) -> Stratum:
-    """Return the stratum of two tasks; ``weights`` are of pairs of forms, 0 for those that do not enter."""
+    """Return the stratum of two tasks; ``weights`` holds the weight of each pair of forms, 0 to exclude it."""
     lead = sums.own.shape[:-1]
     used = weights > 0
     n_products = int(np.outer(sums.counts[i], sums.counts[j])[used].sum())
@@ -148,7 +151,7 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, 
         nothing = np.full(lead, np.nan)
         return stratum(ratio=nothing, state=np.full(lead, NO_COMMON), bad=np.zeros((*lead, 2), bool))
     per = np.where(used, weights / weights.sum() / np.maximum(np.outer(sums.counts[i], sums.counts[j]), 1), 0)
-    # Products without weight are left out, not multiplied by 0, which a NaN would survive.
+    # Replace excluded products by 0: a NaN times a weight of 0 would stay NaN.
     product = (np.where(used, sums.total[..., i, :, j, :], 0) * per).sum(axis=(-2, -1))
     squared, error = zip(*(_squared_norm(sums, task, weights / weights.sum()) for task in (i, j)), strict=True)
     bad = np.stack([~(one > ERRORS_ABOVE_ZERO * se) for one, se in zip(squared, error, strict=True)], axis=-1)
@@ -188,16 +191,16 @@ def _without_each(
     counts: Float[np.ndarray, " forms"],
     weights: Float[np.ndarray, "forms forms"],
 ) -> Float[np.ndarray, "*lead items"]:
-    """Return how much the weighted mean product changes if an item is left out, for each item.
+    """Return the change of the weighted mean product when each item is left out.
 
-    Without item a of form f, the sums with f lose the products of a, and f has one item fewer.
+    Without an item of form f, the sums for f lose that item's products, and f has one item fewer.
 
     Args:
         total: sums of products of different items, by form.
         rows: sums of the products of each item with the other items, by form.
         forms: form of each item.
         counts: items of each form.
-        weights: of pairs of forms.
+        weights: weight of each pair of forms.
     """
     pairs = np.outer(counts, counts) - np.diag(counts)
     change = np.zeros(rows.shape[:-1])
@@ -217,16 +220,16 @@ def subspace_overlap(
 ) -> tuple[
     Float[np.ndarray, "*lead tasks tasks"], Float[np.ndarray, "*lead tasks tasks"], Int[np.ndarray, "*lead tasks"]
 ]:
-    """Return how much of the k principal directions of single items' gradients two tasks have in common.
+    """Return the overlap of the subspaces spanned by the k principal directions of two tasks' item gradients.
 
-    The items of each task are split in two random halves; U holds the k leading directions of the gradients of a half
-    (not centered, so that the mean gradient is included). U itself is never needed: U_A^T U_B follows from Gram
-    matrices. The overlap is |U_A^T U_B|_F^2 / k, 1 for equal subspaces, averaged over pairs of halves and 4 splits. The
-    ceiling is sqrt(self_i self_j) of the overlaps of the two halves of one task: the value that two tasks with equal
-    subspaces reach with so few items.
+    The items of each task are split into two random halves. U holds the k leading directions of the gradients of a
+    half, which are not centered: the mean gradient is included. U itself is never computed, because U_A^T U_B follows
+    from Gram matrices. The overlap is |U_A^T U_B|_F^2 / k, averaged over pairs of halves and 4 splits; it is 1 for
+    equal subspaces. The overlap of the two halves of task i is self_i. The ceiling sqrt(self_i self_j) is the overlap
+    that two tasks with equal subspaces reach with so few items.
 
     Returns:
-        the overlaps, with the self overlaps on the diagonal; the ceilings; and the state of each task: `OK`, `TOO_FEW`
+        the overlaps, with self_i on the diagonal; the ceilings; and the state of each task. States are `OK`, `TOO_FEW`
         (a half has fewer than 2k items), `NOT_FINITE` or `LOW_RANK` (a half has fewer than k directions).
 
     Raises:
@@ -263,9 +266,9 @@ def _directions(
     k: int,
     random: np.random.Generator,
 ) -> tuple[Float[np.ndarray, "*lead directions items"], Bool[np.ndarray, "*lead tasks"]]:
-    """Return maps M with U^T = M X for gradients X, and which tasks have too few directions.
+    """Return M, with U^T = M X for gradients X, and a mask of the tasks with fewer than k directions.
 
-    The rows of M go through both halves, all tasks and the k directions, in this order.
+    The rows of M are ordered by half, then task, then direction.
     """
     lead, n_items = gram.shape[:-2], gram.shape[-1]
     maps = np.zeros((*lead, 2, len(members), k, n_items))
@@ -278,7 +281,7 @@ def _directions(
             own = np.where((state[..., task] == OK)[..., None, None], gram[..., chosen, :][..., chosen], 0)
             values, vectors = np.linalg.eigh(own)
             values, vectors = values[..., -k:], vectors[..., -k:]
-            # Products come in float32; a direction below this is rounding.
+            # Products are computed in float32; smaller eigenvalues are rounding errors.
             empty = values <= 1e-5 * np.maximum(values[..., -1:], np.finfo(np.float64).tiny)
             low[..., task] |= empty.any(axis=-1)
             scale = np.where(empty, 0, 1 / np.sqrt(np.where(empty, 1, values)))
@@ -292,7 +295,7 @@ def _overlaps(
     n_tasks: int,
     k: int,
 ) -> Float[np.ndarray, "*lead tasks tasks"]:
-    """Return the mean over pairs of halves; on the diagonal that of the two halves of one task."""
+    """Return overlaps averaged over pairs of halves; the diagonal holds the overlap of a task's two halves."""
     between = (maps @ gram @ np.swapaxes(maps, -1, -2)).reshape(*gram.shape[:-2], 2, n_tasks, k, 2, n_tasks, k)
     squared = (between**2).sum(axis=(-4, -1)) / k
     overlap = squared.mean(axis=(-4, -2))

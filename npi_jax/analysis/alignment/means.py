@@ -1,4 +1,4 @@
-"""Alignment of a whole checkpoint in one number for each variant, with an interval over seeds and micro-batches."""
+"""Mean alignment of each variant at a checkpoint, with an interval over seeds and micro-batches."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ _OVER: Final = {SEEDS_AND_ITEMS: SEEDS_AND_MICRO_BATCHES, ITEMS: MICRO_BATCHES}
 
 Matrices = Float[np.ndarray, "members groups tasks tasks"]
 Pairs = tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]
-"""Rows and columns of the entries of a matrix."""
+"""Row and column indices of the entries of a matrix."""
 
 
 def mean_table(
@@ -42,18 +42,25 @@ def mean_table(
 ) -> pl.DataFrame:
     """Return the rows of `AlignmentMean` of a checkpoint.
 
-    The statistic of a member is a median: over pairs of tasks without ordinary text ("environments"), over the
-    alignment of each task with ordinary text ("lm"), or over the same-task checks ("same task"). ``corrected`` and
-    ``adam`` are medians over the pairs whose norms are significantly above 0, of the estimates as they are
-    (`Alignment.ratio`: leaving out those beyond 1 would pull the rest down); ``naive`` and ``sign_conflict`` over all.
-    The table has means of these medians over members that have not diverged and have a value. The interval is
-    `statistics.seed_interval` over seeds within [-1, 1], with micro-batches resampled (the same draws for all members
-    and the same pairs). The same-task check has no resample and no bounds; its interval is over seeds alone.
+    Each member has three statistics, which are medians:
+
+    - "environments": over pairs of tasks other than ordinary text,
+    - "lm": over the alignment of each task with ordinary text,
+    - "same task": over the same-task checks.
+
+    ``corrected`` and ``adam`` are medians of `Alignment.ratio` over pairs whose norms are significantly above 0.
+    Estimates beyond 1 are included, because leaving them out would bias the median downward. ``naive`` and
+    ``sign_conflict`` are medians over all pairs. The table has means of these medians over members that have not
+    diverged and have a value.
+
+    The interval is `statistics.seed_interval` over seeds, within [-1, 1], with micro-batches resampled. The draws are
+    the same for all members, and every draw uses the same pairs. The same-task check has no bounds and no resampling:
+    its interval is over seeds alone.
 
     Args:
-        step: of the checkpoint.
-        grams: its products.
-        members: sorted by member.
+        step: step of the checkpoint.
+        grams: products at the checkpoint.
+        members: the table `Members`, sorted by member.
         found, adam: estimates from the plain and from the preconditioned products.
         conflict: sign conflict of each pair.
     """
@@ -80,11 +87,11 @@ class _Measured:
     """One statistic of every member and group.
 
     Attributes:
-        medians: by column.
-        draws: medians of ``corrected`` with micro-batches resampled; None of the same-task check.
-        n_pairs: entries that the medians are over.
-        left_out: entries that are not measured.
-        bounds: of the statistic.
+        medians: medians of each column.
+        draws: medians of ``corrected`` with micro-batches resampled; None for the same-task check.
+        n_pairs: number of pairs, including those left out of the medians.
+        left_out: number of pairs with a norm that is not significantly above 0.
+        bounds: range of the statistic.
     """
 
     medians: Mapping[Column, Float[np.ndarray, "members groups"]]
@@ -109,7 +116,7 @@ class _Measured:
         return cls(medians, draws, len(first), left_out, FREE if statistic == SAME_TASK else COSINE)
 
     def row(self, kept: Int[np.ndarray, " kept"], group: int, n_batches: int) -> Row:
-        """Return means over the members of a variant, in the number of a group."""
+        """Return a row of the table: means over the members ``kept`` for the parameter group at index ``group``."""
         own = {name: value[kept, group] for name, value in self.medians.items()}
         draws = None if self.draws is None else self.draws[kept, group]
         return {
@@ -125,8 +132,8 @@ def _drawn_medians(
 ) -> dict[str, Float[np.ndarray, "members groups draws"]]:
     """Return the medians of corrected cosines, with micro-batches resampled, by statistic."""
     counts, which = np.unique(bootstrap_counts(grams.n_items.shape[1], _DRAWS), axis=0, return_inverse=True)
-    # Micro-batches are few, and so are the different draws. Their medians are taken once and one member at a time,
-    # for all draws of all pairs of many tasks would not fit into memory.
+    # There are few micro-batches, so draws repeat: compute each distinct draw once. Go through members one by one,
+    # because all draws of all pairs would not fit into memory with many tasks.
     medians = {name: np.empty((*grams.gram.shape[:2], len(counts))) for name in entries}
     for member, gram in enumerate(grams.gram):
         drawn = bootstrap_cosines(gram, counts)
@@ -137,7 +144,7 @@ def _drawn_medians(
 
 
 def _statistics(tasks: tuple[str, ...]) -> dict[str, Pairs]:
-    """Return the entries of the matrix that each statistic is a median of; ordinary text is the last task, if any."""
+    """Return the matrix entries over which each statistic is a median; ordinary text, if present, is the last task."""
     n_tasks = len(tasks) - (LM in tasks)
     index = np.arange(n_tasks)
     found = {ENVIRONMENTS: np.triu_indices(n_tasks, 1), SAME_TASK: (index, index)}
@@ -147,7 +154,7 @@ def _statistics(tasks: tuple[str, ...]) -> dict[str, Pairs]:
 
 
 def _variants(members: pl.DataFrame) -> Iterator[tuple[Row, Int[np.ndarray, " kept"]]]:
-    """Yield the columns of `GROUP`, and the positions of the members that have not diverged."""
+    """Yield each variant's values of the columns `GROUP`, and the indices of its members that have not diverged."""
     place = "place"
     for key, frame in members.with_row_index(place).group_by(GROUP, maintain_order=True):
         kept = frame.filter(pl.col(Members.status) == OK)[place].to_numpy().astype(np.int64)
@@ -160,7 +167,7 @@ def _interval(
     n_batches: int,
     bounds: Bounds,
 ) -> Row:
-    """Return the interval of a mean over members, what it is over, and why there is none."""
+    """Return the columns of the interval of a mean over members; NaN with a reason if there is none."""
     values, draws = values[has := ~np.isnan(values)], None if draws is None else draws[has]
     row: Row = {AlignmentMean.n_seeds: len(values), AlignmentMean.reason: _no_interval(values, draws, bounds)}
     if row[AlignmentMean.reason]:
@@ -189,15 +196,15 @@ def _no_interval(
 
 
 def _mean(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
-    """Return the mean of what is not NaN; NaN if nothing is left, or if it is not within the bounds."""
+    """Return the mean, ignoring NaN; NaN if all values are NaN or if the mean is not within the bounds."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) and bounds.hold(float(values.mean())) else np.nan
 
 
 def _median(values: Float[np.ndarray, "*lead pairs"]) -> Float[np.ndarray, "*lead"]:
-    """Return the median along the last axis of what is not NaN; NaN if nothing is left.
+    """Return the median along the last axis, ignoring NaN; NaN if all values are NaN.
 
-    `np.nanmedian` goes through the rows one by one, which is slow.
+    `np.nanmedian` is slow, because it handles rows one by one.
     """
     ordered = np.sort(values, axis=-1)
     n = (~np.isnan(values)).sum(axis=-1)

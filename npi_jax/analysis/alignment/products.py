@@ -1,7 +1,7 @@
 """Dot products of the gradients of micro-batches: unbiased products of tasks, their cosines, and resamples.
 
-Micro-batch k of task t is row ``t * K + k``; leading axes, such as members and parameter groups, are mapped over.
-Micro-batches of different numbers share no sentence, so the product of two of them has no common noise.
+Micro-batch k of task t is row ``t * K + k``. Every function maps over leading axes, such as members and parameter
+groups. Micro-batches with different numbers share no sentence, so the product of two of them has no common noise.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ Blocks = Float[np.ndarray, "*lead tasks tasks batches batches"]
 def cross_products(
     gram: Float[np.ndarray, "*lead vectors vectors"], n_batches: int
 ) -> Float[np.ndarray, "*lead tasks tasks"]:
-    """Return C_ij: the mean dot product of micro-batches of different numbers, an unbiased estimate of <g_i, g_j>.
+    """Return C_ij: the mean dot product of micro-batches with different numbers, an unbiased estimate of <g_i, g_j>.
 
     Raises:
         ValueError: if there are fewer than 2 micro-batches, or the shape does not fit them.
@@ -36,17 +36,17 @@ def sign_conflict(
 ) -> Float[np.ndarray, "*lead tasks tasks"]:
     """Return the share of coordinates, weighted by |g_i||g_j|, in which two tasks' gradients have opposite signs.
 
-    It is (1 - C_ij / C^abs_ij) / 2 over products of micro-batches of different numbers. Noise pulls it towards 1/2; the
-    diagonal, one task against itself, shows how far, and is the reference for the others.
+    It is (1 - C_ij / C^abs_ij) / 2, from micro-batches with different numbers. Noise moves it toward 1/2. The diagonal
+    compares a task with itself, and thus shows the effect of noise alone: it is the reference for other entries.
     """
     check_sizes(gram.shape[-1], n_batches)
     return (1 - cross_products(gram, n_batches) / positive(cross_products(gram_abs, n_batches))) / 2
 
 
 def bootstrap_counts(n_batches: int, draws: int, seed: int = 0) -> Int[np.ndarray, "draws batches"]:
-    """Return how often each micro-batch is taken in each draw of K with replacement.
+    """Return the number of times that each bootstrap draw of K micro-batches contains each of them.
 
-    Draws with fewer than 2 distinct micro-batches have no cross product and are repeated.
+    Draws with fewer than 2 distinct micro-batches have no cross product and are replaced by new draws.
 
     Raises:
         ValueError: if there are fewer than 2 micro-batches.
@@ -65,7 +65,7 @@ def bootstrap_cosines(
 ) -> Float[np.ndarray, "*lead draws tasks tasks"]:
     """Return corrected cosines of resampled micro-batches: products of k != l, weighted by ``counts[k] * counts[l]``.
 
-    The diagonal is 1 by construction. NaN if the draw leaves no positive squared norm.
+    The diagonal is 1 by construction. A cosine is NaN if a task has no positive squared norm in the draw.
     """
     n_batches = counts.shape[1]
     check_sizes(gram.shape[-1], n_batches)
@@ -73,7 +73,7 @@ def bootstrap_cosines(
 
 
 def check_sizes(n_vectors: int, n_batches: int) -> None:
-    """Refuse products without two micro-batches, or that micro-batches do not divide.
+    """Raise an error for fewer than two micro-batches, or if their number does not divide the number of vectors.
 
     Raises:
         ValueError: naming the sizes.
@@ -94,7 +94,7 @@ def as_blocks(gram: Float[np.ndarray, "*lead vectors vectors"], n_batches: int) 
 
 
 def cross(counts: Shaped[np.ndarray, "draws batches"]) -> Float[np.ndarray, "draws batches batches"]:
-    """Return weights of the products of micro-batches that are taken ``counts`` times; they sum to 1."""
+    """Return weights of products of distinct micro-batches, drawn ``counts`` times; each draw's weights sum to 1."""
     weights = counts[:, :, None] * counts[:, None, :] * (1.0 - np.eye(counts.shape[1]))
     return weights / weights.sum(axis=(1, 2), keepdims=True)
 
@@ -102,7 +102,7 @@ def cross(counts: Shaped[np.ndarray, "draws batches"]) -> Float[np.ndarray, "dra
 def weigh(
     of: Blocks, weights: Float[np.ndarray, "draws batches batches"]
 ) -> Float[np.ndarray, "*lead draws tasks tasks"]:
-    """Return weighted means of the products of each two tasks."""
+    """Return weighted means of products over micro-batches, for every pair of tasks."""
     flat = of.reshape(*of.shape[:-2], -1) @ weights.reshape(len(weights), -1).T
     return np.moveaxis(flat, -1, -3)
 
@@ -113,5 +113,5 @@ def diagonal(products: Float[np.ndarray, "*lead n n"]) -> Float[np.ndarray, "*le
 
 
 def positive(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Return the values with NaN for those that are not above 0."""
+    """Replace values that are not above 0 by NaN."""
     return np.where(values > 0, values, np.nan)

@@ -31,22 +31,22 @@ _TABLES: Final = {
 }
 
 Axis = Mapping[Column, Sequence[str]]
-"""Names of the entries of an axis, by the columns that hold them."""
+"""Labels of the entries along an axis, by the column that they fill."""
 
 
 def alignment_tables(
     run_path: Path, members: pl.DataFrame, tasks: Sequence[str] = (), *, k: int = item_gradients.DIRECTIONS
 ) -> dict[str, pl.DataFrame]:
-    """Return the tables of `npi_jax.results.tables_alignment` by name; nothing if there is no folder gradients/.
+    """Return the tables of `npi_jax.results.tables_alignment` by name; an empty dict if there is no folder gradients/.
 
-    Numbers of a diverged member are NaN with the reason "diverged" in all tables with a row for each member, and are
-    left out of the means. The tables of single items and lookahead are empty if no file holds their products.
+    In tables with rows for each member, values of diverged members are NaN, with the reason "diverged". Means leave
+    diverged members out. The tables of single items and lookahead are empty if no file holds their products.
 
     Args:
         run_path: run directory; its gradients/STEP.npz are read.
-        members: the table `Members`; sorted by member they are the first axis of the arrays.
+        members: the table `Members`; sorted by member, its rows correspond to the first axis of the arrays.
         tasks: the order of tasks in the tables; others follow in the order of the files, ordinary text last.
-        k: number of directions in which subspaces are compared.
+        k: number of principal directions of each compared subspace.
 
     Raises:
         UserError: naming the file, if one cannot be read, or holds another number of members.
@@ -69,14 +69,14 @@ def alignment_tables(
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """Products of gradients at one checkpoint, and the members that they are of."""
+    """Products of gradients at one checkpoint, and the table of the members."""
 
     step: int
     grams: Grams
     members: pl.DataFrame
 
     def tables(self, k: int) -> dict[str, pl.DataFrame]:
-        """Return its rows of every table that it has products for."""
+        """Return this checkpoint's rows of every table for which it has products."""
         grams = self.grams
         found, adam = align(grams.gram, grams.n_items), align(grams.gram_adam, grams.n_items)
         conflict = sign_conflict(grams.gram, grams.gram_abs, grams.n_items.shape[1])
@@ -190,17 +190,17 @@ class _Checkpoint:
         return (self.members[Members.status] == OK).to_numpy()
 
     def _kept(self, values: Float[np.ndarray, " members *rest"]) -> Float[np.ndarray, " members *rest"]:
-        """Return the values with NaN for diverged members."""
+        """Replace values of diverged members by NaN."""
         return np.where(self._ok.reshape(-1, *[1] * (values.ndim - 1)), values, np.nan)
 
     def _because(self, reasons: Shaped[np.ndarray, " members *rest"]) -> Shaped[np.ndarray, " members *rest"]:
-        """Return the reasons with "diverged" for diverged members."""
+        """Replace reasons of diverged members by "diverged"."""
         return np.where(self._ok.reshape(-1, *[1] * (reasons.ndim - 1)), reasons, DIVERGED)
 
     def _frame(
         self, table: type[Table], columns: Mapping[Column, Shaped[np.ndarray, " members *rest"]], *axes: Axis
     ) -> pl.DataFrame:
-        """Return a row for each entry of ``columns``; ``axes`` name the entries of the axes after the first."""
+        """Return a table with a row for each array entry; ``axes`` labels the axes after that of the members."""
         shape = next(iter(columns.values())).shape
         first, *places = np.indices(shape).reshape(len(shape), -1)
         series = [pl.repeat(self.step, len(first), dtype=pl.Int64, eager=True).alias(Alignment.step)]
@@ -215,11 +215,11 @@ class _Checkpoint:
 
 
 def _first_order(grams: Grams, ahead: Lookahead) -> Float[np.ndarray, "members tasks tasks"]:
-    """Return the changes that the products of the two halves of the micro-batches predict for the step."""
+    """Return the first-order prediction of `Lookahead.change`, from products between halves of the micro-batches."""
     n_tasks, n_batches = grams.n_items.shape
     gram = grams.gram[:, grams.groups.index(ALL)].reshape(-1, n_tasks, n_batches, n_tasks, n_batches)
     number, half = np.arange(n_batches), n_batches // 2
-    # As in the step itself: of an odd number the last is in neither half.
+    # Split as training did for the step: if the number is odd, the last micro-batch is in neither half.
     first, second = number < half, (number >= half) & (number < 2 * half)
     predicted = np.zeros(ahead.change.shape)
     for taken, other in ((first, second), (second, first)):
@@ -232,7 +232,7 @@ def _first_order(grams: Grams, ahead: Lookahead) -> Float[np.ndarray, "members t
 
 
 def _overlap_reasons(tasks: Sequence[str], k: int) -> Shaped[np.ndarray, "states tasks"]:
-    """Return why a task has no subspace, by its state."""
+    """Return the reason why each task has no subspace, by state and task."""
     texts = {
         item_gradients.TOO_FEW: f"{{}} has fewer than {4 * k} items",
         item_gradients.NOT_FINITE: "not finite",

@@ -1,4 +1,4 @@
-"""Means of rows with missing cells, by an additive fit."""
+"""Row means of a matrix with missing values, from an additive fit."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -10,14 +10,14 @@ _CLOSE = 1e-10
 
 
 def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
-    """Return least-squares estimates of the rows in ``value = row + column``, at the level of the mean over columns.
+    """Return the least-squares row effects of ``value = row + column``, plus the mean column effect.
 
-    Without missing values these are the plain means of the rows. With missing values, a row that is measured only in
-    columns of high values does not come out high for that reason. A row is NaN if it has no value, or if no chain of
-    common columns connects it to the largest set of rows, so that the two cannot be compared.
+    Without missing values, these are the row means. With missing values, they correct for the columns in which a row
+    was measured: a row measured only in columns of high values gets no higher estimate for that. Rows are comparable if
+    a chain of common columns connects them. A row is NaN if it has no value or is not connected to the largest set.
 
     Args:
-        values: NaN where a value is missing.
+        values: matrix with NaN for missing values.
     """
     there = np.isfinite(values)
     effects = np.full(len(values), np.nan)
@@ -27,7 +27,7 @@ def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, 
     known, there = np.where(there, values, 0.0)[np.ix_(rows, columns)], there[np.ix_(rows, columns)]
     by_row, by_column = there.sum(axis=1), there.sum(axis=0)
     of_row, of_column = np.zeros(len(rows)), np.zeros(len(columns))
-    # Gauss-Seidel on the normal equations, which needs no matrix of size rows plus columns.
+    # Solve the normal equations by Gauss-Seidel: a direct solver would need a matrix of size rows plus columns.
     for _ in range(_MOST_ROUNDS):
         before = of_row
         of_column = (known.sum(axis=0) - there.T @ of_row) / by_column
@@ -39,7 +39,7 @@ def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, 
 
 
 def _largest(there: Bool[np.ndarray, "rows columns"]) -> tuple[Int[np.ndarray, " chosen"], Int[np.ndarray, " taken"]]:
-    """Return the rows and columns of the largest set that values connect."""
+    """Return the rows and columns of the largest connected component; a value connects its row and column."""
     n_rows, n_columns = there.shape
     row, column = np.nonzero(there)
     if not len(row):

@@ -1,9 +1,10 @@
 """Rank correlations of matrices of pairs of tasks, tested by relabeling the tasks.
 
-The pairs of tasks are not independent of each other, for every task is in many of them. Correlations are therefore
-tested by relabeling tasks (QAP: Hubert & Schultz 1976; Krackhardt 1988; the Mantel test): the rows and columns of the
-predictor's matrix are permuted together, which keeps everything that is due to single tasks within each matrix and
-breaks only what connects the two. Directed pairs (removed, task) are used, also where only some tasks were removed.
+Pairs of tasks are not independent, because every task is in many pairs. Correlations are therefore tested by
+relabeling tasks (QAP: Hubert & Schultz 1976; Krackhardt 1988; the Mantel test). A relabeling applies one permutation to
+the rows and columns of the predictor's matrix. It preserves the dependence within each matrix that is due to single
+tasks, and breaks only the association of the two matrices. Pairs are directed (removed, task), also if only some tasks
+were removed.
 """
 
 import itertools
@@ -18,7 +19,7 @@ _ENUMERATED: Final = 5000
 
 
 def relabelings(n_tasks: int, permutations: int = PERMUTATIONS, *, seed: int = 0) -> Int[np.ndarray, "labels tasks"]:
-    """Return orders of the tasks, the given one first: all if there are at most 5000, else a random sample."""
+    """Return permutations of the tasks, the identity first: all if there are at most 5000, else a random sample."""
     if math.factorial(n_tasks) <= _ENUMERATED:
         orders = list(itertools.permutations(range(n_tasks)))
         return np.array(orders, dtype=np.int64).reshape(len(orders), n_tasks)
@@ -34,8 +35,8 @@ def qap_correlations(
 ) -> Float[np.ndarray, " labels"]:
     """Return Spearman's correlation of predictor and effects over off-diagonal pairs, for each relabeling.
 
-    Pairs without an effect (NaN) are left out. Pairs without a predictor are left out of each relabeling at the place
-    that they are moved to. The correlation is NaN where one side does not vary.
+    Pairs without an effect (NaN) are excluded. A missing predictor moves with the relabeling, and the pair to which it
+    moves is excluded from that correlation. The correlation is NaN if the predictor or the effects do not vary.
     """
     rows, columns = np.nonzero(np.isfinite(effects) & ~np.eye(len(effects), dtype=bool))
     codes = _codes(predictor)[labels[:, rows], labels[:, columns]]
@@ -47,13 +48,13 @@ def qap_correlations(
 
 
 def p_value(correlations: Float[np.ndarray, " labels"]) -> float:
-    """Return the share of relabelings whose correlation is at least as far from 0 as the first, that of the data."""
+    """Return the share of correlations at least as far from 0 as the first, which is the correlation in the data."""
     size = np.nan_to_num(np.abs(correlations), nan=0.0)
     return float((size >= size[0] - 1e-12).mean())
 
 
 def _codes(values: Float[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows columns"]:
-    """Return codes: equal for equal numbers, larger for larger ones, -1 for NaN and on the diagonal."""
+    """Return the rank of each number among the distinct numbers, from 0; -1 for NaN and on the diagonal."""
     off = ~np.eye(len(values), dtype=bool) & np.isfinite(values)
     codes = np.full(values.shape, -1)
     codes[off] = np.unique(values[off], return_inverse=True)[1]
@@ -61,7 +62,7 @@ def _codes(values: Float[np.ndarray, "rows columns"]) -> Int[np.ndarray, "rows c
 
 
 def _ranks(codes: Int[np.ndarray, "labels pairs"]) -> Float[np.ndarray, "labels pairs"]:
-    """Return ranks within each row, equal for ties, NaN for the code -1; by counting, as there are few codes."""
+    """Return ranks within each row by counting codes, which are few; ties get their mean rank, the code -1 gets NaN."""
     n_codes = int(codes.max(initial=-1)) + 2
     places = codes + 1 + n_codes * np.arange(len(codes))[:, None]
     counts = np.bincount(places.ravel(), minlength=n_codes * len(codes)).reshape(-1, n_codes)
@@ -81,7 +82,7 @@ def _correlation(
 
 
 def _deviations(ranks: Float[np.ndarray, "labels pairs"]) -> Float[np.ndarray, "labels pairs"]:
-    """Return deviations from the mean of each row; 0 where there is no number."""
+    """Return deviations from the mean of each row; 0 for NaN."""
     there = np.isfinite(ranks)
     mean = np.where(there, ranks, 0.0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     return np.where(there, ranks - mean[:, None], 0.0)

@@ -1,4 +1,4 @@
-"""Transfer to and from a task, predicted from the other tasks."""
+"""Prediction of transfer to and from a task, by models fitted to pairs of the other tasks."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from npi_jax.results.tables_alignment import Alignment
 from npi_jax.results.tables_link import Prediction
 
 MIN_PAIRS: Final = 6
-"""Fewer pairs of tasks than this are not analyzed."""
+"""Minimum number of pairs of tasks for a test or a fit."""
 
 
 def prediction_table(
@@ -28,8 +28,8 @@ def prediction_table(
     All models of one group and outcome are fitted to the same pairs: those for which every predictor is known.
 
     Args:
-        predictors: matrices [removed, task] by name and group; "corrected" is the alignment, baselines have no group.
-        effects: matrices [removed, task] by outcome, NaN where there is none.
+        predictors: matrices [removed, task] by name and group. The alignment is "corrected"; baselines have group "".
+        effects: matrices [removed, task] by outcome, with NaN for missing effects.
         baselines: names of the predictors that need no gradients.
     """
     known = {name: predictors[name, ""] for name in baselines if (name, "") in predictors}
@@ -47,7 +47,7 @@ def _model_rows(
     baselines: Sequence[str],
     effect: Float[np.ndarray, "tasks tasks"],
 ) -> Iterator[Row]:
-    """Yield one row for each model: every predictor by itself, the baselines, and all together."""
+    """Yield one row for each model: each single predictor, all baselines, and all baselines with alignment."""
     models = {name: [name] for name in matrices}
     if baselines:
         models |= {BASELINES_MODEL: list(baselines), JOINT_MODEL: list(matrices)}
@@ -64,14 +64,15 @@ def leave_one_task_out(
     effects: Float[np.ndarray, " pairs"],
     pairs: Int[np.ndarray, "pairs 2"],
 ) -> Row:
-    """Fit to the pairs without a task, predict those with it, and do so for each task.
+    """Fit to the pairs without a task and predict the pairs with it, for each task; return columns of `Prediction`.
 
-    Returns:
-        correlation: Spearman's between prediction and effect within the pairs of the task left out, mean over
-        tasks. (Over all pairs together it would be negative where nothing is predicted, for the mean of the pairs
-        fitted moves against that of the pairs left out.) r2: 1 - squared errors / squared errors of the mean of the
-        pairs fitted; 0 or less where the predictors are of no use. n_pairs. Numbers are NaN, and ``reason`` says why,
-        where a fit would have fewer than two pairs more than coefficients.
+    - correlation: Spearman's correlation of prediction and effect over the pairs of the held-out task, mean over tasks.
+      Over all pairs it would be negative even for useless predictors: the mean of the fitted pairs falls when the mean
+      of the held-out pairs rises.
+    - r2: 1 - squared errors / squared errors of the fitted pairs' mean; 0 or less if the predictors are useless.
+    - n_pairs: number of pairs.
+    - reason: why correlation or r2 is NaN. There is no fit with fewer than `MIN_PAIRS` pairs, without variation, or if
+      some fit has fewer than two pairs more than coefficients.
     """
     result: Row = {Prediction.correlation: math.nan, Prediction.r2: math.nan, Prediction.n_pairs: len(effects)}
     folds = [(pairs == task).any(axis=1) for task in np.unique(pairs)]
@@ -115,7 +116,7 @@ def _predict(
     fold: Bool[np.ndarray, " pairs"],
 ) -> Float[np.ndarray, " held_out"]:
     center, scale = predictors[~fold].mean(axis=0), predictors[~fold].std(axis=0)
-    # A predictor that does not vary in the fitted pairs has nothing to teach.
+    # A predictor that is constant in the fitted pairs gets the value 0: it cannot be standardized.
     standard = np.where(scale > 0, (predictors - center) / np.where(scale > 0, scale, 1.0), 0.0)
     design = np.column_stack([np.ones(len(effects)), standard])
     coefficients = np.linalg.lstsq(design[~fold], effects[~fold])[0]

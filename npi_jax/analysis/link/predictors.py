@@ -20,13 +20,13 @@ _CHECKPOINT = (Alignment.member, Alignment.step)
 
 @dataclass(frozen=True)
 class Predictor:
-    """One matrix that may predict effects.
+    """A matrix of pairs of tasks that may predict effects.
 
     Attributes:
         name: measure of alignment, or surface measure.
-        group: group of parameters; "" without gradients.
-        step: checkpoint, or `MEAN_OVER_TRAINING`.
-        matrix: NaN where there is no value.
+        group: group of parameters; "" for surface measures.
+        step: step of the checkpoint, or `MEAN_OVER_TRAINING`.
+        matrix: values, with NaN for missing ones.
     """
 
     name: str
@@ -36,9 +36,9 @@ class Predictor:
 
 
 def pairs_of_tasks(alignment: pl.DataFrame, variant: str) -> pl.DataFrame:
-    """Return the alignment of each two different environments in a variant.
+    """Return the rows of alignment of all pairs of different environments in a variant.
 
-    ``corrected`` is replaced by ``ratio``: leaving out estimates beyond 1 would pull the means of pairs near 1 down.
+    ``corrected`` is replaced by ``ratio``: leaving out estimates beyond 1 would bias means of pairs near 1 downward.
     """
     aligned = alignment.filter(
         pl.col(Alignment.variant) == variant,
@@ -52,7 +52,7 @@ def pairs_of_tasks(alignment: pl.DataFrame, variant: str) -> pl.DataFrame:
 
 
 def alignment_predictors(aligned: pl.DataFrame, tasks: Sequence[str]) -> Iterator[Predictor]:
-    """Yield means over seeds: for each group and measure the one over training, then those at each step.
+    """Yield means over seeds for each group and measure: first over training, then at each step.
 
     Args:
         aligned: from `pairs_of_tasks`.
@@ -64,7 +64,7 @@ def alignment_predictors(aligned: pl.DataFrame, tasks: Sequence[str]) -> Iterato
             means = _pair_means(of_group, name)
             for step in [MEAN_OVER_TRAINING, *aligned[Alignment.step].unique().sort()]:
                 frame = means.filter(pl.col(Alignment.step) == step)
-                # Of the corrected measure it is stated where it could not be estimated; others are left out there.
+                # Without any estimate, "corrected" still yields a matrix of NaN, so that the tables state the reason.
                 if len(frame) or name == Alignment.corrected:
                     cells = frame.select(*_PAIR, name).iter_rows()
                     yield Predictor(name, str(group), int(step), matrix_of(cells, tasks, symmetric=True))
@@ -88,7 +88,7 @@ def baseline_predictors(environments: pl.DataFrame, tasks: Sequence[str]) -> Ite
 
 
 def cell_counts(aligned: pl.DataFrame, tasks: Sequence[str]) -> dict[str, Float[np.ndarray, "tasks tasks"]]:
-    """Return by group the number of seeds times steps, without step 0, behind each pair's corrected alignment."""
+    """Return, for each group and pair, the number of seeds times steps with corrected alignment, excluding step 0."""
     n_cells = "n_cells"
     finite = aligned.filter(pl.col(Alignment.corrected).is_finite() & (pl.col(Alignment.step) > 0))
     counted = finite.group_by(Alignment.group, *_PAIR, maintain_order=True).agg(
@@ -103,7 +103,7 @@ def cell_counts(aligned: pl.DataFrame, tasks: Sequence[str]) -> dict[str, Float[
 def matrix_of(
     cells: Iterable[tuple[Any, ...]], tasks: Sequence[str], *, symmetric: bool = False
 ) -> Float[np.ndarray, "tasks tasks"]:
-    """Return a matrix of (row, column, value), NaN without a value; if symmetric, a cell fills its mirror too."""
+    """Return a matrix from (row, column, value), NaN elsewhere; ``symmetric`` copies cells to missing mirror cells."""
     place = {task: number for number, task in enumerate(tasks)}
     matrix = np.full((len(tasks), len(tasks)), np.nan)
     for row, column, value in cells:
@@ -113,7 +113,7 @@ def matrix_of(
 
 
 def _pair_means(aligned: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Return one measure of each pair: over seeds and steps (`MEAN_OVER_TRAINING`), then over seeds by step."""
+    """Return each pair's mean of one measure: first over seeds and steps (`MEAN_OVER_TRAINING`), then at each step."""
     step = Alignment.step
     finite = aligned.filter(pl.col(name).is_finite())
     frames = [_fitted(finite.filter(pl.col(step) > 0), name, MEAN_OVER_TRAINING)]
@@ -125,7 +125,7 @@ def _pair_means(aligned: pl.DataFrame, name: str) -> pl.DataFrame:
 
 
 def _fitted(frame: pl.DataFrame, name: str, step: int) -> pl.DataFrame:
-    """Return `additive.row_effects` of pairs that were measured in members times steps: step, tasks and measure."""
+    """Return `additive.row_effects` of pairs over members times steps, in columns for step, both tasks and measure."""
     row, column = "row", "column"
     pairs = frame.select(_PAIR).unique(maintain_order=True).with_row_index(row)
     cells = frame.select(_CHECKPOINT).unique(maintain_order=True).with_row_index(column)

@@ -1,4 +1,4 @@
-"""Tables of the link: does the alignment of two tasks predict the effect of removing the data of one on the other?"""
+"""Tables of the link: tests whether the alignment of two tasks predicts the effect of removing one on the other."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_transfer import Transfer
 
 EXPLORATORY: Final = 999
-"""Relabelings that serve all rows but the primary one."""
+"""Number of relabelings for the exploratory tests; the primary test uses all."""
 PRIMARY_OUTCOME: Final = DELTA
 PRIMARY_GROUPS: Final = ("recurrent", "blocks", ALL)
-"""The primary test takes the first of these groups that the model has."""
+"""Groups of parameters; the primary test uses the first one that the model has."""
 
 _ROUNDING: Final = 1e-12
 
 Matrix = Float[np.ndarray, "tasks tasks"]
-"""Values of pairs [removed, task]; NaN where there is none."""
+"""Values of pairs [removed, task], with NaN for missing ones."""
 
 
 def link_tables(
@@ -51,27 +51,27 @@ def link_tables(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables `Link`, `LinkPairs` and `Prediction` by name.
 
-    The primary contrast, declared beforehand: the corrected alignment of the group "recurrent" (else "blocks", else
-    "all"), mean over seeds at all steps but 0, in the baseline variant, against the effect on delta. All other rows
-    are exploratory; their p_adjusted is by max-T over the same relabelings (each correlation divided by the standard
-    deviation that it has under relabeling). Tests are two-sided. Effects are those against random controls if every
-    removal has one, averaged over hyper-parameter settings.
+    One primary test was declared beforehand. It correlates the corrected alignment in the baseline variant with the
+    effect on delta. Alignment is of the group "recurrent" (else "blocks", else "all"), averaged over seeds and all
+    steps except 0. All other rows are exploratory: their p_adjusted is by max-T over the same relabelings. For max-T,
+    each correlation is divided by its root mean square over relabelings. Tests are two-sided. Effects are relative to
+    random controls if every removal has one, and averaged over hyper-parameter settings.
 
-    Alignment is not reliable everywhere, and not for all pairs at the same steps. It rises over training, and seeds
-    differ in it, so that a plain mean would make a pair that is measured late look aligned. The mean of a pair is
-    therefore its effect in an additive fit to seeds at steps (`additive.row_effects`), which is the plain mean if no
-    value is missing.
+    Noise hides alignment in some seeds and steps, which differ between pairs. Alignment rises during training and
+    differs between seeds, so a plain mean would be too high for pairs that are measured only late. The mean of a pair
+    is therefore its effect in an additive fit to seeds and steps (`additive.row_effects`). It equals the plain mean if
+    no value is missing.
 
     Args:
-        alignment: the table `Alignment`; its columns suite and kind say which effects belong to it.
+        alignment: the table `Alignment`; its columns suite and kind select the effects to compare it with.
         transfer: the table `Transfer`.
         environments: the table `Environments`; None leaves out the predictors that need no gradients.
-        baseline: the variant whose gradients count; by default "full", else the first of the table.
-        suite, kind: whose effects count; by default those of the items whose gradients were taken, if the table
-            says so, else the first suite and its main kind.
-        permutations: relabelings drawn if there are more than 5000; otherwise all are used. Of those drawn,
-            `EXPLORATORY` serve all rows but the primary one.
-        seed: of the random numbers.
+        baseline: the variant from which alignment is taken; by default "full", else the first in the table.
+        suite, kind: suite and kind of the effects; by default those of the items of the gradients. If the table of
+            alignment does not hold them, the first suite and its main kind.
+        permutations: number of random relabelings; if at most 5000 relabelings exist, all are used instead. The
+            exploratory tests use only the first `EXPLORATORY` of them.
+        seed: seed of the random numbers.
     """
     suite = suite or _only(alignment, Alignment.suite)
     kind = kind or _only(alignment, Alignment.kind)
@@ -92,7 +92,7 @@ def link_tables(
 
 
 def _effects(transfer: pl.DataFrame, suite: str | None, kind: str | None) -> pl.DataFrame:
-    """Return the effects of removing single environments on other tasks, of one suite and kind."""
+    """Return the effects, in one suite and kind, of removing single environments on other tasks."""
     removals = transfer.filter(is_single_removal() & (pl.col(Transfer.removed) != pl.col(Transfer.task)))
     if removals.is_empty():
         return removals
@@ -105,7 +105,7 @@ def _effects(transfer: pl.DataFrame, suite: str | None, kind: str | None) -> pl.
 
 
 def _only(alignment: pl.DataFrame, name: str) -> str | None:
-    """Return the value that all rows have in a column; None if it is absent, empty or differs."""
+    """Return a column's value if it is the same in all rows; None if it differs, is "", or there is no column."""
     values = alignment[name].unique().to_list() if name in alignment.columns else []
     return str(values[0]) if len(values) == 1 and values[0] else None
 
@@ -116,7 +116,7 @@ def _variant(alignment: pl.DataFrame, baseline: str | None) -> str:
 
 
 def _tasks(aligned: pl.DataFrame, effects: pl.DataFrame) -> list[str]:
-    """Return the tasks that have effects, and alignment if any task has."""
+    """Return the tasks with both effects and alignment; without any alignment, all tasks with effects."""
     of_gradients = {*aligned[Alignment.task_i], *aligned[Alignment.task_j]}
     affected = {*effects[Transfer.removed], *effects[Transfer.task]}
     return sorted(of_gradients & affected if of_gradients else affected)
@@ -139,7 +139,7 @@ def _link_rows(
     labels: Int[np.ndarray, "labels tasks"],
     main: str,
 ) -> list[Row]:
-    """Return a row for every predictor and outcome; the exploratory ones are adjusted for each other."""
+    """Return a row for every predictor and outcome; exploratory rows also get p-values adjusted for all of them."""
     rows: list[Row] = []
     sizes: dict[int, float] = {}
     fewer = labels[: EXPLORATORY + 1]
@@ -166,7 +166,7 @@ def _tests(predictors: Sequence[Predictor], matrices: Mapping[str, Matrix]) -> I
 
 
 def _sizes(correlations: Float[np.ndarray, " labels"]) -> Float[np.ndarray, " labels"]:
-    """Return absolute correlations in units of the standard deviation that they have under relabeling."""
+    """Return absolute correlations divided by their root mean square over relabelings."""
     size = np.nan_to_num(np.abs(correlations), nan=0.0)
     size /= math.sqrt(float((size**2).mean())) or 1.0
     return size
@@ -175,7 +175,7 @@ def _sizes(correlations: Float[np.ndarray, " labels"]) -> Float[np.ndarray, " la
 def _test(
     predictor: Matrix, effects: Matrix, labels: Int[np.ndarray, "labels tasks"]
 ) -> tuple[Row, Float[np.ndarray, " labels"] | None]:
-    """Return a row of the table, and the correlation of each relabeling; None if there is no test."""
+    """Return a row of the table, and the correlation in each relabeling (None if there is no test)."""
     there = np.isfinite(effects) & np.isfinite(predictor) & ~np.eye(len(effects), dtype=bool)
     n_pairs, n_tasks = int(there.sum()), int((there.any(axis=0) | there.any(axis=1)).sum())
     counts: Row = {Link.n_pairs: n_pairs, Link.n_tasks: n_tasks}
@@ -226,5 +226,5 @@ def _pairs_table(
 
 
 def _cosine(value: float) -> float:
-    """Return a mean of estimates if it is a cosine, else NaN."""
+    """Return a mean of estimates if it is between -1 and 1, else NaN."""
     return value if COSINE.hold(value) else math.nan

@@ -1,4 +1,4 @@
-"""Accuracy of a task by the share of its environment's NPIs in the text, with and without the other environments'."""
+"""Accuracy of a task by the share of its environment's NPIs in the text, with and without NPIs of others."""
 
 import polars as pl
 
@@ -12,11 +12,11 @@ from npi_jax.results.tables_preparation import Corpus
 from npi_jax.results.tables_transfer import Amplification
 
 _ENDS = {OTHERS_KEPT: (1.0, FULL), OTHERS_REMOVED: (0.0, NO_NPI)}
-"""Share and variant that end each curve."""
+"""Share and variant at the end of each curve: the full corpus, or the corpus without NPIs."""
 
 
 def amplification_rows(experiment: Experiment, corpus: pl.DataFrame) -> list[Row]:
-    """Return the rows of `Amplification`: one for each share of an environment's NPIs that some variant kept."""
+    """Return the rows of `Amplification`: one for each environment and kept share of its NPIs."""
     counts = {row[Corpus.variant]: row for row in corpus.iter_rows(named=True)}
     rows = []
     for (environment, others), points in _curves(experiment).items():
@@ -37,7 +37,7 @@ def amplification_rows(experiment: Experiment, corpus: pl.DataFrame) -> list[Row
 
 
 def _curves(experiment: Experiment) -> dict[tuple[str, str], list[tuple[float, str]]]:
-    """Return shares and variants, by environment and by whether the others' NPIs were kept."""
+    """Return shares and variants for each environment, separately for other environments' NPIs kept and removed."""
     points: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for variant in experiment.setting.seeds:
         found = intervention_of(variant)

@@ -15,7 +15,7 @@ from npi_jax.results.tables_transfer import Asymmetry
 
 
 def asymmetry_rows(experiment: Experiment) -> list[Row]:
-    """Return the rows of `Asymmetry`: one for each two environments that were each removed, and each outcome."""
+    """Return the rows of `Asymmetry`: one for each pair of removed environments and each outcome."""
     removals = experiment.removals()
     pairs = [(i, j) for place, i in enumerate(removals) for j in removals[place + 1 :]]
     rows = [row for i, j in pairs for row in _pair_rows(experiment, i, j)]
@@ -27,7 +27,7 @@ def _pair_rows(experiment: Experiment, i: str, j: str) -> Iterator[Row]:
     controls = [experiment.controls.get(variant, NO_CONTROL) for variant in variants]
     controlled = all(control in experiment.setting.seeds for control in controls)
     references = controls if controlled else [experiment.baseline] * 2
-    # Effect ij is on task j of removing i: each variant goes with the task of the other.
+    # Effect ij is that of removing i on task j, so pair each variant with the other environment's task.
     tasks = [task for task in (experiment.task(j), experiment.task(i)) if task is not None]
     sides = [_Side(*side) for side in zip(tasks, variants, references, strict=True)]
     for number, outcome in enumerate(OUTCOMES):
@@ -46,7 +46,7 @@ def _pair_rows(experiment: Experiment, i: str, j: str) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class _Side:
-    """One of the two effects: of a variant, against a reference, on a task."""
+    """One of the two effects to compare: that of a variant on a task, relative to a reference."""
 
     task: TaskOutcomes
     variant: str
@@ -55,7 +55,7 @@ class _Side:
     def effects(
         self, experiment: Experiment, outcome: int, seeds: list[int]
     ) -> tuple[Float[np.ndarray, " seeds"], Float[np.ndarray, "seeds draws"]]:
-        """Return the effect in each seed, and the same with items resampled."""
+        """Return the effect in each seed, with the original and with resampled items."""
         members = experiment.setting.seeds
         one, other = (
             self.task.rows([members[name][seed] for seed in seeds]) for name in (self.variant, self.reference)
@@ -65,7 +65,7 @@ class _Side:
 
 
 def _difference(experiment: Experiment, sides: list[_Side], outcome: int) -> tuple[list[float], Contrast]:
-    """Return both mean effects, and their difference over the seeds in which no member diverged."""
+    """Return both mean effects and their difference, over seeds in which none of the compared members diverged."""
     compared = [*(side.variant for side in sides), *(side.reference for side in sides)]
     seeds = [set(experiment.setting.seeds.get(variant, {})) for variant in compared]
     shared = sorted(set.intersection(*seeds))

@@ -1,4 +1,4 @@
-"""Eavesdropping: the delay of a late task if the data of an environment that is acquired early is removed."""
+"""Eavesdropping: the delay of a task when the NPIs of an environment that is acquired earlier are removed."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -13,7 +13,7 @@ _LOG2_STEPS: Final = OUTCOMES.index(LOG2_STEPS)
 
 
 def eavesdropping_rows(experiment: Experiment) -> list[Row]:
-    """Return the rows of `Eavesdropping`: one for each removed environment and each task acquired later than it."""
+    """Return the rows of `Eavesdropping`: one for each removed environment and each task acquired later."""
     rows = [row for environment in experiment.removals() for row in _rows(experiment, environment)]
     return adjust(rows, lambda _: "")
 
@@ -35,7 +35,7 @@ def _rows(experiment: Experiment, environment: str) -> Iterator[Row]:
 
 
 def _lag(experiment: Experiment, task: TaskOutcomes, variant: str, reference: str) -> Row:
-    """Return how much later a task is acquired in a variant than in the reference; nothing without any pair."""
+    """Return the delay of a task in a variant relative to the reference, by column; empty without paired members."""
     without_it, with_it = (task.rows(members) for members in experiment.setting.pairs(variant, reference))
     if not len(with_it):
         return {}

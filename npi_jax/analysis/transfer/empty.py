@@ -1,4 +1,4 @@
-"""Variants that changed nothing: their models repeat the baseline's, so their effects mean nothing."""
+"""Variants that changed nothing: their models repeat those of the baseline, so their effects are meaningless."""
 
 import polars as pl
 
@@ -10,11 +10,11 @@ _CHANGES = (Corpus.slots_changed, Corpus.edited, Corpus.injected)
 
 
 def empty_variants(corpus: pl.DataFrame, baseline: str) -> list[str]:
-    """Return the variants other than the baseline whose text is that of the corpus; controls are not among them.
+    """Return the variants that left the text unchanged, except the baseline, "full" and controls.
 
     Args:
-        corpus: the table `Corpus`; of a run from before changes were counted no variant is known to be empty.
-        baseline: the variant that others are compared with, which changes nothing on purpose.
+        corpus: the table `Corpus`. If it has no counts of changes, because the run is old, the result is empty.
+        baseline: the variant with which others are compared; it may leave the text unchanged.
     """
     counts = [name for name in _CHANGES if name in corpus.columns]
     if Corpus.slots_changed not in counts:

@@ -1,4 +1,4 @@
-"""Paired differences between variants: which members are paired, the test of a difference, adjustment of p-values."""
+"""Paired differences between variants: pairs of members, tests of differences, and adjustment of p-values."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -19,7 +19,7 @@ from npi_jax.results.tables_preparation import Corpus
 from npi_jax.results.tables_transfer import Transfer
 
 FEWEST_SEEDS: Final = 3
-"""With two seeds, small p-values, which are what is adjusted, are several times as frequent as they should be."""
+"""Minimum number of seeds for adjusted p-values: with two seeds, small p-values are several times too frequent."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Experiment:
     Attributes:
         setting: the members, by variant and seed.
         tasks: outcomes in every task.
-        baseline: variant that others are compared with.
+        baseline: variant with which others are compared.
         controls: random control of each intervention that has one.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
 
     setting: Setting
@@ -45,12 +45,12 @@ class Experiment:
         return next((task for task in self.tasks if task.task == name), None)
 
     def removals(self) -> list[str]:
-        """Return the environments that a variant removes and that are tasks."""
+        """Return the removed environments that are also tasks."""
         removed = [removed_by(variant) for variant in self.setting.seeds]
         return [name for name in removed if self.task(name) is not None]
 
     def difference(self, task: TaskOutcomes, outcome: int, variant: str, reference: str) -> "Contrast":
-        """Return the paired difference of two variants in an outcome, by its number in `OUTCOMES`."""
+        """Return the paired difference of two variants in an outcome, given as an index into `OUTCOMES`."""
         one, other = (task.rows(members) for members in self.setting.pairs(variant, reference))
         return contrast(
             task.means[outcome, one] - task.means[outcome, other],
@@ -67,9 +67,9 @@ class Contrast:
     """A difference with its interval.
 
     Attributes:
-        interval: None without any pair of members.
-        n_seeds: pairs of members.
-        reason: why there is no p-value; "" where there is one.
+        interval: the mean difference with its interval; None without paired members.
+        n_seeds: number of pairs of members.
+        reason: why there is no p-value; "" if there is one.
     """
 
     interval: statistics.Interval | None
@@ -91,7 +91,7 @@ class Contrast:
 
     @property
     def mean(self) -> float:
-        """Mean difference; NaN without any pair."""
+        """Mean difference; NaN without paired members."""
         return math.nan if self.interval is None else self.interval.mean
 
 
@@ -107,12 +107,12 @@ def contrast(
     """Test a paired difference.
 
     Args:
-        means: difference of each seed.
-        by_item: the same with items resampled.
+        means: difference in each seed.
+        by_item: difference in each seed with items resampled.
         n_items: number of items.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         bounds: range of the difference.
-        of: the variants that are compared, for the reason.
+        of: names of the compared variants, for `Contrast.reason`.
     """
     if not len(means):
         return Contrast(None, 0, f"no seed that did not diverge in both {of}")
@@ -128,7 +128,7 @@ def contrast(
 
 
 def adjust(rows: list[Row], family: Callable[[Row], Hashable]) -> list[Row]:
-    """Give the rows adjusted p-values, over the rows for which `family` is the same."""
+    """Add adjusted p-values to the rows; tests with the same value of ``family`` are adjusted for each other."""
     families: dict[Hashable, list[Row]] = {}
     for row in rows:
         families.setdefault(family(row), []).append(row)
@@ -153,7 +153,7 @@ def controls_of(corpus: pl.DataFrame) -> dict[str, str]:
 
 
 def intervention_of(variant: str) -> Intervention | None:
-    """Return the intervention that a variant is named after; None for a name of somebody's own."""
+    """Return the intervention that a variant's name denotes; None if the name denotes none."""
     try:
         return parse_intervention(variant)
     except ValueError:
@@ -161,6 +161,6 @@ def intervention_of(variant: str) -> Intervention | None:
 
 
 def removed_by(variant: str) -> str:
-    """Return the environment whose NPIs a variant removes, "all", or "" (the column ``removed``)."""
+    """Return the column ``removed``: the environment whose NPIs a variant removes, "all", or "" for other variants."""
     found = intervention_of(variant)
     return NOT_A_REMOVAL if found is None else found.removed

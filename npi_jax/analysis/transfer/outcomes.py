@@ -1,4 +1,4 @@
-"""Outcomes that are compared between corpus variants, of every member in every task, paired by seed and item."""
+"""Outcomes of every member in every task, to compare between corpus variants, paired by seed and item."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,11 +28,11 @@ class TaskOutcomes:
         cell: suite, kind and region.
         task: name of the task.
         members: numbers of the members, in the order of the arrays' member axis.
-        items: value of each item for the `LINEAR_OUTCOMES`.
+        items: value of each item, for the `LINEAR_OUTCOMES`.
         means: value of each outcome, in the order of `OUTCOMES`.
-        by_item: the same with items resampled; all members have the same items in one draw.
-        censored: members whose accuracy never came to stay at the threshold.
-        steps_range: of log2(1 + step), from the first to the last step.
+        by_item: outcomes with items resampled; within a draw, all members have the same items.
+        censored: True for members with accuracy below the threshold at the last step.
+        steps_range: difference of log2(1 + step) between the last and the first step.
     """
 
     cell: tuple[str, str, str]
@@ -45,7 +45,7 @@ class TaskOutcomes:
     steps_range: float
 
     def bounds(self, outcome: int) -> Bounds:
-        """Return the range of the difference between two members in an outcome, by its number in `OUTCOMES`."""
+        """Return the range of the difference between two members in an outcome, given as an index into `OUTCOMES`."""
         if OUTCOMES[outcome] == LOG2_STEPS:
             return Bounds(-self.steps_range, self.steps_range) if self.steps_range else FREE
         return SHARE_DIFFERENCE if OUTCOMES[outcome] in (ACCURACY, AUC) else FREE
@@ -56,10 +56,10 @@ class TaskOutcomes:
         return self.items.shape[2]
 
     def rows(self, members: Sequence[int]) -> Int[np.ndarray, " chosen"]:
-        """Return the positions of members on the member axis.
+        """Return the indices of members on the member axis.
 
         Raises:
-            ValueError: if one was not scored.
+            ValueError: if a member was not scored.
         """
         wanted = np.asarray(members, dtype=np.int64)
         missing = np.setdiff1d(wanted, self.members)
@@ -74,7 +74,7 @@ class Setting:
 
     Attributes:
         values: hyper-parameters by name.
-        seeds: for each variant, in the order of the members, its members that did not diverge, by seed.
+        seeds: members that did not diverge, by variant and seed; variants are in the order of their first members.
     """
 
     values: dict[str, float | None]
@@ -100,7 +100,7 @@ def settings(members: pl.DataFrame) -> list[Setting]:
 
 
 def baseline_variant(members: pl.DataFrame, baseline: str | None = None) -> str:
-    """Return the variant that others are compared with: the one given, else "full", else that of the first member.
+    """Return the reference of comparisons: the given variant, else "full", else that of the first member.
 
     Raises:
         UserError: if there is no such variant.
@@ -132,18 +132,19 @@ def task_outcomes(
 def steps_to_threshold(
     accuracy: Float[np.ndarray, "*cells steps"], steps: Int[np.ndarray, " steps"], threshold: float = ACQUIRED
 ) -> tuple[Float[np.ndarray, "*cells"], Bool[np.ndarray, "*cells"]]:
-    """Return log2(1 + step) at which the accuracy crosses ``threshold`` to stay at or above it.
+    """Return log2(1 + step) at the last crossing of ``threshold``, after which accuracy stays at or above it.
 
-    Between the last checkpoint below and the next one the accuracy is taken to grow linearly in log2(1 + step). Without
-    that, resampling items moves the outcome by whole checkpoints or not at all, and a test of it rejects true null
-    hypotheses too rarely. If the accuracy is below at the end, the last step is used as the lower bound that it is,
-    as in restricted mean survival times (Royston & Parmar 2013). An accuracy that is NaN is below.
+    Between the last checkpoint below the threshold and the next one, accuracy is interpolated linearly in log2(1 +
+    step). Without interpolation, resampling items would shift the outcome by entire checkpoints or not at all, and
+    tests would reject true null hypotheses too rarely. If accuracy is below the threshold at the end, the last step is
+    a lower bound and is used as the outcome, as in restricted mean survival times (Royston & Parmar 2013). NaN counts
+    as below.
 
     Returns:
-        the logarithms, and which of them are lower bounds.
+        the logarithms, and a mask of those that are lower bounds.
     """
     below = ~(accuracy >= threshold)
-    # Number of steps after the last one that is below.
+    # Number of checkpoints after the last one below the threshold.
     after = np.where(below.any(axis=-1), np.argmax(below[..., ::-1], axis=-1), len(steps))
     first = np.minimum(len(steps) - after, len(steps) - 1)
     before = np.maximum(first - 1, 0)
@@ -155,9 +156,9 @@ def steps_to_threshold(
 
 
 def training_weights(steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " steps"]:
-    """Return weights of a mean over training: the trapezoid rule over log(1 + step), divided by the length.
+    """Return weights for a mean over training, by the trapezoid rule on the scale log(1 + step).
 
-    They sum to 1, so that the mean has the unit of the values.
+    The weights sum to 1, so that the mean has the unit of the values.
     """
     if len(steps) == 1:
         return np.ones(1)
@@ -170,7 +171,7 @@ def training_weights(steps: Int[np.ndarray, " steps"]) -> Float[np.ndarray, " st
 
 @dataclass(frozen=True)
 class _Scored:
-    """Scores of one task as arrays; what is not finite is NaN in both."""
+    """Scores of one task as arrays; if a delta is not finite, ``delta`` and ``correct`` are NaN."""
 
     cell: tuple[str, str, str]
     task: str
@@ -181,7 +182,7 @@ class _Scored:
 
     @classmethod
     def of(cls, task: str, cell: tuple[str, str, str], frame: pl.DataFrame) -> "_Scored":
-        """Arrange rows that are sorted by member, step and item."""
+        """Make the arrays from rows that are sorted by member, step, paradigm and item."""
         members, steps = (frame[name].unique().sort().to_numpy() for name in (Scores.member, Scores.step))
         shape = (len(members), len(steps), frame.select(pl.struct(Scores.paradigm, Scores.item).n_unique()).item())
         if math.prod(shape) != len(frame):

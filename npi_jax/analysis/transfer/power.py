@@ -1,10 +1,10 @@
-"""Power of the test of `transfer`, by simulation: how large an effect has to be for a number of seeds to show it.
+"""Power of the test of `transfer`, by simulation: the smallest effects that given numbers of seeds can detect.
 
 The test of an effect on accuracy, delta or area scales a bootstrap interval to the t interval of
-`variance.mean_variance`. The two agree in all but about one in a hundred decisions, so the t interval is simulated
-here, without the bootstrap and without bounds: for an effect d on accuracy, t is smaller by the factor
-sqrt(1 - d^2), which is 2 % at .2. The mean and the mean squares of seeds, items and residual of normal values are
-independent of each other, and each is drawn from its own distribution (normal and chi-squared).
+`variance.mean_variance`. The two differ in about one of a hundred decisions, so only the t interval is simulated,
+without bootstrap and without bounds. With bounds, t would be smaller by the factor sqrt(1 - d^2) for an effect d on
+accuracy: by 2 % at .2. For normal values, the mean and the mean squares of seeds, items and residual are independent.
+Each is therefore drawn separately, the mean from a normal distribution and the mean squares from chi-squared ones.
 """
 
 import math
@@ -52,11 +52,11 @@ def power_table(
         effect: true mean of the paired differences, in the unit of the outcome.
         seed_sd, item_sd, residual_sd: standard deviations of the *differences* (`variance_components`).
         seeds: numbers of seeds, each at least 2.
-        items: items of the task, at least 2.
-        alpha: level of the test; for one of many tests take it smaller, as 0.05 divided by their number.
-        simulations: experiments simulated for each number of seeds.
+        items: number of items of the task, at least 2.
+        alpha: level of the test; for one of several tests, for example 0.05 divided by their number.
+        simulations: number of simulated experiments for each number of seeds, at least 100.
         outcome: name of the outcome; "accuracy" and "auc" cannot have effects beyond 1.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -84,9 +84,9 @@ def power_table(
 def _detected(
     means: Float[np.ndarray, " simulations"], critical: Float[np.ndarray, " simulations"], effect: float, outcome: str
 ) -> Row:
-    """Return how often an effect is detected, from means without an effect and the critical values around 0."""
+    """Return a row of `Power`, from simulated means without an effect and their critical values."""
     rejected = float((np.abs(means + effect) > critical).mean())
-    # An effect is detected if mean + effect > critical; few are detected with the wrong sign.
+    # Solve mean + effect > critical for the effect; detection with the wrong sign is rare and ignored.
     detectable = float(np.quantile(critical - means, POWER))
     return {
         Power.effect: effect,
@@ -99,11 +99,11 @@ def _detected(
 
 
 def variance_components(scores: pl.DataFrame, members: pl.DataFrame, *, baseline: str | None = None) -> pl.DataFrame:
-    """Return the table `VarianceComponents`: how much paired differences of a run vary, and by what.
+    """Return the table `VarianceComponents`: variances of a run's paired differences by source.
 
-    Components are from the mean squares of the two-way analysis of variance. A variance that comes out negative stays
-    as it is, so that means of them are right; its standard deviation is 0. Pairs of variants that share fewer than
-    two seeds have no rows.
+    Components are computed from the mean squares of a two-way analysis of variance. Negative estimates of a variance
+    are kept, because their mean would otherwise be biased; their standard deviation is 0. A variant that shares fewer
+    than two seeds with the baseline has no rows.
 
     Args:
         scores, members, baseline: as for `transfer_tables`.
@@ -125,14 +125,13 @@ def variance_components(scores: pl.DataFrame, members: pl.DataFrame, *, baseline
 
 
 def pooled(components: pl.DataFrame) -> dict[str, float]:
-    """Return the standard deviations of a task drawn at random from those in which anything varies.
+    """Return typical standard deviations of a task: the square roots of mean variances over the rows.
 
-    They are roots of mean variances over rows of one outcome and kind. A median of standard deviations, each from a
-    few seeds and cut at 0, comes out too small, and the power too large. Rows without any variance are left out: both
-    variants got everything right, and no effect could have been seen.
+    Standard deviations from few seeds, with 0 for negative variances, have a median that is too small; the power would
+    be too large. Rows without any variance are excluded: both variants had perfect scores, and no effect could show.
 
     Args:
-        components: rows of `variance_components`.
+        components: rows of `variance_components`, of one outcome and kind.
 
     Returns:
         seed_sd, item_sd, residual_sd.
@@ -148,14 +147,14 @@ def pooled(components: pl.DataFrame) -> dict[str, float]:
 
 
 def varying(components: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of `variance_components` in which anything varies."""
+    """Return the rows of `variance_components` with a standard deviation above 0."""
     return components.filter(
         pl.all_horizontal(pl.col(*SDS).is_finite()) & pl.any_horizontal(pl.col(name) > 0 for name in SDS)
     )
 
 
 def print_power(table: pl.DataFrame, console: Console) -> None:
-    """Print `power_table`: a row for each number of seeds."""
+    """Print the table of `power_table`, one row for each number of seeds."""
     first = table.row(0, named=True)
     about = f"an effect of {first[Power.effect]:g} on {first[Power.outcome]} with {first[Power.items]} items"
     heads = ("seeds", "effects found", f"effect found in {POWER:.0%}", "false alarms")
@@ -175,7 +174,7 @@ def _simulate(
     alpha: float,
     simulations: int,
 ) -> tuple[Float[np.ndarray, " simulations"], Float[np.ndarray, " simulations"]]:
-    """Return means without an effect, and how far from 0 each would have to be to be significant."""
+    """Return simulated means without an effect, and the critical absolute value of each."""
     of_seed, of_item, residual = variances[0] / n_seeds, variances[1] / n_items, variances[2] / (n_seeds * n_items)
     means = random.normal(scale=math.sqrt(of_seed + of_item + residual), size=simulations)
     freedoms = (n_seeds - 1, n_items - 1, (n_seeds - 1) * (n_items - 1))
@@ -196,7 +195,7 @@ def _components(values: Float[np.ndarray, "seeds items"]) -> Row:
     of_seeds = float(seeds.var(ddof=1)) - residual / n_items
     of_items = float(items.var(ddof=1)) - residual / n_seeds
     variances = (of_seeds, of_items, residual)
-    # A NaN stays: max would drop it.
+    # Handle NaN separately: the result of max with NaN depends on the order of its arguments.
     deviations = [math.nan if math.isnan(value) else math.sqrt(max(value, 0.0)) for value in variances]
     named = dict(zip((*SDS, *_VARIANCES), (*deviations, *variances), strict=True))
     return {

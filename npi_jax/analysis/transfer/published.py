@@ -1,4 +1,4 @@
-"""Accuracies of a run beside published ones, if it repeats a published experiment: by direction and rank only."""
+"""Comparison of a run with published accuracies, by direction and rank only, if it repeats their experiment."""
 
 import math
 import tomllib
@@ -27,22 +27,22 @@ from npi_jax.results.tables_transfer import Transfer
 
 _FILE: Final = Path(__file__).with_suffix(".toml")
 _FEWEST: Final = 4
-"""Environments that a rank correlation needs."""
+"""Minimum number of environments for a rank correlation."""
 
 
 def published_table(final: pl.DataFrame, transfer: pl.DataFrame) -> pl.DataFrame:
-    """Return the table `Published`: environments whose own NPIs a variant lacks, beside published accuracies.
+    """Return the table `Published`: accuracies of environments with and without their NPIs, beside published ones.
 
-    Ranks are of the held-out accuracies. Spearman's correlation is over all environments of a suite, kind and region,
-    repeated in each of their rows, with the interval of Bonett and Wright (2000).
+    Ranks are those of the accuracies without the NPIs. Spearman's correlation is over all environments of a suite, kind
+    and region, and is repeated in each of their rows. Its interval is that of Bonett and Wright (2000).
 
     Args:
         final: the table `FinalResults`.
         transfer: the table `Transfer`.
 
     Returns:
-        an empty table if no variant lacks the NPIs of one environment, or if there are several settings of
-        hyper-parameters, for it is not known which of them to compare.
+        the table. It is empty if no variant removes the NPIs of one environment. It is also empty with several settings
+        of hyper-parameters, because it is unclear which one to compare.
     """
     entries = tomllib.loads(_FILE.read_text(encoding="utf-8"))["results"]
     one_setting = final.select(HYPERPARAMETERS).unique().height == 1
@@ -98,7 +98,7 @@ def _row(
 
 
 def _direction(effect: Mapping[str, Any], published: float) -> str:
-    """Return whether an effect whose interval excludes 0 has the direction of the published one."""
+    """Return the column ``direction``: open if the interval includes 0, else same as or opposite to the published."""
     if not (effect[Transfer.low] > 0 or effect[Transfer.high] < 0):
         return OPEN_DIRECTION
     return SAME_DIRECTION if effect[Transfer.effect] * published > 0 else OPPOSITE_DIRECTION

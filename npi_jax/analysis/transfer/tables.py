@@ -1,17 +1,17 @@
 """Effects of interventions on every task: paired differences between variants.
 
-Members of two variants are paired by seed and hyper-parameters: they begin with the same weights and see the same
-text at the same step wherever it was not changed. An effect is the mean over seeds and items of the paired differences,
-``outcome under the intervention - outcome under the baseline``, so that harm is negative for accuracies and deltas
+Members of two variants are paired by seed and hyper-parameters. They have the same initial weights, and see the same
+text at the same step except where the variants differ. An effect is the mean paired difference over seeds and items,
+``outcome under the intervention - outcome under the baseline``. Harm is therefore negative for accuracies and deltas,
 and positive for steps to threshold. If the run has the random control of an intervention, there is a second row in
-which the control replaces the baseline. Both differences have the same baseline, so this equals the effect of the
-intervention minus that of its control.
+which the control replaces the baseline. It equals the effect of the intervention minus that of its control, because
+both effects have the same baseline.
 
 Intervals and p-values are those of `statistics.seed_interval`, within the bounds of the outcome: seeds are resampled,
-and items within them. Items are resampled for steps to threshold as well, and every draw has its own crossing: a
-t test over seeds alone rejects up to 13 % of true null hypotheses if variants differ in which items are hard.
-p-values are adjusted by `statistics.adjust` over all rows of one outcome (and one suite, kind, setting and control);
-removals are a family of their own.
+and items within them. This includes steps to threshold: the crossing of the threshold is computed for every draw.
+A t test over seeds alone would reject up to 13 % of true null hypotheses if variants differ in the items that are hard.
+Adjusted p-values are by `statistics.adjust` over all rows of one outcome, suite, kind and setting. Effects against
+controls are adjusted separately from those against the baseline, and removals from other interventions.
 """
 
 from collections.abc import Iterator
@@ -43,21 +43,21 @@ def transfer_tables(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables `Transfer`, `Asymmetry`, `Amplification` and `Eavesdropping` by name.
 
-    Effects are measured in the main region of every suite and kind. Diverged members are left out, and their partners
-    with them. With one seed, intervals are over items and there are no p-values. Which task is acquired late is read
-    off the same members as the lag, which makes lags a little too small.
+    Effects are measured in the main region of every suite and kind. A diverged member and the members paired with it
+    are excluded. With one seed, intervals are over items and there are no p-values. Lags are slightly too small,
+    because the same members determine both the order of acquisition and the lag.
 
     Args:
-        scores: as ``run.scores()`` gives them: every member, step and item.
+        scores: scores of every member, step and item, as from ``run.scores()``.
         members: the table `Members`.
         corpus: the table `Corpus`.
         baseline: the variant to compare with; by default "full", else that of the first member.
-        draws: bootstrap draws.
-        seed: of the random numbers.
+        draws: number of bootstrap draws.
+        seed: seed of the random numbers.
 
     Raises:
-        UserError: if there is no variant ``baseline``.
-        ValueError: if members were not all scored on the same items and steps.
+        UserError: if no variant has the name ``baseline``.
+        ValueError: if members were scored on different items or at different steps.
     """
     reference, controls = baseline_variant(members, baseline), controls_of(corpus)
     rows: dict[str, list[Row]] = {table.NAME: [] for table in TABLES}
@@ -83,16 +83,16 @@ def _tables(experiment: Experiment, corpus: pl.DataFrame) -> dict[str, list[Row]
 
 
 def interference(transfer: pl.DataFrame, *, alpha: float = 0.05) -> pl.DataFrame:
-    """Return the removals that significantly *help* another task (p adjusted): environments that disturb it.
+    """Return the removals that significantly *help* another task (adjusted p): the environment interferes with it.
 
-    If a removal has a random control, it has to help more than the control does.
+    If a removal has a random control, it must help significantly more than the control.
 
     Returns:
-        these rows of ``transfer``, the smallest adjusted p-value first.
+        the rows of ``transfer`` with these effects, sorted by adjusted p-value.
     """
     sign = pl.when(pl.col(Transfer.outcome) == LOG2_STEPS).then(-1.0).otherwise(1.0)
     other_task = is_single_removal() & (pl.col(Transfer.removed) != pl.col(Transfer.task))
-    # For Polars NaN is greater than any number, so a test that was not made is not significant.
+    # Polars orders NaN above all numbers, so a test that was not made is not significant.
     helped = (pl.col(Transfer.p_adjusted) <= alpha) & (sign * pl.col(Transfer.effect) > 0)
     return decisive(transfer).filter(other_task & helped).sort(Transfer.p_adjusted)
 
@@ -131,5 +131,5 @@ def _rows(experiment: Experiment, task: TaskOutcomes, variant: str, control: str
 
 
 def _family(row: Row) -> tuple[str, bool, bool]:
-    """Return what the rows share whose p-values are adjusted together."""
+    """Return the key of a row's family: p-values with the same key are adjusted for each other."""
     return row[Transfer.outcome], row[Transfer.control] != NO_CONTROL, row[Transfer.removed] != NOT_A_REMOVAL

@@ -22,8 +22,8 @@ def band(
 ) -> pl.DataFrame:
     """Average ``value`` over seeds by label and step, with a band around the mean.
 
-    The band is the t interval over seeds; with three seeds or fewer it runs from the lowest to the highest. For bounded
-    values it stays within the bounds (`bounds.within`; `bounds.above` without an upper one).
+    The band is the t interval over seeds; with three seeds or fewer, it extends from the lowest to the highest. For
+    bounded values, the interval stays within the bounds (`bounds.within`, or `bounds.above` without an upper bound).
 
     Returns:
         columns label, step, mean, low, high, n_seeds.
@@ -60,5 +60,5 @@ def _ends(table: pl.DataFrame, bounds: tuple[float, float] | None) -> Float[np.n
 
 
 def _reach(n_seeds: int) -> float:
-    """Return the half-width of the t interval in standard deviations."""
+    """Return the half-width of the t interval of a mean, in standard deviations of single values."""
     return 0.0 if n_seeds < 2 else float(special.stdtrit(n_seeds - 1, (1 + LEVEL) / 2)) / n_seeds**0.5

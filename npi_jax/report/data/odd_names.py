@@ -1,4 +1,4 @@
-"""Escape characters in names from tables and settings that cannot be shown safely."""
+"""Escape characters that cannot be displayed safely, in texts from tables and settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from npi_jax.terminal.visible import visible
 
 
 def visible_frame(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the table with all texts and column names made `visible`."""
+    """Return the table after applying `visible` to all texts and column names."""
     changed = []
     for name in (name for name, kind in frame.schema.items() if kind == pl.String):
         odd = {text: shown for text in frame[name].unique().drop_nulls() if (shown := visible(text)) != text}
@@ -20,7 +20,7 @@ def visible_frame(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def visible_values(value: Any) -> Any:
-    """Return settings with all texts, names included, made `visible`."""
+    """Return settings after applying `visible` to all texts, including the names of the settings."""
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The parts of a run's tables that the report shows: groups of weights, pairs, the matrix of effects."""
+"""Selection of the rows that the report shows: groups of weights, pairs of tasks, and the matrix of effects."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from npi_jax.results.tables_training import HYPERPARAMETERS, Members
 from npi_jax.results.tables_transfer import Transfer
 
 SIGNIFICANT: Final = 0.05
-# Sums over layers. A sentence about "the weights" means these.
+# Sums over layers; sentences about "the weights" refer to these groups.
 _SUMS: Final = ("recurrent", "blocks")
 _ENDS: Final = ("embedding", "output", "all")
 
@@ -31,9 +31,10 @@ class TransferMatrix:
 
     Attributes:
         cell: the suite, kind and region tested.
-        rows: as in tables/transfer, one a removed environment and task.
-        removed, tasks: in the report's order; ``removed`` may end with ``all``.
-        against: the reference of the effects, ``full`` (the first variant) or ``control``.
+        rows: rows of tables/transfer, one for each removed environment and task.
+        removed, tasks: names of rows and columns, in the report's order. ``removed`` can have ``all`` at its end.
+        against: reference of the effects: ``control``, or ``full`` for the first variant. For ``all`` it is always the
+            first variant.
     """
 
     cell: Cell
@@ -51,7 +52,7 @@ class TransferMatrix:
         return found
 
     def significant(self) -> Bool[np.ndarray, "removed tasks"]:
-        """Mark effects that differ significantly from 0, adjusted for the number of effects."""
+        """Return a mask of effects that differ significantly from 0 (p adjusted for the number of effects)."""
         return self.values("p_adjusted") < SIGNIFICANT
 
     def between(self) -> pl.DataFrame:
@@ -77,13 +78,13 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 
 def parameter_groups(frame: pl.DataFrame) -> list[str]:
-    """List groups of parameters, the sum over layers first; a single layer equals that sum and is omitted."""
+    """List groups of parameters, the sum over layers first; omit a single layer, which equals that sum."""
     present = set(frame["group"])
     sums = [name for name in _SUMS if name in present]
     layers = sorted(present - set(sums) - set(_ENDS))
     ends = [name for name in _ENDS if name in present]
     if not sums and "all" in ends:
-        # A custom model has no main group.
+        # A custom model has no sum over layers, so the sum of all groups comes first.
         ends.remove("all")
         sums = ["all"]
         return [*sums, *layers, *ends]
@@ -102,12 +103,14 @@ def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:
 
 
 def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:
-    """Average the alignment of every pair of tasks over the seeds in which it is reliable.
+    """Average the alignment of every pair of tasks over the seeds in which it is reliable; None without gradients.
 
-    Returns:
-        columns label, step, group, task_i, task_j, corrected (null if noise hides it in every seed, or if the mean is
-        beyond 1), low and high (lowest and highest seed), n_seeds, n_reliable, reason (alphabetically the first for
-        which seeds were excluded); sorted.
+    The table has the columns label, step, group, task_i and task_j, by which it is sorted, n_seeds, n_reliable and
+    these:
+
+    - corrected: mean over seeds; null if noise hides it in every seed, or if it is beyond 1.
+    - low, high: lowest and highest seed; null if beyond 1.
+    - reason: reason for excluding seeds (of several, the first in alphabetical order); "" if there is none.
     """
     frame = tables.table("alignment")
     if frame is None:
@@ -140,17 +143,17 @@ def usable_estimate(frame: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
 
 
 def cosine(value: pl.Expr) -> pl.Expr:
-    """Return a pair's mean estimate, or null beyond 1, where it is no cosine. The same-task check is kept as it is."""
+    """Return a pair's estimate, or null if it is beyond 1 and not a same-task check."""
     same_task = pl.col(Alignment.task_i).first() == pl.col(Alignment.task_j).first()
     return pl.when(same_task | (value.abs() <= 1)).then(value)
 
 
 def left_out(tables: ReportTables, statistic: str = BETWEEN_ENVIRONMENTS) -> pl.DataFrame | None:
-    """Count pairs, times seeds, that noise hides; diverged members are excluded.
+    """Count pairs of tasks in all seeds that noise hides; diverged members are excluded.
 
     Args:
-        tables: the run's.
-        statistic: ``environments`` for pairs of environments, ``lm`` for pairs of one and ordinary text.
+        tables: tables of the run.
+        statistic: ``environments`` for pairs of environments, ``lm`` for pairs of an environment and ordinary text.
 
     Returns:
         columns label, group, step, n_unreliable, n_total; None without gradients.
@@ -187,7 +190,7 @@ def main_rows(tables: ReportTables, name: str) -> pl.DataFrame | None:
 
 
 def linked_pairs(tables: ReportTables) -> pl.DataFrame | None:
-    """Return the pairs behind the declared test, with its outcome and weights; None without any."""
+    """Return the pairs of tasks in the primary test, for its outcome and group of weights; None without any."""
     rows, link = main_rows(tables, "link_pairs"), primary_link(tables)
     if rows is None:
         return None
@@ -201,8 +204,8 @@ def linked_pairs(tables: ReportTables) -> pl.DataFrame | None:
 def transfer_matrix(tables: ReportTables, outcome: str = DELTA) -> TransferMatrix | None:
     """Return the effects on one outcome in the first suite that has any; None if no environment was removed.
 
-    If every removal of an environment has a control, effects are relative to the controls. The effect of removing all
-    environments is always relative to the first variant.
+    If every removal of an environment has a control, effects are relative to the controls, else to the first variant.
+    The effect of removing all environments is always relative to the first variant.
     """
     frame = tables.table("transfer")
     if frame is None:
@@ -225,14 +228,14 @@ def transfer_matrix(tables: ReportTables, outcome: str = DELTA) -> TransferMatri
 
 
 def primary_link(tables: ReportTables) -> dict[str, object] | None:
-    """Return the row of tables/link that was declared in advance; None without any."""
+    """Return the row of tables/link with the primary test, declared in advance; None without any."""
     frame = tables.table("link")
     rows = frame.filter(Link.primary).to_dicts() if frame is not None else []
     return rows[0] if rows else None
 
 
 def reduced(corpus: pl.DataFrame) -> dict[str, set[str]]:
-    """List each variant's environments that keep at most half of the first variant's NPIs."""
+    """Return, for each variant, the environments that have at most half of their NPIs in the first variant."""
     columns = [
         name for name in corpus.columns if name.startswith("npi_") and name.removeprefix("npi_") not in RESIDUALS
     ]

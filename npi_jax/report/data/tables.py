@@ -21,7 +21,7 @@ from npi_jax.results.tables_learning import Curves, FinalResults
 from npi_jax.results.tables_preparation import Corpus
 from npi_jax.results.tables_training import GROUP, HYPERPARAMETERS, Members
 
-# Tables that only some runs have. Each row belongs to a member, to a group of members, or ("") to neither.
+# Tables that only some runs have. Values state whether a row belongs to a member, a group of members, or neither ("").
 _MORE: Final[Mapping[str, str]] = {
     "alignment": "member",
     "gradients": "member",
@@ -60,30 +60,30 @@ class ReportedRun(Protocol):
         """The configuration."""
 
     def members(self) -> pl.DataFrame:
-        """One row a member."""
+        """Return the table of members, one row each."""
 
     def metrics(self) -> pl.DataFrame:
-        """Losses by member and step."""
+        """Return the losses by member and step."""
 
     def corpus(self) -> pl.DataFrame:
-        """One row a variant."""
+        """Return the table of variants, one row each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTables:
     """A run's tables for the report; frames of results have a column ``label``.
 
-    A label is the variant's name, with those hyper-parameters that differ between members.
+    A label is the variant's name, followed by the hyper-parameters that differ between members.
 
     Attributes:
         path: the run directory.
         members, metrics, corpus: as in the run directory.
-        curves: from `task_curves`, diverged members left out.
+        curves: from `task_curves`, without diverged members.
         final, acquisition: from tables/.
-        labels: in the order of the members, but for the baseline, which is the first.
-        controls: label of a control -> label of what it controls.
+        labels: labels in the order of the members, except that the baseline is the first.
+        controls: label of each control -> label of the variant that it controls for.
         manifest, config: as in the run directory.
-        more: the tables that only some runs have, by name; use `table`.
+        more: tables that only some runs have, by name; read them with `table`.
     """
 
     path: Path
@@ -110,7 +110,7 @@ class ReportTables:
         return self._labels_of(empty_variants(self.corpus, self._baseline))
 
     def without_empty(self, frame: pl.DataFrame, column: str) -> pl.DataFrame:
-        """Rows but those of variants (or labels) that changed nothing, or that control for one that did not."""
+        """Return the rows without variants (or labels) that changed nothing, and without their controls."""
         left_out = with_controls(empty_variants(self.corpus, self._baseline), self.corpus)
         return frame.filter(~pl.col(column).is_in([*left_out, *self._labels_of(left_out)]))
 
@@ -123,10 +123,10 @@ class ReportTables:
         return tuple(label for label in self.labels if label in chosen)
 
     def scored(self, cell: Cell) -> str:
-        """Name the scored part of the sentences of a cell."""
+        """Name the region of the sentences that is scored in a cell."""
         suite, _, region = cell
         if region == CRITICAL:
-            # Pairs without a critical region may be scored as whole sentences.
+            # A suite of pairs without critical regions can be scored by another region.
             region = self.manifest.get("suites", {}).get(suite, {}).get("region", region)
         names = {CRITICAL: "the critical region", SENTENCE: "the whole sentence"}
         return names.get(region, f"the region “{pretty(region)}”")
@@ -142,20 +142,20 @@ class ReportTables:
         return int(self.config.get("train", {}).get("steps", self.last_step))
 
     def called(self, step: int) -> str:
-        """Name a step: the end of training, or the progress if it is the last scored one."""
+        """Name a step; if it is the last scored one, as the end of training or as progress so far."""
         if step != self.last_step:
             return f"step {step:,}"
         return f"the end of training (step {step:,})" if step >= self.planned_steps else self.so_far
 
     @property
     def so_far(self) -> str:
-        """``step 150 of 600``."""
+        """Progress of training, as in ``step 150 of 600``."""
         return f"step {self.last_step:,} of {self.planned_steps:,}"
 
     def cells(self) -> list[Cell]:
         """List one (suite, kind, region) for every suite and kind, with the critical region if there is one.
 
-        The suite whose gradients were compared comes first, and opens the report.
+        The suite used for comparing gradients comes first, and thus at the start of the report.
         """
         found = (
             self.final.group_by(FinalResults.suite, FinalResults.kind)
@@ -271,7 +271,7 @@ def _more(run: ReportedRun, by_group: pl.DataFrame, by_member: pl.DataFrame) -> 
 
 def _labels(members: pl.DataFrame, varying: list[str]) -> pl.DataFrame:
     groups = members.sort("member").unique(GROUP, keep="first", maintain_order=True).select(GROUP)
-    # The reference variant of effects comes first, wherever it stands in the configuration.
+    # The reference variant of effects comes first, regardless of its position in the configuration.
     groups = groups.sort(pl.col("variant") != baseline_variant(members), maintain_order=True)
     suffix = [", ".join(f"{pretty(name)} {row[name]:g}" for name in varying) for row in groups.to_dicts()]
     labels = [

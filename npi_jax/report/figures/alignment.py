@@ -50,7 +50,7 @@ def alignment_pictures(tables: ReportTables) -> list[Picture]:
 
 
 def heat_maps_picture(tables: ReportTables) -> Picture | None:
-    """Draw task by task at the last step, one panel for each variant; the CSV has all steps and groups."""
+    """Draw heat maps of pairs of tasks at the last step, one for each variant; the CSV has all steps and groups."""
     pairs = pair_alignment(tables)
     if pairs is None:
         return None
@@ -110,7 +110,7 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
 
 
 def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: str) -> pl.DataFrame:
-    """Add to rows of `mean_alignment` the share of pairs (times seeds) that noise hides, ``share_left_out``."""
+    """Add ``share_left_out`` to rows of `mean_alignment`: the share of pairs (over seeds) hidden by noise."""
     counted = left_out(tables, statistic)
     if counted is None:
         return frame.with_columns(share_left_out=pl.lit(0.0))
@@ -120,7 +120,7 @@ def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: st
 
 
 def firm(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add columns mean, low and high for drawing: null where the median covers a minority of pairs."""
+    """Add columns mean, low and high for drawing; they are null if the median is over a minority of pairs."""
     few = (pl.col("share_left_out") > 0.5).fill_null(value=False)
     return frame.with_columns(pl.when(few).then(None).otherwise(column).alias(new) for column, new in _DRAWN.items())
 
@@ -198,7 +198,7 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
 
 
 def thin(axis: Axes, rows: pl.DataFrame, color: str) -> None:
-    """Draw all points of a trajectory, including points that noise separates from the line."""
+    """Draw a thin line through all points, including those that `firm` excludes from the thick line."""
     axis.plot(
         rows[AlignmentMean.step],
         rows[AlignmentMean.corrected],
@@ -212,7 +212,7 @@ def thin(axis: Axes, rows: pl.DataFrame, color: str) -> None:
 
 
 def limits(values: pl.Series, *, least: tuple[float, float] = (-0.1, 0.5)) -> tuple[float, float]:
-    """Return limits of an axis that contains all finite values and ``least``, with a margin."""
+    """Return limits of an axis that includes all finite values and the range ``least``, with a margin."""
     known = values.drop_nulls()
     known = known.filter(known.is_finite())
     low = min([least[0], *known.to_list()])

@@ -1,4 +1,4 @@
-"""Figures of two runs: one color for each variant, one stroke or panel for each run."""
+"""Figures that compare two runs, with one color for each variant and one line style or panel for each run."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -21,7 +21,7 @@ from npi_jax.results.names import ENVIRONMENTS, MEAN_OVER_TASKS
 from npi_jax.results.tables_alignment import AlignmentMean
 from npi_jax.results.tables_learning import Curves
 
-# With more variants than colors, lines could not be distinguished.
+# More variants than colors could not be distinguished, so at most this many are drawn.
 _MOST: Final = 1 + len(PALETTE)
 
 Names = tuple[str, str]
@@ -117,7 +117,7 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
 
 
 def transfer_pictures(names: Names, found: tuple[TransferMatrix, TransferMatrix]) -> list[Picture]:
-    """Draw the matrix of effects of each run with the same colors."""
+    """Draw the matrix of effects of each run on the same color scale."""
     values = [part.values("effect") for part in found]
     limit = max(float(np.abs(part[np.isfinite(part)]).max(initial=0.0)) for part in values) or 1.0
     pictures = []

@@ -32,7 +32,7 @@ Look = tuple[str, str]
 
 
 def diagnostic_pictures(tables: ReportTables) -> list[Picture]:
-    """Draw the checks of the gradients for which the run has data."""
+    """Draw all figures on the quality of gradients for which the run has data."""
     found = [checks_picture(tables), strata_picture(tables), overlap_picture(tables), lookahead_picture(tables)]
     return [picture for picture in found if picture is not None]
 
@@ -40,9 +40,10 @@ def diagnostic_pictures(tables: ReportTables) -> list[Picture]:
 def checks_table(tables: ReportTables) -> pl.DataFrame | None:
     """Return the checks of the gradients, averaged over variants, by statistic, group and step.
 
-    Returns:
-        columns statistic, group, step, unreliable (share of excluded pairs of environments, times seeds; null
-        except for ``environments``), corrected and sign_conflict (mean over variants); None without gradients.
+    The result is None without gradients. Its columns are statistic, group, step and these:
+
+    - unreliable: share of pairs of environments, over all seeds, that are excluded; null for other statistics.
+    - corrected, sign_conflict: mean over variants.
     """
     frame, counted = tables.table("alignment_mean"), left_out(tables)
     if frame is None or counted is None:
@@ -197,7 +198,7 @@ def overlap_picture(tables: ReportTables) -> Picture | None:
 
 
 def lookahead_picture(tables: ReportTables) -> Picture | None:
-    """Draw the effect of a small step along one task's gradient on another against the first-order prediction."""
+    """Draw changes of a task's objective after a step along another task's gradient, against their predictions."""
     frame = tables.table("lookahead")
     if frame is None:
         return None
@@ -248,10 +249,10 @@ def _dots(
     salt: str,
     counts: Mapping[tuple[str, str], tuple[int, int]] | None = None,
 ) -> Figure:
-    """Draw one line for each variant from rows of label, kind of dot and one seed's value.
+    """Draw a dot plot with one line for each variant; ``rows`` has label, kind of dot and value of each seed.
 
-    ``counts`` gives included and total values by label and kind. They are printed beside the dot; a dot from fewer than
-    half is hollow.
+    ``counts`` has the numbers of included and of all values, by label and kind. They are printed beside the dot, which
+    is hollow if fewer than half of the values are included.
     """
     present = {label for label, _, _ in rows}
     labels = [label for label in tables.labels if label in present][:_ROWS]

@@ -13,21 +13,27 @@ from npi_jax.report.figures.picture import DIVERGING, PALE
 from npi_jax.report.format import key_of, pretty, short
 from npi_jax.results.tables_alignment import Alignment
 
-# About two megabytes. Larger runs are shown at fewer steps.
+# Maximum number of values, about two megabytes. Larger runs are shown at fewer steps.
 _MOST: Final = 400_000
-# Cells show two decimals; values are rounded once, here.
+# Values times this are stored as integers, because cells show two decimals.
 _SCALE: Final = 100
 
 
 def heat_data(tables: ReportTables) -> dict[str, Any] | None:
     """Return the alignment of every pair of tasks by variant, group and step for heatmap.js; None without gradients.
 
-    Returns:
-        tasks (name, short), key (explanation of the short names), variants, groups, steps, all_steps (number of steps
-        in the run), scale, pale (factor by which values from fewer than half of the seeds fade), colors (stops from -1
-        to 1), reasons, pairs ([i, j] of tasks), seeds (by variant), ``values[variant][group][step][pair]`` (alignment
-        times scale, null if no seed is reliable), ``few[variant][group][step]`` (pair -> reliable seeds, if not all
-        are) and ``why[variant][group][step]`` (pair -> index into reasons, if seeds were excluded).
+    The dict has the entries variants, groups and these:
+
+    - tasks: name and short name of each task.
+    - key: explanation of the short names.
+    - steps, all_steps: the steps included, and the number of steps in the run.
+    - pale: factor by which colors fade if fewer than half of the seeds are reliable.
+    - colors: color stops from -1 to 1.
+    - pairs: [i, j], indices of two tasks.
+    - seeds: number of seeds of each variant.
+    - ``values[variant][group][step][pair]``: alignment times ``scale``; null if there is none.
+    - ``few[variant][group][step]``: pair -> number of reliable seeds, if not all are reliable.
+    - ``why[variant][group][step]``: pair -> index into ``reasons``, if seeds were excluded or there is no value.
     """
     frame = pair_alignment(tables)
     if frame is None:

@@ -1,4 +1,4 @@
-"""Pictures with their data and files, and the parts that figures share."""
+"""Figures with their data and files, and functions that several figures use."""
 
 import hashlib
 import math
@@ -51,7 +51,7 @@ BAND_NOTE: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One figure for wide pages, and a version for phones if that needs another drawing.
+    """A figure for wide pages, with a separate version for phones if needed.
 
     Attributes:
         name: stem of its files; `narrow` is saved as ``NAME_narrow.svg``.
@@ -59,7 +59,7 @@ class Picture:
         alt: text that describes the picture to readers who do not see it.
         wide, narrow: the figures.
         data: what is drawn, as a flat table; saved as ``NAME.csv``.
-        section: where in the report it stands.
+        section: section of the report that contains it.
     """
 
     name: str
@@ -78,14 +78,14 @@ class Picture:
 
     @property
     def compact(self) -> bool:
-        """True if one drawing serves phones and half a wide page."""
+        """True if the same drawing is used on phones and on half of a wide page."""
         return self.narrow is None and float(self.wide.get_figwidth()) <= COMPACT
 
 
 def save_figures(found: Sequence[Picture], folder: Path) -> list[Path]:
     """Write every picture as SVG and PNG, and its data as CSV; the same tables give the same bytes.
 
-    Versions for phones are used by the page alone, and saved as SVG only.
+    Versions for phones are saved only as SVG, because only the page uses them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -113,10 +113,10 @@ def _write_png(figure: Figure, salt: str, path: Path) -> None:
 
 
 def file_name(*parts: str) -> str:
-    """Make a file stem from arbitrary names; different names get different stems, even where case is ignored.
+    """Make a file stem from arbitrary names; different names get different stems, even if case is ignored.
 
-    Short names of lowercase letters, digits and single underscores are kept. Other names are simplified, and a digest
-    of all names is added.
+    Short names of lowercase letters, digits and single underscores are kept. Other names are simplified, and the stem
+    then ends with a digest of all names.
     """
     stem = "_".join(re.sub(r"[^A-Za-z0-9]+", "-", part)[:_LONGEST].strip("-") or "x" for part in parts)
     if all(_PLAIN.fullmatch(part) and len(part) <= _LONGEST for part in parts):
@@ -216,7 +216,7 @@ def heat_cells(
     """
     shade = HEAT.with_extremes(bad="none")
     share = np.ones(values.shape) if seeds is None else seeds
-    # A mixture with white, not transparency: the number's color is chosen for what is seen.
+    # Mix with white instead of using transparency, so that `ink_on` gets the displayed color.
     pale = np.where(share < MOST_SEEDS, PALE, 1.0)
     axis.imshow(values * pale, cmap=shade, vmin=-limit, vmax=limit, aspect="auto")
     for (y, x), value in np.ndenumerate(values):
@@ -230,5 +230,5 @@ def heat_cells(
         text = short_number(value, digits) + ("*" if star else "")
         weight = "bold" if star else "normal"
         drawn = axis.text(x, y, text, ha="center", va="center", color=color, fontsize=size, weight=weight)
-        # A cell's number never makes room for itself; measuring hundreds of them is what takes time.
+        # Numbers do not affect the layout, and measuring hundreds of them would be slow.
         drawn.set_in_layout(False)

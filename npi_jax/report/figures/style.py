@@ -17,7 +17,7 @@ INK: Final = "#1f2328"
 MUTED: Final = "#6e7781"
 GRID: Final = "#d8dee4"
 FAINT: Final = "#a8b1bb"
-# Okabe and Ito (2008) without yellow, which is invisible on white, and black, which is the baseline's.
+# Okabe and Ito (2008), without yellow (invisible on white) and black (used for the baseline).
 PALETTE: Final = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 # The same hues, lighter, for lines on a dark page.
 DARK_PALETTE: Final = ("#ff8a3d", "#4aa8e8", "#2cc99b", "#e39cc4", "#f0b33c", "#8ccbf2")
@@ -30,7 +30,7 @@ MANY: Final = 8
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line's look and its name in the legend."""
+    """Style of a line, and its name in the legend."""
 
     color: str
     legend: str
@@ -44,7 +44,7 @@ def drawing(salt: str, *, size: float = 8.5) -> Iterator[None]:
     """Activate Matplotlib settings for one figure, while it is drawn and while it is saved.
 
     Text is taken literally (no mathematics in names) and saved as outlines, so that a figure looks the same
-    on every machine. ``salt`` makes the ids in the SVG a function of the figure's name.
+    on every machine. ``salt``, the figure's name, makes the ids in the SVG reproducible.
     """
     settings: Any = {
         "svg.hashsalt": salt,
@@ -82,13 +82,13 @@ def drawing(salt: str, *, size: float = 8.5) -> Iterator[None]:
         "savefig.facecolor": "white",
     }
     with mpl.rc_context(settings), warnings.catch_warnings():
-        # A letter missing from the font is drawn as a box. The user cannot change that.
+        # Characters missing from the font are drawn as boxes; the user cannot act on the warning.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font", category=UserWarning)
         yield
 
 
 def strokes(tables: ReportTables, task: str | None = None) -> dict[str, Stroke]:
-    """Return the stroke of every label; with more than eight labels, colors mark roles in the task's panel."""
+    """Return the stroke of every label; with more than eight labels, colors show roles of variants for the task."""
     if len(tables.labels) > MANY:
         return _by_role(tables, task)
     return _by_label(tables.labels, tables)
@@ -107,7 +107,7 @@ def _by_label(labels: Sequence[str], tables: ReportTables) -> dict[str, Stroke]:
 
 
 def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
-    """Use black for the baseline, colors for interventions on the task's data, gray for the rest."""
+    """Return black for the baseline, colors for interventions on the task's NPIs, and gray for other variants."""
     lost_by = reduced(tables.corpus)
     environments = {name for names in lost_by.values() for name in names}
     roles: dict[str, Stroke] = {}
@@ -132,16 +132,16 @@ def _by_role(tables: ReportTables, task: str | None) -> dict[str, Stroke]:
 
 
 def legend_name(name: str) -> str:
-    """Cut a label to the width of a phone."""
+    """Shorten a label to fit the width of a phone."""
     return cut(name, 44)
 
 
 def panel_name(name: str) -> str:
-    """Format a task's name for a panel or row: underscores as spaces, cut to the width of a panel."""
+    """Format a task's name for a panel or row: replace underscores by spaces, and shorten it to fit a panel."""
     return cut(pretty(name), 26)
 
 
 def cut(name: str, most: int) -> str:
-    """Cut a name to ``most`` letters, keeping its end, where long names often differ."""
+    """Shorten a name to ``most`` characters in its middle, because long names often differ at the end."""
     end = most // 3
     return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[len(name) - end :]}"

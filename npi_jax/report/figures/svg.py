@@ -25,8 +25,8 @@ def colors(*, dark: bool) -> str:
 def inline_svg(text: str, prefix: str) -> str:
     """Turn a matplotlib SVG file into an element for an HTML page.
 
-    Drops the XML head, comments, metadata (the only addresses of other sites), the white background and invisible
-    digits. Prefixes every id, so that several elements can share a page. The style sheet sets the size.
+    Drop the XML head, comments, metadata (which has the only URLs of other sites), the white background and digits too
+    small to see. Prefix every id, so that one page can have several elements. The style sheet sets the size.
 
     Raises:
         ValueError: if there is no svg element.
@@ -40,7 +40,7 @@ def inline_svg(text: str, prefix: str) -> str:
     body = re.sub(r'href="#', f'href="#{prefix}-', body)
     body = re.sub(r"url\(#", f"url(#{prefix}-", body)
     body = re.sub(r'\bd="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), body)
-    # The figure's own background is the first patch.
+    # The first patch is the background of the entire figure.
     body = re.sub(r'(<g id="[^"]*-patch_1">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", body, count=1)
     for color, variable in _THEME.items():
         body = body.replace(color, variable)

@@ -77,7 +77,7 @@ def matrix_figure(
     salt: str,
     limit: float | None = None,
 ) -> Figure:
-    """Draw the matrix as a heat map; ``limit`` (nats) is the end of the colors, by default the largest effect."""
+    """Draw the matrix as a heat map; ``limit`` (nats) is the end of the color scale, by default the largest effect."""
     finite = np.abs(values[np.isfinite(values)])
     limit = limit or float(finite.max(initial=0.0)) or 1.0
     with drawing(salt, size=8.0):
@@ -145,7 +145,7 @@ def _scatter(points: pl.DataFrame) -> Figure:
 
 
 def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -> np.ndarray:
-    """Return indices of the pairs, farthest from the center first, in units of standard deviations."""
+    """Return indices of the pairs, sorted by distance from the center in standard deviations, farthest first."""
 
     def scaled(values: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
         return (values - values.mean()) / (values.std() or 1.0)
@@ -154,12 +154,12 @@ def _outermost(x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"]) -
 
 
 def _names_left(x: Float[np.ndarray, " pairs"], place: int) -> bool:
-    """Return True for points in the right half, whose names stand on their left."""
+    """Return True for a point in the right half of the plot: its name is placed on its left."""
     return bool(x[place] > (x.min() + x.max()) / 2)
 
 
 def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pairs"], places: np.ndarray) -> list[int]:
-    """Select at most `_NAMED` of these indices whose names would cover no point and no other name."""
+    """Select at most `_NAMED` points from ``places``, such that no name covers another point or name."""
     (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     across, down = (x - left) / (right - left), (y - bottom) / (top - bottom)
     chosen: list[int] = []
@@ -178,7 +178,7 @@ def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pai
 def amplification_picture(tables: ReportTables) -> Picture | None:
     """Draw accuracy by the kept share of one environment's data, with other environments' data kept or removed."""
     frame = main_rows(tables, "amplification")
-    # A curve needs intermediate shares; the matrix of effects shows all against none.
+    # A curve needs intermediate shares; the matrix of effects already compares all data with none.
     if frame is None or not frame[Amplification.share].is_between(0, 1, closed="none").any():
         return None
     names = ordered(frame[Amplification.environment])
@@ -236,7 +236,7 @@ def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
         axes[0].yaxis.set_major_formatter(PercentFormatter(1))
         shares = sorted(frame[Amplification.share].unique())
         least = next(share for share in shares if share > 0)
-        if least < 0.1:  # 1, 3, 10, 30 % would overlap
+        if least < 0.1:  # on a linear axis, 1, 3, 10 and 30 % would overlap
             axes[0].set_xscale("symlog", linthresh=least)
             axes[0].set_xlim(-0.15 * least, 1.25)
             axes[0].xaxis.set_major_locator(FixedLocator(shares))

@@ -34,10 +34,10 @@ class Sides:
     """Two comparable runs.
 
     Attributes:
-        names: what the page calls them; never the same.
-        tables: theirs.
-        cells: suite, kind and region of the licensor pairs (or others) that both were scored on.
-        labels: pairs of labels that stand for the same variant.
+        names: names of the runs on the page, which always differ.
+        tables: tables of the runs.
+        cells: each suite, kind and region in which both runs were scored.
+        labels: pairs of labels to compare, one of each run: those of the same variant, else the first of each run.
     """
 
     names: tuple[str, str]
@@ -79,7 +79,7 @@ def write_comparison(run_a: ReportedRun, run_b: ReportedRun, path: Path) -> Path
 
 
 def comparable(a: ReportTables, b: ReportTables) -> Sides:
-    """Name two runs and find what they share.
+    """Name two runs and collect the cells and labels that they share.
 
     Raises:
         UserError: as in `write_comparison`.
@@ -135,9 +135,10 @@ def difference_tables(sides: Sides, cell: Cell) -> list[PlainTable]:
 def difference_interval(
     left: Mapping[str, Any], right: Mapping[str, Any], value: str = "accuracy"
 ) -> tuple[float, float, float]:
-    """Return right minus left, with an interval whose variance is recovered from the two intervals.
+    """Return right minus left and its interval, computed from the intervals of both.
 
-    After Zou and Donner (2008, Statistics in Medicine 27:1693), for independent estimates.
+    The method recovers variances from the intervals (Zou and Donner 2008, Statistics in Medicine 27:1693). It assumes
+    independent estimates.
     """
     difference = right[value] - left[value]
     below = math.hypot(right[value] - right["low"], left["high"] - left[value])
@@ -166,7 +167,7 @@ def _signed(value: float) -> str:
 
 
 def _same_spec(suite: str, a: Mapping[str, Any], b: Mapping[str, Any], path_a: Path, path_b: Path) -> None:
-    # Two names may stand for the same conventions.
+    # Ignore the name of the conventions, because two names can stand for the same ones.
     names = [name for name in sorted(a.keys() | b.keys()) if name != "name" and a.get(name) != b.get(name)]
     if names:
         differences = "; ".join(f"{name} is {a.get(name)!r} in {path_a}, {b.get(name)!r} in {path_b}" for name in names)
@@ -176,7 +177,7 @@ def _same_spec(suite: str, a: Mapping[str, Any], b: Mapping[str, Any], path_a: P
 
 
 def _names(a: ReportTables, b: ReportTables) -> tuple[str, str]:
-    """Return different names for the runs: their own, else their folders', else numbered."""
+    """Return different names for the runs: those in their manifests, else those of their folders, else numbered."""
     folders = visible(a.path.name), visible(b.path.name)
     for one, other in (
         (str(a.manifest.get("name", folders[0])), str(b.manifest.get("name", folders[1]))),

@@ -46,7 +46,7 @@ _NAMES: Final = pydantic.TypeAdapter(list[str]).validate_json
 
 @dataclass(frozen=True)
 class ResultCell:
-    """One number of the table of results; rows are sorted by ``value``."""
+    """One number of the table of results; sorting a column uses ``value``."""
 
     text: str
     interval: str
@@ -97,7 +97,7 @@ def _replace_figures(found: list[Picture], figures: Path) -> None:
 
 
 def _names(listed: Path) -> set[str]:
-    """Return the last report's figures; none if their list is damaged, so that no file is removed."""
+    """Return the names of the last report's figures; an empty set if their list is damaged, so that all files stay."""
     try:
         found = read_checked(listed, _NAMES)
     except (FileNotFoundError, UserError):
@@ -106,7 +106,7 @@ def _names(listed: Path) -> set[str]:
 
 
 def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
-    """Return the page's text; ``figures`` is the folder of the pictures as SVG."""
+    """Return the page as HTML text; ``figures`` is the folder with the SVG files of the pictures."""
     return (
         page_templates()
         .get_template("template.html")
@@ -174,7 +174,7 @@ def _sections(tables: ReportTables, found: list[Picture], figures: Path) -> list
 
 
 def result_table(tables: ReportTables, cell: Cell) -> ResultTable:
-    """Return final accuracies in percent with intervals, variants in the order of the members."""
+    """Return final accuracies in percent with intervals, with variants in the order of the labels."""
     suite, kind, _ = cell
     names = [MEAN_OVER_TASKS, *tables.tasks(cell)]
     by_place = {(row["label"], row[FinalResults.task]): row for row in of_cell(tables.final, cell).to_dicts()}
@@ -216,7 +216,7 @@ def inlined(picture: Picture, figures: Path) -> dict[str, Any]:
         "wide": elements[0],
         "narrow": elements[1] if len(elements) > 1 else None,
         "compact": picture.compact,
-        # With scripts enabled, the interactive heat map replaces it on the screen.
+        # With scripts enabled, the interactive heat map replaces the static one on the screen.
         "static": picture.name == HEAT_MAPS,
     }
 
@@ -236,7 +236,7 @@ def _acquisition(tables: ReportTables, cell: Cell) -> dict[str, Any]:
 
 
 def _corpus(corpus: pl.DataFrame) -> dict[str, Any]:
-    """Return heads and rows of the table of variants, NPI counts last."""
+    """Return heads and rows of the table of variants."""
     heads = [name for name in corpus.columns if name != "variant"]
     rows = [
         (row[Corpus.variant], [("" if row[name] is None else row[name]) for name in heads]) for row in corpus.to_dicts()
@@ -250,7 +250,7 @@ def _corpus(corpus: pl.DataFrame) -> dict[str, Any]:
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the manifest's short entries as lines; the page prints the whole manifest below them."""
+    """Return the manifest's short entries as lines; the page prints the complete manifest below them."""
     facts = []
     for key in ("command", "started"):
         if key in manifest:

@@ -41,7 +41,7 @@ def print_report(run: ReportedRun, console: Console) -> None:
 
 
 def print_text(text: str, console: Console) -> None:
-    """Print a paragraph with line breaks between words, never within a number."""
+    """Print a paragraph; lines break between words, never within a number."""
     for line in fold(visible(text), console.width):
         console.print(Text(line), soft_wrap=True)
 
@@ -49,7 +49,7 @@ def print_text(text: str, console: Console) -> None:
 def results_table(tables: ReportTables, cell: Cell) -> TextTable:
     """Return a table with a row for each variant: the mean with its interval, then the tasks.
 
-    Tasks other than the nine environments have no short names; the lowest and the highest are shown instead.
+    Only the nine environments have short names. If there are other tasks, only the lowest and the highest are shown.
     """
     suite, kind, _ = cell
     tasks = tables.tasks(cell)
@@ -67,7 +67,7 @@ def results_table(tables: ReportTables, cell: Cell) -> TextTable:
 
 
 def plain_table(found: PlainTable) -> TextTable:
-    """Convert a table of the report for the terminal."""
+    """Convert a table of the report to a table for the terminal."""
     table = TextTable(found.title, found.heads, words={0, *found.words})
     for row in found.rows:
         table.add_row(*row)

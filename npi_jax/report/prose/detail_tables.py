@@ -20,7 +20,7 @@ def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
 
 
 def _without_empty(table: PlainTable) -> PlainTable:
-    """Drop empty columns, such as the reasons for missing values when none is missing."""
+    """Remove empty columns, such as reasons for missing values if none is missing."""
     kept = [place for place in range(len(table.heads)) if any(row[place] for row in table.rows)]
     rows = [[row[place] for place in kept] for row in table.rows]
     words = {new for new, place in enumerate(kept) if place in table.words}

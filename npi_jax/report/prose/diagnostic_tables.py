@@ -28,7 +28,7 @@ def divergence(tables: ReportTables) -> PlainTable | None:
 
 
 def residuals(tables: ReportTables) -> PlainTable | None:
-    """Count the slots that each variant changed and the NPIs that remained."""
+    """Count the slots that each variant changed, and the NPIs left in environments that it reduced."""
     if not {"slots_changed", "sentences"} <= set(tables.corpus.columns):
         return None
     lost = reduced(tables.corpus)
@@ -44,7 +44,7 @@ def residuals(tables: ReportTables) -> PlainTable | None:
 
 
 def ties(tables: ReportTables) -> PlainTable | None:
-    """List the share of pairs whose sentences have equal scores at the last step."""
+    """List the share of pairs with equal scores of both sentences at the last step."""
     frame = tables.table("ties")
     if frame is None:
         return None

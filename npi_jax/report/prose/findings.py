@@ -25,7 +25,7 @@ from npi_jax.results.tables_alignment import AlignmentMean
 from npi_jax.results.tables_link import Link
 from npi_jax.results.tables_transfer import Transfer
 
-# From this share of excluded pairs on, the report states how many were excluded.
+# If at least this share of pairs is excluded, the report states their number.
 _MUCH: Final = 0.2
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 PREDICTORS: Final = {
@@ -53,7 +53,7 @@ def what_was_asked(tables: ReportTables) -> str:
 
 
 def what_gradients_say(tables: ReportTables) -> list[tuple[str, str]]:
-    """Write paragraphs on alignment, transfer and the link, each with a lead; they also state what is unknown."""
+    """Write paragraphs on alignment, transfer and the link, each with a heading; they also state open questions."""
     found = (("Alignment", alignment(tables)), ("Transfer", " ".join(transfer(tables))), ("Link", link(tables)))
     return [(lead, text) for lead, text in found if text]
 
@@ -95,7 +95,7 @@ def alignment(tables: ReportTables) -> str:
 
 
 def last_rows(tables: ReportTables, frame: pl.DataFrame) -> tuple[str, list[Row]]:
-    """Return the main group of weights and each label's last row in it, in the order of the labels."""
+    """Return the main group of weights, and each label's row for it at the last step, in the order of the labels."""
     group = parameter_groups(frame)[0]
     here = tables.without_empty(frame.filter(pl.col(AlignmentMean.group) == group), "label")
     last = {
@@ -224,7 +224,7 @@ def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
 
 
 def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> list[str]:
-    """State the share of excluded pairs where it is large: the median is then not one over all pairs."""
+    """State the number of excluded pairs if it is large, because the median is then not over all pairs."""
     counted = left_out(tables)
     if counted is None:
         return []

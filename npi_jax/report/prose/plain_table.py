@@ -1,4 +1,4 @@
-"""Tables of texts, and the formats of their cells."""
+"""Tables whose cells are text, and functions that format cells."""
 
 import math
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ INTERVAL: Final = f"{LEVEL:.0%} interval"
 
 @dataclass(frozen=True)
 class PlainTable:
-    """A table of texts.
+    """A table whose cells are text.
 
     Attributes:
-        title, note: for the reader; the note may be empty.
-        heads: one a column.
-        rows: the first text of each names it.
-        words: columns that hold words, not numbers.
+        title, note: title and explanation for the reader; the note can be empty.
+        heads: head of each column.
+        rows: cells of each row; the first is the name of the row.
+        words: indices of columns with words instead of numbers, except the first column.
     """
 
     title: str
@@ -43,7 +43,7 @@ def number_cell(value: Any, digits: int = 2) -> str:
 
 
 def p_cell(value: Any) -> str:
-    """Format a p-value without its letter; a dash if it is missing."""
+    """Format a p-value without the letter p; a dash if it is missing."""
     return p_value(value).removeprefix("p ").removeprefix("= ") if _known(value) else "–"
 
 

@@ -13,7 +13,7 @@ from npi_jax.results.names import FULL, LICENSOR, MEAN_OVER_TASKS, NO_NPI, OK
 from npi_jax.results.tables_learning import Acquisition, FinalResults
 from npi_jax.results.tables_training import GROUP
 
-# With more variants than this, a sentence lists the baseline, the best and the worst; the table has all.
+# With more variants, a sentence lists only the baseline, the best and the worst; the table has all.
 MOST_LISTED: Final = 6
 _CHOSE: Final = {
     LICENSOR: "chose the licensed sentence",
@@ -46,7 +46,7 @@ def accuracies(tables: ReportTables) -> list[str]:
 
 
 def warnings(tables: ReportTables) -> list[str]:
-    """List what a reader must know before trusting the numbers; empty if there is nothing."""
+    """List warnings that readers need to interpret the numbers; empty if there are none."""
     found = _unfinished(tables)
     for row in tables.members.to_dicts():
         who = f"Member {row['member']} (variant {row['variant']}, seed {row['seed']})"
@@ -85,7 +85,7 @@ def _nothing_changed(label: str, baseline: str) -> str:
 
 
 def _suite_warnings(name: str, suite: Mapping[str, Any], spec: Mapping[str, Any]) -> list[str]:
-    """List properties of a suite that make its scores differ from a reader's expectation."""
+    """List properties of a suite that affect its scores in ways that readers might not expect."""
     of_all = f"of {suite['items']:,} pairs" if "items" in suite else "pairs"
     found = []
     if suite.get("unknown_items"):
@@ -140,7 +140,7 @@ def duration(seconds: float) -> str:
 
 
 def with_interval(row: Mapping[str, Any]) -> str:
-    """Format a final accuracy with interval and number of seeds; states when chance is inside the interval."""
+    """Format a final accuracy with interval and number of seeds; add a remark if the interval includes chance."""
     chance = (
         "; not significantly different from chance" if row[FinalResults.low] <= 0.5 <= row[FinalResults.high] else ""
     )

@@ -115,11 +115,11 @@ def asymmetry(tables: ReportTables) -> PlainTable | None:
 
 
 def links(tables: ReportTables) -> PlainTable | None:
-    """List tests of predictors of transfer: the declared one, then others with its weights, step and outcome."""
+    """List tests of predictors of transfer: the primary one, then others of the same outcome and weights."""
     frame, link = tables.table("link"), primary_link(tables)
     if frame is None or link is None:
         return None
-    # Surface predictors have no weights and no step. The report's opening is about the last step.
+    # Keep surface predictors, which have no weights, and the last step, which the report's opening describes.
     place = pl.col(Link.group).is_in([link[Link.group], ""]) | pl.col(Link.group).is_null()
     last = (pl.col(Link.step) == pl.col(Link.step).max()) & (pl.col(Link.predictor) == link[Link.predictor])
     when = pl.col(Link.step).eq_missing(link[Link.step]) | ~pl.col(Link.predictor).is_in(_MEASURES) | last
@@ -174,7 +174,7 @@ def predictions(tables: ReportTables) -> PlainTable | None:
 
 
 def pairs(tables: ReportTables) -> PlainTable | None:
-    """List the points of the scatter plot."""
+    """List the pairs of environments behind the scatter plot of alignment and transfer."""
     chosen = linked_pairs(tables)
     if chosen is None:
         return None

@@ -1,4 +1,4 @@
-"""The report's answer in one sentence, from alignment and transfer together."""
+"""The report's answer in one sentence, from alignment and transfer."""
 
 from typing import Final
 
