@@ -4,10 +4,10 @@
     npi-jax run --config billion --config.corpus.paths="('corpus/train/*.txt',)" \
         --config.corpus.valid_paths="('corpus/valid.txt',)"
 
-Every member is sharded over 16 chips: its rows, parameters and optimizer state (``mesh.fsdp``). Members exchange
-nothing. Products are bfloat16, parameters and sums float32, and the backward pass recomputes blocks. The plan compiles
-training, validation and scoring without a TPU in about three minutes, and prints memory, exchanges and hours.
-Expected result: none yet; this was planned, not run.
+The rows, the parameters and the optimizer state of each member are sharded over 16 chips (``mesh.fsdp``). Members do
+not communicate. Matrix products are bfloat16, parameters and sums float32. The backward pass recomputes the activations
+of blocks. ``npi-jax plan`` compiles training, validation and scoring without a TPU in about three minutes, and prints
+memory, communication and hours. Expected result: none yet; this experiment was planned, not run.
 """
 
 from ml_collections import ConfigDict

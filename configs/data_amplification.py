@@ -1,17 +1,18 @@
-"""Data amplification: can other environments' NPIs replace an environment's own? 12 corpora with 0 to 100 % of these.
+"""Data amplification: 12 corpora with 0 to 100 % of the NPIs of one environment, with and without those of the others.
 
     npi-jax run --config data_amplification:tiny        on the built-in grammar, a few minutes on two cores
     npi-jax run --config data_amplification:tiny,only   for another environment than adverbs
     npi-jax plan --config data_amplification            LSTM 2 x 650; the user provides the text
     npi-jax run --config data_amplification:,only --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=...
 
-A task with little data of its own should gain most from the data of related tasks (Caruana 1997). The sentences with
-one environment's NPIs are sampled down to 0, 1, 3, 10, 30 and 100 %, as nested subsets. This is done once with the NPIs
-of the other eight environments and once without them: twelve corpora, five seeds (tiny: three). Cost: 60 members x 3.2
-billion tokens x 0.24 GFLOP per token, about 5e19 FLOP. Expected: if the other data can replace the environment's own,
-accuracy falls later with them than without (`tables/amplification.parquet`, and the report). Measured with `:tiny`
-(adverbs; accuracy at 100, 30, 10, 3, 1 and 0 %): .98, .90, .73, .53, .43, .33 with the others; .86, .59, .54, .67, .41,
-.46 without. With three seeds the intervals of the two curves overlap.
+Question: can the NPIs of other environments replace the NPIs of one environment? A task with little data should gain
+most from the data of related tasks (Caruana 1997). The corpora keep nested subsets of the sentences with the NPIs of
+this environment: 0, 1, 3, 10, 30 and 100 %. Each subset is used once with the NPIs of the other eight environments and
+once without them. This gives twelve corpora, with five seeds each (tiny: three). Cost: 60 members x 3.2 billion tokens
+x 0.24 GFLOP per token, about 5e19 FLOP. Expected: if the other NPIs can replace those of the environment, accuracy with
+them stays high down to smaller shares (`tables/amplification.parquet`, and the report). Measured with `:tiny` on
+adverbs, accuracies at 100, 30, 10, 3, 1 and 0 %: .98, .90, .73, .53, .43, .33 with the other NPIs; .86, .59, .54, .67,
+.41, .46 without. With three seeds, the intervals of the two curves overlap.
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,13 @@
-"""Real English: nine LSTMs (2 x 256, tied, 10,000 words) on the full corpus, without NPIs, and its random control.
+"""Real English: nine LSTMs (2 x 256, tied, 10,000 words) on the full corpus, one without NPIs, and its random control.
 
     NPI_JAX_DATA=/path/to/data npi-jax run --config english
 
 Text: 62,000 sentences drawn at random from ``$NPI_JAX_DATA/corpus``, whose ``manifest.tsv`` splits documents into
 training and validation text. They have about 1.3 million tokens, of which each member sees 1.1 million, once. Suites:
 the seven NPI paradigms of BLiMP and the nine environments of Warstadt et al. (2019), at every checkpoint. Cost: 20 to
-30 minutes on two cores. Expected: validation perplexity below a third of the unigram model's; accuracies far below
-those of models trained on a hundred times as much text; differences between variants mostly within the noise of three
-seeds; alignment between environments near 0. The documentation lists the measured figures.
+30 minutes on two cores. Expected: validation perplexity is below a third of the unigram model's. Accuracies are far
+below those of models trained on a hundred times as much text. Most differences between variants are within the noise of
+three seeds. Alignment between environments is near 0. The documentation lists the measured figures.
 """
 
 import csv
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 
 def data_folder() -> Path:
-    """Return the folder that NPI_JAX_DATA names, if it holds the corpus."""
+    """Return the folder that NPI_JAX_DATA names; it must contain the corpus."""
     folder = os.environ.get("NPI_JAX_DATA", "")
     if not folder or not (Path(folder) / "corpus" / "manifest.tsv").is_file():
         raise ValueError(

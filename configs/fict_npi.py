@@ -1,4 +1,4 @@
-"""FiCT (Patil et al., 2024): corpora without NPIs under only, under sentential negation, or in simple questions.
+"""FiCT (Patil et al., 2024): corpora without NPIs under *only*, under sentential negation, or in simple questions.
 
     npi-jax run --config fict_npi:tiny                  on the built-in grammar, a few minutes on two cores
     npi-jax plan --config fict_npi                      the LSTM as published; fict_npi:transformer the transformer
@@ -6,10 +6,11 @@
 
 The full corpus, three filtered ones and their random controls, five seeds each (35 models): LSTM 2 x 1024, tied,
 dropout .1, or a transformer with 8 layers of width 768. Text: the corpus of Gulordava et al. (2018). Suite: the seven
-NPI paradigms of BLiMP. The paper's NPI filters were not published: `npi_en` replaces them, and the controls are new.
-Cost: 35 members x 3.2 billion tokens, about 5e19 FLOP for the LSTM. Expected, by direction: without NPIs under *only*,
-the paper's accuracy on BLiMP's `only_npi_licensor_present` falls from .984 to .915 (LSTM) and from .924 to .631
-(transformer). In sentential negation and questions it changes by at most .05.
+NPI paradigms of BLiMP. The paper's NPI filters were not published, so that `npi_en` replaces them. The random
+controls are new. Cost: 35 members x 3.2 billion tokens, about 5e19 FLOP for the LSTM. Expected: changes in the same
+direction as in the paper. There, without NPIs under *only*, accuracy on BLiMP's `only_npi_licensor_present` falls from
+.984 to .915 (LSTM) and from .924 to .631 (transformer). Without NPIs under negation or in questions, it changes by at
+most .05.
 """
 
 from ml_collections import ConfigDict

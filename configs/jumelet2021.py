@@ -1,15 +1,16 @@
-"""Jumelet et al. (2021): the full corpus, one without NPIs, and nine that lack one environment's (37 models).
+"""Jumelet et al. (2021): the full corpus, one without NPIs, and nine without the NPIs of one environment (37 models).
 
     npi-jax run --config jumelet2021:tiny               on the built-in grammar, a few minutes on two cores
     npi-jax plan --config jumelet2021                   as published; cost on the devices at hand
     npi-jax run --config jumelet2021 --config.corpus.paths=wiki/train.txt --config.corpus.valid_paths=wiki/valid.txt
 
-As in the paper, `full` and `no_npi` have five seeds and each held-out environment three, all in one program. There are
-two differences. Slots are refilled, so that all corpora have one size (`--config.corpus.removal=delete` drops them as
-the paper did). `npi_en` finds the NPIs, since the paper's filters were not published. Cost: 37 members x 3.2 billion
-tokens x 0.24 GFLOP per token, about 3e19 FLOP. Expected: every held-out environment above chance and below `full`.
-`tables/published.parquet` and the report show each environment's accuracy beside the published one. Compare direction
-and rank only, since model, text and items differ.
+As in the paper, `full` and `no_npi` have five seeds, and each corpus without one environment's NPIs has three. One
+program trains all models. Two things differ from the paper. Another sentence replaces each removed one, so that all
+corpora have the same size (`--config.corpus.removal=delete` drops sentences, as the paper did). `npi_en` recognizes the
+NPIs, since the paper's filters were not published. Cost: 37 members x 3.2 billion tokens x 0.24 GFLOP per token, about
+3e19 FLOP. Expected: accuracy on an environment whose NPIs were removed is above chance and below that of `full`.
+`tables/published.parquet` and the report show each environment's accuracy next to the published one. Compare only
+direction and rank, since model, text and items differ.
 """
 
 from ml_collections import ConfigDict

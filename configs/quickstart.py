@@ -2,11 +2,11 @@
 
     npi-jax run --config quickstart
 
-Trains 12 LSTMs (2 x 96) on the full corpus, on one without any NPI, and on two that lack the NPIs of one
-environment. Expected: `full` reaches at least .95 mean accuracy over the nine environments, and `no_npi` stays near
-chance. Models without one environment's NPIs show how much of it the other environments teach. In `full`, the gradients
-of the nine environments in recurrent weights come to align (median cosine .3 to .45); in `no_npi` they do not (within
-.1 of 0).
+Train 12 LSTMs (2 x 96) on the full corpus, on one without any NPI, and on two that lack the NPIs of one environment.
+Expected: `full` reaches at least .95 mean accuracy over the nine environments, and `no_npi` stays near chance. Models
+without one environment's NPIs show how much of it they learn from the other environments. In `full`, the gradients of
+the nine environments align in the recurrent weights (median cosine .3 to .45). In `no_npi` they do not (within .1 of
+0).
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ __all__ = ["Run", "__version__", "open_run"]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: users of the scorer alone should not wait for libraries of tables.
+    # Imported on first use, because users of the scorer alone should not wait for the libraries that read tables.
     if name in ("Run", "open_run"):
         from npi_jax.results import directory  # noqa: PLC0415
 

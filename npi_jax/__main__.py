@@ -1,4 +1,4 @@
-"""``python -m npi_jax``, for where the command ``npi-jax`` is not on the path."""
+"""Entry point of ``python -m npi_jax``, for systems without the command ``npi-jax`` on the path."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""``python -m npi_jax.lm_eval``: the lm-evaluation-harness with the model type of `npi_jax.evaluation.lm_eval`."""
+"""Entry point of ``python -m npi_jax.lm_eval``: the lm-evaluation-harness with the model type ``npi_jax``."""
 
 from npi_jax.evaluation.lm_eval import NpiJaxLM, main
 

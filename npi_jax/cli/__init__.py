@@ -1,1 +1,1 @@
-"""The command line: one module for each command with its flags, and `actions` with the work of the longer ones."""
+"""The command line. Each command has a module with its flags; `actions` does the work of the longer commands."""

@@ -1,4 +1,4 @@
-"""``python -m npi_jax.cli``."""
+"""Entry point of ``python -m npi_jax.cli``, the same as ``npi-jax``."""
 
 import sys
 

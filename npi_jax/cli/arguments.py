@@ -1,4 +1,4 @@
-"""Parsing of the command line, with messages that suggest the word that was probably meant."""
+"""Parsing of the command line; errors suggest the word that the user probably meant."""
 
 import argparse
 import itertools
@@ -14,7 +14,7 @@ OVERRIDE = "--config."
 
 
 class Parser(argparse.ArgumentParser):
-    """Argument parser whose errors are one line that begins with ``npi-jax:``."""
+    """Argument parser whose error messages are one line, ``npi-jax: MESSAGE``, after the usage."""
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and end with exit status 2."""
@@ -33,7 +33,7 @@ def _with_hint(message: str) -> str:
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[argparse.Namespace, tuple[str, ...]]:
     """Return the arguments, and the words that override fields of the config.
 
-    Unknown words and bad combinations of flags end the process with exit status 2.
+    Unknown words and conflicting flags end the process with exit status 2.
     """
     given = sys.argv[1:] if argv is None else argv
     # argparse would read an override whose value contains a space as a positional argument.
@@ -53,8 +53,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> tuple[
 
 
 def _take_config(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:
-    """Set ``arguments.config`` to the one config that is given, and return the words that remain."""
-    # argparse leaves an optional positional argument over if it follows a flag.
+    """Set ``arguments.config`` to the config among flags and words, and return the other words."""
+    # argparse does not recognize an optional positional argument after a flag.
     others = [word for word in words if not word.startswith("-")]
     names = [name for name in (arguments.config, arguments.given, *others) if name is not None]
     arguments.config = names[0] if names else None
@@ -62,7 +62,8 @@ def _take_config(arguments: argparse.Namespace, words: Sequence[str]) -> list[st
 
 
 def _check_spaces(command: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    # Booleans may have no value. Which fields are booleans is not known before the config is read.
+    # Only booleans need no value, but the types of fields are not known before the config is read. A word after a field
+    # without a value is therefore refused.
     for word, following in itertools.pairwise(words):
         if word.startswith(OVERRIDE) and "=" not in word and not following.startswith("-"):
             command.error(f"{word} {following}: write {word}=VALUE, without a space")

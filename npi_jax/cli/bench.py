@@ -1,4 +1,4 @@
-"""``npi-jax bench``: measure how the members of a device are run fastest."""
+"""``npi-jax bench``: measure the fastest way to run the members of a device."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
 
 
 def run(call: Invocation) -> None:
-    """Measure, and keep the choice."""
+    """Measure the speed of training, and save the fastest choice."""
     from npi_jax.config.load import load_config  # noqa: PLC0415
 
     config = load_config(call.arguments.config, call.overrides)

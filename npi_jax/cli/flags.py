@@ -1,4 +1,4 @@
-"""Parts that the parsers of several commands share: types of values, the config, text files."""
+"""Parts of the parsers that several commands share: types of values, the config, text files."""
 
 import argparse
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from npi_jax.cli.invocation import Invocation
 
 FIELD_EXAMPLE = "--config.train.steps=2000"
 _PACKAGE = Path(__file__).parents[1]
-# Copied from `npi_jax.corpus.text.sources`, which takes too long to load for --help.
+# A copy, because importing `npi_jax.corpus.text.sources` takes too long for --help.
 UNITS = ("document", "sentence")
 
 Handler = Callable[[Invocation], None]
@@ -32,10 +32,10 @@ def add_command(
         commands: the subparsers of the command line.
         name: the command's name.
         handler: runs the command.
-        text: one line for the list of commands.
+        text: line about the command in the list of commands.
         description: first paragraph of its help; `text` if None.
-        epilog: last paragraph of its help; printed with its line breaks if it has any.
-        check: refuses combinations of flags by calling the parser's ``error``.
+        epilog: last paragraph of its help, in which line breaks are kept.
+        check: calls the parser's ``error`` if flags conflict.
     """
     keep_lines = epilog is not None and "\n" in epilog
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -53,7 +53,7 @@ def add_command(
 def add_config_command(
     commands: Any, name: str, handler: Handler, text: str, *, writes: bool = True, check: Check | None = None
 ) -> argparse.ArgumentParser:
-    """Add the parser of a command that takes a config; `writes` tells whether it writes a run directory."""
+    """Add the parser of a command that takes a config; `writes` is True if the command writes a run directory."""
     epilog = (
         f"Any field of the config can be overridden: {FIELD_EXAMPLE} --config.seeds=0,1,2. "
         + ("Writes to run_dir, by default runs/NAME. " if writes else "")
@@ -82,7 +82,7 @@ def add_text_flags(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def integer(least: int) -> Callable[[str], int]:
-    """Return a parser of integers that are at least `least`."""
+    """Return a function that parses an integer of at least `least`."""
 
     def read(text: str) -> int:
         if not text.isdecimal() or len(text) > 9 or int(text) < least:
@@ -93,7 +93,7 @@ def integer(least: int) -> Callable[[str], int]:
 
 
 def step_range(text: str) -> range:
-    """Parse ``START:STOP``."""
+    """Parse a range of steps, ``START:STOP``."""
     first, colon, last = text.partition(":")
     if not colon or not first.isdecimal() or not last.isdecimal() or int(first) >= int(last):
         raise argparse.ArgumentTypeError(f"{text!r}: write START:STOP, two steps, such as 100:120")

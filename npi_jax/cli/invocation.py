@@ -10,13 +10,13 @@ from npi_jax.training.monitor.stopping import StopRequest
 
 @dataclass(frozen=True)
 class Invocation:
-    """Everything that a command is called with.
+    """Inputs of a command.
 
     Attributes:
         arguments: values of the command's flags.
         overrides: words ``--config.FIELD=VALUE``.
         console: prints to standard output.
-        stop: request to stop, entered by the commands that save their state.
+        stop: request to stop; commands that save their state enter it as a context manager.
     """
 
     arguments: argparse.Namespace

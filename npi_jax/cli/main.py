@@ -46,10 +46,10 @@ EXIT_STATUS = """exit status:
 """
 
 GRACE = 2.0
-"""Seconds after which a run that was asked to stop ends at any point, if it has no state to save."""
+"""Seconds after which a run that was asked to stop may be interrupted at any point, if it has no state to save."""
 
 FAILURE_DELAY = 2.0
-"""Seconds that a failing process waits before it exits, so that the others can print their own errors."""
+"""Seconds that a failed process waits before it exits, so that other processes can print their errors."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,11 +69,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status, one of those in `EXIT_STATUS`.
+    """Run a command and return its exit status (`EXIT_STATUS`).
 
-    42: `run` or `train` was asked to stop (SIGTERM, ctrl-C). Its state, if it has any, is saved, and the same command
-    continues. 43: the same, because the terminal or the reader of the output is gone (SIGHUP, a closed pipe, a log on a
-    full disk). For other commands 43 means that all work was done, but output was lost.
+    Status 42: ``run`` or ``train`` was asked to stop (SIGTERM, ctrl-C). The state, if there is one, is saved, and the
+    same command continues.
+
+    Status 43: ``run`` or ``train`` stopped in the same way because its output was lost: SIGHUP, a closed pipe, or a log
+    on a full disk. Other commands with this status did all their work, but output was lost.
     """
     hold_standard_streams()
     _escape_unknown_letters()
@@ -106,14 +108,14 @@ def _run(argv: Sequence[str] | None, output: Output, stop: StopRequest) -> int:
 
 
 def _console(output: Output) -> Console:
-    """Return a console that prints names and paths unchanged, and never folds a line of a log."""
+    """Return a console that prints names and paths unchanged, and does not fold lines of a log."""
     terminal = output.isatty()
     width = output_width(terminal=terminal)
     return Console(file=cast(IO[str], output), width=width, markup=False, emoji=False, soft_wrap=not terminal)
 
 
 def _escape_unknown_letters() -> None:
-    """Print characters that the encoding of a terminal or log lacks as escapes."""
+    """Make standard streams print escapes for characters that their encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -124,7 +126,7 @@ def _report_error(error: Exception, console: Console) -> int:
     from npi_jax.terminal.messages import bug_report, message_of  # noqa: PLC0415
 
     if isinstance(error, Stopped):
-        # Scripts search for this line, so it must not be folded.
+        # Scripts search for this line; folding would hide it from them.
         console.print(str(error), highlight=False, markup=False, soft_wrap=True)
         if error.status == LOST_OUTPUT:
             complain(f"npi-jax: {error}")
@@ -135,14 +137,14 @@ def _report_error(error: Exception, console: Console) -> int:
 
 
 def _leave(status: int) -> int:
-    """Return the exit status; but if other processes train jointly, end a failed process at once.
+    """Return the exit status; if other processes train jointly, end a failed process instead of returning.
 
     A regular exit would wait for the other processes, which may be waiting for this one.
     """
     if status not in (EXIT_CODE, LOST_OUTPUT) and _is_one_of_several():
         sys.stdout.flush()
         sys.stderr.flush()
-        # JAX ends the other processes when the first is gone.
+        # JAX ends the other processes when the first one has ended, perhaps before they print errors.
         time.sleep(FAILURE_DELAY)
         os._exit(status)
     return status

@@ -52,7 +52,7 @@ def _add_power(parser: argparse.ArgumentParser) -> None:
 
 
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Refuse flags of --power without --power; ends with exit status 2."""
+    """End with exit status 2 if flags of ``--power`` are given without ``--power``, or if no config is given."""
     if arguments.power:
         return
     if arguments.config is None:
@@ -63,7 +63,7 @@ def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> No
 
 
 def run(call: Invocation) -> None:
-    """Print what a run needs, or the power of an experiment."""
+    """Print the memory and time that a run needs, or the power of an experiment."""
     if call.arguments.power:
         from npi_jax.cli.actions.power import print_power_of  # noqa: PLC0415
 

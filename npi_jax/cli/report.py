@@ -1,4 +1,4 @@
-"""``npi-jax report``: tables and report of a run, or the comparison of two."""
+"""``npi-jax report``: write tables and report of a run, or compare two runs."""
 
 import argparse
 from pathlib import Path
@@ -19,13 +19,13 @@ def add(commands: Any) -> None:
 
 
 def _check(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    """Refuse --out for a single run; ends with exit status 2."""
+    """End with exit status 2 if ``--out`` is given for a single run."""
     if arguments.other is None and arguments.out is not None:
         parser.error("--out is for comparisons; the report of one run is RUN/report/index.html")
 
 
 def run(call: Invocation) -> None:
-    """Write the report of a run, or the comparison of two."""
+    """Write the report of a run, or the comparison of two runs."""
     import_jax()
     from npi_jax.experiment.reporting import compare_runs, report_run  # noqa: PLC0415
     from npi_jax.results.directory import open_run  # noqa: PLC0415

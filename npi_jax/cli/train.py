@@ -31,16 +31,16 @@ def run(call: Invocation) -> None:
 
 
 def train_experiment(call: Invocation, *, analyze: bool) -> None:
-    """Train in this process, or jointly with other processes of the same launch.
+    """Train alone, or jointly with the other processes of the same launch.
 
     Args:
-        call: the arguments.
-        analyze: also make the tables and the report.
+        call: inputs of the command.
+        analyze: also make the tables and the report after training.
     """
     with call.stop:
         from npi_jax.config.load import load_config  # noqa: PLC0415
 
-        # A faulty config is reported before JAX is loaded.
+        # Errors in the config are reported before JAX is imported, which takes long.
         config = load_config(call.arguments.config, call.overrides)
         import_jax()
         from npi_jax.experiment import jax_setup  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Building of a `Config` from plain values: a config file's, or those of ``config.json``."""
+"""Building of a `Config` from the plain values of a config file or of ``config.json``."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,9 @@ from npi_jax.scoring.spec import ScoreSpec
 
 
 def make_config(values: Mapping[str, Any]) -> Config:
-    """Check plain values (a config file's ``ConfigDict.to_dict()``, or `config.json`) and build the `Config`.
+    """Check plain values, and build a `Config` from them.
+
+    They are the result of a config file's ``ConfigDict.to_dict()``, or the content of ``config.json``.
 
     Raises:
         ConfigError: naming every field at fault, its value, and what would be valid.
@@ -39,7 +41,7 @@ def make_config(values: Mapping[str, Any]) -> Config:
 
 
 def _check_forms(values: Any) -> None:
-    """Refuse values of the wrong form in the fields that are read before pydantic checks all of them."""
+    """Refuse values of a wrong type in the fields that this module reads before pydantic checks all fields."""
     _expect(values, "a config", Mapping, "fields are")
     for name in ("model", "train", "score"):
         _expect(values.get(name, {}), name, Mapping, "fields are")
@@ -61,13 +63,13 @@ def _expect(value: Any, name: str, kind: Any, expected: str) -> None:
 
 
 def _check_length(values: Sequence[Any], name: str) -> None:
-    # len() fails for a range that is longer than any list could be.
+    # len() fails for a range that is longer than any list can be.
     if values[MOST_MEMBERS:]:
         raise ConfigError(f"{name}: more than {MOST_MEMBERS:,}, the most members that an experiment can have")
 
 
 def _model_values(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split `model` into its kind and its other fields."""
+    """Return the kind of the model, and its other fields."""
     model = dict(values.get("model", {}))
     kind = model.pop("kind", "lstm")
     if not isinstance(kind, str) or kind not in MODELS:
@@ -76,8 +78,8 @@ def _model_values(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _checked_model(kind: str, values: Mapping[str, Any]) -> ModelConfig:
-    """Build the model's configuration before the rest, so that faults name the fields of its kind."""
-    # A plain dataclass takes its settings from the type that contains it.
+    """Build the model's configuration separately, so that errors name only the fields of this kind of model."""
+    # Pydantic checks a plain dataclass with the settings of the type that contains it.
     holder: Any = dict[str, MODELS[kind]]  # type: ignore[valid-type]
     adapter = pydantic.TypeAdapter(holder, config=STRICT)
     try:
@@ -88,20 +90,21 @@ def _checked_model(kind: str, values: Mapping[str, Any]) -> ModelConfig:
 
 
 def _as_tuple(key: str, value: Any) -> Any:
-    """Put a tuple around a hyper-parameter that is written as one number."""
+    """Return a tuple of one value for a hyper-parameter that is given as a number; other values unchanged."""
     return (value,) if key in HYPERPARAMETERS and isinstance(value, int | float) else value
 
 
 def _split_variants(text: str) -> list[str]:
-    """Split variants that are written in one string, as on the command line: ``full,downsample(only,0.1)``."""
+    """Split a text that lists several variants, as on the command line: ``full,downsample(only,0.1)``."""
     return [part for part in split_outside(text, ",") if part]
 
 
 def _swept_lists(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variants and seeds of a sweep's members; nothing if there is no sweep.
+    """Return the fields `variants` and `seeds` that a sweep implies; nothing without a sweep.
 
     Raises:
-        ConfigError: if a member lacks one, or if the config gives different variants, seeds or hyper-parameters too.
+        ConfigError: if a member lacks variant or seed, or if the config also lists other variants or seeds, or several
+            values of a hyper-parameter.
     """
     lists: dict[str, Any] = {}
     if not values.get("sweep"):
@@ -125,7 +128,7 @@ def _swept_lists(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_full_specs(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `score` with every spec in full where the config names a preset; nothing if there are no suites."""
+    """Return the field `score` with the full spec for each name of a preset; nothing without suites."""
     suites = dict(values.get("score", {}).get("suites", {}))
     for name, suite in suites.items():
         if isinstance(suite, Mapping) and isinstance(spec := suite.get("spec"), str):

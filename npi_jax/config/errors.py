@@ -9,7 +9,7 @@ import pydantic
 from npi_jax.errors import UserError, did_you_mean
 
 DEEPEST = 20
-"""Most levels of nested values; no field has half as many."""
+"""Largest number of levels of nested values; no field has half as many."""
 _WIDEST = 120
 
 
@@ -23,7 +23,8 @@ def explain(error: pydantic.ValidationError, root: type, inside: str = "") -> st
     Args:
         error: the faults.
         root: the dataclass that the values were checked against.
-        inside: the field that holds a `root`, with which all locations then begin; "" if they begin within `root`.
+        inside: name of the field whose value was checked, which is then the first part of every location; "" if the
+            locations begin with a field of `root`.
     """
     lines = []
     for fault in error.errors():
@@ -41,17 +42,17 @@ def explain(error: pydantic.ValidationError, root: type, inside: str = "") -> st
 
 
 def shown(value: Any) -> str:
-    """Return a value as messages show it; only the beginning of a long one."""
+    """Return a value as a text for messages, shortened if it is long."""
     try:
         text = repr(value)
     except ValueError:
-        # Python does not write integers of more than 4,300 digits.
+        # Python does not convert integers of more than 4,300 digits to text.
         text = f"a number of {value.bit_length():,} bits" if isinstance(value, int) else type(value).__name__
     return text if len(text) <= _WIDEST else f"{text[:_WIDEST]}..."
 
 
 def check_plain(value: Any, name: str = "", depth: int = 0) -> None:
-    """Refuse text that no file name, JSON or table can hold, anywhere in the values of a config.
+    """Refuse values that cannot be stored: text that is not Unicode or has a zero byte, and values nested too deep.
 
     Raises:
         ConfigError: naming the field.
@@ -81,7 +82,7 @@ def _check_text(text: str, name: str) -> None:
 
 
 def _fields_beside(location: tuple[int | str, ...], root: type) -> list[str]:
-    """Return the names of the fields that are valid at a location."""
+    """Return the names of the fields that are valid at the location of an unknown field."""
     cls: Any = root
     for part in location[:-1]:
         inner = next((f.type for f in dataclasses.fields(cls) if f.name == part), None)

@@ -1,4 +1,4 @@
-"""Presets, which are config files installed with the package, and config files of the user."""
+"""Reading of config files: presets, which are installed with the package, and files of the user."""
 
 import ast
 import inspect
@@ -24,12 +24,12 @@ def preset_directory() -> Path:
 
 
 def preset_names() -> list[str]:
-    """Return the names of the presets, which need no path."""
+    """Return the names of the presets; a preset can be given by its name alone."""
     return sorted(path.stem for path in preset_directory().glob("*.py") if not path.stem.startswith("_"))
 
 
 def resolve_config(name: str) -> str:
-    """Return the path of a config file given as a preset's name or a path; keep a ``:argument`` at its end.
+    """Return the path of a config file, given by the name of a preset or a path; a ``:argument`` stays at the end.
 
     Raises:
         ConfigError: if there is no such preset or Python file.
@@ -49,10 +49,10 @@ def resolve_config(name: str) -> str:
 def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     """Read a config file and apply overrides such as ``--config.train.steps=2000``.
 
-    A config file is Python code that is executed: use only files you trust.
+    A config file is Python code, which is executed. Use only files that you trust.
 
     Raises:
-        ConfigError: naming the flag or field at fault.
+        ConfigError: naming the flag or field that is not valid.
     """
     config = make_config(with_overrides(_read(resolve_config(name)), overrides))
     config.check_phenomenon()
@@ -60,7 +60,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def _read(location: str) -> dict[str, Any]:
-    """Return the plain values of a config file's ``get_config``, called with the argument after the colon."""
+    """Call ``get_config`` of a config file with the argument after the colon, if any, and return its plain values."""
     path, colon, argument = location.partition(":")
     module = load_python(path, path)
     get_config = getattr(module, "get_config", None)
@@ -70,7 +70,7 @@ def _read(location: str) -> dict[str, Any]:
         raise ConfigError(f"{location}: get_config() in {path} takes no argument, so nothing can follow the colon")
     with users_code(path):
         values = get_config(argument) if colon else get_config()
-    # A file that never imported ml_collections cannot return one of its ConfigDicts.
+    # Without an import of ml_collections, a file cannot return a ConfigDict.
     config_dict = sys.modules.get("ml_collections")
     if config_dict is None or not isinstance(values, config_dict.ConfigDict):
         raise ConfigError(f"{path}: get_config() returned a {type(values).__name__}, not an ml_collections.ConfigDict")
@@ -91,7 +91,7 @@ def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
-        # No file can have such a name.
+        # No file can have this name, such as one with a zero byte.
         return False
 
 

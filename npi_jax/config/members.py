@@ -1,4 +1,4 @@
-"""Members of an ensemble: a variant, a seed and hyper-parameters each."""
+"""Members of an ensemble; each has a variant, a seed and hyper-parameters."""
 
 import dataclasses
 from typing import Final
@@ -27,7 +27,9 @@ HYPERPARAMETERS: Final = tuple(
 
 @dataclass(frozen=True, config=STRICT)
 class SweepMember:
-    """A member that a config lists itself; a hyper-parameter that is None takes the first value of `TrainConfig`.
+    """A member in the field `sweep` of a config.
+
+    A hyper-parameter that is None has the first value in `TrainConfig`.
 
     Attributes:
         variant: the member's intervention.

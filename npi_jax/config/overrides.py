@@ -1,7 +1,7 @@
 """Overrides of config fields on the command line: ``--config.train.steps=2000``.
 
-The type of a field decides how its text is read. The value in the config file does not matter, so that fields which
-are empty or None there can be set too, and fields of another kind of model.
+The type of a field decides how its text is read; the value in the config file does not matter. Therefore fields that
+are empty or None in the file can be set, too, and fields of another kind of model.
 """
 
 import ast
@@ -25,11 +25,12 @@ PREFIX = "--config."
 def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return the values of a config file with the overrides of the command line.
 
-    Another ``model.kind`` drops the fields of the file's model; ``model.factory`` implies ``custom``.
+    If an override changes ``model.kind``, the fields of the file's model are dropped. An override of ``model.factory``
+    implies the kind ``custom``.
 
     Args:
         values: values of the config file, which are not changed.
-        overrides: texts ``--config.FIELD=VALUE``; without ``=VALUE``, a boolean field becomes true.
+        overrides: texts ``--config.FIELD=VALUE``; for a boolean field, ``--config.FIELD`` means true.
 
     Raises:
         ConfigError: naming the flag and the closest valid field.
@@ -47,7 +48,7 @@ def with_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[
 
 
 def all_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the type of every field, down to the fields of inner dataclasses."""
+    """Yield the dotted name and the type of every field, including those of nested dataclasses."""
     for name, hint in _hints(cls).items():
         if dataclasses.is_dataclass(hint):
             yield from all_fields(typing.cast(type, hint), f"{prefix}{name}.")
@@ -90,13 +91,13 @@ def _set_kind(values: dict[str, Any], kind: str) -> None:
 
 
 def _set(values: dict[str, Any], cls: Any, default: Any, parts: Sequence[str], flag: str) -> None:
-    """Set a field of `values`, and fill in the defaults of mappings on the way to it.
+    """Set a field of `values`; mappings that contain it and are absent are created with their defaults.
 
     Args:
         values: values of the dataclass or mapping `cls`; changed in place.
         cls: type that `values` describes.
         default: default of `values`, as plain values.
-        parts: names from `values` down to the field.
+        parts: names that lead from `values` to the field.
         flag: the complete override, for messages.
     """
     name, *rest = parts
@@ -117,7 +118,7 @@ def _set(values: dict[str, Any], cls: Any, default: Any, parts: Sequence[str], f
 
 
 def _type_below(cls: Any, name: str, values: Mapping[str, Any], flag: str) -> Any:
-    """Return the type of a dataclass' field, or of a mapping's value."""
+    """Return the type of a field of a dataclass, or of the values of a mapping."""
     if dataclasses.is_dataclass(cls):
         hints = _hints(typing.cast(type, cls))
         if name not in hints:
@@ -145,7 +146,7 @@ def _unknown(flag: str, name: str, beside: Mapping[str, Any]) -> str:
 
 
 def _read(hint: Any, text: str) -> Any:
-    """Return the value of a text in a field of this type; `make_config` checks it later."""
+    """Return the value that a text means in a field of type `hint`; `make_config` checks it later."""
     if (kind := _member(hint, tuple)) is not None:
         return _tuple(typing.get_args(kind)[0], text)
     if _member(hint, str) is None and not _is_choice(hint):
@@ -154,7 +155,7 @@ def _read(hint: Any, text: str) -> Any:
 
 
 def _tuple(element: Any, text: str) -> tuple[Any, ...]:
-    """Return values that commas separate, with or without brackets and quotation marks."""
+    """Return the values in a text with commas between them; brackets and quotation marks are optional."""
     value = _literal(text)
     if isinstance(value, list | tuple) and (_member(element, str) is None or all(isinstance(v, str) for v in value)):
         return tuple(value)
@@ -162,7 +163,7 @@ def _tuple(element: Any, text: str) -> tuple[Any, ...]:
 
 
 def _literal(text: str) -> Any:
-    """Return a Python or JSON literal's value, or the text itself if it is no literal."""
+    """Return the value of a Python or JSON literal; for other text, the text."""
     try:
         return ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -170,7 +171,7 @@ def _literal(text: str) -> Any:
 
 
 def _member(hint: Any, wanted: type) -> Any:
-    """The part of a type, itself or one of a union, that is a `wanted`; None if no part is."""
+    """Return `hint`, or the part of the union `hint`, that is a kind of `wanted`; None if there is none."""
     options = (
         typing.get_args(hint)
         if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union

@@ -5,14 +5,14 @@ from typing import Any
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS
 
 HELD_OUT: tuple[str, ...] = tuple(f"without({name})" for name in ENVIRONMENTS)
-"""One intervention per environment, which removes the environment's NPIs."""
+"""Interventions that each remove the NPIs of one environment."""
 
 
 def wikipedia() -> dict[str, Any]:
-    """Return settings for 80 million tokens of English Wikipedia, one sentence a line, which the user provides.
+    """Return settings for a text of 80 million tokens of English Wikipedia, one sentence a line.
 
-    Sizes of text and vocabulary are those of Gulordava et al. (2018). ``--config.tokenizer.file=vocab.txt`` takes
-    their vocabulary.
+    The user provides the text. The sizes of text and vocabulary are those of Gulordava et al. (2018).
+    ``--config.tokenizer.file=vocab.txt`` takes their vocabulary.
     """
     return {
         "corpus": {
@@ -30,8 +30,9 @@ def wikipedia() -> dict[str, Any]:
 def gulordava_lstm() -> dict[str, Any]:
     """Return the LSTM of Gulordava et al. (2018) and its training, with two differences.
 
-    Rows of 64 tokens hold complete sentences, and each sentence begins with a fresh state; their script reads a stream
-    in pieces of 35 words. The learning rate follows a cosine; theirs is divided by four when validation stalls.
+    First, rows of 64 tokens contain complete sentences, and the state is reset for each sentence. Their script reads a
+    stream in pieces of 35 words. Second, the learning rate follows a cosine; theirs is divided by four when the
+    validation loss stops falling.
     """
     return {
         "model": {"kind": "lstm", "embedding": 650, "hidden": 650, "layers": 2, "tie": False},
@@ -52,7 +53,7 @@ def gulordava_lstm() -> dict[str, Any]:
 
 
 def tiny() -> dict[str, Any]:
-    """Return the built-in grammar and an LSTM that learns it within a minute, for a small version of an experiment."""
+    """Return settings for a small experiment: the built-in grammar, and an LSTM that learns it within a minute."""
     return {
         "corpus": {
             "source": "grammar",

@@ -1,6 +1,6 @@
-"""The configuration of an experiment: `Config` and its sections, frozen and checked when they are built.
+"""The configuration of an experiment: `Config` and its sections, frozen dataclasses that check their values.
 
-Config files write the same fields as an `ml_collections.ConfigDict` (see `configs/`), from which
+A config file gives the same fields as an `ml_collections.ConfigDict` (see `configs/`), from which
 `npi_jax.config.build.make_config` builds a `Config`.
 """
 
@@ -58,7 +58,7 @@ MOST_MEMBERS: Final = 100_000
 MOST_CHECKPOINTS: Final = 100_000
 
 MODELS: Final[dict[str, type]] = {"lstm": LSTMConfig, "transformer": TransformerConfig, "custom": CustomConfig}
-"""Kinds of models by the value of ``model.kind``."""
+"""Configuration of each kind of model, by the value of ``model.kind``."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -70,8 +70,8 @@ class Config:
         run_dir: the run directory; empty for ``runs/NAME``.
         variants: interventions, as `npi_jax.corpus.variants.interventions.parse_intervention` reads them.
         seeds: seeds of initial weights, dropout and data order.
-        sweep: the members one by one (see `npi_jax.config.sweep`), where they are not the product of variants, seeds
-            and hyper-parameters; `variants` and `seeds` then follow from it.
+        sweep: a list of members, for an experiment whose members are not all combinations of variants, seeds and
+            hyper-parameters (see `npi_jax.config.sweep`). It implies `variants` and `seeds`.
     """
 
     name: Annotated[str, Field(pattern=r"^\w[\w.\-]*$", max_length=100)]
@@ -125,7 +125,7 @@ class Config:
                 raise ValueError(f"{field}: {', '.join(sorted(repeated))} occurs more than once")
 
     def _check_size(self) -> None:
-        """Refuse more members and checkpoints than any run could finish, before they are listed."""
+        """Refuse more members or checkpoints than any run could finish, before any list of them is made."""
         train = self.train
         swept = (self.variants, self.seeds, *(getattr(train, name) for name in HYPERPARAMETERS))
         members = len(self.sweep) or math.prod(map(len, swept))
@@ -138,7 +138,7 @@ class Config:
             )
 
     def _check_model(self) -> None:
-        """Refuse a model that does not agree with how it is trained."""
+        """Refuse a model that conflicts with the settings of training."""
         if isinstance(self.model, CustomConfig) and self.train.remat != "none":
             raise ValueError("train.remat: a custom model decides itself what it recomputes (jax.checkpoint)")
         longest = getattr(self.model, "max_positions", None)
@@ -149,10 +149,11 @@ class Config:
             )
 
     def check_phenomenon(self) -> None:
-        """Refuse variants that use words which the corpus' phenomenon does not define.
+        """Refuse variants with words that the phenomenon of the corpus does not define, such as names of environments.
 
         Raises:
-            ConfigError: naming variant and word; `PhenomenonError` if there is no such phenomenon.
+            ConfigError: naming variant and word.
+            PhenomenonError: if there is no such phenomenon.
         """
         phenomenon = load_phenomenon(self.corpus.phenomenon)
         for intervention in self.interventions:
@@ -163,17 +164,17 @@ class Config:
 
     @property
     def gradient_suite(self) -> str:
-        """Name of the suite whose gradients are compared: `gradients.suite`, or else the first suite."""
+        """Name of the suite whose tasks have their gradients compared: `gradients.suite`, or else the first suite."""
         return self.gradients.suite or next(iter(self.score.suites))
 
     @property
     def interventions(self) -> tuple[Intervention, ...]:
-        """The variants, parsed."""
+        """The parsed variants."""
         return tuple(parse_intervention(text) for text in self.variants)
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """All members: variants, then seeds, then hyper-parameters, the last varying fastest."""
+        """All members. Without a sweep, hyper-parameters vary fastest, then seeds, then variants."""
         if self.sweep:
             return tuple(map(self._swept, self.sweep))
         values = (getattr(self.train, name) for name in HYPERPARAMETERS)
@@ -181,25 +182,25 @@ class Config:
         return tuple(Member(*combination) for combination in grid)
 
     def _swept(self, member: SweepMember) -> Member:
-        """Fill in what a member of a sweep leaves to `train`."""
+        """Return a member of a sweep, with the hyper-parameters that it lacks taken from `train`."""
         given = {name: getattr(member, name) for name in HYPERPARAMETERS}
         filled = {name: getattr(self.train, name)[0] if value is None else value for name, value in given.items()}
         return Member(str(parse_intervention(member.variant)), member.seed, **filled)
 
     def to_dict(self, mode: Literal["json", "python"] = "json") -> dict[str, Any]:
-        """Return the configuration as plain values: as `config.json` holds it, or with Python's tuples."""
+        """Return the configuration as plain values: those of ``config.json``; with ``"python"``, with tuples."""
         plain: dict[str, Any] = pydantic.TypeAdapter(Config).dump_python(self, mode=mode)
         plain["model"] = {"kind": model_kind(self.model), **plain["model"]}
         return plain
 
 
 def model_kind(model: ModelConfig) -> str:
-    """Return ``lstm``, ``transformer`` or ``custom``."""
+    """Return the kind of a model: ``lstm``, ``transformer`` or ``custom``."""
     return next(kind for kind, cls in MODELS.items() if isinstance(model, cls))
 
 
 def may_change(field: str, section: Any = Config) -> bool:
-    """Return whether a run can be resumed with another value of a field (`MAY_CHANGE`), given by its dotted name."""
+    """Return whether a run can be resumed with another value of the field with this dotted name (`MAY_CHANGE`)."""
     name, _, below = field.partition(".")
     known = next((one for one in dataclasses.fields(section) if one.name == name), None)
     if known is None:

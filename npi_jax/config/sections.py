@@ -13,15 +13,15 @@ from npi_jax.models.config import Remat
 from npi_jax.scoring.spec import ScoreSpec
 
 STRICT: Final = pydantic.ConfigDict(extra="forbid")
-"""Refuse unknown fields, here and in the plain dataclasses that a section holds (`GrammarSpec`, `ScoreSpec`)."""
+"""Settings that refuse unknown fields in sections and in their plain dataclasses (`GrammarSpec`, `ScoreSpec`)."""
 
 MAY_CHANGE: Final[Mapping[str, bool]] = {"may_change": True}
-"""Metadata of a field that says how a run is computed, not what it holds: a run can be resumed with another value.
+"""Metadata of a field that does not define the experiment: a run can be resumed with another value of it.
 
 Some of these fields change the last digits of results; the manifest then notes the change.
 """
 
-# Steps and rows are counted in 32 bits on the devices.
+# On the devices, steps and rows are 32-bit integers.
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Whole = Annotated[int, Field(ge=0, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -32,36 +32,38 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 MOST_TOKENS = 1 << 30
-"""Most tokens of a step, and of the rows of one call; indices into larger arrays do not fit 32 bits."""
+"""Largest number of tokens of a step, and of the rows of one call; indices into larger arrays need over 32 bits."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CorpusConfig:
-    """Source of training and validation text, and the way in which sentences are removed.
+    """Source of training and validation text, and treatment of removed sentences.
 
     Attributes:
         source: ``grammar`` (built in), ``text`` files, ``jsonl`` files or a ``tfds`` data set.
         paths: files, folders or globs of the training text (text and jsonl).
         valid_paths: files, folders or globs of the validation text (text and jsonl).
-        unit: content of a line of a text file, or of a JSON field: one ``sentence``, or part of a running
-            ``document``, which is then split into sentences.
+        unit: form of the text in a file or a JSON field: ``sentence`` for one sentence on each line, ``document`` for
+            running text, which is split into sentences.
         field: field of the JSON lines or TFDS examples that holds the text.
         tfds_name: name of the TFDS data set.
-        tfds_split: its split that is the training text.
-        tfds_valid_split: its split that is the validation text.
+        tfds_split: split of the data set with the training text.
+        tfds_valid_split: split of the data set with the validation text.
         tfds_dir: folder of TFDS data sets; None for the default of TFDS.
-        max_sentences: number of sentences drawn at random from a training text that has more; None for all.
-        max_valid_sentences: number drawn from a validation text that has more; None for all.
+        max_sentences: largest number of training sentences; from a larger text, as many are drawn at random. None for
+            all.
+        max_valid_sentences: the same for validation sentences.
         grammar: settings of the built-in grammar.
-        grammar_valid_sentences: validation sentences of the grammar, drawn with a seed of their own.
-        removal: ``replace`` fills the slot of a removed sentence with another one; ``delete`` drops the slot.
+        grammar_valid_sentences: number of validation sentences of the grammar, drawn with another seed than the
+            training text.
+        removal: ``replace`` puts another sentence in the place of a removed one; ``delete`` puts none there.
         seed: seed of sampling, donor sentences and random controls; the same for all members.
-        phenomenon: the phenomenon whose items and licensors interventions select: ``npi_en``, ``filler_gap_en``, or
-            the path of your own file (`npi_jax.corpus.annotation.phenomenon`).
-        processes: number of processes that annotate and tokenize text; 0 for one per core.
+        phenomenon: the phenomenon whose items and licensors variants are about: ``npi_en``, ``filler_gap_en``, or the
+            path of a file (`npi_jax.corpus.annotation.phenomenon`).
+        processes: number of processes that annotate and tokenize text; 0 for one for each core.
         cache: folder for prepared text; empty for ``$NPI_JAX_CACHE`` or the user's cache folder.
         planned_tokens: size of the training text in tokens, for ``npi-jax plan``, which reads no text.
-        allow_repeats: accept a text that occurs twice: in two files, or as training and validation text.
+        allow_repeats: accept a text that occurs twice, in two files or as both training and validation text.
         allow_empty: accept a variant that changes nothing. No conclusion is drawn from such a variant.
     """
 
@@ -102,7 +104,7 @@ class TokenizerConfig:
 
     Attributes:
         kind: ``word`` or byte-level ``bpe``.
-        size: most entries (word), or the exact number of entries (bpe, or a vocabulary file).
+        size: largest number of entries (word), or the exact number (bpe, or a vocabulary file).
         min_count: words that occur less often become ``<unk>``.
         lowercase: put words in lower case.
         file: an existing vocabulary file, one word a line (word only).
@@ -125,25 +127,25 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
-    """Training of the members. A field that takes several values makes one member for each combination.
+    """Training of the members. With several values of hyper-parameters, there is a member for each combination.
 
     Attributes:
         steps: optimizer steps.
-        batch_size: rows in a step, over all data-parallel devices.
+        batch_size: rows of a member in each step, over all devices that share them.
         row_length: tokens in a row.
         optimizer: ``sgd``, ``adam`` or ``adamw``.
         learning_rate: peak learning rates.
         weight_decay: decoupled weight decay (adamw).
         dropout: dropout rates.
-        schedule: learning rate after warm-up: ``constant``, or falling to 0 as ``linear`` or ``cosine``.
+        schedule: learning rate after the warm-up: ``constant``, or falling to 0, ``linear`` or as a ``cosine``.
         warmup: steps over which the learning rate rises from 0.
-        clip: largest norm of a member's gradient; 0 for no clipping.
+        clip: norm to which larger gradients of a member are scaled down; 0 for no clipping.
         accumulate: number of micro-batches into which a step's rows are divided.
-        steps_per_call: steps in one call of the compiled program; 0 for the number that ``npi-jax bench`` chose,
-            or 50 if it has not run.
-        loss_chunk: rows whose logits are held in memory at one time.
-        remat: activations that the backward pass recomputes to save memory: ``none``, ``blocks`` (everything
-            inside a block or layer), or ``products`` (everything but matrix products).
+        steps_per_call: steps in one call of the compiled program; 0 for the number that ``npi-jax bench`` chose, or 50
+            if it chose none.
+        loss_chunk: number of rows whose logits are in memory at a time.
+        remat: activations that the backward pass recomputes to save memory: ``none``, ``blocks`` (all inside a block
+            or layer), or ``products`` (all but the results of matrix products).
     """
 
     steps: Count = 1000
@@ -176,10 +178,10 @@ class SuiteConfig:
     """One suite of minimal pairs.
 
     Attributes:
-        loader: format of the files (`npi_jax.suites.LOADERS`, or ``grammar`` for the built-in suite); empty if the
-            suite has the name of a loader.
-        path: the suite's files; empty for the built-in suite.
-        limit: most items of each paradigm, evenly spaced; None for all (100 in the built-in suite, which is endless).
+        loader: format of the files (`npi_jax.suites.LOADERS`, or ``grammar`` for the built-in suite); empty if it is
+            the name of the suite.
+        path: the suite's file or folder; empty for the built-in suite.
+        limit: largest number of items of each paradigm, evenly spaced; None for all (for 100 in the built-in suite).
         spec: the scoring conventions. A config file may name a preset instead, such as ``"lm_eval_v04"``.
     """
 
@@ -195,9 +197,10 @@ class ScoreConfig:
 
     Attributes:
         suites: suites by name.
-        every: members are scored at steps 0, 1, 2, 4, ... and then at every multiple of this.
-        ngram: also score a 5-gram model of each variant's text, which takes about 100 bytes of memory and a
-            microsecond per token of that text.
+        every: members are scored at multiples of this step and at the last step. Before the first multiple, they are
+            scored at steps 0, 1, 2, 4 and so on.
+        ngram: also score a 5-gram model of each variant's text. This takes about 100 bytes of memory and a microsecond
+            for each token of the text.
     """
 
     suites: dict[str, SuiteConfig] = dataclasses.field(default_factory=lambda: {"grammar": SuiteConfig()})
@@ -211,23 +214,23 @@ class ScoreConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GradientConfig:
-    """Comparison of task gradients, made at every step at which members are scored.
+    """Comparison of the gradients of tasks, at every step at which members are scored.
 
     Attributes:
-        enabled: compare gradients at all.
+        enabled: False to compare no gradients.
         suite: the suite whose tasks are compared; empty for the first of `score.suites`.
-        kind: kind of the items used; empty for ``licensor`` if the suite has that kind, otherwise its first kind.
-        limit: most items of each paradigm (evenly spaced) and of each task (drawn with a fixed seed). The suite is
-            read again with this limit: gradients need more items than scores, and cost less.
-        micro_batches: number of parts that a task's items are dealt to; products between different parts are free of
-            sampling noise. At least 3, since fewer give no standard error. An even number from 4 on also compares
-            each task with itself.
-        text_rows: rows of validation text whose gradient is compared with the tasks' gradients; 0 for none.
-        single_items: items of a task whose gradients are taken one by one after the last step, for subspaces and
-            single NPIs; an NPI needs about six. 0 for none.
-        lookahead: try a step along each task's gradient after the last step.
-        memory_mib: most memory for the stacked gradients of one member; None for about as much as its parameters
-            take (at least 128 MiB).
+        kind: kind of the items; empty for ``licensor``, or for the suite's first kind if it has no ``licensor``.
+        limit: largest number of items of each paradigm (evenly spaced) and of each task (drawn with a fixed seed). It
+            replaces the suite's limit for scores, since gradients need more items than scores, and cost less.
+        micro_batches: number of parts into which a task's items are divided. Dot products between different parts have
+            no bias from sampling noise. At least 3, since fewer give no standard error. With an even number of at
+            least 4, each task is also compared with itself.
+        text_rows: number of rows of validation text, whose gradient is compared with those of the tasks; 0 for none.
+        single_items: number of items of each task whose gradients are computed one by one after the last step, for
+            subspaces and single NPIs. An NPI needs about six. 0 for none.
+        lookahead: after the last step, measure the effect of a step along each task's gradient.
+        memory_mib: memory limit for the stacked gradients of one member, in MiB; None for about the size of its
+            parameters, but at least 128 MiB.
         method: ``reverse`` (stacked gradients), ``forward`` (one at a time, slow, little memory), or ``auto``.
     """
 
@@ -251,13 +254,13 @@ class GradientConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class CheckpointConfig:
-    """Training states that are kept.
+    """Saving of training states.
 
     Attributes:
-        every: a checkpoint is written at each multiple of this many steps, and at the end; a multiple of
-            `score.every`, or 0 for `score.every` itself.
+        every: a checkpoint is written at each multiple of this number of steps, and at the last step. It must be a
+            multiple of `score.every`; 0 means `score.every`.
         keep: number of latest checkpoints that are kept.
-        keep_period: checkpoints at multiples of this are never removed; 0 for none.
+        keep_period: checkpoints at multiples of this number of steps are never removed; 0 for none.
     """
 
     every: Whole = 0
@@ -270,14 +273,16 @@ class MeshConfig:
     """Placement of members on devices.
 
     Attributes:
-        ens: number of devices over which members are spread; 0 for as many as there are.
-        data: number of devices that share one member's batch, validation and scores.
-        fsdp: also shard a member's parameters and optimizer state over those devices, for members too large for one.
-        mapping: ``map`` runs the members of one device in turn, ``vmap`` all at once. ``auto`` takes what
-            ``npi-jax bench`` chose, or else ``map`` on CPU and ``vmap`` elsewhere.
-        rows: place of the training rows: all on every ``device``, or on disk, from where the rows of each call are
-            read ahead (``stream``, which needs the extra ``grain``). ``auto`` streams if Grain is installed and the
-            rows take more than a quarter of a device's memory. Batches are the same.
+        ens: number of groups of `data` devices over which members are distributed; 0 to choose it from the
+            numbers of devices and members.
+        data: number of devices that share one member's batch, validation and scoring.
+        fsdp: also shard a member's parameters and optimizer state over the `data` devices, for members too large for
+            one device.
+        mapping: ``map`` runs the members of a device in turn, ``vmap`` all at once. ``auto`` is the choice of
+            ``npi-jax bench``, or else ``map`` on CPU and ``vmap`` elsewhere.
+        rows: place of the training rows. ``device``: all rows on each device. ``stream``: rows on disk, read ahead for
+            each call; this needs the extra ``grain``. ``auto``: ``stream`` if Grain is installed and the rows take
+            more than a quarter of a device's memory, else ``device``. Batches are the same.
     """
 
     ens: Whole = dataclasses.field(default=0, metadata=MAY_CHANGE)
@@ -293,13 +298,14 @@ class MeshConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class MonitorConfig:
-    """Monitoring of a run, which changes nothing in its results.
+    """Monitoring of a run, without effect on its results.
 
     Attributes:
-        sinks: destinations of its numbers besides ``log.jsonl``: ``tensorboard``, ``wandb`` (each an extra).
-        project: project of Weights & Biases.
-        watchdog: seconds without a finished call, score or checkpoint after which a process counts as hung: it
-            writes the stacks of its threads and ends. 0 for never.
+        sinks: destinations of the logged numbers in addition to ``log.jsonl``: ``tensorboard``, ``wandb``. Each needs
+            the extra of that name.
+        project: name of the project in Weights & Biases.
+        watchdog: seconds without a finished call, score or checkpoint after which a process is considered hung. It then
+            writes the stacks of its threads and ends. 0 for no limit.
     """
 
     sinks: tuple[Literal["tensorboard", "wandb"], ...] = ()

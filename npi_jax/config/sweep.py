@@ -1,13 +1,13 @@
-"""Sweeps: lists of members for the field `sweep` of a config, combined from small parts.
+"""Sweeps, which list the members of an experiment for the field `sweep` of a config.
 
     chain(
         prod(param("variant", ["full", "no_npi"]), param("seed", range(5))),
         prod(param("variant", held_out), param("seed", range(3))),
     )
 
-A sweep is a tuple of dictionaries, one per member. Each has a `variant` and a `seed`, and may have hyper-parameters
-(`npi_jax.config.members.HYPERPARAMETERS`). A sweep becomes the members of one ensemble; for separate jobs, loop over
-it instead.
+A sweep is a tuple of dictionaries, one for each member. Each has a `variant` and a `seed`, and may have
+hyper-parameters (`npi_jax.config.members.HYPERPARAMETERS`). A sweep makes the members of one ensemble. To start
+separate jobs instead, loop over it.
 """
 
 import itertools
@@ -18,12 +18,12 @@ Sweep = tuple[dict[str, Any], ...]
 
 
 def param(name: str, values: Iterable[Any]) -> Sweep:
-    """Return one setting with each of the values."""
+    """Return a sweep of one setting over its values."""
     return tuple({name: value} for value in values)
 
 
 def prod(*sweeps: Sweep) -> Sweep:
-    """Return every combination, the last sweep varying fastest.
+    """Return all combinations of entries of the sweeps; the last sweep varies fastest.
 
     Raises:
         ValueError: if two sweeps set the same name.

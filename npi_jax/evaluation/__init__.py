@@ -1,1 +1,1 @@
-"""Models on disk: members of runs and Hugging Face directories, scored here or in the lm-evaluation-harness."""
+"""Scoring of models on disk (members of runs, Hugging Face directories), also by the lm-evaluation-harness."""

@@ -1,4 +1,4 @@
-"""Digests of scored models, which reveal the same weights under two names."""
+"""Digests of the parameters of scored models; equal digests reveal one model under two names."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ DIGEST = "parameters_sha256"
 
 DIGITS = 16
 MAX_NAMES = 12
-"""Most names in a warning."""
+"""Largest number of models that a warning lists."""
 
 
 def model_digests(stack: Any) -> list[str]:
-    """Return the digest of each model of a stack, from the names, shapes and values of its parameters.
+    """Return a digest of the names, types, shapes and values of the parameters, for each model of a stack.
 
     Args:
         stack: parameters with the models along axis 0 of every array.
@@ -38,9 +38,9 @@ def _digest(leaves: Iterator[tuple[str, np.ndarray]]) -> str:
 
 
 def same_models(table: pl.DataFrame) -> list[str]:
-    """Return a warning for every set of models of a score table whose parameters are equal, with their names.
+    """Return a warning for every set of models with equal parameters in a table of scores.
 
-    Members of a run with the same seed have equal parameters at step 0, which is not worth a warning.
+    Equal models at step 0 get no warning, since members of a run with one seed begin with equal parameters.
     """
     names = [name for name in ("model", "member", "step") if name in table.columns]
     models = table.select(*names, DIGEST).unique(maintain_order=True)

@@ -12,7 +12,7 @@ UNUSED = (
     *("max_memory_per_gpu", "max_cpu_memory", "offload_folder", "low_cpu_mem_usage", "cache_dir"),
     *("trust_remote_code", "use_fast_tokenizer", "truncation"),
 )
-"""Arguments that control how the harness's other models run or are loaded. They have no effect here."""
+"""Arguments that control how the harness's other models run or are loaded; this model accepts and ignores them."""
 
 SUPPORTED: Mapping[str, Sequence[Any]] = {
     "backend": ("default", "causal"),
@@ -21,17 +21,17 @@ SUPPORTED: Mapping[str, Sequence[Any]] = {
     "autogptq": (False,),
     "gptqmodel": (False,),
 }
-"""Arguments that change what is scored, with the values that match what this model does."""
+"""Arguments that would change scores, with the values that agree with this model; other values are refused."""
 
 FLOAT32 = ("auto", "float32", "torch.float32")
 
 
 def not_used(arguments: Mapping[str, Any], known: Sequence[str]) -> list[str]:
-    """Return the arguments, as ``name=value``, that are accepted and have no effect.
+    """Return the arguments without effect, as ``name=value``; refuse those that this model does not support.
 
     Args:
-        arguments: arguments that the model does not know.
-        known: names of the arguments that it knows, for the error message.
+        arguments: arguments other than those of this model.
+        known: names of this model's arguments, for the error message.
 
     Raises:
         EvaluateError: naming an argument or value that is not supported.

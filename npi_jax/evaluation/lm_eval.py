@@ -5,10 +5,10 @@
 
 The command line is that of the harness. ``run`` is a run directory, with ``member`` (default 0) and ``step`` (default
 the last checkpoint). ``pretrained`` is a Hugging Face directory that `npi_jax.models.load_hf` reads. ``max_length`` is
-the most tokens that the model reads (default: its limit, or 1024); longer texts are truncated from the left, as in the
-harness. Special tokens that the tokenizer adds to a text are kept, or with ``add_bos_token=False`` left out.
-Arguments of the harness's other models, such as ``dtype`` and ``batch_size``, are accepted without effect: rows are
-packed, and numbers are float32.
+the largest number of tokens that the model reads (default: its limit, or 1024). Longer texts are truncated from the
+left, as in the harness. Texts get the special tokens that the tokenizer adds, unless ``add_bos_token=False``. Arguments
+of the harness's other models, such as ``dtype`` and ``batch_size``, are accepted but have no effect: rows are packed,
+and numbers are float32.
 """
 
 import logging
@@ -34,7 +34,7 @@ DEFAULT_LENGTH = 1024
 DEFAULT_NEW_TOKENS = 256
 _ARGUMENTS = ("run", "member", "step", "run_code", "pretrained", "max_length", "add_bos_token")
 _SPEC = ScoreSpec(beginning="none", score_end=False, regions=("continuation",))
-# A child of the harness's logger, whose level its command line sets.
+# The harness's command line sets the level of its logger, which this child inherits.
 _log = logging.getLogger("lm_eval.npi_jax")
 
 
@@ -46,9 +46,9 @@ class NpiJaxLM(TemplateLM):
         run, member, step: a run directory, the member's number (default 0), and a checkpoint (default the last).
         run_code: allow a run with a custom model to run the code that it names.
         pretrained: a Hugging Face directory, instead of a run.
-        max_length: most tokens that the model reads at once.
+        max_length: largest number of tokens that the model reads at once.
         add_bos_token: whether the tokenizer's special tokens are added to a text; None for the tokenizer's default.
-        arguments: further arguments of the harness, see `not_used`.
+        arguments: arguments of the harness's other models, see `not_used`.
 
     Raises:
         EvaluateError: naming the argument that is not valid.
@@ -58,7 +58,7 @@ class NpiJaxLM(TemplateLM):
 
     def __init__(
         self,
-        # They come from a command line and can be of any type.
+        # These values come from a command line and can have any type.
         run: str | None = None,
         member: Any = None,
         step: Any = None,
@@ -87,18 +87,18 @@ class NpiJaxLM(TemplateLM):
 
     @property
     def eot_token_id(self) -> int:
-        """The end-of-sentence token, which precedes texts without a context."""
+        """Token before texts without a context: beginning of sentence, or else end of sentence."""
         if self.tokenizer.start is None:
             raise EvaluateError("the tokenizer has neither a beginning- nor an end-of-sentence token")
         return self.tokenizer.start
 
     @property
     def tokenizer_name(self) -> str:
-        """Key of the tokenizer in the harness's cache."""
+        """Name of the tokenizer, a key of the harness's cache."""
         return self.tokenizer.name
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Return token ids with the tokenizer's special tokens, unless they are unwanted or the text has them."""
+        """Return token ids with the tokenizer's special tokens, unless they are not wanted or already in the text."""
         ids: list[int] = self.tokenizer.encode(string).ids.tolist()
         wanted = self.add_bos_token if add_special_tokens is None else add_special_tokens
         prefix, suffix = self.tokenizer.prefix, self.tokenizer.suffix
@@ -122,8 +122,8 @@ class NpiJaxLM(TemplateLM):
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Encode context and continuation as one text and split the tokens, as the harness does.
 
-        The harness splits after as many tokens as the context alone has. If one token spans the end of the context
-        and the complete continuation, nothing is left to score. That token is then scored, with a warning.
+        The harness splits after as many tokens as the context alone has. If one token contains the end of the context
+        and the complete continuation, no token is left to score. In this case that token is scored, with a warning.
         """
         before, after = super()._encode_pair(context, continuation)
         if after:
@@ -167,8 +167,8 @@ class NpiJaxLM(TemplateLM):
         return [(float(value), bool(best)) for value, best in zip(log_probs, greedy, strict=True)]
 
     def _cut(self, texts: tuple[str, str], context: list[int], continuation: list[int]) -> tuple[list[int], int]:
-        """Return the last tokens that fit, and the number of them that belong to the continuation."""
-        # The last token is predicted and need not be read.
+        """Return the last token ids that fit, and the number of them that belong to the continuation."""
+        # One more token fits, because the model predicts the last token and does not read it.
         ids = (context + continuation)[-(self.max_length + 1) :]
         n = min(len(continuation), len(ids) - 1)
         if not continuation or n < len(continuation):
@@ -192,7 +192,7 @@ class NpiJaxLM(TemplateLM):
         )
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002
-        """Return greedy continuations, up to one of the strings in ``until``.
+        """Return greedy continuations; each ends before the first of the strings in ``until``.
 
         Raises:
             EvaluateError: if a request needs sampling.
@@ -222,7 +222,7 @@ class NpiJaxLM(TemplateLM):
         return self.tokenizer.decode(new)
 
     def _next(self, ids: list[int]) -> int:
-        # Powers of two, because every length needs a compiled program.
+        # Lengths are rounded up to powers of two, because every length needs a compiled program.
         length = min(1 << max(4, (len(ids) - 1).bit_length()), self.max_length)
         tokens = np.zeros((1, length), np.int32)
         tokens[0, : len(ids)] = ids
@@ -230,7 +230,7 @@ class NpiJaxLM(TemplateLM):
 
 
 def _report_unused(arguments: dict[str, Any]) -> None:
-    """Log which of the harness's arguments have no effect."""
+    """Log the arguments of the harness that have no effect."""
     if unused := not_used(arguments, _ARGUMENTS):
         _log.info("not used by this model: %s", ", ".join(unused))
     if str(arguments.get("dtype") or "auto") not in FLOAT32:
@@ -253,7 +253,7 @@ def _opened(run: str | None, pretrained: str | None, member: Any, step: Any, *, 
 
 
 def _warn_of_cuts(lost: Sequence[int], max_length: int) -> None:
-    """Log how many requests were truncated from the left."""
+    """Log the number of requests that were truncated from the left."""
     if cut := [count for count in lost if count > 0]:
         _log.warning(
             "%d of %d requests exceed the model's maximum length (%d): up to %d tokens were truncated from the left.",

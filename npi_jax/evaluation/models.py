@@ -27,7 +27,7 @@ from npi_jax.training.devices.data_axis import DataAxis
 from npi_jax.training.member.step import init_member
 
 BATCH_BYTES = 2 << 30
-"""Most bytes of parameters in one call; more models are scored in several calls."""
+"""Largest size of a batch of Hugging Face models, in bytes of parameters; more models are scored in several calls."""
 
 
 class EvaluateError(UserError):
@@ -35,7 +35,7 @@ class EvaluateError(UserError):
 
 
 Batch = tuple[Any, list[dict[str, Any]]]
-"""Parameters of some models, stacked along axis 0, and the names of each."""
+"""Parameters of several models, stacked along axis 0; and for each model its names, the first columns of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,15 @@ class ModelSet:
 
     Attributes:
         model: the architecture.
-        tokenizer: the tokenizer of all of them.
-        batches: reads the parameters, some models at a time. Names are ``model`` (the directory) and for members of
-            a run also member, variant, seed and step.
+        tokenizer: the tokenizer of all models.
+        batches: reads the parameters, a batch of models at a time. Names are ``model`` (the directory); for members
+            of a run also ``member``, ``variant``, ``seed``, each hyper-parameter of which `train` lists several values,
+            and ``step``.
         size: number of models.
         config: configuration of the run; None for Hugging Face directories.
-        score_end: whether the models learned where sentences end, as members of a run and their exports do.
-        notes: remarks about settings in the models' files that have no effect, as sentences.
+        score_end: whether the models were trained to predict the end of sentences, like members of runs and their
+            exports.
+        notes: remarks about settings in the models' files that have no effect, as sentences for the user.
     """
 
     model: Model
@@ -78,7 +80,7 @@ def open_models(
         run_code: allow a run with a custom model to run the file or module that its ``config.json`` names.
 
     Raises:
-        UserError: if a directory, step or member does not exist or is damaged; or if the run needs `run_code`.
+        UserError: if a directory, step or member does not exist or is damaged, or if the run needs `run_code`.
     """
     if not paths:
         raise EvaluateError("no model was given; give a run directory, or Hugging Face directories")
@@ -102,7 +104,7 @@ def _check_directory(path: Path) -> None:
         raise EvaluateError(
             f"{path}: {'a file, not a directory' if path.exists() else 'there is no such directory'}; {wanted}"
         )
-    # A config.json that is not a plain file, such as a pipe, is refused by its reader.
+    # The reader of config.json refuses one that is not a plain file, such as a pipe.
     if not is_run(path) and not (path / "config.json").exists():
         raise EvaluateError(f"{path}: the directory has no config.json; {wanted}")
 
@@ -116,7 +118,7 @@ def _open_hf(paths: Sequence[Path]) -> ModelSet:
         )
     for path in paths[1:]:
         other = load_hf_tokenizer(path)
-        # The checkpoints of one training are often published with a tokenizer in the first directory only.
+        # Checkpoints of one training run are often published with a tokenizer in the first directory only.
         if other is not None and other.fingerprint != tokenizer.fingerprint:
             raise EvaluateError(
                 f"{path}: its tokenizer differs from the tokenizer of {paths[0]}; score them one at a time"
@@ -211,18 +213,18 @@ def config_of(path: Path) -> Config:
 
 
 def _restore_verified(checkpoints: Checkpoints, step: int, like: Any) -> Any:
-    """Read a checkpoint's members to the host, and compare them with the checksums of training."""
+    """Read a checkpoint's members into host memory, and compare them with the checksums that training stored."""
     size = jax.tree.leaves(like)[0].shape[0]
     state = jax.tree.map(lambda leaf: leaf[:size], checkpoints.restore(step, like))
     checksum = jax.jit(member_checksum)
-    # One by one, because all members may not fit on one device.
+    # One member at a time, because all of them may not fit on one device.
     checksums = [np.asarray(checksum(jax.tree.map(lambda leaf, n=n: leaf[n], state))) for n in range(size)]
     checkpoints.verify(step, np.stack(checksums))
     return state
 
 
 def _names(config: Config, member: int) -> dict[str, Any]:
-    """Names of a member: its variant, its seed, and the hyper-parameters in which members differ."""
+    """Return a member's variant, its seed, and each hyper-parameter of which `train` lists several values."""
     spec = config.members[member]
     differing = [name for name in HYPERPARAMETERS if len(getattr(config.train, name)) > 1]
     return {"variant": spec.variant, "seed": spec.seed} | {name: getattr(spec, name) for name in differing}

@@ -1,4 +1,4 @@
-"""File of an exported member that names its run; transformers ignores it."""
+"""The file in an exported model's directory that names the run it comes from; transformers ignores this file."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class _Origin:
     """Content of `ORIGIN_FILE`.
 
     Attributes:
-        score_end: whether the model learned where sentences end, so that scores include the end token.
+        score_end: whether the model was trained to predict the end of sentences, so that scores include the end token.
         origin: the member's names: model (the run), member, variant, seed, step.
     """
 
@@ -32,12 +32,12 @@ _ORIGIN = pydantic.TypeAdapter(_Origin).validate_json
 
 
 def origin_file(names: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return `ORIGIN_FILE` and its content for a member of a run; such a member learned where sentences end."""
+    """Return the name and the content of `ORIGIN_FILE` for a member of a run."""
     return {ORIGIN_FILE: (json.dumps(asdict(_Origin(True, dict(names))), indent=2) + "\n").encode()}
 
 
 def learned_ends(directory: Path) -> bool:
-    """Return whether a directory's model learned where sentences end; False without `ORIGIN_FILE`.
+    """Return whether a model was trained to predict the end of sentences; False for a directory without `ORIGIN_FILE`.
 
     Raises:
         UserError: naming the file and the field, if it is damaged.

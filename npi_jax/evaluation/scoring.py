@@ -1,4 +1,4 @@
-"""Scoring of models on disk: the table of scores, and which predictions hold."""
+"""Scoring of models on disk: a table of scores, and a table of a suite's predictions."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +20,15 @@ from npi_jax.training.devices.mesh import MEMBERS, REPLICATED, make_mesh, map_me
 
 
 def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | None = None) -> Suite | ConditionSuite:
-    """Read a suite from files, or generate the built-in one without the sentences of a run's training text.
+    """Read a suite from files, or generate the built-in one.
+
+    For a run trained on the built-in grammar, the built-in suite excludes the sentences of its training text.
 
     Args:
         name: ``"grammar"`` for the built-in suite, otherwise the name of a loader.
         path: the suite's file or folder; None for the built-in suite.
         models: the models to be scored.
-        limit: most items of a paradigm; None for all.
+        limit: largest number of items of a paradigm; None for all (100 in the built-in suite).
 
     Raises:
         SuiteError: naming the file, the line and the field at fault.
@@ -49,15 +51,15 @@ def open_suite(name: str, path: str | None, models: ModelSet, *, limit: int | No
 def default_spec(suite: Suite | ConditionSuite, models: ModelSet) -> ScoreSpec:
     """Return the conventions that apply if none are given.
 
-    The end token counts only for models of runs and their exports. For items of several conditions the regions are
-    those that the predictions name, or all if there are no predictions.
+    The end token counts only for models of runs and their exports. For items of several conditions, the regions come
+    from the predictions; without predictions, all regions are scored.
     """
     spec = ScoreSpec(score_end=models.score_end)
     return with_regions(spec, suite) if isinstance(suite, ConditionSuite) else spec
 
 
 def with_regions(spec: ScoreSpec, suite: ConditionSuite) -> ScoreSpec:
-    """Return the spec with the regions that the predictions of a suite of several conditions name."""
+    """Return the spec with the regions that the suite's predictions name, or with all if there are no predictions."""
     named = {region for ps in suite.predictions.values() for p in ps for region, _ in p.formula.regions}
     known = dict.fromkeys(r for item in suite for c in item.conditions.values() for r in c.regions)
     regions = tuple(r for r in known if r in named) or (*known, "sentence")
@@ -72,18 +74,18 @@ def score_models(
     unigram: Float[np.ndarray, " vocabulary"] | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> tuple[pl.DataFrame, Scorer]:
-    """Score every model; the models of a batch are divided among the devices.
+    """Score every model; the devices share the models of each batch.
 
     Args:
         models: from `open_models`.
         suite: the suite, encoded with the models' tokenizer.
         spec: the conventions; `default_spec` if None.
         unigram: log-probabilities for normalizations that need them, see `make_scorer`.
-        progress: called after each batch with its number of models.
+        progress: called after each batch with the number of models in it.
 
     Returns:
-        the table and the scorer. The table's columns are the models' names, those of `Scores.columns`, and the digest
-        of the parameters.
+        the table and the scorer. The table has the models' names, the columns of `Scores.columns`, and the digest of
+        the parameters.
 
     Raises:
         EvaluateError: if the suite cannot be scored under the spec.
@@ -109,10 +111,10 @@ def score_models(
 
 
 def unscored(scorer: Scorer) -> dict[str, int]:
-    """Count by region the sentences that are left out, because no token of the region can be scored.
+    """Return for each region the number of sentences in which no token of the region can be scored.
 
-    A sentence of a pair without the region counts. A condition of an item without it does not: the conditions of an
-    item need not have the same regions.
+    In pairs, sentences without the region count. In items of several conditions they do not, because the conditions
+    need not have the same regions.
     """
     sentences, counts = scorer.sentences, {}
     for region, span in scorer.packed.spans.items():
@@ -144,10 +146,10 @@ def check_predictions(suite: ConditionSuite, spec: ScoreSpec) -> None:
 
 
 def predictions_table(scores: pl.DataFrame, suite: ConditionSuite, spec: ScoreSpec) -> pl.DataFrame:
-    """Evaluate a suite's predictions for every model of a table of scores: one row for each item and prediction.
+    """Evaluate a suite's predictions for every model: one row for each model, item and prediction.
 
     Raises:
-        EvaluateError: as `check_predictions`.
+        EvaluateError: as in `check_predictions`.
     """
     check_predictions(suite, spec)
     names = scores.columns[: scores.columns.index("suite")]

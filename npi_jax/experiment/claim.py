@@ -1,4 +1,4 @@
-"""Opening of a run directory for writing: by one process at a time, and always with the same configuration."""
+"""Opening of a run directory for writing: by one process at a time, and with one configuration."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -17,19 +17,19 @@ from npi_jax.results.directory import Run
 from npi_jax.results.folder import CONFIG, FILES, FOLDERS, LOCK, RunError, check_usable, has_trained
 
 Say = Callable[[str], None]
-"""Prints one line."""
+"""Function that prints one line."""
 
 _FIRST = {LOCK, manifest.FILE, CONFIG, checksums.SUMS}
-"""Files that exist before any data is prepared."""
+"""Files that a run has before any data is prepared."""
 
 
 @contextmanager
 def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) -> Iterator[Run]:
-    """Open a run directory for writing, and create it if needed; no other process can write to it meanwhile.
+    """Open a run directory for writing, and create it if needed; lock it for other processes during the body.
 
-    A damaged or lost configuration file is rewritten if the same configuration is given;
-    `npi_jax.experiment.mending.mend` rebuilds other files. A new directory is removed again if the body fails before
-    data is prepared, or raises a `UserError` before anything is trained.
+    A damaged or lost configuration file is rewritten if the same configuration is given. Other files are rebuilt by
+    `npi_jax.experiment.mending.mend`. A new directory is removed again if the body fails before data is prepared, or
+    raises a `UserError` before anything is trained.
 
     Args:
         path: the run directory.
@@ -37,8 +37,8 @@ def claim_run(path: Path, config: Mapping[str, Any], say: Say = lambda _: None) 
         say: receives a line about each damaged or lost file.
 
     Raises:
-        RunError: if another process holds the directory, if it belongs to another configuration (with the fields
-            that differ), or if it holds something that is not a run.
+        RunError: if another process has locked the directory, or the directory is not that of a run. Also if a trained
+            run has another configuration, with the fields that differ.
     """
     check_usable(path)
     created = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -71,7 +71,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _remove_new(path: Path, created: list[Path], ours: set[str]) -> None:
-    """Remove a run directory's files if it holds no others, and then the folders that were created for it."""
+    """Remove the files `ours` and the folders `created`, unless the run directory contains other files."""
     if {entry.name for entry in path.iterdir()} - ours:
         return
     for name in ours:
@@ -86,10 +86,10 @@ def _remove_new(path: Path, created: list[Path], ours: set[str]) -> None:
 
 
 def _write_marker(path: Path, say: Say) -> None:
-    """Mark the folder as a run directory before it gets other files; also mark a run that is older than the marker."""
+    """Mark a folder as a run directory before other files are written; also mark an older run that has no marker."""
     values = manifest.read_manifest(path)
     if not manifest.has_marker(path) and (path / CONFIG).exists():
-        # Runs without a marker are older than checksums, so that a missing checksum does not mean damage.
+        # The configuration file has no checksum, because runs without a marker are older than checksums.
         checksums.note(path, [path / CONFIG])
     if not (path / manifest.FILE).exists() and has_trained(path):
         say(

@@ -1,4 +1,4 @@
-"""The manifest's description of a run, and the checks of a resumed run against it."""
+"""The description of a run in its manifest, and checks that a resumed run agrees with it."""
 
 import importlib.metadata
 import os
@@ -25,7 +25,7 @@ PACKAGES: Final = ("npi-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoin
 
 
 def describe(config: Config, prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
-    """Return the manifest's description of a run whose training is set up."""
+    """Return the description that the manifest stores, of a run whose training is set up."""
     ensemble = trainer.runner.ensemble
     params = jax.eval_shape(ensemble.model.init, jax.random.key(0))
     return {
@@ -63,7 +63,7 @@ def _describe_devices(config: Config, trainer: Trainer) -> dict[str, Any]:
         "processes": jax.process_count(),
         "fsdp": config.mesh.fsdp,
         "mapping": config.mesh.mapping,
-        # Only GPUs sum in an order that can vary.
+        # Only on GPUs can the order of summation vary.
         **({"deterministic": "xla_gpu_deterministic_ops=true" in os.environ.get("XLA_FLAGS", "")} if gpu else {}),
         "accumulate": config.train.accumulate,
         "remat": config.train.remat,
@@ -87,7 +87,7 @@ def _describe_suites(prepared: Prepared, trainer: Trainer) -> dict[str, Any]:
 
 
 def warn_of_changes(run: Run, description: Mapping[str, Any], console: Console) -> None:
-    """Print and record a warning if a resumed run has other devices or versions than at its start."""
+    """Print and record a warning if a run is resumed with other devices or versions of packages."""
     for field in ("devices", "versions"):
         before = run.manifest.get(field, description[field])
         changes = [
@@ -103,10 +103,10 @@ def warn_of_changes(run: Run, description: Mapping[str, Any], console: Console) 
 
 
 def check_same_in_all_processes(prepared: Prepared) -> None:
-    """Refuse to train if processes have read different text, pairs or vocabularies.
+    """Refuse to train if processes have different text, pairs or vocabularies.
 
     Raises:
-        RunError: naming the digest that differs, and a process.
+        RunError: naming the digest that differs, and a process in which it does.
     """
     for name, value in prepared.facts.items():
         if name.endswith("sha256") and (others := differing_processes(str(value))):
@@ -114,7 +114,7 @@ def check_same_in_all_processes(prepared: Prepared) -> None:
 
 
 def check_same_data(run: Run, prepared: Prepared) -> None:
-    """Refuse to continue with other text, pairs or vocabulary than the run began with.
+    """Refuse to resume a run with other text, pairs or vocabulary.
 
     Raises:
         RunError: naming the digest that differs.
@@ -129,7 +129,7 @@ def check_same_data(run: Run, prepared: Prepared) -> None:
 
 
 def check_same_spec(run: Run, suite: str, spec: ScoreSpec) -> None:
-    """Refuse to continue with other scoring conventions than the run began with.
+    """Refuse to resume a run with other scoring conventions.
 
     Raises:
         RunError: naming the suite and the conventions that differ.
@@ -143,7 +143,7 @@ def check_same_spec(run: Run, suite: str, spec: ScoreSpec) -> None:
 
 
 def add_seconds(run: Run, seconds: Mapping[str, float]) -> None:
-    """Add to the seconds in the manifest, which are sums over the first start and all later ones."""
+    """Add to the seconds in the manifest, which are sums over all starts of the run."""
     if not is_first_process():
         return
     before = run.manifest.get("seconds", {})

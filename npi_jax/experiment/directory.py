@@ -1,4 +1,4 @@
-"""The run directory of an experiment, claimed once for all processes that train it."""
+"""The run directory of an experiment: the first process locks it for all processes that train."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ from npi_jax.results.folder import RunError
 from npi_jax.training.devices.processes import fail_together, is_first_process
 
 SHARED_SECONDS = 60.0
-"""Most seconds until a shared file system shows a file of another machine; NPI_SHARED_TIMEOUT changes it."""
+"""Longest wait for a file that another machine wrote, in seconds; NPI_SHARED_TIMEOUT changes it."""
 
 
 def run_directory(config: Config) -> Path:
@@ -28,10 +28,10 @@ def run_directory(config: Config) -> Path:
 
 @contextmanager
 def claim_for_all(path: Path, config: Config, say: Say) -> Iterator[Run]:
-    """Claim a run directory in the first process, and open it in the others.
+    """Open a run directory: in the first process with `claim_run`, in the others once they see its files.
 
     Raises:
-        RunError: as `claim_run`, or if a process does not see the files of the first one.
+        RunError: as in `claim_run`, or if a process does not see the files of the first process.
     """
     with ExitStack() as claimed:
         with fail_together(f"open {path}"):

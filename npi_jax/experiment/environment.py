@@ -1,4 +1,4 @@
-"""Checks of the process before work begins: environment variables, JAX and its devices, limit of open files."""
+"""Checks before work begins: environment variables, JAX and its devices, the limit of open files."""
 
 import os
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from npi_jax.errors import UserError, first_line
 
 LEAST_FILES = 128
-"""Least limit of open files. Preparing text fails with 40 and works with 64; training opens more files."""
+"""Lowest accepted limit of open files. Preparing text fails with 40 and works with 64; training opens more files."""
 
 _OF_JAX = ("JAX_", "CUDA_VISIBLE_DEVICES")
 _WHOLE = {"JAX_NUM_CPU_DEVICES": (1, 4096), "NPI_START_TIMEOUT": (1, 1_000_000)}
@@ -14,7 +14,7 @@ _SECONDS = ("NPI_SHARED_TIMEOUT",)
 
 
 def check_environ(environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse environment variables with invalid values, and too low a limit of open files.
+    """Refuse invalid values of environment variables, and a limit of open files that is too low.
 
     Raises:
         UserError: naming the variable or the limit.
@@ -29,7 +29,7 @@ def check_environ(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def forget_odd_sizes() -> None:
-    """Remove invalid terminal sizes from the environment: no command should fail because of a table's width."""
+    """Remove invalid terminal sizes from the environment, because no command should fail over the width of a table."""
     for name in ("COLUMNS", "LINES"):
         text = os.environ.get(name, "")
         if not (text.isdecimal() and len(text) < 5 and int(text)):
@@ -40,7 +40,7 @@ def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     """Return a time from an environment variable.
 
     Raises:
-        UserError: naming the variable, if it is not a number from 0.
+        UserError: naming the variable, if it is not a finite number of at least 0.
     """
     text = environ.get(name, "")
     try:
@@ -61,7 +61,7 @@ def import_jax() -> None:
     try:
         import jax  # noqa: F401, PLC0415
     except Exception as error:
-        # An invalid value can raise any kind of error in JAX.
+        # JAX can raise any type of error for an invalid value.
         raise UserError(f"JAX cannot be imported: {first_line(error)}{_given()}") from error
 
 

@@ -13,7 +13,7 @@ from npi_jax.training.devices.startup import has_tpu_chips
 
 
 def set_up_jax(processes_here: int = 1) -> None:
-    """Make one CPU device per core, and keep compiled programs in the user's cache folder between runs.
+    """Make one CPU device for each core, make sums on GPUs deterministic, and cache compiled programs on disk.
 
     Args:
         processes_here: number of processes that share this machine's cores.
@@ -34,7 +34,7 @@ def set_up_jax(processes_here: int = 1) -> None:
 
 
 def _private_cache() -> Path:
-    """Return the folder of compiled programs.
+    """Return the cache folder of compiled programs; create it if needed.
 
     Raises:
         OSError: if it cannot be made, or if others can write to it.
@@ -43,7 +43,7 @@ def _private_cache() -> Path:
     cache = base / "npi_jax" / "compiled"
     cache.mkdir(parents=True, exist_ok=True, mode=0o700)
     about = cache.stat()
-    # A compiled program is code: nobody else may put one there.
+    # No other user may be able to write to the cache, because its programs are executed.
     if about.st_mode & 0o022 or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
         raise PermissionError(f"others can write to {cache}, and programs in it are executed; chmod 700 it")
     return cache

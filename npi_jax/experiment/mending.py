@@ -24,7 +24,7 @@ from npi_jax.training.tables import members_table
 def mend(run: Run, say: Say) -> None:
     """Rebuild lists of checksums and ``members.parquet``; no other process may be writing to the run.
 
-    Preparing the text rebuilds the files made from it, and resumed training rebuilds the tables of its steps.
+    Other stages rebuild other files: preparation those made from the text, resumed training the tables of its steps.
 
     Args:
         run: the run.
@@ -41,9 +41,9 @@ def mend(run: Run, say: Say) -> None:
 
 
 def mend_if_free(run: Run, say: Say) -> None:
-    """Call `mend` unless another process holds the run or its folder is read-only.
+    """Call `mend` unless another process has locked the run, or its folder is read-only.
 
-    In these cases, damaged files stay, and are refused when they are read.
+    In these two cases damaged files remain, and cause an error when they are read.
     """
     lock = filelock.FileLock(run.path / LOCK, timeout=0)
     try:
@@ -57,9 +57,9 @@ def mend_if_free(run: Run, say: Say) -> None:
 
 
 def _mend_sums(folder: Path, files: Sequence[Path], say: Say, *, single: bool = False) -> None:
-    """Record the checksums of files whose list is lost; with `single`, also of files that are missing from the list.
+    """Record checksums of a folder's files if their list is lost; with `single`, also of files that the list lacks.
 
-    A process that is killed between writing a file and its checksum leaves a file without one.
+    The list lacks a file if a process was killed after it wrote the file and before it wrote the checksum.
     """
     try:
         known = checksums.noted(folder)
@@ -85,7 +85,7 @@ def _is_readable(file: Path) -> bool:
 
 
 def _mend_members(run: Run, file: Path, say: Say) -> None:
-    """Rebuild the table of members from the configuration and the latest metrics, as training makes it."""
+    """Rebuild the table of members from the configuration and the latest metrics."""
     try:
         members = make_config(run.config).members
         steps = run.steps("metrics")[-2:]

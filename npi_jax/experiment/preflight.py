@@ -1,4 +1,4 @@
-"""Checks of an experiment before anything is prepared, so that a fault costs no waiting."""
+"""Checks of an experiment before anything is prepared, so that users learn of errors at once."""
 
 from npi_jax.config.schema import Config
 from npi_jax.corpus.variants.row_files import check_grain
@@ -12,11 +12,14 @@ from npi_jax.training.devices.mesh import make_mesh
 from npi_jax.training.task_gradients import gradient_items
 
 _MANY = 8
-"""Items per micro-batch from which the built-in suite is never too small and need not be generated for the check."""
+"""Items per micro-batch at which the built-in suite is certain to be large enough.
+
+With at least as many, the suite need not be generated for the check.
+"""
 
 
 def check_inputs(config: Config) -> Inputs:
-    """Open all inputs of an experiment, and check what does not depend on its text.
+    """Open all inputs of an experiment, and make the checks that need no prepared text.
 
     Raises:
         UserError: naming file, line and field of a missing or faulty input.
@@ -36,13 +39,13 @@ def check_devices(config: Config) -> None:
     """Refuse a mesh that does not fit the devices.
 
     Raises:
-        UserError: as `make_mesh`.
+        UserError: as in `make_mesh`.
     """
     make_mesh(config.mesh.ens, config.mesh.data, n_members=len(config.members))
 
 
 def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
-    """Refuse a spec that scores a region which no item of the suite has."""
+    """Refuse a spec with a region that no item of the suite has."""
     named = dict.fromkeys(region for item in suite or () for region in item.regions)
     known = ("sentence", "difference", "critical", "critical_last", *named)
     if missing := [region for region in spec.regions if region not in known]:
@@ -52,7 +55,7 @@ def _check_regions(name: str, spec: ScoreSpec, suite: Suite | None) -> None:
 
 
 def _check_gradient_items(config: Config, inputs: Inputs) -> None:
-    """Refuse a gradient suite that has too few items with any vocabulary."""
+    """Refuse a suite with too few items for gradients, even with a vocabulary of all its words."""
     wanted = config.gradients
     if not wanted.enabled or (
         is_built_in(config, config.gradient_suite) and wanted.limit >= _MANY * wanted.micro_batches

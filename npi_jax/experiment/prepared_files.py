@@ -1,4 +1,4 @@
-"""Prepared data that is stored with a run: tables, examples, and the vocabulary."""
+"""Prepared data in a run directory: tables, examples, and the vocabulary."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from npi_jax.results.tables_preparation import Corpus, Environments, Examples, S
 
 
 def store_prepared(run: Run, prepared: Prepared, say: Say) -> None:
-    """Write the prepared data that a run keeps; this also rebuilds damaged files."""
+    """Write prepared data to a run directory; this also rebuilds damaged files."""
     names = [name for name in (*TABLES, *TOKENIZER) if name != NGRAM]
     rebuilt = [path for path in damaged(run.path) if path.relative_to(run.path).as_posix() in names]
     write_declared(run.path / Corpus.FILE, prepared.table, Corpus)

@@ -21,7 +21,7 @@ def write_and_print_report(run: Run, console: Console, display: Display) -> None
 
 
 def report_run(run: Run, console: Console) -> None:
-    """Rebuild a run's tables and report, and those of its damaged or lost files that can be rebuilt.
+    """Rebuild a run's tables and report, and its damaged or lost files where possible.
 
     Raises:
         UserError: naming a damaged or lost file that cannot be rebuilt.
@@ -40,10 +40,10 @@ def compare_runs(one: Run, other: Run, path: Path | None, console: Console) -> N
     Args:
         one, other: the runs.
         path: the page to write; None for a file in the report folder of the first run.
-        console: gets the path of the page.
+        console: receives the path of the page.
 
     Raises:
-        UserError: if the runs have nothing that can be compared.
+        UserError: if the runs have no results that can be compared.
     """
     if path is None:
         check_links(one.path)

@@ -1,4 +1,4 @@
-"""The stages of ``npi-jax run``, each a function of this file, in the order in which `run_experiment` calls them.
+"""The stages of ``npi-jax run``. Each is a function of this module; `run_experiment` calls them in this order:
 
 check_and_open_inputs   open text, vocabulary and suites; refuse faulty ones
 open_session            claim the run directory
@@ -54,14 +54,14 @@ from npi_jax.training.setup import make_trainer, open_rows
 
 @dataclass(frozen=True)
 class Session:
-    """A claimed run, with what its stages share.
+    """A run that is open for writing, with the objects that its stages share.
 
     Attributes:
         run: the run directory.
         config: the experiment.
         console: receives results.
         display: shows progress.
-        stop: requests to stop; one that was not entered receives none.
+        stop: requests to stop; it receives requests only after it was entered as a context manager.
     """
 
     run: Run
@@ -86,10 +86,10 @@ def run_experiment(
         console: receives results.
         analyze: make tables and report after training.
         profile: steps to trace, see `make_trainer`.
-        stop: an entered request; None to listen to signals here.
+        stop: a `StopRequest` that was entered as a context manager; None to make one.
 
     Raises:
-        RunError: if the run directory is in use or belongs to another experiment.
+        RunError: if the run directory is in use, or belongs to another experiment.
         Stopped: after SIGTERM, SIGHUP or ctrl-C; the same command resumes the run.
     """
     started = time.monotonic()
@@ -112,12 +112,12 @@ def run_experiment(
 
 
 def prepare_and_train(session: Session, inputs: Inputs, profile: range) -> bool:
-    """Carry out the stages up to the end of training; return whether any step was left to train."""
+    """Carry out the stages up to the end of training; return whether any step was trained."""
     prepared = prepare_data(session, inputs)
     count_ngrams(session, prepared)
     trainer = set_up_training(session, prepared, profile)
     train(session, trainer)
-    # A run that has reached its last step trains no tokens.
+    # A run that had reached its last step before trains no tokens.
     return trainer.pace.tokens_per_second > 0
 
 
@@ -129,19 +129,20 @@ def check_monitoring(config: Config, profile: range) -> None:
 
 
 def listen_to_signals(stop: StopRequest | None, entered: ExitStack) -> StopRequest:
-    """Listen to signals that ask to stop; with several processes, requests wait until all have agreed."""
+    """Listen to signals that ask to stop; several processes stop only after all have agreed when."""
     stop = entered.enter_context(StopRequest()) if stop is None else stop
-    # Polars installs its own handler of ctrl-C when it is imported, and JAX one of SIGTERM when processes connect.
+    # Polars installs a handler of ctrl-C when it is imported, and JAX one of SIGTERM when processes connect. Handlers
+    # installed now replace them.
     stop.listen()
     if jax.process_count() > 1:
         stop.multi_process = True
-        # A process that left alone would keep the others waiting.
+        # If only one process stopped, the others would wait for it.
         entered.enter_context(stop.deferred())
     return stop
 
 
 def check_and_open_inputs(config: Config, stop: StopRequest) -> Inputs:
-    """Refuse faulty inputs and devices before anything is written."""
+    """Open the inputs, and refuse faulty inputs or devices before anything is written."""
     with fail_together("open its inputs"), stop.interruptible():
         inputs = check_inputs(config)
         check_devices(config)
@@ -149,7 +150,7 @@ def check_and_open_inputs(config: Config, stop: StopRequest) -> Inputs:
 
 
 def open_session(config: Config, console: Console, stop: StopRequest, entered: ExitStack) -> Session:
-    """Claim the run directory until `entered` is left, and show progress from now on."""
+    """Claim the run directory, and show progress; both end when `entered` is closed."""
     run = entered.enter_context(claim_for_all(run_directory(config), config, line_printer(console)))
     console.print(
         f"{config.name}: {len(config.members)} members -> {run.path}", highlight=False, markup=False, soft_wrap=True
@@ -160,7 +161,7 @@ def open_session(config: Config, console: Console, stop: StopRequest, entered: E
 
 
 def prepare_data(session: Session, inputs: Inputs) -> Prepared:
-    """Prepare text, variants and suites, print what each variant changes, and store the tables with the run."""
+    """Prepare text, variants and suites, print the changes of each variant, and store tables in the run directory."""
     started = time.monotonic()
     run, config, display = session.run, session.config, session.display
     display.stage("preparing")
@@ -177,7 +178,7 @@ def prepare_data(session: Session, inputs: Inputs) -> Prepared:
 
 
 def count_ngrams(session: Session, prepared: Prepared) -> None:
-    """Score a 5-gram model of each variant's text as a baseline, unless the run has its table already."""
+    """Score a 5-gram model of each variant's text as a baseline, unless the run has the table of its scores."""
     run, config, display = session.run, session.config, session.display
     with fail_together("make the 5-gram baseline"), session.stop.interruptible():
         if not (config.score.ngram and is_first_process() and needs_ngrams(run, display.say)):
@@ -193,7 +194,7 @@ def count_ngrams(session: Session, prepared: Prepared) -> None:
 
 
 def set_up_training(session: Session, prepared: Prepared, profile: range) -> Trainer:
-    """Place data and models on the devices, and compare the run with its manifest, which is then completed."""
+    """Place data and models on the devices, compare the run with its manifest, and complete the manifest."""
     run, display = session.run, session.display
     display.stage("setting training up")
     rows = open_rows(session.config, prepared)
@@ -212,9 +213,9 @@ def set_up_training(session: Session, prepared: Prepared, profile: range) -> Tra
 
 
 def choose_arrangement(session: Session) -> Config:
-    """Return the configuration with the first process's choice of `mesh.mapping` and `train.steps_per_call`.
+    """Return the configuration with `mesh.mapping` and `train.steps_per_call` as the first process chose them.
 
-    The manifest keeps the choice, so that a resumed run makes the same one.
+    The manifest stores the choice, so that a resumed run makes the same one.
     """
     run = session.run
     with fail_together("choose how members are run"):
@@ -230,7 +231,7 @@ def choose_arrangement(session: Session) -> Config:
 
 
 def train(session: Session, trainer: Trainer) -> None:
-    """Train the steps that are left, and record how long that took, even if it is stopped."""
+    """Train the remaining steps, and record the time that this took, even if training is stopped."""
     try:
         trainer.train()
     finally:
@@ -240,7 +241,7 @@ def train(session: Session, trainer: Trainer) -> None:
 
 
 def analyze_and_report(session: Session, *, trained: bool) -> None:
-    """Make the tables of the analysis, then the report, in the first process."""
+    """Make the tables of the analysis and then the report; only the first process does this."""
     with fail_together("analyze the run"), session.stop.interruptible():
         if is_first_process():
             analyze_run(session)
@@ -258,7 +259,7 @@ def analyze_run(session: Session) -> None:
 
 
 def prepare_experiment(config: Config, console: Console) -> None:
-    """Carry out ``npi-jax prepare``: the stages up to prepared data, with examples of what each variant changes."""
+    """Carry out ``npi-jax prepare``: the stages up to prepared data; print examples of each variant's changes."""
     path, inputs = run_directory(config), check_inputs(config)
     with (
         claim_run(path, config.to_dict(), line_printer(console)) as run,
@@ -277,12 +278,12 @@ def line_printer(console: Console) -> Say:
 
 
 def _comes_of_stopping(error: BaseException, stop: StopRequest) -> bool:
-    """Return whether a request to stop caused an error: an interrupted library may raise one of its own."""
+    """Return whether a request to stop caused an error; an interrupted library may raise any type of error."""
     return isinstance(error, (Interrupted, Stopped)) or stop.interrupted
 
 
 def _record_stop(session: Session, error: BaseException) -> Stopped:
-    """Return the error that ends a stopped run; the manifest records its message, which no terminal may show."""
+    """Return the error that ends a stopped run, and record its message, which no terminal may show."""
     stopped = error if isinstance(error, Stopped) else _stopped_between_states(session)
     if is_first_process():
         session.run.update_manifest(stopped=str(stopped))

@@ -1,4 +1,4 @@
-"""Comparison of a run's stored configuration with the one given now."""
+"""Comparison of a run's stored configuration with the given one."""
 
 import hashlib
 import json
@@ -16,20 +16,20 @@ from npi_jax.results import manifest
 from npi_jax.results.folder import CONFIG, TABLES, TOKENIZER, RunError, has_trained
 
 Difference = tuple[str, Any, Any]
-"""The dotted name of a field, its stored value and the one given now."""
+"""The dotted name of a field, its stored value, and its value in the given configuration."""
 
 
 def check_config(path: Path, config: Mapping[str, Any], say: Callable[[str], None]) -> None:
-    """Compare the configuration given now with the stored one, and write it where that is allowed.
+    """Compare the given configuration with the stored one, and store it unless they agree.
 
-    A run that has not trained accepts any configuration; if it differs from the stored one, prepared files are removed.
-    A damaged or lost ``config.json`` is rewritten if its checksum or its content matches the configuration given now.
+    A run without training accepts any configuration; if the configuration changes, prepared files are removed. A
+    damaged or lost ``config.json`` is rewritten if its checksum or its content matches the given configuration.
 
     Raises:
-        RunError: if a trained run has another configuration, with the fields that differ.
+        RunError: if a trained run has another configuration, naming the fields that differ.
     """
     file = path / CONFIG
-    # Through JSON, so that tuples and lists do not differ.
+    # JSON turns tuples into lists, so that the two do not differ.
     given = json.loads(json.dumps({**config, "run_dir": ""}))
     stored, checksum = _stored(file), _checksums(path).get(CONFIG)
     intact = stored is not None and checksum in (None, file_digest(file))
@@ -47,7 +47,7 @@ def check_config(path: Path, config: Mapping[str, Any], say: Callable[[str], Non
 
 
 def _forget_prepared(path: Path) -> None:
-    """Remove the prepared files, which another configuration made."""
+    """Remove prepared files, since they were made with another configuration."""
     for name in (checksums.SUMS, *TABLES, *TOKENIZER):
         (path / name).unlink(missing_ok=True)
     manifest.write_manifest(path, {})
@@ -67,8 +67,8 @@ def _refuse(path: Path, differences: list[Difference] | None) -> None:
 
 
 def _matters(field: str, stored: Any, given: Any) -> bool:
-    """Return whether a difference changes what the run holds."""
-    # The value of "auto" is known only after the pairs are encoded; `check_same_spec` compares it then.
+    """Return whether a difference forbids that the run is resumed."""
+    # The rule that "auto" stands for is known only after the pairs are encoded; `check_same_spec` compares it then.
     resolved_later = field.endswith(".spec.normalization") and given == "auto" and stored is not None
     return not may_change(field) and not resolved_later
 
@@ -87,7 +87,7 @@ def _completed(stored: dict[str, Any]) -> dict[str, Any]:
     try:
         completed: dict[str, Any] = json.loads(json.dumps(make_config(stored).to_dict()))
     except ConfigError:
-        # The run has fields that this version does not know; the comparison names them.
+        # The run has fields that this version does not know, or values that it refuses; the comparison names them.
         return stored
     return completed
 

@@ -1,4 +1,4 @@
-"""Terminal tables of what each variant changes in the corpus, and of the items that it keeps."""
+"""Terminal tables of each variant's changes of the corpus, and of the items that it keeps."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def print_variants(prepared: Prepared, console: Console) -> None:
 def _print_changes(prepared: Prepared, console: Console) -> None:
     variants = prepared.variants
     names = ("sentences", "tokens", "removed", "edited", "injected", "unmatched")
-    # A change that no variant makes needs no column.
+    # Kinds of changes that no variant makes have no column.
     shown = [name for name in names if name in _ALWAYS or any(getattr(variant, name) for variant in variants)]
     changes = [[getattr(variant, name) for name in shown] for variant in variants]
     console.print(_counts("what each variant changes", shown, _names(prepared), changes))
@@ -58,7 +58,7 @@ def _print_kept(prepared: Prepared, console: Console) -> None:
 
 
 def print_examples(prepared: Prepared, console: Console, *, each: int = 2) -> None:
-    """Print a few changed sentences of each variant, before and after the change."""
+    """Print up to `each` examples of each action of each variant: the sentence before and after the change."""
     examples = read_declared(prepared.folder / Examples.FILE, Examples)
     table = TextTable("some of what was changed", ["variant", "", "before", "after"], words=range(4))
     for _, rows in examples.group_by("variant", "action", maintain_order=True):

@@ -1,4 +1,4 @@
-"""Checksums of files in ``checksums.json`` beside them, so that a damaged file is never used."""
+"""Checksums of files, in ``checksums.json`` of their folder, so that damaged files are not used."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +9,7 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import file_digest, read_checked, write_json
 
 SUMS = "checksums.json"
-"""Name of the file that lists the SHA-256 of other files in its folder, by path within the folder."""
+"""Name of the file with the SHA-256 of the other files in its folder, by path relative to the folder."""
 
 _FORM = pydantic.TypeAdapter(dict[str, str]).validate_json
 
@@ -19,7 +19,7 @@ class DamagedError(UserError):
 
 
 def noted(folder: Path) -> dict[str, str]:
-    """Return the checksums of a folder's files, by path within it; empty if there are none.
+    """Return the stored checksums of a folder's files, by relative path; empty if none are stored.
 
     Raises:
         UserError: if ``checksums.json`` itself is damaged.
@@ -54,7 +54,7 @@ def check(folder: Path, file: Path, advice: str = "") -> None:
     Args:
         folder: the folder with ``checksums.json``.
         file: a file in the folder or below it.
-        advice: end of the message: what to do.
+        advice: advice to the user, appended to the message.
 
     Raises:
         DamagedError: naming the file.

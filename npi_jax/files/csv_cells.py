@@ -1,4 +1,4 @@
-"""Tables as CSV whose cells a spreadsheet shows but does not execute."""
+"""Tables as CSV files whose cells no spreadsheet executes as formulas."""
 
 import re
 from pathlib import Path
@@ -8,14 +8,15 @@ import polars as pl
 
 from npi_jax.files.writing import atomic_path
 
-# Spreadsheets take such a cell for a formula (some also with full-width signs) or move it into the next cell.
+# Spreadsheets treat a cell that begins so as a formula (some also with full-width signs), or as the start of another
+# cell.
 _EXECUTED: Final = r"^[=+\-@\t\r\n＝＋－＠]"
 _NUMBER: Final = r"^[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?$"
 
 
 def write_csv(path: Path, frame: pl.DataFrame) -> None:
-    """Write a table as CSV atomically, with texts made `inert`."""
-    # Polars would expand a path that looks like a pattern, so it gets an open file.
+    """Write a table as CSV atomically, with texts that no spreadsheet executes (`inert`)."""
+    # Polars gets an open file, because it would expand a path that looks like a pattern.
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         inert(frame).write_csv(file)
 
@@ -23,7 +24,7 @@ def write_csv(path: Path, frame: pl.DataFrame) -> None:
 def inert(frame: pl.DataFrame) -> pl.DataFrame:
     """Return a table with an apostrophe before every text and column name that a spreadsheet would execute.
 
-    Numbers stay unchanged, also those in columns of text.
+    Numbers stay unchanged, also in columns of text.
     """
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     executed = {name: pl.col(name).str.contains(_EXECUTED) & ~pl.col(name).str.contains(_NUMBER) for name in texts}

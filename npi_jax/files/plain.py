@@ -1,4 +1,7 @@
-"""Reading of files that others may have written: plain files up to a size limit, which cannot hang or fill memory."""
+"""Reading of files that other users may have written; only plain files up to a size limit are accepted.
+
+Reading a pipe could block forever, and reading a huge file could exhaust memory.
+"""
 
 import json
 import os
@@ -10,16 +13,16 @@ from typing import Any
 from npi_jax.errors import UserError
 
 JSON_LIMIT = 64 << 20
-"""Most bytes of a JSON file with settings or an index; real ones have kilobytes."""
+"""Largest size of a JSON file with settings or an index, in bytes; normal ones have kilobytes."""
 
 LARGEST = 256 << 20
-"""Most bytes of a file that is read as a whole, unless its reader states another limit."""
+"""Largest size of a file that is read at once, in bytes, unless its reader states another limit."""
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class PlainFileError(OSError):
-    """A file that is not plain, too large, or not valid JSON; the message does not name the file."""
+    """A file that is not plain, is too large, or is not UTF-8 or JSON; the message does not name the file."""
 
 
 def read_plain(path: Path, limit: int) -> bytes:
@@ -27,7 +30,7 @@ def read_plain(path: Path, limit: int) -> bytes:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        PlainFileError: if it is a pipe, device or folder, which could block or never end, or exceeds the limit.
+        PlainFileError: if it is a pipe, device or folder, or exceeds the limit.
         OSError: if it cannot be read.
     """
     # Without O_NONBLOCK, opening a pipe that has no writer would block.
@@ -58,7 +61,7 @@ def read_named(path: Path, *, most: int = LARGEST) -> bytes:
 
 
 def read_text_plain(path: Path, limit: int) -> str:
-    """Return the text of a plain file; raise as `read_plain`, and `PlainFileError` if it is not UTF-8."""
+    """Return the text of a plain file; raise the errors of `read_plain`, and `PlainFileError` if it is not UTF-8."""
     try:
         return read_plain(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -66,7 +69,7 @@ def read_text_plain(path: Path, limit: int) -> str:
 
 
 def read_json_object(path: Path, limit: int = JSON_LIMIT) -> dict[str, Any]:
-    """Return the object in a plain JSON file; raise as `read_plain`, and `PlainFileError` if it holds none."""
+    """Return the JSON object in a plain file; raise as `read_text_plain`, and `PlainFileError` without one."""
     text = read_text_plain(path, limit)
     try:
         value = json.loads(text)

@@ -1,4 +1,7 @@
-"""Temporary files of atomic writing: each names its process, and others remove it only after that process has ended."""
+"""Temporary files of atomic writing.
+
+The name of such a file names its process. Other processes remove the file only after that process has ended.
+"""
 
 import hashlib
 import os
@@ -9,23 +12,23 @@ import time
 from pathlib import Path
 
 FORGOTTEN = 24 * 3600.0
-"""Seconds after which the temporary file of a process on another machine counts as abandoned."""
+"""Age in seconds at which the temporary file of a process on another machine is considered abandoned."""
 
 _HERE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 _OWN = secrets.token_hex(4)
-"""Distinguishes two processes with the same number: one after the other, or in two containers."""
+"""Random part of names, which distinguishes processes with equal numbers: at other times, or in other containers."""
 
 _NAME = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<own>[0-9a-f]{8})\.tmp", re.DOTALL)
 
 
 def temporary_name(name: str) -> str:
-    """Return the temporary name under which this process writes a file."""
-    # A forked process has another number, so that the number cannot be a constant.
+    """Return the temporary name of a file that this process writes."""
+    # The number is not a constant of the module, because a forked process has another one.
     return f".{name}.{_HERE}-{os.getpid()}-{_OWN}.tmp"
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove half-written files of ended processes in a folder and below it."""
+    """Remove the unfinished files of ended processes in a folder and its subfolders."""
     for path in folder.rglob(".*.tmp"):
         if path.is_file() and _is_abandoned(path):
             path.unlink(missing_ok=True)
@@ -45,7 +48,7 @@ def _is_old(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime > FORGOTTEN
     except FileNotFoundError:
-        # Its process has finished it meanwhile.
+        # Its process has finished writing and renamed it.
         return False
 
 

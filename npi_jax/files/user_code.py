@@ -1,7 +1,7 @@
 """Python files of the user: config files, and the factories of custom models.
 
-An error in such a file is the user's to fix. The message names the file, the line and the error; a traceback would
-show functions of this package, which are not at fault.
+The user can fix errors in such files. Their messages name the file, the line and the error. There is no traceback,
+since it would show functions of this package that are not at fault.
 """
 
 import linecache
@@ -18,15 +18,15 @@ from npi_jax.errors import UserError
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 _LOADED: set[str] = set()
-"""Files loaded by `load_python` or named by `note_module`, as tracebacks name them."""
+"""Files of the user, from `load_python` and `note_module`; the paths are those in tracebacks."""
 
 
 def load_python(path: str, what: str) -> types.ModuleType:
-    """Run a Python file and return it as a module; nothing is written beside it.
+    """Run a Python file and return it as a module; no bytecode is written to its folder.
 
     Args:
         path: path of the file.
-        what: the user's request, such as ``--config my.py``, with which messages begin.
+        what: the user's request, such as ``--config my.py``; error messages begin with it.
 
     Raises:
         UserError: naming the file and the line at which it fails.
@@ -39,7 +39,7 @@ def load_python(path: str, what: str) -> types.ModuleType:
         source = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{what}: cannot read {path!r} ({error.strerror or error})") from error
-    # Dataclasses and pickles look up their module by its name.
+    # Dataclasses and pickle look up a class's module by name.
     sys.modules[name] = module
     with users_code(what):
         exec(compile(source, path, "exec", dont_inherit=True), vars(module))
@@ -47,22 +47,22 @@ def load_python(path: str, what: str) -> types.ModuleType:
 
 
 def note_module(module: types.ModuleType) -> None:
-    """Count a module's file as the user's."""
+    """Register the file of a module as a file of the user."""
     if file := getattr(module, "__file__", None):
         _LOADED.add(file)
 
 
 @contextmanager
 def users_code(what: str) -> Iterator[None]:
-    """Run code of the user in the body; its errors become a `UserError`.
+    """Turn errors in the body, which runs code of the user, into a `UserError`.
 
     Args:
-        what: the user's request, with which the message begins.
+        what: the user's request; the error message begins with it.
     """
     try:
         yield
     except SyntaxError as error:
-        # The file has the error, or one that it imports.
+        # The error can be in the file or in one that it imports.
         raise UserError(_syntax_message(what, error)) from error
     except (Exception, SystemExit) as error:
         raise UserError(f"{what}: {_described(error)}{_location(error)}") from error
@@ -71,7 +71,7 @@ def users_code(what: str) -> Iterator[None]:
 def blamed(error: BaseException) -> str | None:
     """Return the message for an error in the user's code; None for an error in this package.
 
-    The user's code is at fault if the last frame outside libraries is in one of the user's files.
+    An error is in the user's code if the last frame outside libraries is in a file of the user.
     """
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_library(frame.filename)]
     if not frames or frames[-1].filename not in _LOADED:
@@ -86,7 +86,7 @@ def _syntax_message(what: str, error: SyntaxError) -> str:
 
 
 def _described(error: BaseException) -> str:
-    """Return type and message of an error, or the message alone of a ValueError, which configs raise themselves."""
+    """Return the type and the message of an error; no type for ValueError, since config files raise it on purpose."""
     if isinstance(error, SystemExit):
         return f"it ends the program (exit status {error.code})"
     name = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -101,7 +101,7 @@ def _one_line(text: str) -> str:
 
 
 def _location(error: BaseException) -> str:
-    """Return the lines of the user's code in a traceback, the last one first; "" if there are none."""
+    """Return the last lines of the user's code in a traceback, innermost first; "" if there are none."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     if not frames:
         return ""
@@ -112,7 +112,7 @@ def _location(error: BaseException) -> str:
 
 
 def _is_library(filename: str) -> bool:
-    # This package is installed among the libraries.
+    # This package may be installed among the libraries, but is not one of them here.
     if filename in _LOADED or Path(filename).is_relative_to(_PACKAGE):
         return False
     return filename.startswith((*_LIBRARIES, "<")) or any(

@@ -1,4 +1,4 @@
-"""Atomic writing of all the project's files, so that each is complete or absent; and reading with clear errors."""
+"""Atomic writing of files, so that each is complete or absent; and reading with errors that name the file."""
 
 import hashlib
 import io
@@ -21,12 +21,12 @@ from npi_jax.files.temporary import temporary_name
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success, flush the file to disk and rename it to `path`.
+    """Yield a temporary path in the folder of `path`; on success, flush the file to disk and rename it to `path`.
 
     If the body raises, the temporary file is removed and `path` stays unchanged.
 
     Raises:
-        UserError: if `path` cannot be written, as on a full disk, or is not a plain file (`check_output`).
+        UserError: if `path` cannot be written, for example on a full disk, or is not a plain file (`check_output`).
     """
     _check_plain(path)
     try:
@@ -46,17 +46,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, *, inputs: Iterable[Path] = (), folder: bool = False) -> None:
-    """Refuse an output file (or folder) that a command cannot write, before the command computes anything.
+    """Refuse an output file (or folder) that cannot be written; commands call this before they compute anything.
 
-    Only a plain file is ever replaced: an atomic rename would destroy a device, a pipe or a link.
+    Only plain files are replaced, because the atomic rename would destroy a device, a pipe or a link.
 
     Args:
         path: the file or folder to write.
         inputs: files that the command reads and must not overwrite.
-        folder: the output is a folder.
+        folder: True if the output is a folder.
 
     Raises:
-        UserError: naming the path and the obstacle.
+        UserError: naming the path and the reason.
     """
     (_check_folder if folder else _check_plain)(path)
     for given in inputs:
@@ -100,17 +100,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, with sorted keys, so that equal values give equal files."""
+    """Write JSON atomically, with sorted keys, so that files of equal values are equal."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Return a value as the text of a JSON file, sorted by key."""
+    """Return a value as the text of a JSON file with sorted keys."""
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; raise a `UserError` that names the file and line if it is not valid JSON."""
+    """Read a JSON file; raise a `UserError` with the file and, if known, the line if it is not valid JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -118,25 +118,25 @@ def read_json(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8, which JSON is written in") from error
     except (ValueError, RecursionError) as error:
-        # Numbers of thousands of digits, or very deep nesting.
+        # Raised for numbers of thousands of digits, and for very deep nesting.
         raise UserError(f"{path}: not valid JSON ({first_line(error)})") from error
 
 
 Checked = TypeVar("Checked")
 
 Name = Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$")]
-"""A file name read from another file; it cannot lead out of the folder."""
+"""Type of a file name that was read from another file; the name cannot refer to another folder."""
 
 
 def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
-    """Read a JSON file of a given form, strictly.
+    """Read a JSON file whose content must have a given type; values are not converted.
 
     Args:
         path: the file.
-        validate: ``TypeAdapter(FORM).validate_json``, where FORM is the type of the content.
+        validate: ``TypeAdapter(TYPE).validate_json`` for the type of the content.
 
     Raises:
-        UserError: naming the file, and the field that has another form.
+        UserError: naming the file, and the field that has another type.
     """
     try:
         return validate(path.read_bytes(), strict=True)
@@ -147,8 +147,8 @@ def read_checked(path: Path, validate: Callable[..., Checked]) -> Checked:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Read a Parquet table; raise a `UserError` that names the file if it is no table, or only the start of one."""
-    # Polars would expand a path that looks like a pattern, and read other files.
+    """Read a Parquet table; raise a `UserError` that names the file if it is not a complete table."""
+    # Polars gets the content, because it would expand a path that looks like a pattern, and read other files.
     content = io.BytesIO(path.read_bytes())
     try:
         return pl.read_parquet(content)
@@ -157,18 +157,18 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def write_table(path: Path, frame: pl.DataFrame, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a Parquet table atomically, with `metadata` in its footer."""
+    """Write a Parquet table atomically, with `metadata` in the footer of the file."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         frame.write_parquet(file, compression="zstd", metadata=dict(metadata or {}))
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content, hexadecimal."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Shaped[np.ndarray, "..."]]) -> None:
-    """Write a compressed NumPy archive atomically; equal arrays give equal files."""
+    """Write a compressed NumPy archive atomically; files of equal arrays are equal."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)

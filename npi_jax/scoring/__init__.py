@@ -1,9 +1,11 @@
-"""Minimal-pair scoring for any JAX model; imports only jax and numpy.
+"""Minimal-pair scoring for any JAX model.
 
-score = make_scorer(logits_fn, suite.encode(tokenizer), ScoreSpec.preset("blimp_paper"))
-scores = score(params)            # jitted; score.stacked(params) for parameters stacked along axis 0
-scores.delta()                    # log p(good) - log p(bad) of every pair, nats
-scores.to_polars()                # a tidy table; every row names its conventions
+    score = make_scorer(logits_fn, suite.encode(tokenizer), ScoreSpec.preset("blimp_paper"))
+    scores = score(params)        # jitted; score.stacked(params) for parameters stacked along axis 0
+    scores.delta()                # log p(good) - log p(bad) of every pair, nats
+    scores.to_polars()            # a tidy table; every row names its conventions
+
+The package imports only jax and numpy.
 """
 
 import importlib
@@ -74,7 +76,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: configs refer to `ScoreSpec` and are checked before JAX is loaded.
+    # Imported on first use, because configs contain a `ScoreSpec` and are checked before JAX is imported.
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

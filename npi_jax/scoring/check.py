@@ -1,4 +1,4 @@
-"""Check of a model: is each sentence of a row scored as if it were alone?"""
+"""Check that a model scores each sentence of a row as if it were alone in the row."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +12,22 @@ from npi_jax.scoring.packing import Bucket, Packed
 from npi_jax.scoring.shapes import Float
 
 SENTENCES = 12
-"""Most sentences of a bucket that are compared."""
+"""Largest number of sentences of a bucket that are compared."""
 
 POSITIONS = 4096
-"""Most positions of all compared sentences if rows are long; the model reads at most half as many in one call."""
+"""Limit for long rows: the compared sentences, one in each row, take at most this many positions.
+
+The model reads about half as many in one call.
+"""
 
 NOISE = 2e-5
-"""Allowed difference by rounding, as a share of a log-probability."""
+"""Difference that rounding may cause, as a share of a log-probability."""
 
 SAME_PLACE, OTHER_PLACE = 0.005, 0.02
-"""Allowed differences where sentences stay at their columns, and where they move to others.
+"""Allowed differences for sentences that stay at their columns, and for sentences that move to other columns.
 
-Both are shares of the difference that other tokens in the same place make. They cover rounding by another order of
-summation, which is largest in 16-bit arithmetic.
+Both are shares of a reference: the largest change of predictions when a sentence's tokens are replaced by others.
+They allow for rounding, since the order of summation can change. Rounding is largest in 16-bit arithmetic.
 """
 
 LATER = (
@@ -42,19 +45,19 @@ PLACED = (
 
 
 class _Piece(NamedTuple):
-    """A sentence: the tokens that are read, and the token whose log-probability is compared after each."""
+    """A sentence: the tokens that the model reads, and for each of them the token that is predicted next."""
 
     tokens: np.ndarray
     targets: np.ndarray
 
     def reads(self, tokens: np.ndarray) -> "_Piece":
-        """Return a piece with other tokens to read and the same targets."""
+        """Return a piece in which the model reads other tokens and predicts the same targets."""
         return _Piece(tokens, np.resize(self.targets, len(tokens)))
 
 
 Row = Sequence[_Piece]
 Outcome = Sequence[np.ndarray]
-"""For each piece of a row the log-probabilities of its targets."""
+"""Log-probabilities of the targets of each piece in a row."""
 
 
 def check_model(
@@ -63,16 +66,16 @@ def check_model(
     packed: Packed,
     precision: str,
 ) -> None:
-    """Compare sentences beside others, and before other tokens, with the same sentences alone in a row.
+    """Verify that sentences get the same scores alone in a row, next to other sentences, and before other tokens.
 
     Args:
         predict: jitted; maps parameters and a chunk to the log-probabilities of its predictions.
         params: the model's parameters.
-        packed: the suite whose sentences are used. If each has a row of its own, only later tokens are varied.
+        packed: the suite whose sentences are used. With one sentence a row, only tokens after a prediction are varied.
         precision: precision of matrix products.
 
     Raises:
-        ValueError: naming the fault, if a sentence's log-probabilities depend on more than the tokens before.
+        ValueError: naming the fault, if a token's log-probability depends on more than the tokens before it.
     """
     for bucket in packed.buckets:
         pieces, length = _sentences(bucket), bucket.tokens.shape[2]
@@ -104,9 +107,9 @@ class _Comparison:
     largest: int
 
     def faults(self, *, shared_rows: bool) -> list[str]:
-        """Return a description of each fault; `shared_rows` also puts several sentences in a row."""
+        """Return a description of each fault; with `shared_rows`, also of faults in rows of several sentences."""
         alone = self.alone(self.pieces)
-        # Other tokens in the same place set the scale on which a difference counts.
+        # A difference counts as a fault relative to this: the effect of replacing a sentence's tokens.
         effect = _largest(alone, self.alone([piece.reads(self.replaced(piece.tokens)) for piece in self.pieces]))
         noise = NOISE * (1 + max(float(np.abs(values).max()) for values in alone))
         faults = []
@@ -128,11 +131,11 @@ class _Comparison:
         return (tokens + 1 + self.largest // 2) % (self.largest + 1)
 
     def alone(self, pieces: Iterable[_Piece]) -> Outcome:
-        """Score each piece in a row of its own."""
+        """Score each piece alone in a row."""
         return [values[0] for values in self.run([[piece] for piece in pieces])]
 
     def later_effect(self, alone: Outcome) -> float:
-        """Return the largest change of predictions by tokens after them."""
+        """Replace or add tokens after predictions, and return the largest change of a prediction."""
         longest = max(len(piece.tokens) for piece in self.pieces)
         changed, cuts = [], []
         for piece in self.pieces:
@@ -147,7 +150,7 @@ class _Comparison:
         return _largest(twice, self.alone(changed), cuts)
 
     def neighbor_effect(self, rows: Sequence[Sequence[int]], shared: Sequence[Outcome]) -> float:
-        """Return the largest change of predictions by other tokens in every second sentence of a row."""
+        """Replace the tokens of every second sentence in a row, and return the largest change in the others."""
         effect = 0.0
         for parity in (0, 1):
             varied = [
@@ -163,7 +166,7 @@ class _Comparison:
 
 
 def _sentences(bucket: Bucket) -> list[_Piece]:
-    """Choose sentences of a bucket from the shortest to the longest, each up to the last token that is read."""
+    """Choose sentences of a bucket, from the shortest to the longest; each ends with the last token that is read."""
     begins = np.flatnonzero((bucket.positions.reshape(-1) == 0) & (bucket.segment_ids.reshape(-1) > 0))
     tokens, segments = bucket.tokens.reshape(-1), bucket.segment_ids.reshape(-1)
     ends = np.flatnonzero((np.append(bucket.positions.reshape(-1)[1:], 0) == 0) & (segments > 0)) + 1
@@ -175,7 +178,7 @@ def _sentences(bucket: Bucket) -> list[_Piece]:
 
 
 def _shared_rows(pieces: Sequence[_Piece], length: int) -> list[list[int]]:
-    """Fill three rows with sentences: with the shortest ones, with the longest first, and in random order."""
+    """Fill three rows with sentences: one with the shortest, one with the longest first, one in random order."""
     number = len(pieces)
     orders = [range(max(1, number // 4)), range(number)[::-1], np.random.default_rng(0).permutation(number)]
     rows = []
@@ -192,7 +195,10 @@ def _shared_rows(pieces: Sequence[_Piece], length: int) -> list[list[int]]:
 
 
 def _largest(one: Outcome, other: Outcome, ends: Sequence[int] | None = None) -> float:
-    """Return the largest difference, up to each sentence's end if `ends` is given; infinite if any is not finite."""
+    """Return the largest difference between two outcomes; infinite if any difference is not finite.
+
+    With `ends`, predictions from that index on are ignored in each sentence.
+    """
     largest = 0.0
     for index, (a, b) in enumerate(zip(one, other, strict=True)):
         end = min(len(a), len(b)) if ends is None else ends[index]
@@ -202,7 +208,7 @@ def _largest(one: Outcome, other: Outcome, ends: Sequence[int] | None = None) ->
 
 
 def _run(predict: Any, params: Any, rows: Sequence[Row], length: int) -> list[Outcome]:
-    """Score all rows, some at a time, in calls of one shape."""
+    """Score the rows in calls of equal shape, several rows in each call."""
     at_once = max(1, min(8, POSITIONS // 2 // length))
     contexts = np.arange(at_once * length, dtype=np.int32)
     outcomes: list[Outcome] = []

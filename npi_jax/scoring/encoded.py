@@ -12,7 +12,7 @@ from npi_jax.scoring.spec import ScoreSpec
 Ids = Sequence[int] | Integer[np.ndarray, " _"]
 
 ABSENT = -1
-"""Both ends of a region that a sentence does not have."""
+"""Value of both ends of a region's span in a sentence without the region."""
 
 MAX_ID = np.iinfo(np.int32).max
 """The largest token id; models read int32."""
@@ -25,17 +25,17 @@ class EncodedSentences:
     Attributes:
         ids: token ids of each sentence, without special tokens.
         groups: group number of each sentence, never decreasing. The sentences of a group share a row.
-        regions: by name a span ``[start, end)`` of tokens in each sentence; `ABSENT` twice where it has none. The
-            scorer itself adds ``sentence``, ``difference`` and ``critical_last``.
+        regions: for each region's name the span ``[start, end)`` of its tokens in each sentence. Both ends are `ABSENT`
+            in a sentence without the region. The scorer adds ``sentence``, ``difference`` and ``critical_last``.
         start, end: ids of the start and the end token; None if the tokenizer has none.
         prefix, suffix: ids that the tokenizer adds before and after a text.
-        context: ids of `ScoreSpec.context`.
+        context: token ids of the text `ScoreSpec.context`.
         leading_space: whether the sentences were encoded with a space before them.
         texts, offsets: the sentences as text, and the span of characters of each token. Normalization by words,
             characters or bytes needs both.
         pairs: whether groups of two are minimal pairs; False if they are two conditions of an item.
-        labels: columns of score tables, one value a group.
-        sentence_labels: more columns, one value a sentence.
+        labels: columns of score tables, with one value for each group.
+        sentence_labels: further columns, with one value for each sentence.
     """
 
     ids: Sequence[Integer[np.ndarray, " _"]]
@@ -88,7 +88,7 @@ class EncodedSentences:
         return self.pairs and bool((np.bincount(self.groups - self.groups[0]) == 2).all())
 
     def where(self, index: int) -> str:
-        """Return a sentence's name for messages."""
+        """Return the name by which messages refer to a sentence."""
         group = int(self.groups[index] - self.groups[0])
         number = index - int(np.searchsorted(self.groups, self.groups[index]))
         side = ("good", "bad")[number] if self.is_pairs else f"number {number}"
@@ -99,7 +99,7 @@ class EncodedSentences:
         """Return these sentences if they were encoded as `spec` requires.
 
         Raises:
-            ValueError: if the spec requires another leading space, or a context whose ids were not given.
+            ValueError: if the spec differs in the leading space, or has a context whose ids were not given.
         """
         if spec.leading_space != self.leading_space:
             raise ValueError(
@@ -114,7 +114,7 @@ class EncodedSentences:
         """Return the ids that the spec scores after a sentence: the tokenizer's suffix and the end token.
 
         Raises:
-            ValueError: if the spec scores an end token and there is none.
+            ValueError: if the spec scores an end token and the tokenizer has none.
         """
         suffix = self.suffix if spec.beginning == "special" else ()
         if not spec.score_end:

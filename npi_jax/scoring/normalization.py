@@ -1,6 +1,6 @@
 """Normalization of scores by length or frequency.
 
-Every rule is affine: score = scale * summed log-probability + shift, where both numbers depend on the text alone.
+Every rule is affine: score = scale * summed log-probability + shift. Scale and shift do not depend on the model.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Affine(NamedTuple):
 
 
 def resolve_auto(spec: ScoreSpec, sentences: EncodedSentences, packed: Packed) -> ScoreSpec:
-    """Return the spec with ``"auto"`` replaced by ``"matched"`` or ``"sum"``, as these sentences need."""
+    """Return the spec with ``"auto"`` replaced: by ``"matched"`` if a pair has unequal regions, else by ``"sum"``."""
     if spec.normalization != "auto":
         return spec
     unequal = sentences.is_pairs and any(unequal_pairs(region, packed) for region in spec.regions)
@@ -36,7 +36,7 @@ def resolve_auto(spec: ScoreSpec, sentences: EncodedSentences, packed: Packed) -
 
 
 def unequal_pairs(region: str, packed: Packed) -> int:
-    """Count the pairs whose two sentences both have the region, with different numbers of tokens."""
+    """Count the pairs in which both sentences have the region, but with different numbers of tokens."""
     good, bad = packed.counts(region).reshape(-1, 2).T
     present = (packed.spans[region][:, 0] != ABSENT).reshape(-1, 2).all(axis=1)
     return int((present & (good != bad)).sum())
@@ -49,9 +49,9 @@ def normalization(
     kind: str,
     unigram: Float[np.ndarray, " vocabulary"] | None,
 ) -> Affine:
-    """Return scale and shift of a region under one rule of `ScoreSpec.normalization`; NaN where it divides by 0.
+    """Return scale and shift of a region under one rule of `ScoreSpec.normalization`; NaN if the rule divides by 0.
 
-    Formulas: Lau, Armendariz, Lappin, Purver & Shu (TACL 2020), table 2; ``matched`` is ours.
+    The formulas are those of Lau, Armendariz, Lappin, Purver & Shu (TACL 2020), table 2, except ``matched``.
 
     Raises:
         ValueError: if the rule needs texts or unigram log-probabilities that were not given.
@@ -79,11 +79,11 @@ def normalization(
 
 
 def _matched(n: np.ndarray, sentences: EncodedSentences) -> np.ndarray:
-    """Return the factor from a sum to the mean over tokens times the pair's mean number of tokens, [S]."""
+    """Return the factors [S] that turn a sum into the mean over tokens times the pair's mean number of tokens."""
     if not sentences.is_pairs:
         raise ValueError("normalization 'matched' is defined for pairs; these sentences come in other groups")
     pairs = n.reshape(-1, 2)
-    # The sum is kept where one sentence lacks the region or has no scored token in it.
+    # The sum stays as it is if a sentence of the pair lacks the region or has no scored token in it.
     both = (pairs > 0).all(axis=1, keepdims=True)
     return np.where(both, pairs.mean(axis=1, keepdims=True) / pairs, 1.0).reshape(-1)
 

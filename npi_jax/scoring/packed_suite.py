@@ -13,10 +13,10 @@ from npi_jax.scoring.spec import ScoreSpec
 
 @dataclass(frozen=True)
 class PackedSuite:
-    """Sentences packed into rows under one spec; scores and their tables are read with it.
+    """Sentences packed into rows under one spec, with all that is needed to turn log-probabilities into scores.
 
     Attributes:
-        spec: the conventions. Its normalization is never ``"auto"``, but the rule that was chosen.
+        spec: the conventions. Its normalization is the rule that was chosen, never ``"auto"``.
         sentences: the sentences that are scored.
         packed: their rows and buckets.
         affine: for each region the scale and the shift that normalize its log-probabilities.
@@ -34,7 +34,7 @@ class PackedSuite:
 
     @property
     def covered(self) -> str:
-        """Name of `region`, or ``"sentence"`` where the region spans every sentence from end to end."""
+        """Name of `region`; ``"sentence"`` if that region contains all tokens of every sentence."""
         spans = np.asarray(self.sentences.regions.get(self.region, ()))
         full_spans = [(0, len(ids)) for ids in self.sentences.ids]
         return "sentence" if np.array_equal(spans, full_spans) else self.region
@@ -45,7 +45,7 @@ class PackedSuite:
         return unequal_pairs(self.region, self.packed) if self.sentences.is_pairs else 0
 
     def notes(self) -> list[str]:
-        """Return remarks about the scored regions as sentences; empty where there are none."""
+        """Return remarks about the scored regions, as sentences for the user; an empty list without remarks."""
         count, n_pairs = self.unequal_regions, len(self.sentences.ids) // 2
         if not count:
             return []

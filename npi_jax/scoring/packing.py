@@ -1,8 +1,10 @@
 """Packing of sentences into rows and chunks of few static shapes, without computing any prediction twice.
 
-A context is the tokens before a predicted token. Each distinct context of a bucket is computed once: two sentences
-with a common beginning share its predictions, which cancel exactly in their difference. A sentence takes positions only
-up to its last context that no earlier sentence has.
+A bucket contains sentences of similar length. Its rows have equal lengths. The model reads them chunk by chunk.
+
+A context is the tokens before a predicted token. The model computes each distinct context of a bucket once. Two
+sentences with a common beginning share the predictions in it, which cancel exactly in their difference. A sentence
+takes positions only up to its last context that no earlier sentence has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +21,21 @@ from npi_jax.scoring.streams import region_spans, scored_ends, sentence_streams
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """B of the suite's sentences in C chunks of R rows of L positions, with P predictions a chunk; all int32.
+    """Sentences of similar length, packed into rows; all arrays are int32.
+
+    A bucket contains B sentences in C chunks. A chunk has R rows of L positions, and P predictions.
 
     Attributes:
-        sentences: their numbers in the suite, ascending.
+        sentences: number of each sentence in the suite, ascending.
         tokens: token ids that the model reads.
         segment_ids: number of each position's sentence in its row, from 1; 0 is padding.
         positions: index of each position in its sentence, from 0.
-        contexts: flat positions (``row * L + column``) of a chunk after which a token is predicted.
+        contexts: position in the chunk (``row * L + column``) of the last token of each context.
         predictions: for each prediction the index of its context in the chunk, and the predicted token.
-        table: prediction (``chunk * P + prediction``) of each scored token; `ABSENT` elsewhere.
-        n_positions: number of positions that hold a token, of all C * R * L.
-        n_contexts, n_predictions: numbers of contexts and predictions without padding.
+        table: for each sentence and column, the index (``chunk * P + prediction``) of a scored token's prediction;
+            `ABSENT` for tokens that are not scored.
+        n_positions: number of positions with a token, of C * R * L positions in all.
+        n_contexts, n_predictions: numbers of contexts and predictions, without padding.
     """
 
     sentences: Int[np.ndarray, " bucket"]
@@ -51,10 +56,11 @@ class Packed:
 
     Attributes:
         buckets: from the shortest sentences to the longest.
-        spans: by region the columns ``[start, end)`` in the sentence's row of its bucket's table; `ABSENT` twice where
+        spans: for each region the columns ``[start, end)`` of its tokens in `Bucket.table`. Both ends are `ABSENT` if
             the sentence lacks the region.
-        first: index of the sentence's token in column 0 of the table; -1 is the last special token before it.
-        one_per_row: whether every sentence has a row of its own.
+        first: index in the sentence of the token in column 0 of `Bucket.table`. It is negative for special tokens
+            before the sentence: -1 is the last of them.
+        one_per_row: whether each row contains only one sentence.
     """
 
     buckets: tuple[Bucket, ...]
@@ -64,7 +70,7 @@ class Packed:
 
     @property
     def utilization(self) -> float:
-        """Share of positions that hold a token."""
+        """Share of positions with a token; the others are padding."""
         return sum(bucket.n_positions for bucket in self.buckets) / sum(bucket.tokens.size for bucket in self.buckets)
 
     def counts(self, region: str) -> Int[np.ndarray, " sentences"]:
@@ -79,7 +85,7 @@ class Packed:
         return merged
 
     def find(self, index: int) -> tuple[int, Int[np.ndarray, " columns"]]:
-        """Return the number of a sentence's bucket, and the sentence's row of that bucket's table.
+        """Return the number of a sentence's bucket, and the sentence's row in `Bucket.table`.
 
         Raises:
             IndexError: if there is no such sentence.
@@ -100,20 +106,22 @@ def pack(
     max_length: int | None = None,
     one_per_row: bool = False,
 ) -> Packed:
-    """Pack sentences into rows by best fit: the longest group first, each into the fullest row that can hold it.
+    """Pack sentences into rows by best fit: the longest group first, each into the fullest row with enough space.
 
-    If any group takes more than 128 positions, there are several buckets. A bucket's rows are as long as its longest
-    group, and lengths differ by at most a factor of two within every bucket but the first.
+    If any group takes more than 128 positions, there are several buckets. Within every bucket but the first, the
+    lengths of groups differ by at most a factor of two.
 
     Args:
         sentences: the sentences to pack.
         spec: the conventions, which name the regions to score.
-        row_length: positions of every row. By default the first of 64 to 128 whose rows are filled well, or the
-            length of a bucket's longest group.
-        rows_per_chunk: most rows of a chunk; fewer if rows have more than 256 positions. Rows are divided evenly
-            among chunks.
-        max_length: most tokens of a sentence that the model can read; None if there is no limit.
-        one_per_row: start every sentence in a row of its own. Row lengths are then at most 16, 32, 64 and so on.
+        row_length: positions of every row, in one bucket. By default it differs by bucket: 64 to 128, chosen for
+            little padding, or the length of the longest group if that is above 128.
+        rows_per_chunk: largest number of rows in a chunk. Unless `row_length` is given, there are two exceptions. Rows
+            of more than 256 positions have smaller chunks. With `one_per_row`, rows of at most 32 positions have
+            larger chunks.
+        max_length: largest number of tokens that the model can read; None if there is no limit.
+        one_per_row: put only one sentence in each row. There are then several buckets if any sentence takes more than
+            16 positions, and rows are as long as the bucket's longest sentence.
 
     Raises:
         ValueError: if the sentences lack a token or region of the spec, or no token of a region can be scored. Also
@@ -190,7 +198,7 @@ def _check_lengths(sentences: EncodedSentences, lengths: np.ndarray, max_length:
 
 
 def _contexts(streams: Sequence[np.ndarray], depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Number every context, and return the token after it; both [S, depth]. Equal contexts have equal numbers."""
+    """Return a number for each context, equal for equal contexts, and the token after it; both [B, depth]."""
     padded = np.full((len(streams), depth + 1), ABSENT, np.int64)
     for row, stream in zip(padded, streams, strict=True):
         row[: len(stream)] = stream[: depth + 1]
@@ -205,7 +213,7 @@ def _contexts(streams: Sequence[np.ndarray], depth: int) -> tuple[np.ndarray, np
 
 
 def _needed(spans: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Mark the contexts whose next token is scored, bool [S, depth]."""
+    """Return whether the token after each context is scored, bool [B, depth]."""
     target = np.arange(1, shape[1] + 1)
     needed = np.zeros(shape, bool)
     for span in spans.values():
@@ -214,7 +222,7 @@ def _needed(spans: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarr
 
 
 def _by_chunk(chunk: np.ndarray, values: np.ndarray, n_chunks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sort `values` into one row a chunk, padded with 0; also return the column of each value."""
+    """Arrange `values` in one row for each chunk, padded with 0; also return the column of each value."""
     order = np.argsort(chunk, kind="stable")
     counts = np.bincount(chunk, minlength=n_chunks)
     column = np.empty(len(chunk), np.int64)

@@ -17,11 +17,11 @@ OutputFn = Callable[[Params], tuple[Array, Array]]
 PredictFn = Callable[[Params, Mapping[str, Array]], Array]
 
 MAX_LOGITS = 1 << 22
-"""Most logits that exist at a time (16 MiB). Larger blocks were slower on CPU, which must page in fresh memory."""
+"""Largest number of logits in memory at a time (16 MiB). On CPU, larger blocks were slower: each needs new pages."""
 
 
 class HiddenOutput(NamedTuple):
-    """A model in two functions, so that logits of all positions never exist at once.
+    """A model as two functions, so that the logits of all positions need not be in memory at once.
 
     Attributes:
         hidden: maps ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to hidden states [R, L, D].
@@ -39,13 +39,13 @@ def log_normalizers(
 ) -> Float[Array, " contexts"]:
     """Return log sum exp over the vocabulary of ``hidden @ weights + bias``, float32, nats.
 
-    At most `MAX_LOGITS` logits exist at a time. Any float dtype is accepted.
+    At most `MAX_LOGITS` logits are in memory at a time. Any float dtype is accepted.
     """
     return _over_vocabulary(lambda logits: jax.nn.logsumexp(logits, axis=-1), hidden, weights, bias)
 
 
 def _over_vocabulary(reduce: Callable[[Array], Array], hidden: Array, weights: Array, bias: Array) -> Array:
-    """Apply `reduce` to the float32 logits of every row, some rows at a time."""
+    """Apply `reduce` to the float32 logits of blocks of rows, so that few logits are in memory."""
     n = hidden.shape[0]
     n_chunks = -(-n * weights.shape[1] // MAX_LOGITS)
     chunk = -(-n // n_chunks)
@@ -73,15 +73,15 @@ def _output_layer(output: Any, width: int) -> tuple[Array, Array]:
 def predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
     """Return two functions of ``(params, chunk)`` for the predictions of a chunk.
 
-    The first returns their log-probabilities, float32 [P]; the second whether each predicts the likeliest token,
-    bool [P].
+    The first returns the log-probability of each predicted token, float32 [P]. The second returns whether it is the
+    likeliest token, bool [P].
 
     Args:
         model: as for `make_scorer`.
         packed: the suite, whose token ids must be in the model's vocabulary.
 
     Raises:
-        TypeError: if `model` is neither a function nor has hidden and output.
+        TypeError: if `model` is not a function and lacks ``hidden`` or ``output``.
         ValueError: if a token id is outside the model's vocabulary. The functions raise it when they are traced.
     """
     largest = int(max(max(bucket.tokens.max(), bucket.predictions[:, 1].max()) for bucket in packed.buckets))
@@ -95,7 +95,7 @@ def predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
 
 
 def _hidden_fns(model: Any, largest: int) -> tuple[PredictFn, PredictFn]:
-    """Functions of `predict_fns` for a model with hidden states and an output layer."""
+    """Return the functions of `predict_fns` for a model with hidden states and an output layer."""
 
     def run(params: Params, chunk: Mapping[str, Array]) -> tuple[Array, Array, Array]:
         hidden = model.hidden(params, *chunk["rows"])
@@ -118,7 +118,7 @@ def _hidden_fns(model: Any, largest: int) -> tuple[PredictFn, PredictFn]:
 
 
 def _logits_fns(model: SequenceFn, largest: int) -> tuple[PredictFn, PredictFn]:
-    """Functions of `predict_fns` for a function to logits."""
+    """Return the functions of `predict_fns` for a model that is a function returning logits."""
 
     def run(params: Params, chunk: Mapping[str, Array]) -> tuple[Array, Array, Array]:
         logits = model(params, *chunk["rows"])

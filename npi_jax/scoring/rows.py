@@ -9,16 +9,22 @@ from npi_jax.scoring.shapes import Int
 
 ROW_LENGTHS = (64, 80, 96, 112, 128)
 GOOD_UTILIZATION = 0.975
-"""Shortest row length that fills this share of positions is taken: the cost of attention grows with row length."""
+"""Share of positions with a token at which a row length is accepted.
+
+Lengths are tried from the shortest, because the cost of attention grows with row length.
+"""
 
 LONG = 128
-"""Groups with more positions than this go to buckets with longer rows."""
+"""Number of positions of a group above which sentences are divided into several buckets."""
 
 LONG_ALONE = 16
-"""Limit instead of `LONG` if every sentence has a row of its own."""
+"""The same limit if each row contains only one sentence."""
 
 FULL_CHUNK = 256
-"""Chunks of longer rows have fewer rows: the memory of attention grows with the square of the row length."""
+"""Longest row, in positions, of a chunk with the full number of rows.
+
+Chunks of longer rows have fewer rows, because the memory of attention grows with the square of the row length.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,9 @@ class RowOptions:
     """Options of packing.
 
     Attributes:
-        row_length: positions of a row; None to choose it.
-        rows_per_chunk: most rows of a chunk.
-        one_per_row: whether every sentence has a row of its own.
+        row_length: positions of a row; None if `pack` chooses it.
+        rows_per_chunk: largest number of rows in a chunk; see `pack` for exceptions.
+        one_per_row: whether each row contains only one sentence.
     """
 
     row_length: int | None = None
@@ -36,7 +42,7 @@ class RowOptions:
     one_per_row: bool = False
 
     def chunk_rows(self, row_length: int) -> int:
-        """Return the most rows of a chunk for a row length."""
+        """Return the largest number of rows in a chunk of rows with this length."""
         if self.row_length is not None:
             return self.rows_per_chunk
         if row_length > FULL_CHUNK:
@@ -46,12 +52,12 @@ class RowOptions:
 
 @dataclass(frozen=True)
 class Rows:
-    """Filled rows of a bucket.
+    """Rows of a bucket with their sentences.
 
     Attributes:
         arrays: tokens, segment ids and positions.
-        chunk, position: for each context its chunk, and its flat position in that chunk.
-        n_positions: number of positions that hold a token.
+        chunk, position: for each context its chunk, and the position (``row * L + column``) of its last token there.
+        n_positions: number of positions with a token.
     """
 
     arrays: tuple[Int[np.ndarray, "chunks rows length"], ...]
@@ -65,8 +71,8 @@ def bucket_numbers(
 ) -> Int[np.ndarray, " sentences"]:
     """Return the number of each sentence's bucket, from 0 for the shortest.
 
-    With several buckets one long pair does not lengthen all rows. The limits of buckets halve from one to the next,
-    so that there are few.
+    With several buckets, one long pair does not lengthen all rows. The length limit of each bucket is half
+    that of the next, so that there are few buckets.
 
     Args:
         groups: number of each sentence's group, from 0 and never decreasing. A group shares a bucket.
@@ -81,7 +87,7 @@ def bucket_numbers(
     while limits[-1] > (LONG_ALONE if options.one_per_row else LONG):
         limits.append(-(-limits[-1] // 2))
     number = np.searchsorted(limits[::-1], needed)
-    # A group without a scored token takes no row, so it must not open a bucket.
+    # A bucket of groups without a scored token would have no rows, because such groups take none.
     number[needed == 0] = number[needed > 0].min()
     return np.asarray(np.unique(number, return_inverse=True)[1][groups])
 
@@ -94,14 +100,16 @@ def fill(
     options: RowOptions,
     name: Callable[[int], str],
 ) -> Rows:
-    """Assign each sentence, up to the last context that it owns, to a row.
+    """Assign sentences to rows.
+
+    The first sentence with a context owns it. A sentence is cut after the last context that it owns.
 
     Args:
         streams: token ids of each sentence with its special tokens.
         groups: number of each sentence's group, from 0 and never decreasing. A group shares a row.
-        owner, depth: for each context the sentence that owns it, and the index of its last token there.
+        owner, depth: for each context the sentence that owns it, and the index in it of the context's last token.
         options: options of packing.
-        name: returns a sentence's name for messages.
+        name: returns the name by which messages refer to a sentence.
 
     Raises:
         ValueError: if a group is longer than `RowOptions.row_length`.
@@ -148,12 +156,15 @@ def _groups_of_rows(
 
 
 def _row_lengths(longest: int) -> list[int]:
-    """Return the row lengths to try for a longest group."""
+    """Return the row lengths to try, given the length of the longest group."""
     return [length for length in ROW_LENGTHS if length >= longest] or [longest]
 
 
 def _best_fit(lengths: np.ndarray, row_lengths: Sequence[int]) -> tuple[int, list[list[int]]]:
-    """Choose the first row length that is filled well, or the one filled best; also return the groups of its rows."""
+    """Choose a row length, and return it with the groups of each row.
+
+    The choice is the first length that reaches `GOOD_UTILIZATION`, else the length with the least padding.
+    """
     tried = []
     for row_length in row_lengths:
         rows = _fill_rows(lengths, row_length)
@@ -165,7 +176,7 @@ def _best_fit(lengths: np.ndarray, row_lengths: Sequence[int]) -> tuple[int, lis
 
 
 def _fill_rows(lengths: np.ndarray, row_length: int) -> list[list[int]]:
-    """Fill rows by best fit: the longest group first, each into the fullest row that can hold it.
+    """Fill rows by best fit: the longest group first, each into the fullest row with enough space.
 
     Groups of length 0 are in no row.
     """

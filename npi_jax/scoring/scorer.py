@@ -22,18 +22,18 @@ from npi_jax.scoring.spec import ScoreSpec
 from npi_jax.scoring.token_scores import TokenScores
 
 CHUNKED = "buckets"
-"""Key of those arrays of a scorer whose first axis counts chunks; `predictions` needs no others."""
+"""Key in `Scorer.arrays` of the arrays whose first axis counts chunks, the only ones that `predictions` needs."""
 
 
 class Scorer:
     """Compiled scoring of one suite for one model architecture; see `make_scorer`.
 
-    ``scorer(params)`` is jitted. `stacked` maps it over stacked parameters. `apply` is the pure function behind both,
-    for transformations of your own.
+    ``scorer(params)`` is jitted. `stacked` maps it over stacked parameters. Both call the pure function `apply`, which
+    you can transform as you need.
 
     Attributes:
         suite: the sentences, their rows and the conventions.
-        arrays: the suite as arrays, the second argument of `apply`.
+        arrays: the packed suite as arrays, for the second argument of `apply`.
     """
 
     def __init__(self, suite: PackedSuite, predict: PredictFn, greedy: PredictFn):
@@ -51,8 +51,8 @@ class Scorer:
     def stacked(self, params: Params) -> Scores:
         """Score the suite with parameters stacked along axis 0; results have a leading axis of members.
 
-        On CPU members are scored in turn, elsewhere at once (`jax.vmap`). Where the parameters are sharded along
-        axis 0, each device scores its own members without exchange.
+        On CPU members are scored in turn, elsewhere at once (`jax.vmap`). If the parameters are sharded along axis 0,
+        each device scores the members in its shard, without communication.
         """
         sharding = getattr(jax.tree.leaves(params)[0], "sharding", None)
         key = None
@@ -80,10 +80,10 @@ class Scorer:
         return TokenScores(self._jitted_predictions(params, self.arrays), self.suite)
 
     def check(self, params: Params) -> None:
-        """Verify that the model scores each sentence of a row as if it were alone; call it once with your own model.
+        """Verify that a model of yours scores each sentence of a row as if it were alone; one call is enough.
 
-        Some of the suite's sentences, among them the shortest and the longest, are scored alone in a row. The same
-        sentences are scored at every column of a row, beside other sentences, and before other tokens.
+        Some of the suite's sentences, among them the shortest and the longest, are scored alone in a row. They are
+        scored again at other columns, next to other sentences, and before other tokens.
 
         Raises:
             ValueError: naming the likely fault: the model sees later tokens, sees other sentences of the row, or
@@ -93,7 +93,7 @@ class Scorer:
 
     @property
     def spec(self) -> ScoreSpec:
-        """The conventions, with the normalization that ``"auto"`` stands for."""
+        """The conventions; if normalization was ``"auto"``, with the rule that was chosen."""
         return self.suite.spec
 
     @property
@@ -126,7 +126,7 @@ class Scorer:
         return self.suite.notes()
 
     def greedy(self, params: Params) -> Bool[np.ndarray, " sentences"]:
-        """Return whether greedy decoding gives every token of each sentence's first region."""
+        """Return whether greedy decoding gives every token of the spec's first region, for each sentence."""
         best = jax.jit(self._all_chunks, static_argnums=0)(self._greedy, params, self.arrays)
         right = []
         for bucket, is_best, tables in zip(self.packed.buckets, best, self.arrays["tables"], strict=True):
@@ -139,14 +139,15 @@ class Scorer:
     def apply(self, params: Params, arrays: Mapping[str, Any]) -> dict[str, Float[Array, " sentences"]]:
         """Return each region's summed log-probability, float32, nats; `arrays` is `self.arrays`.
 
-        0 where a sentence lacks the region. `Scores` replaces it by NaN, which `jax_debug_nans` would refuse here.
+        It is 0 for a sentence without the region. `Scores` replaces this by NaN; here, NaN would be an error with
+        ``jax_debug_nans``.
         """
         return self.sums(self.predictions(params, arrays), arrays)
 
     def sums(
         self, predicted: Sequence[Float[Array, " _"]], arrays: Mapping[str, Any]
     ) -> dict[str, Float[Array, " sentences"]]:
-        """Add up what `predictions` returns over each region: the second half of `apply`."""
+        """Sum the log-probabilities that `predictions` returns over each region; the second half of `apply`."""
         parts = [_sums(values, tables) for values, tables in zip(predicted, arrays["tables"], strict=True)]
         if "order" not in arrays:
             return parts[0]
@@ -156,7 +157,7 @@ class Scorer:
     def predictions(self, params: Params, arrays: Mapping[str, Any]) -> tuple[Float[Array, " _"], ...]:
         """Return the log-probability of every distinct prediction, nats: for each bucket float32 [C * P].
 
-        The bucket's ``table`` holds indices into it.
+        `Bucket.table` contains the indices of a sentence's predictions in this array.
         """
         return self._all_chunks(self._predict, params, arrays)
 
@@ -184,7 +185,7 @@ def _arrays(packed: Packed) -> dict[str, Any]:
 
 
 def _chunks(bucket: Bucket) -> dict[str, np.ndarray]:
-    """Inputs of the model and of its output layer for one bucket."""
+    """Return the inputs of the model and of its output layer for one bucket."""
     return {
         "rows": np.stack([bucket.tokens, bucket.segment_ids, bucket.positions], axis=1),
         "contexts": bucket.contexts,
@@ -195,7 +196,7 @@ def _chunks(bucket: Bucket) -> dict[str, np.ndarray]:
 def _sums(predicted: Array, tables: Mapping[str, Any]) -> dict[str, Array]:
     """Sum the log-probabilities of each region for the sentences of a bucket."""
     table = jnp.asarray(tables["table"])
-    # Gather and mask: a segment sum would scatter, which is not deterministic on every accelerator.
+    # A gather with a mask, because a segment sum would scatter, which is not deterministic on every accelerator.
     values = jnp.where(table == ABSENT, 0.0, predicted[table])
     column = jnp.arange(table.shape[1])
 
@@ -220,20 +221,19 @@ def make_scorer(
     """Make a scorer for a model given as pure functions.
 
     Args:
-        model: a function ``(params, tokens, segment_ids, positions)``, all int32 [R, L], to logits [R, L, V]. Or an
-            object with two functions: ``hidden``, with the same arguments, to hidden states [R, L, D]; and
-            ``output``, from ``params`` to weights [D, V] and bias [V] (`HiddenOutput`, `npi_jax.models.Model`). Then
-            logits of all positions never exist at once. The model must keep segments apart: a sentence begins where
-            ``positions == 0``, and no token may attend to another segment.
+        model: a function of ``(params, tokens, segment_ids, positions)`` that returns logits [R, L, V]; the last three
+            arguments are int32 [R, L]. Or an object with the two functions of `HiddenOutput`, such as an
+            `npi_jax.models.Model`; then logits of all positions are never in memory at once. The model must keep
+            segments apart: a sentence begins where ``positions == 0``, and no token may attend to another segment.
         suite: sentences as token ids (`encode_pairs`, `EncodedSentences`), or a suite's ``encode(tokenizer)``.
         spec: the conventions of the score; by default ``ScoreSpec()``.
-        unigram: log-probability of every token type under a unigram model, nats; for slor and normlp.
+        unigram: log-probability of every token type under a unigram model, nats; needed for slor and normlp.
         row_length: see `pack`.
-        rows_per_chunk: rows that the model reads at a time; bounds the memory for any number of sentences.
-        max_length: most tokens of a sentence that the model can read; by default its ``max_positions``, if any.
-        one_per_row: give every sentence a row of its own, for a model that ignores segment ids. Such a model must
-            only be causal. Rows are then padded instead of packed; `Packed.utilization` is the share of positions
-            that hold a token (for BLiMP two thirds; 97 % when packed).
+        rows_per_chunk: rows that the model reads at a time, which limits memory; see `pack`.
+        max_length: largest number of tokens that the model can read; by default its ``max_positions``, if any.
+        one_per_row: put only one sentence in each row. Then the model may ignore segment ids, but must be causal. Rows
+            contain more padding: for BLiMP, two thirds of positions have a token, instead of 97 %
+            (`Packed.utilization`).
 
     Raises:
         ValueError: naming the item, if the sentences, the tokenizer or the model lack something that the spec needs.

@@ -1,4 +1,4 @@
-"""Scores of a suite with the conventions that made them, as arrays and as tables."""
+"""Scores of a suite with their conventions, as arrays and as tables."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class Scores:
-    """Scores of a suite under one spec, for one model or, with leading axes, for several.
+    """Scores of a suite under one spec, for one model, or for several along leading axes.
 
     Args:
-        log_probs: by region the summed log-probabilities [..., S], nats, as `Scorer.apply` returns them; values of
-            sentences that lack the region are ignored.
+        log_probs: for each region the summed log-probabilities [..., S], nats, as `Scorer.apply` returns them. Values
+            of sentences without the region are ignored.
         suite: the suite that was scored.
     """
 
@@ -30,26 +30,26 @@ class Scores:
 
     @property
     def spec(self) -> ScoreSpec:
-        """The conventions behind every number here."""
+        """The conventions under which the suite was scored."""
         return self.suite.spec
 
     def log_prob(self, region: str | None = None) -> Float[np.ndarray, "..."]:
         """Return the summed log-probability of a region (default: the spec's first), float64, nats, not normalized.
 
-        [..., pairs, 2] for pairs (good, bad), otherwise [..., S]. NaN where a sentence lacks the region.
+        The shape is [..., pairs, 2] (good, bad) for pairs, otherwise [..., S]. A sentence without the region has NaN.
         """
         region = self._region(region)
         absent = self.suite.packed.spans[region][:, 0] == ABSENT
         return self._in_pairs(np.where(absent, np.nan, np.asarray(self.log_probs[region], np.float64)))
 
     def score(self, region: str | None = None) -> Float[np.ndarray, "..."]:
-        """Return `log_prob`, normalized as the spec says, in the same shape."""
+        """Return `log_prob` under the spec's normalization, in the same shape."""
         region = self._region(region)
         scale, shift = (self._in_pairs(part) for part in self.suite.affine[region])
         return self.log_prob(region) * scale + shift
 
     def delta(self, region: str | None = None) -> Float[np.ndarray, "*models pairs"]:
-        """Return the score of the good minus that of the bad sentence.
+        """Return the score of the good sentence minus that of the bad one.
 
         Raises:
             ValueError: if the sentences are not pairs.
@@ -64,17 +64,17 @@ class Scores:
         return pair_accuracy(self.delta(region), self.spec.ties)
 
     def accuracy(self, region: str | None = None) -> Float[np.ndarray, "*models"]:
-        """Return the mean of `correct` over the pairs that have the region; NaN if a score of one is not finite."""
+        """Return the mean of `correct` over pairs with the region; NaN if a score of any such pair is not finite."""
         region = self._region(region)
         absent = (self.suite.packed.spans[region][:, 0] == ABSENT).reshape(-1, 2).any(axis=1)
         return np.asarray(self.correct(region)[..., ~absent].mean(axis=-1))
 
     def __sub__(self, other: "Scores") -> Float[np.ndarray, "*models pairs"]:
-        """Return the deltas of this model minus those of another, nats.
+        """Return the deltas of these scores minus those of other scores, in the unit of `delta`.
 
         Raises:
             SpecMismatchError: if the two were scored under different conventions.
-            ValueError: if they are of different sentences.
+            ValueError: if they are scores of different items.
         """
         self.spec.require_same(other.spec)
         mine, theirs = (scores.suite.sentences.labels.get("item") for scores in (self, other))
@@ -84,11 +84,12 @@ class Scores:
         return self.delta() - other.delta()
 
     def columns(self) -> dict[str, Shaped[np.ndarray, " rows"]]:
-        """Return a tidy table as columns: one row for each member (if there are several), region and pair or sentence.
+        """Return a tidy table as columns: one row for each member, region and pair (or sentence of another group).
 
-        Pairs: member, the suite's labels, region, spec, n_good, n_bad (tokens scored), good, bad, delta (nats, or
-        as normalized), correct. Other groups: member, labels, sentence (number in its group), region, spec,
-        n, score. Rows without the region are left out.
+        Columns for pairs: member, the suite's labels, region, spec, n_good and n_bad (numbers of scored tokens), good,
+        bad and delta (nats, or as normalized), correct. Columns for other groups: member, labels, sentence (number in
+        its group), region, spec, n, score. The column member is absent for a single model. Pairs and sentences
+        without the region have no row.
         """
         fixed = fixed_columns(self.suite)
         rows = len(next(iter(fixed.values())))
@@ -101,9 +102,9 @@ class Scores:
         return {name: column[present] for name, column in table.items()}
 
     def value_columns(self) -> dict[str, Float[np.ndarray, " rows"]]:
-        """Return those of `columns` that depend on parameters, member after member.
+        """Return the part of `columns` that depends on parameters, member after member.
 
-        Rows of absent regions are included.
+        Pairs and sentences without the region have a row, too.
         """
 
         def stacked(of_region: Callable[[str], np.ndarray]) -> np.ndarray:
@@ -121,7 +122,7 @@ class Scores:
 
     @property
     def _leading(self) -> tuple[int, ...]:
-        """Axes before the axis of sentences."""
+        """Sizes of the axes before the axis of sentences."""
         return np.shape(next(iter(self.log_probs.values())))[:-1]
 
     def to_polars(self) -> "pl.DataFrame":
@@ -147,9 +148,10 @@ class Scores:
 
 
 def fixed_columns(suite: PackedSuite) -> dict[str, Shaped[np.ndarray, " rows"]]:
-    """Return those of `Scores.columns` that do not depend on parameters: a row for each region and pair or sentence.
+    """Return the part of `Scores.columns` that does not depend on parameters.
 
-    The counts of tokens are -1 where the region is absent.
+    Each region has one row for each pair, or for each sentence of other groups. The counts of tokens are -1 where the
+    region is absent.
     """
     regions = suite.spec.regions
     spans, counts = suite.packed.spans, suite.packed.counts
@@ -168,9 +170,9 @@ _Columns = dict[str, np.ndarray]
 
 
 def _of_pairs(suite: PackedSuite, tokens: Mapping[str, np.ndarray]) -> tuple[_Columns, _Columns]:
-    """Labels of each pair, and the numbers of tokens of its two sentences in each region."""
+    """Return the labels of each pair, and its two sentences' numbers of tokens in each region."""
     by_side = {name: count.reshape(-1, 2) for name, count in tokens.items()}
-    # A pair cannot be compared where one side lacks the region.
+    # A pair cannot be compared if one of its sentences lacks the region.
     absent = {name: (count == ABSENT).any(axis=1, keepdims=True) for name, count in by_side.items()}
     both = np.concatenate([np.where(absent[name], ABSENT, count) for name, count in by_side.items()])
     labels = {name: np.array(values, dtype=object) for name, values in suite.sentences.labels.items()}
@@ -178,7 +180,7 @@ def _of_pairs(suite: PackedSuite, tokens: Mapping[str, np.ndarray]) -> tuple[_Co
 
 
 def _of_groups(suite: PackedSuite, tokens: Mapping[str, np.ndarray]) -> tuple[_Columns, _Columns]:
-    """Labels of each sentence, and its number of tokens in each region."""
+    """Return the labels of each sentence, and its number of tokens in each region."""
     sentences = suite.sentences
     groups = np.asarray(sentences.groups) - sentences.groups[0]
     labels = {name: np.array(values, dtype=object)[groups] for name, values in sentences.labels.items()}

@@ -1,7 +1,7 @@
-"""Annotations of arrays with their shapes, which need nothing but jax and numpy at run time.
+"""Types of arrays with their shapes, for annotations; jaxtyping is not needed at run time.
 
-Type checkers see the types of jaxtyping. So does a process that loaded jaxtyping before: there, as in the tests, shapes
-can be checked. Elsewhere ``Float[np.ndarray, " sentences"]`` is the bare ``np.ndarray``.
+Type checkers see the types of jaxtyping. So do processes that imported jaxtyping before this module, such as the
+tests, which check shapes. In all others ``Float[np.ndarray, " sentences"]`` means ``np.ndarray``.
 """
 
 import sys

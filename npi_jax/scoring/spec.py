@@ -1,4 +1,4 @@
-"""Conventions of a score, which are kept with every result."""
+"""Conventions of scoring, which are stored with every result."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ PRECISIONS = ("default", "high", "highest", "bfloat16", "tensorfloat32", "float3
 
 
 class SpecMismatchError(ValueError):
-    """Results under different conventions cannot be compared."""
+    """Two results were scored under different conventions and cannot be compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,25 +27,28 @@ class ScoreSpec:
     """The conventions of a score.
 
     Attributes:
-        name: name of the preset that the spec began as. It is not part of the conventions.
+        name: name of the preset that the spec was made from, with ``*`` if fields were changed. It is not one of the
+            conventions.
         beginning: the tokens before a sentence. ``"token"``: the start token, so that the first token of the sentence
-            is scored. ``"none"``: no token; the first one is not scored. ``"tokenizer"``: the special tokens that the
-            tokenizer adds there, if any. ``"special"``: the special tokens that it adds before and after a text; all
-            of them but the very first count for the region ``"sentence"``.
-        context: text that is read before the start token and is not scored.
+            is scored. ``"none"``: no token, so that the first token is not scored (unless there is a `context`).
+            ``"tokenizer"``: the special tokens that the tokenizer adds before a text, if any. ``"special"``: the same,
+            and those that it adds after a text. All of them then count for the region ``"sentence"``, except the first
+            token that the model reads, which it cannot predict.
+        context: text that the model reads before all these tokens; it is not scored.
         score_first: whether the first token is scored if a token comes before it.
         score_end: whether the end-of-sentence token counts for the region ``"sentence"``; it counts for no other.
         leading_space: whether a space is put before the sentence, which changes its first token.
         regions: the regions to score; summaries show the first. ``"sentence"``: all tokens. ``"difference"``: from the
-            first token in which the two sentences of a pair differ to the end. ``"critical"``: the suite's critical
-            region. ``"critical_last"``: its last token. Otherwise a region of the suite, such as ``"one_prefix"``.
+            first token in which the two sentences of a pair differ, to the end. ``"critical"``: the suite's critical
+            region. ``"critical_last"``: its last token. Other names are regions of the suite, such as
+            ``"one_prefix"``.
         normalization: function of a region's summed log-probability LP, its number of tokens n, and its
             log-probability LP_u under a unigram model. ``"sum"``: LP. ``"matched"``: LP / n times the pair's mean n,
             which favors neither length and leaves pairs of equal n unchanged. ``"auto"``: ``"matched"`` if n differs
-            in a region of any pair, else ``"sum"``; the scorer's spec has the chosen one. ``"token"``, ``"word"``,
+            in a region of any pair, else ``"sum"``; the scorer's spec states the choice. ``"token"``, ``"word"``,
             ``"character"``, ``"byte"``: LP divided by their number. ``"penlp"``: LP / ((5 + n) / 6) ** 0.8,
             ``"slor"``: (LP - LP_u) / n, ``"normlp"``: -LP / LP_u (Lau et al. 2020, table 2).
-        ties: accuracy of a pair with equal scores: ``"half"`` 0.5, ``"good"`` 1, ``"bad"`` 0.
+        ties: accuracy of a pair with equal scores: 0.5 (``"half"``), 1 (``"good"``) or 0 (``"bad"``).
         precision: precision of matrix products, as for `jax.default_matmul_precision`. Log-probabilities and their
             sums are always float32.
     """
@@ -74,7 +77,7 @@ class ScoreSpec:
             "normalization": "sum",
             "ties": "good",
         },
-        # babylm/evaluation-pipeline-2025: the tokenizer's own special tokens; argmax over (good, bad).
+        # babylm/evaluation-pipeline-2025: the special tokens that the tokenizer adds; argmax over (good, bad).
         "babylm2025": {
             "beginning": "tokenizer",
             "score_end": False,
@@ -82,8 +85,8 @@ class ScoreSpec:
             "normalization": "sum",
             "ties": "good",
         },
-        # Default of minicons' IncrementalLMScorer.sequence_score: the mean over all ids of the tokenizer but the
-        # first, special tokens included.
+        # Default of minicons' IncrementalLMScorer.sequence_score: the mean over all token ids, with special tokens, but
+        # without the first.
         "minicons": {
             "beginning": "special",
             "score_end": False,
@@ -157,20 +160,20 @@ class ScoreSpec:
 
     @property
     def described(self) -> str:
-        """Label with the fields that differ from ``ScoreSpec()``: ``"spec:cf35f544 (score_end=False)"``."""
+        """Label with the fields that differ from ``ScoreSpec()``, such as ``"spec:cf35f544 (score_end=False)"``."""
         default = ScoreSpec().to_dict()
-        # "sum" is what "auto" becomes for pairs of equal length, so it is not listed as a difference.
+        # For pairs of equal length "auto" becomes "sum", which is therefore not listed as a difference.
         default["normalization"] = self.normalization if self.normalization == "auto" else "sum"
         unlike = {key: value for key, value in self.to_dict().items() if key != "name" and value != default[key]}
         shown = (f"{key}={','.join(value) if key == 'regions' else value}" for key, value in unlike.items())
         return f"{self.label} ({', '.join(shown)})" if unlike else self.label
 
     def differences(self, other: "ScoreSpec", here: str = "here", there: str = "there") -> list[str]:
-        """Return a line for each field that differs from another spec.
+        """Return a line for each field whose value differs in another spec.
 
         Args:
             other: the other spec.
-            here, there: words that name the value in this spec and in the other.
+            here, there: words that follow the value of this spec and the value of the other.
         """
         mine, theirs = self.to_dict(), other.to_dict()
         return [
@@ -182,7 +185,7 @@ class ScoreSpec:
     @classmethod
     def of_label(cls, label: str) -> "ScoreSpec | None":
         """Return the default spec or preset that has a label; None if no such spec has it."""
-        # Labels of scorers have "auto" replaced.
+        # A scorer's label is that of a spec in which "auto" is replaced.
         defaults = [
             cls(score_end=end, normalization=rule) for end in (True, False) for rule in ("auto", "sum", "matched")
         ]
@@ -191,10 +194,10 @@ class ScoreSpec:
         return next((spec for spec in known if spec.digest == digest), None)
 
     def require_same(self, other: "ScoreSpec") -> None:
-        """Raise an error if another spec differs.
+        """Raise an error if another spec has other conventions.
 
         Raises:
-            SpecMismatchError: with the fields that differ.
+            SpecMismatchError: naming the fields that differ.
         """
         if differing := self.differences(other):
             raise SpecMismatchError(
@@ -204,6 +207,6 @@ class ScoreSpec:
 
 
 def pair_accuracy(delta: Float[np.ndarray, "*shape"], ties: str = "half") -> Float[np.ndarray, "*shape"]:
-    """Return 1 where delta is above 0, 0 where it is below, the value of `ties` where it is 0, NaN if not finite."""
+    """Return 1 for a delta above 0, 0 for one below, the value of `ties` for 0, and NaN for one that is not finite."""
     right = np.where(delta > 0, 1.0, np.where(delta < 0, 0.0, TIES[ties]))
     return np.where(np.isfinite(delta), right, np.nan)

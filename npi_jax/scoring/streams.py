@@ -1,4 +1,4 @@
-"""Streams: sentences with the special tokens of a spec, and the spans of them that are scored."""
+"""Streams, which are sentences with the special tokens of a spec; and the scored span of each stream."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +10,10 @@ from npi_jax.scoring.spec import ScoreSpec
 
 
 def sentence_streams(sentences: EncodedSentences, spec: ScoreSpec) -> tuple[list[Int[np.ndarray, " _"]], int]:
-    """Return each sentence with the special tokens of the spec, and the number of them before it.
+    """Return each sentence with its context and special tokens, and the number of such tokens before it.
 
     Raises:
-        ValueError: if the spec needs a start or an end token and there is none.
+        ValueError: if the spec needs a start or an end token and the tokenizer has none.
     """
     before: tuple[int, ...] = ()
     if spec.beginning == "token":
@@ -31,19 +31,21 @@ def sentence_streams(sentences: EncodedSentences, spec: ScoreSpec) -> tuple[list
 def region_spans(
     sentences: EncodedSentences, spec: ScoreSpec, streams: Sequence[Int[np.ndarray, " _"]], before: int
 ) -> dict[str, Int[np.ndarray, "sentences 2"]]:
-    """Return by region the scored span ``[start, end)`` of each stream, `ABSENT` twice where it cannot be scored.
+    """Return for each region the scored span ``[start, end)`` of each stream.
+
+    Both ends are `ABSENT` in a stream without the region, or with a region that cannot be scored.
 
     Args:
         sentences: the sentences as they were encoded.
         spec: the conventions, which name the regions.
         streams: from `sentence_streams`.
-        before: number of special tokens before each sentence, from `sentence_streams`.
+        before: number of tokens before each sentence, from `sentence_streams`.
 
     Raises:
-        ValueError: if the sentences lack a region, or nothing of it can be scored.
+        ValueError: if the sentences lack a region, or no token of it can be scored.
     """
     lengths = np.array([len(ids) for ids in sentences.ids])
-    # The first token of a row has no prediction.
+    # The model cannot predict the first token that it reads.
     start = max(before + (not spec.score_first), 1)
     if spec.beginning == "special" and spec.score_first:
         start = max(len(sentences.context), 1)
@@ -64,7 +66,7 @@ def _span(
         if not sentences.is_pairs:
             raise ValueError("the region 'difference' is defined for pairs; these sentences come in other groups")
         shared = np.repeat([_shared(a, b) for a, b in zip(streams[::2], streams[1::2], strict=True)], 2)
-        # A sentence that is the beginning of the other has an empty span, whose sum is 0.
+        # If a sentence is the beginning of the other, its span is empty, and its sum is 0.
         return np.stack([np.clip(shared, full[:, 0], full[:, 1]), full[:, 1]], axis=1)
     region = "critical" if name == "critical_last" else name
     if region not in sentences.regions:
@@ -81,7 +83,7 @@ def _span(
 
 
 def _shared(one: np.ndarray, other: np.ndarray) -> int:
-    """Count the tokens that two streams share at their beginning."""
+    """Return the number of equal tokens at the beginning of two streams."""
     n = min(len(one), len(other))
     different = np.flatnonzero(one[:n] != other[:n])
     return int(different[0]) if len(different) else n
@@ -90,7 +92,7 @@ def _shared(one: np.ndarray, other: np.ndarray) -> int:
 def scored_ends(
     spans: Mapping[str, Int[np.ndarray, "sentences 2"]],
 ) -> tuple[Int[np.ndarray, " sentences"], Int[np.ndarray, " sentences"]]:
-    """Return each stream's first scored token, and the end of its scored tokens; equal where none is scored."""
+    """Return where each stream's scored tokens begin and where they end; both are equal if no token is scored."""
     stacked = np.stack(list(spans.values()))
     scored = stacked[..., 0] < stacked[..., 1]
     high = np.where(scored, stacked[..., 1], 1).max(axis=0)

@@ -23,15 +23,15 @@ class TokenScores:
         self._predictions, self.suite = [np.asarray(values, np.float64) for values in predictions], suite
 
     def log_probs(self, index: int) -> Float[np.ndarray, " tokens"]:
-        """Return the log-probabilities of sentence number `index`, float64, nats; NaN for tokens that are not scored.
+        """Return the log-probability of each token of one sentence, float64, nats; NaN for a token that is not scored.
 
-        Pair i has the sentences 2 i and 2 i + 1. There is one value for each of the sentence's own tokens; values of
-        scored tokens after the sentence come last.
+        Pair i has the sentences 2 i and 2 i + 1. Special tokens before the sentence have no value. Scored tokens after
+        the sentence, such as the end token, come last.
         """
         packed = self.suite.packed
         bucket, table_row = packed.find(index)
         columns = np.flatnonzero(table_row != ABSENT)
-        # Skip special tokens before the sentence.
+        # Special tokens before the sentence have negative indices.
         columns = columns[columns + packed.first[index] >= 0]
         tokens = columns + packed.first[index]
         values = np.full(max(len(self.suite.sentences.ids[index]), int(tokens.max(initial=-1)) + 1), np.nan)
@@ -39,17 +39,18 @@ class TokenScores:
         return values
 
     def columns(self, indices: Sequence[int] | None = None) -> dict[str, Shaped[np.ndarray, " rows"]]:
-        """Return a tidy table of tokens as columns: one row a token, of all sentences or of `indices`.
+        """Return a tidy table as columns: one row for each token of all sentences, or of the sentences `indices`.
 
-        Columns: the suite's labels, sentence (0 good, 1 bad), token (its number), id, text, start, end (characters;
-        -1 for tokens after the sentence), word (number of the word between spaces), log_prob (nats), surprisal, bits.
-        If one character is split into several tokens, each of them has that character as its text.
+        Columns: the suite's labels; sentence (0 good, 1 bad); token (its number); id; log_prob (nats); surprisal
+        (nats); bits. If the sentences have texts and offsets, also text, start and end (characters), and word (number
+        of the word between spaces). Tokens after the sentence have -1 for start, end and word. If one character is
+        split into several tokens, each of them has that character as its text.
         """
         table = self._table(indices)
         return {name: column for name, column in table.items() if name != "_index"}
 
     def _table(self, indices: Sequence[int] | None) -> dict[str, np.ndarray]:
-        """Columns of `columns`, and each sentence's number in the suite as ``_index``."""
+        """Return the table of `columns`, with each sentence's number in the suite as ``_index``."""
         sentences = self.suite.sentences
         indices = range(len(sentences.ids)) if indices is None else indices
         values = [self.log_probs(index) for index in indices]
@@ -69,7 +70,7 @@ class TokenScores:
         return table | {"_index": index_of}
 
     def _text_columns(self, indices: Sequence[int], sizes: Sequence[int]) -> dict[str, np.ndarray]:
-        """Text, span of characters, and word number of every token."""
+        """Return the text, the span of characters, and the word number of every token."""
         sentences = self.suite.sentences
         assert sentences.texts is not None
         assert sentences.offsets is not None
@@ -87,7 +88,7 @@ class TokenScores:
         return {"text": np.array(texts, dtype=object), **numbers}
 
     def word_columns(self, indices: Sequence[int] | None = None) -> dict[str, Shaped[np.ndarray, " rows"]]:
-        """Return `columns` summed over the tokens of each word; NaN if one of its tokens is not scored.
+        """Return a table like `columns` with one row for each word; sums are NaN if a token of the word is not scored.
 
         Raises:
             ValueError: if the sentences have no texts and offsets.
@@ -105,7 +106,7 @@ class TokenScores:
             words[name] = np.add.reduceat(table[name], starts)
         words["tokens"] = np.diff(np.append(starts, len(new))).astype(np.int32)
         words["end"] = np.maximum.reduceat(table["end"], starts)
-        # Joining the texts of tokens would repeat a character that is split into several tokens.
+        # The text comes from the sentence, because joined tokens would repeat a character that is split among several.
         texts = self.suite.sentences.texts
         assert texts is not None
         spans = zip(table["_index"][starts], words["start"], words["end"], strict=True)

@@ -1,1 +1,1 @@
-"""Terminal output: tables, folding of lines, standard output that may be closed, error messages."""
+"""Terminal output: tables, folding of lines, error messages, and standard output that may be closed."""

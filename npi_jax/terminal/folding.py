@@ -1,4 +1,4 @@
-"""Folding of text into lines of a given width, never within a number."""
+"""Folding of text into lines of a given width; numbers are not split."""
 
 import re
 from typing import Final
@@ -12,8 +12,8 @@ _AFTER: Final = frozenset("_,()[]{}+/&:;|=-–")
 def fold(text: str, width: int) -> list[str]:
     """Fold text into lines of at most `width` cells.
 
-    A line ends after a space, else after punctuation, else anywhere but within a number. A number longer than the
-    width is not split: its line is too long.
+    A line ends at a space; if there is none, after punctuation; else anywhere but in a number. Since numbers are not
+    split, the line of a number that is longer than the width is too long.
     """
     lines: list[str] = []
     rest = text
@@ -27,7 +27,7 @@ def fold(text: str, width: int) -> list[str]:
 
 
 def longest_number(text: str) -> int:
-    """Return the cells of the longest number in a text, the least width that it can be folded to."""
+    """Return the cells of the longest number in a text, which is the smallest width to which the text can be folded."""
     return max((cell_len(number[0]) for number in _NUMBER.finditer(text)), default=1)
 
 
@@ -41,7 +41,7 @@ def _break(text: str, width: int) -> int:
     inside = {index for number in _NUMBER.finditer(text) for index in range(number.start() + 1, number.end())}
     fit = _fitting(text, width)
     allowed = [index for index in range(1, fit + 1) if index not in inside]
-    # A space at the end of the line takes no cell.
+    # A line can also end before a space that no longer fits, because spaces at its end are removed.
     spaces = [index for index in allowed if text[index : index + 1].isspace() or text[index - 1].isspace()]
     marks = [index for index in allowed if text[index - 1] in _AFTER]
     for ends in (spaces, marks, allowed):
@@ -51,7 +51,7 @@ def _break(text: str, width: int) -> int:
 
 
 def _fitting(text: str, width: int) -> int:
-    """Count the characters that fit into the width; at least one."""
+    """Return the number of characters that fit into the width, but at least 1."""
     cells = 0
     for index, letter in enumerate(text):
         cells += cell_len(letter)

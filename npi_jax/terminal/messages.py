@@ -1,4 +1,4 @@
-"""Error messages: one line for an error that the user can fix, a report for a bug."""
+"""Error messages: one line for errors that the user can fix, a traceback for bugs."""
 
 import errno
 import importlib.metadata
@@ -18,7 +18,7 @@ _SYSTEM_ERRORS = {
     errno.ENOMEM: "there is not enough memory",
     errno.EAGAIN: "no more processes or threads can be started; raise the limit, as with ulimit -u",
 }
-"""Errors of the machine, which can lack the name of a file."""
+"""Messages for errors of the operating system that often do not name a file."""
 
 
 def message_of(error: BaseException) -> str | None:
@@ -45,7 +45,7 @@ def _system_message(error: OSError) -> str | None:
 
 
 def bug_report(error: BaseException) -> str:
-    """Return the traceback of a bug, with the versions that its authors need."""
+    """Return the traceback of a bug, with the versions of packages for a bug report."""
     trace = "".join(traceback.format_exception(error))
     return f"{trace}npi-jax: this is a bug in npi-jax, please report it with all that is printed here ({versions()})"
 

@@ -1,4 +1,4 @@
-"""Standard output that may be lost: a reader that ended, a closed terminal, a log on a full disk."""
+"""Standard output that may fail: the reader of a pipe ends, the terminal is closed, or the disk of a log is full."""
 
 import io
 import os
@@ -11,14 +11,14 @@ STANDARD = (0, 1, 2)
 
 
 class Output(io.TextIOBase):
-    """Stream that discards all text after a write fails for the first time.
+    """Text stream that discards all text after the first failed write.
 
     Args:
         stream: text stream, such as `sys.stdout`; None if it was closed before the process began.
-        lost: called once with the reason when a write fails, in the thread that was writing.
+        lost: function that is called once, with the reason, when a write fails; it runs in the thread that wrote.
 
     Attributes:
-        loss: reason of the failure; "" before it.
+        loss: reason of the failure; "" before a failure.
     """
 
     def __init__(self, stream: Any, lost: Callable[[str], None]):
@@ -33,7 +33,7 @@ class Output(io.TextIOBase):
 
     @property
     def errors(self) -> str:  # type: ignore[override]
-        """Error handler of the stream's encoding, which `input` needs."""
+        """Error handler of the stream's encoding; Python's `input` reads it."""
         return (self._stream and getattr(self._stream, "errors", None)) or "strict"
 
     def isatty(self) -> bool:
@@ -72,7 +72,7 @@ class Output(io.TextIOBase):
 
 
 def _discard(stream: Any) -> None:
-    """Redirect a stream's descriptor to nothing, because Python would write the stream's buffer again at exit."""
+    """Redirect a stream's descriptor to the null device, because Python would write its buffer again at exit."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
@@ -84,7 +84,7 @@ def _discard(stream: Any) -> None:
 
 
 def complain(line: str) -> None:
-    """Write a line to standard error, unless it is closed."""
+    """Write a line to standard error, or do nothing if it is closed."""
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -93,14 +93,14 @@ def complain(line: str) -> None:
 
 
 def hold_standard_streams() -> None:
-    """Open standard streams that were closed before the process began, so that their descriptors are taken.
+    """Open the null device for each standard stream that was closed before the process began.
 
-    Otherwise the next file to be opened would get such a descriptor, and a library that logs to it would write into
-    the file.
+    Otherwise the next file that is opened would get the stream's descriptor, and output to the stream would be written
+    into this file.
     """
     for number in STANDARD:
         try:
             os.fstat(number)
         except OSError:
-            # The system assigns the lowest free descriptor, which is this one.
+            # The operating system assigns the lowest free descriptor, which is `number`.
             os.open(os.devnull, os.O_RDWR)

@@ -1,4 +1,4 @@
-"""Tables for the terminal that never cut a number, even if the terminal is narrow."""
+"""Tables for the terminal, in which numbers are not cut even if the terminal is narrow."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,18 +13,18 @@ from npi_jax.terminal.folding import fold, longest_number, longest_word
 from npi_jax.terminal.visible import visible
 
 NAME: Final = 12
-"""Least width of a column of words, in cells; narrower columns would split the words."""
+"""Smallest width to which a column of words is folded, in cells; narrower columns would split many words."""
 PIPED: Final = 130
-"""Width of a file or a pipe if the variable COLUMNS is not set."""
+"""Width of output to a file or pipe, in cells, if the environment variable COLUMNS is not set."""
 _GAPS: Final = (3, 2, 1)
 
 
 def output_width(*, terminal: bool, environment: Mapping[str, str] = os.environ) -> int | None:
-    """Return the width to print for: None for a terminal, which knows its width, else COLUMNS, else `PIPED`."""
+    """Return the width of output in cells: None for a terminal, which knows its width; otherwise COLUMNS or `PIPED`."""
     if terminal:
         return None
     columns = environment.get("COLUMNS", "")
-    # A log file has no width. Rich would assume 80 columns, which is too narrow for our tables.
+    # A log file has no width. Rich would assume 80 columns, which is too narrow for the tables of this project.
     return max(int(columns), 20) if columns.isascii() and columns.isdigit() and int(columns) else PIPED
 
 
@@ -32,13 +32,14 @@ def output_width(*, terminal: bool, environment: Mapping[str, str] = os.environ)
 class TextTable:
     """A table of texts, to be printed with ``console.print``.
 
-    Columns of words are aligned left, and folded if the terminal is too narrow. The other columns hold numbers; they
-    are aligned right and never folded. If not all columns fit, the table is printed in blocks of columns, each with
-    the first column. If no column fits beside the first, each row is printed with one line for each cell.
+    Columns of words are aligned left, and folded if the terminal is too narrow. The other columns contain numbers; they
+    are aligned right and not folded. If the columns do not fit side by side, the table is printed in blocks of
+    columns, each with the first column. If a column does not even fit next to the first, each cell is printed on a
+    line.
 
     Attributes:
-        title: title above the table; may be empty.
-        heads: head of each column; all empty for a table without heads.
+        title: title above the table; "" for none.
+        heads: head of each column; all "" for a table without heads.
         words: indices of the columns of words.
     """
 
@@ -70,7 +71,7 @@ class TextTable:
             yield from (line for block in blocks for line in self._drawn(*block))
 
     def _blocks(self, width: int) -> list[tuple[list[int], list[int], int]] | None:
-        """Divide the columns into blocks: columns, widths and gap of each; None if a column fits into no block."""
+        """Return blocks of columns, with the columns, widths and gap of each; None if a column is too wide."""
         columns = list(range(len(self.heads)))
         if fitted := self._fit(columns, width):
             return [fitted]
@@ -84,7 +85,10 @@ class TextTable:
         return None if None in blocks else [block for block in blocks if block]
 
     def _fit(self, columns: list[int], width: int) -> tuple[list[int], list[int], int] | None:
-        """Find widths with which the columns fit side by side: unfolded, else with heads folded, else with words."""
+        """Return widths with which the columns fit side by side; None if there are none.
+
+        If needed, heads are folded, and then words.
+        """
         full, folded, least = ([self._width(column, how) for column in columns] for how in ("full", "heads", "least"))
         for widths in (full, folded):
             for gap in _GAPS:
@@ -96,7 +100,7 @@ class TextTable:
         return columns, _shrunk(folded, least, available), 1
 
     def _width(self, column: int, how: str) -> int:
-        """Return the width of a column: unfolded (``full``), with ``heads`` folded, or with all folded (``least``)."""
+        """Return a column's width: not folded (``full``), with a folded head (``heads``), or smallest (``least``)."""
         head = self.heads[column]
         cells = [cells[column] for cells, _ in self._rows]
         content = max(map(cell_len, cells), default=0)
@@ -105,7 +109,7 @@ class TextTable:
         if how == "least" and column in self.words:
             numbers = max(map(longest_number, [head, *cells]), default=1)
             return max(numbers, min(NAME, max(content, longest_word(head))))
-        # A head may be split within a long word, but not into single letters.
+        # A long word in a head may be split, but not into single letters.
         return max(content, longest_number(head), min(longest_word(head), content + 6 if how == "least" else 99))
 
     def _drawn(self, columns: list[int], widths: list[int], gap: int) -> Iterator[Text]:
@@ -129,7 +133,7 @@ class TextTable:
             yield _line(" " * (gap - 1) + (" " * gap).join(parts).rstrip(), style)
 
     def _listed(self, width: int) -> Iterator[Text]:
-        """Draw each row as its first cell, and a line for every other cell."""
+        """Print each row as a line with its first cell, and a line for each other cell."""
         for cells, style in self._rows:
             for line in fold(f"{self.heads[0]} {cells[0]}".strip(), width):
                 yield _line(line, style or "bold")
@@ -141,12 +145,12 @@ class TextTable:
 
 
 def _frame(n_columns: int, gap: int) -> int:
-    """Return the cells of gaps and margins."""
+    """Return the width of gaps and margins together, in cells."""
     return gap * (n_columns - 1) + 2 * (gap - 1)
 
 
 def _shrunk(widths: list[int], least: list[int], available: int) -> list[int]:
-    """Shrink columns to the available width, always the widest column that is above its least width."""
+    """Reduce widths until they fit: always that of the widest column that can still be reduced."""
     widths = list(widths)
     while sum(widths) > available:
         spare = [width - low for width, low in zip(widths, least, strict=True)]

@@ -1,1 +1,1 @@
-"""Work of the longer commands, loaded when they are called; their flags are in the modules of `npi_jax.cli`."""
+"""Work of the longer commands, imported only when a command runs; `npi_jax.cli` defines their flags."""

@@ -9,15 +9,15 @@ from rich.console import Console
 from npi_jax.terminal.tables import TextTable
 
 NO_ITEM_FOUND = "not found"
-"""Label of an item that the patterns recognize and the parses do not."""
+"""Label of an item that the word patterns recognize and the parses do not."""
 
 
 def print_agreement(frame: pl.DataFrame, labels: Sequence[str], console: Console) -> None:
     """Print a confusion table, the share of items with equal labels, and Cohen's kappa.
 
     Args:
-        frame: one row an item, with the columns environment and parse_environment.
-        labels: all labels in order.
+        frame: one row for each item, with the columns environment and parse_environment.
+        labels: all labels, in the order of the table.
         console: the terminal.
     """
     pairs = Counter(frame.select("environment", "parse_environment").iter_rows())

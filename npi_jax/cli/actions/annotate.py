@@ -35,16 +35,16 @@ SCHEMA = {
     "parse_environment": pl.String,
     "text": pl.String,
 }
-"""Columns of the table. Characters ``[start, end)`` of the text are the item; parse_environment needs a parser."""
+"""Columns of the table. The item is the characters ``[start, end)`` of text; parse_environment needs a parser."""
 
 MAX_TEXT = 10_000
-"""Most characters of a sentence that each of its items keeps in full; of longer ones an item keeps an excerpt.
+"""Longest sentence, in characters, that is stored in full with each of its items; of longer ones, only an excerpt is.
 
-A file without sentence boundaries would otherwise be copied for each of its items, which exhausts memory.
+Otherwise a file without sentence boundaries would be copied for each of its items, which exhausts memory.
 """
 
 EXCERPT = 500
-"""Characters of an excerpt on each side of the item."""
+"""Length of an excerpt on each side of the item, in characters."""
 
 PARSED_AT_ONCE = 1000
 _Row = dict[str, Any]
@@ -54,8 +54,8 @@ def annotate_text(arguments: argparse.Namespace, console: Console) -> None:
     """Annotate text, print the number of items of each label, and write all items if a table is named.
 
     Raises:
-        UserError: if text or parser cannot be read, flags exclude each other, or the table has another suffix than
-            .parquet or .csv.
+        UserError: if the text or the parser cannot be read, if flags conflict, or if the table is neither .parquet nor
+            .csv.
     """
     out = None if arguments.out is None else Path(arguments.out)
     _check(arguments, out)
@@ -95,7 +95,7 @@ def _check(arguments: argparse.Namespace, out: Path | None) -> None:
 
 
 def _write_dataset(arguments: argparse.Namespace, console: Console) -> None:
-    """Annotate with Beam, and write a TFDS data set."""
+    """Annotate with Apache Beam, and write a TFDS data set."""
     try:
         from npi_jax.corpus.annotation.beam import write_dataset  # noqa: PLC0415
     except ImportError as error:
@@ -127,7 +127,8 @@ def _rows(documents: Iterable[sources.Document], chosen: Annotator, pipeline: An
             yield from (_row(document, number, text, spans, annotation) for annotation in annotations)
         return
     tree_annotator = ParseAnnotator(chosen)
-    # Parsing takes about a thousand times as long as matching patterns: only sentences with an item are parsed.
+    # Only sentences with an item's form are parsed, because parsing takes about a thousand times as long as matching
+    # patterns.
     with_item = (entry for entry in numbered if chosen.holds_form(entry[2]))
     while block := list(islice(with_item, PARSED_AT_ONCE)):
         for (document, number, text), tree in zip(block, parsed(pipeline, [e[2] for e in block]), strict=True):
@@ -156,7 +157,7 @@ def _row(document: str, number: int, text: str, spans: Sequence[tuple[str, int, 
 
 
 def _counts(frame: pl.DataFrame, chosen: Annotator) -> TextTable:
-    """Table of the number of items of each label, and of its most frequent items."""
+    """Return a table with the number of items of each label, and its most frequent items."""
     phenomenon = chosen.phenomenon
     heads = ("licensed by", "items", "most frequent")
     table = TextTable(f"{len(frame):,} {phenomenon.item}s", heads, words={0, 2})

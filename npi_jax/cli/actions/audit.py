@@ -1,4 +1,4 @@
-"""Judging a sample of a corpus in the terminal for ``npi-jax audit``, and the report of precision and recall."""
+"""Judging of a sample in the terminal, and the report of precision and recall, for ``npi-jax audit``."""
 
 import argparse
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ from npi_jax.files.writing import check_output, read_json
 from npi_jax.terminal.tables import TextTable
 
 MAX_ERRORS = 8
-"""Most kinds of errors that the report lists."""
+"""Largest number of kinds of errors that the report lists."""
 
 _KEYS = {"o": OTHER, "f": FREE, "n": NO_ITEM, "u": UNLICENSED, "?": UNCLEAR}
 _CLEAN_KEYS = {"y": HOLDS_ITEM, "n": NO_ITEM, "?": UNCLEAR}
@@ -53,11 +53,11 @@ _MEANING = {
 }
 
 Settings = Mapping[str, Any]
-"""Flags of drawing a sample, by their names."""
+"""Values of the flags that control the drawing of a sample, by name."""
 
 
 def audit(arguments: argparse.Namespace, defaults: Settings, console: Console) -> None:
-    """Draw a sample if the folder has none, continue judging if there is a terminal, and report.
+    """Draw a sample unless the folder has one, continue judging if there is a terminal, and report the results.
 
     Args:
         arguments: flags of the command.
@@ -65,7 +65,7 @@ def audit(arguments: argparse.Namespace, defaults: Settings, console: Console) -
         console: the terminal.
 
     Raises:
-        UserError: if the folder holds a sample drawn with other settings, or one of its files is damaged.
+        UserError: if the folder's sample was drawn with other settings, or a file is damaged.
     """
     folder = Path(arguments.out)
     check_output(folder, folder=True)
@@ -88,7 +88,7 @@ def audit(arguments: argparse.Namespace, defaults: Settings, console: Console) -
 
 
 def _check_drawn(folder: Path, settings: Settings, defaults: Settings) -> None:
-    """Refuse text and settings that differ from those of the folder's sample."""
+    """Refuse text or settings other than those with which the folder's sample was drawn."""
     if not settings["text"]:
         given = [name for name, value in defaults.items() if settings[name] != value]
         if given:
@@ -114,7 +114,7 @@ def _drawn(arguments: argparse.Namespace, console: Console) -> Sample:
 
 
 def _judge(sample: Sample, verdicts: Verdicts, folder: Path, console: Console) -> None:
-    """Ask for a verdict on each case that has none, and save each answer before the next question."""
+    """Ask for a verdict on each case without one, and save each answer before the next question."""
     if len(sample.texts) != len(sample.cases):
         raise UserError(f"{folder / TEXTS_FILE} is missing: judging needs the sentences; use --report without them")
     open_cases = [at for at, case in enumerate(sample.cases) if case.key not in verdicts]
@@ -151,7 +151,7 @@ def _show(case: Case, text: str, progress: str, sample: Sample, console: Console
 
 
 def _help(sample: Sample, console: Console) -> None:
-    """Print the meaning of the keys."""
+    """Print the keys and their meanings."""
     table = TextTable("What licenses the marked item?", ["", ""], words={0, 1})
     known = load_phenomenon(sample.phenomenon).environments if sample.phenomenon in PHENOMENA else ()
     words = {entry.name: [form for group in entry.licensors for form in group.forms] for entry in known}
@@ -165,7 +165,7 @@ def _help(sample: Sample, console: Console) -> None:
 
 
 def _ask(case: Case, sample: Sample, console: Console) -> list[str] | None:
-    """Return the verdict; an empty list to go back, None to stop."""
+    """Return the labels of the verdict; an empty list to go back one case, None to stop."""
     while True:
         try:
             answer = console.input("> ").strip().lower()

@@ -13,7 +13,7 @@ from npi_jax.errors import UserError
 from npi_jax.files.writing import read_json, write_text
 
 HOLDS_ITEM = "holds_item"
-"""Verdict on a sentence in which the annotator found no item, but which has one."""
+"""Verdict on a sentence with an item that the annotator missed."""
 
 SAMPLE_FILE = "sample.json"
 TEXTS_FILE = "texts.jsonl"
@@ -23,14 +23,14 @@ Verdicts = dict[Key, list[str]]
 
 
 def save_sample(folder: Path, sample: Sample, drawn: Mapping[str, Any] | None = None) -> None:
-    """Write ``sample.json`` with references to sentences, and ``texts.jsonl`` with the sentences themselves.
+    """Write ``sample.json`` with references to sentences, and ``texts.jsonl`` with the text of the sentences.
 
-    ``sample.json`` can be published where the license of the text forbids publishing sentences.
+    ``sample.json`` can be published even if the license of the text forbids publishing sentences.
 
     Args:
         folder: target folder, created if it does not exist.
         sample: the sample.
-        drawn: settings of drawing.
+        drawn: settings with which the sample was drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = "".join(json.dumps(text, ensure_ascii=False) + "\n" for text in sample.texts)
@@ -48,7 +48,7 @@ def save_sample(folder: Path, sample: Sample, drawn: Mapping[str, Any] | None = 
 
 
 def load_sample(folder: Path) -> Sample:
-    """Read what `save_sample` wrote; without ``texts.jsonl`` the sample has no sentences.
+    """Read the files of `save_sample`; without ``texts.jsonl``, the sample has no sentences.
 
     Raises:
         UserError: if a file is damaged.

@@ -1,4 +1,4 @@
-"""Measurement of the fastest way to run the members of a device, for ``npi-jax bench``."""
+"""Search for the fastest way to run the members of a device, for ``npi-jax bench``."""
 
 import dataclasses
 import statistics
@@ -23,17 +23,17 @@ from npi_jax.training.programs import init_program, training_program
 
 POOL_ROWS = 512
 FIRST_STEPS = 10
-"""Steps a call while mappings are compared."""
+"""Steps in one call of the compiled program while mappings are compared."""
 
 STEPS_PER_CALL = (1, FIRST_STEPS, 50)
 ROUNDS = 5
 SLACK = 0.02
-"""The default is kept unless another choice is faster by more than this share."""
+"""Share by which another choice must be faster than the default to replace it."""
 
 
 @dataclasses.dataclass
 class Candidate:
-    """One arrangement and its measured rates, in tokens a second over all members."""
+    """An arrangement and its measured rates, in tokens a second over all members."""
 
     mapping: Any
     members_per_device: int
@@ -49,11 +49,12 @@ class Candidate:
 def bench(config: Config, console: Console, seconds: float) -> Arrangement:
     """Measure the real training step, print the rates, and save the choice for ``npi-jax run``.
 
-    First the mapping is chosen (members in turn or at once), with one to all members of a device. Then the number of
-    steps a call is chosen. Tokens are random, because speed does not depend on them.
+    The first choice is the mapping: members in turn or at once. It is made with all members of a device; rates with
+    fewer are only reported. The second choice is the number of steps in one call of the compiled program. Tokens are
+    random, because speed does not depend on them.
 
     Args:
-        config: the experiment. The size of its vocabulary and its amount of text must be known, as for ``plan``.
+        config: the experiment. Its vocabulary size and amount of text must be known, as for ``npi-jax plan``.
         console: the terminal.
         seconds: approximate length of one timing.
 
@@ -65,7 +66,7 @@ def bench(config: Config, console: Console, seconds: float) -> Arrangement:
     counts = [4**power for power in range(most.bit_length()) if 4**power < most] + [most]
     candidates = [Candidate(mapping, count, FIRST_STEPS) for count in counts for mapping in ("map", "vmap")]
     for count in counts:
-        # One count after another: the states of all candidates may not fit on the devices.
+        # One number of members after another, because the states of all candidates may not fit on the devices.
         same_count = [candidate for candidate in candidates if candidate.members_per_device == count]
         _measure(config, vocabulary, same_count, console, seconds)
     full = [candidate for candidate in candidates if candidate.members_per_device == most]
@@ -93,7 +94,7 @@ def _best(candidates: list[Candidate], default: Candidate) -> Candidate:
 
 
 def _measure(config: Config, vocabulary: int, candidates: list[Candidate], console: Console, seconds: float) -> None:
-    """Time the candidates in alternating rounds, so that other load of the machine affects all of them."""
+    """Time the candidates in alternating rounds, so that other load on the machine affects all of them."""
     runners = []
     for candidate in candidates:
         console.print(
@@ -112,7 +113,7 @@ def _measure(config: Config, vocabulary: int, candidates: list[Candidate], conso
 def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[int], tuple[int, float]]:
     """Compile a candidate, and return a function that times a number of calls.
 
-    The function returns the number of tokens trained on, and the seconds.
+    The returned function gives the number of trained tokens and the time in seconds.
     """
     devices = max(1, jax.device_count() // config.mesh.data)
     n_members = candidate.members_per_device * devices
@@ -141,7 +142,7 @@ def _runner(config: Config, vocabulary: int, candidate: Candidate) -> Callable[[
         began = time.perf_counter()
         for call in range(calls):
             scalars = np.int32(call * train.steps_per_call), np.int32(train.steps_per_call), np.bool_(False)
-            # Training also puts the rows on the devices before each call.
+            # The time includes placing the rows on the devices, since training does so before each call.
             state, progress = call_steps(state, hyper, seeds, put(rows, mesh, ROWS), pool, *scalars)
         jax.block_until_ready((state, progress))
         done = calls * train.steps_per_call * train.batch_size * train.row_length * n_members

@@ -18,7 +18,8 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
     """Write one member of a run as a Hugging Face directory.
 
     Raises:
-        UserError: if the target exists, the member or step does not, or transformers has no class for the model.
+        UserError: if the target exists, if there is no such member or step, or if transformers has no class for the
+            model.
     """
     target = Path(arguments.hf)
     check_output(target, folder=True)
@@ -29,7 +30,7 @@ def export(arguments: argparse.Namespace, console: Console) -> None:
     models = open_models([arguments.run], steps=steps, members=[arguments.member])
     files = {} if arguments.no_tokenizer else hf_tokenizer_files(models.tokenizer)
     (stack, names), *_ = models.batches()
-    # Exports are often published, so they get the run's name instead of its path.
+    # Exports contain the run's name instead of its path, because they are often published.
     files |= origin_file({**names[0], "model": Path(arguments.run).resolve().name})
     params = jax.tree.map(lambda leaf: leaf[0], stack)
     tokenizer = models.tokenizer

@@ -1,4 +1,4 @@
-"""Memory and time of an experiment on this machine or on a TPU slice, for ``npi-jax plan``."""
+"""Memory and time that an experiment needs on this machine or on a TPU slice, for ``npi-jax plan``."""
 
 import argparse
 import sys
@@ -19,19 +19,19 @@ def print_plan_of(arguments: argparse.Namespace, config: Config, console: Consol
     """Make the plan that the command line requests, and print it.
 
     Raises:
-        UserError: if no arrangement fits, the topology is unknown, or a compiled program lets members exchange data.
+        UserError: if no arrangement fits, the topology is unknown, or members exchange data in a compiled program.
     """
     if arguments.topology is not None:
-        # Only the compiler for TPUs is needed, so JAX must not search for chips.
+        # Only the compiler for TPUs is needed; JAX would otherwise search for chips.
         jax.config.update("jax_platforms", "cpu")
-        # Programs compiled for other devices cannot be read back from the cache.
+        # JAX cannot load programs from the cache that were compiled for absent devices.
         jax.config.update("jax_enable_compilation_cache", False)
     devices = None if arguments.topology is None else topology_devices(arguments.topology)
     memory = None if arguments.memory is None else int(arguments.memory * GIB)
     with console.status("compiling the programs of a run") as status:
 
         def progress(line: str) -> None:
-            # Without a terminal only the plan goes to standard output.
+            # Without a terminal, standard output contains only the plan.
             if console.is_terminal:
                 status.update(Text(line))
             else:
@@ -57,7 +57,7 @@ def _make(
     console: Console,
     progress: Callable[[str], None],
 ) -> Plan:
-    """Plan the config as it is, or search for an arrangement that fits and print it."""
+    """Plan the config as it is; with ``--fit``, search for an arrangement that fits, and print it."""
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""Number of seeds that an experiment needs, for ``npi-jax plan --power``."""
+"""Power of the test of transfer by number of seeds, for ``npi-jax plan --power``."""
 
 import argparse
 import math
@@ -15,10 +15,10 @@ ITEMS = 40
 
 
 def print_power_of(arguments: argparse.Namespace, console: Console) -> None:
-    """Print the power of the transfer test with 3, 5, 10 and 20 seeds.
+    """Print the power of the test of transfer with 3, 5, 10 and 20 seeds.
 
     Raises:
-        UserError: if the effect or a standard deviation is missing or out of range, or a run cannot estimate it.
+        UserError: if the effect or a standard deviation is missing or out of range, or the run cannot give one.
     """
     _check(arguments)
     given = {name: getattr(arguments, name) for name in SDS if getattr(arguments, name) is not None}
@@ -62,16 +62,19 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _estimates(path: str, outcome: str) -> dict[str, float]:
-    """Estimate standard deviations from a run's main kind of pairs, over the tasks and variants that vary."""
+    """Estimate standard deviations from a run, pooled over the tasks and variants whose scores vary.
+
+    Only the config's first suite is used, and of its pairs only the kind ``licensor``, or else the first kind.
+    """
     run = open_run(path)
     table = variance_components(run.scores(), run.members()).filter(outcome=outcome)
-    # A random removal has no effect on any task, so its differences do not show how effects vary.
+    # Differences of random removals do not show how effects vary, because they should affect no task.
     table = table.filter(~pl.col("intervention").str.starts_with("random("))
     if table.is_empty():
         raise UserError(
             f"{path} has no two variants with two or more seeds in common: their variation cannot be estimated"
         )
-    # Suites and kinds of pairs vary by different amounts, so only the first suite of the config counts.
+    # Only one suite and one kind of pairs are used, because scores vary by different amounts in different ones.
     suites = [name for name in run.config["score"]["suites"] if name in set(table["suite"])]
     table = table.filter(suite=suites[0] if suites else table["suite"][0])
     kinds = table["kind"].unique(maintain_order=True).to_list()

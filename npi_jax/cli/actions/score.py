@@ -1,4 +1,4 @@
-"""Scoring of models on disk for ``npi-jax score``: from its flags to tables on disk and in the terminal."""
+"""Scoring of models on disk for ``npi-jax score``: reads flags, writes tables, and prints a summary."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ def score(arguments: argparse.Namespace, console: Console) -> None:
     """Score models, write the table of scores, and print a summary.
 
     Raises:
-        UserError: naming the flag, file or field, if models, suite or spec are not valid.
+        UserError: naming the flag, file or field, if models, suite or spec cannot be used.
     """
     out = Path(arguments.out)
     _check_outputs(out, arguments.path)
@@ -79,7 +79,7 @@ def _predictions_path(out: Path) -> Path:
 
 
 def _spec(arguments: argparse.Namespace, suite: Suite | ConditionSuite, models: ModelSet) -> ScoreSpec:
-    """The spec that the flags request, checked against the suite's predictions."""
+    """Return the spec that the flags request; refuse one under which the suite's predictions cannot be evaluated."""
     spec = make_spec(arguments.spec, arguments.set, default_spec(suite, models))
     if not isinstance(suite, ConditionSuite):
         return spec
@@ -90,7 +90,7 @@ def _spec(arguments: argparse.Namespace, suite: Suite | ConditionSuite, models: 
 
 
 def make_spec(preset: str | None, changes: Sequence[str], default: ScoreSpec) -> ScoreSpec:
-    """Return a preset, or the default, with fields set by ``FIELD=VALUE``.
+    """Return a preset, or else the default, with the changes ``FIELD=VALUE``.
 
     Raises:
         EvaluateError: naming the preset, field or value that is not valid.
@@ -134,7 +134,7 @@ def _numbers(text: str | None, flag: str) -> list[int] | None:
 
 
 def _differences_from_training(loader: str, spec: ScoreSpec, models: ModelSet) -> list[str]:
-    """Notes on differences from the conventions that the run itself scored suites of this loader with."""
+    """Return notes on how the conventions differ from those that the run used for suites of this loader."""
     if models.config is None:
         return []
     notes = []

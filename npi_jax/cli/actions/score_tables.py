@@ -1,4 +1,4 @@
-"""Tables that ``npi-jax score`` prints: accuracy by paradigm, and how often predictions hold."""
+"""Tables that ``npi-jax score`` prints: accuracy by paradigm, and the share of items with a true prediction."""
 
 import math
 from collections.abc import Iterator
@@ -11,19 +11,20 @@ from npi_jax.scoring import ScoreSpec
 from npi_jax.terminal.tables import TextTable
 
 MAX_ROWS = 80
-"""Most rows of a table in the terminal; the table on disk has all items."""
+"""Largest number of rows of a table in the terminal; the table on disk has all items."""
 
 DRAWS = 1000
-"""Bootstrap draws of the intervals."""
+"""Number of bootstrap draws for the intervals."""
 
 
 def print_summary(table: pl.DataFrame, spec: ScoreSpec, console: Console) -> None:
     """Print the accuracy of each paradigm, and means over paradigms and over tasks.
 
-    Members of a run that differ only in their seed are averaged; Hugging Face models are not.
+    Members of a run are averaged over seeds, separately for each variant and hyper-parameter that the table names.
+    Hugging Face models are not averaged.
 
     Args:
-        table: from `npi_jax.evaluation.scoring.score_models`; of several steps the last is shown.
+        table: from `npi_jax.evaluation.scoring.score_models`; if it has several steps, the last is shown.
         spec: the conventions of the scores.
         console: the terminal.
     """
@@ -62,15 +63,15 @@ def _accuracy_table(summary: pl.DataFrame, by: list[str], spec: ScoreSpec) -> Te
 
 
 def _over_paradigms(summary: pl.DataFrame) -> tuple[str, dict[str, float]]:
-    """Mean accuracy of the paradigms by region, and a description of the mean."""
+    """Return a description of the mean over paradigms, and the mean accuracy in each region."""
     means = summary.group_by("region", maintain_order=True).agg(pl.col("accuracy").mean())
     return f"{summary['paradigm'].n_unique()} paradigms with equal weights", dict(means.iter_rows())
 
 
 def _over_tasks(scores: pl.DataFrame) -> Iterator[tuple[str, dict[str, float]]]:
-    """For each kind of pairs the mean accuracy of the tasks by region, as in the report, and a description.
+    """Yield a description and the mean accuracy of the tasks in each region, for each kind of pairs.
 
-    Within a task all items have equal weights.
+    Items have equal weights within a task, and tasks within the mean, as in the report.
     """
     correct = pl.when(pl.col("delta").is_finite()).then(pl.col("correct")).otherwise(math.nan)
     tasks = scores.group_by("kind", "region", "task", maintain_order=True).agg(correct.mean().alias("accuracy"))
@@ -80,10 +81,10 @@ def _over_tasks(scores: pl.DataFrame) -> Iterator[tuple[str, dict[str, float]]]:
 
 
 def print_predictions(results: pl.DataFrame, table: pl.DataFrame, spec: ScoreSpec, console: Console) -> None:
-    """Print the share of items for which each prediction holds.
+    """Print the share of items for which each prediction is true.
 
     Args:
-        results: from `npi_jax.evaluation.scoring.predictions_table`; of several steps the last is shown.
+        results: from `npi_jax.evaluation.scoring.predictions_table`; if it has several steps, the last is shown.
         table: the scores, whose columns name the models.
         spec: the conventions of the scores.
         console: the terminal.
@@ -105,6 +106,6 @@ def print_predictions(results: pl.DataFrame, table: pl.DataFrame, spec: ScoreSpe
 
 
 def _groups(table: pl.DataFrame) -> list[str]:
-    """Columns whose values are not averaged: all before the suite but members, seeds and steps."""
+    """Return the columns over whose values no mean is taken: those before the suite, without member, seed and step."""
     names = table.columns[: table.columns.index("suite")]
     return [n for n in names if n not in ("member", "seed", "step") and (n != "model" or "member" not in names)]
