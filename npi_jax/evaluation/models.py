@@ -163,7 +163,7 @@ def _open_run(path: Path, steps: str | Sequence[int], members: Sequence[int] | N
         like = jax.eval_shape(jax.vmap(init_member(DataAxis(model), config.train)), seeds)
         for step in wanted:
             params = _restore_verified(checkpoints, step, like).params
-            names = [{"model": str(path), "member": m, **_names(config, m), "step": step} for m in chosen]
+            names = [{"model": str(path), "member": m, **member_columns(config, m), "step": step} for m in chosen]
             yield jax.tree.map(lambda leaf: leaf[np.array(chosen)], params), names
 
     return ModelSet(
@@ -223,8 +223,8 @@ def _restore_verified(checkpoints: Checkpoints, step: int, like: Any) -> Any:
     return state
 
 
-def _names(config: Config, member: int) -> dict[str, Any]:
-    """Return a member's variant, its seed, and each hyper-parameter of which `train` lists several values."""
+def member_columns(config: Config, member: int) -> dict[str, Any]:
+    """Return a member's variant, its seed, and the hyper-parameters in which members differ."""
     spec = config.members[member]
-    differing = [name for name in HYPERPARAMETERS if len(getattr(config.train, name)) > 1]
+    differing = [name for name in HYPERPARAMETERS if len({getattr(other, name) for other in config.members}) > 1]
     return {"variant": spec.variant, "seed": spec.seed} | {name: getattr(spec, name) for name in differing}

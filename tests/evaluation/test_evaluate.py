@@ -16,7 +16,7 @@ from npi_jax.config.build import make_config
 from npi_jax.corpus.text.hf_tokenizer import hf_tokenizer_files
 from npi_jax.corpus.text.tokenizer import BPETokenizer, Tokenizer
 from npi_jax.errors import UserError
-from npi_jax.evaluation.models import EvaluateError, open_models
+from npi_jax.evaluation.models import EvaluateError, member_columns, open_models
 from npi_jax.evaluation.scoring import open_suite
 from npi_jax.models import TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.results.directory import open_run
@@ -169,6 +169,18 @@ def test_a_run_and_its_export_are_scored_by_one_convention(run, exported, tmp_pa
     (other / "npi_jax.json").write_text('{"score_end": "yes", "origin": {}}')
     assert main([*common, "--model", str(other), "--out", str(tmp_path / "other.parquet")]) == 1
     assert "npi_jax.json: score_end: Input should be a valid boolean" in capsys.readouterr().err
+
+
+def test_scores_of_a_sweep_name_the_hyper_parameters_that_differ():
+    values = tiny_values()
+    del values["variants"], values["seeds"]
+    rates = ({"variant": "full", "seed": 0, "learning_rate": rate} for rate in (0.1, 0.2))
+    config = make_config({**values, "sweep": tuple(rates)})
+    assert [member_columns(config, member) for member in (0, 1)] == [
+        {"variant": "full", "seed": 0, "learning_rate": 0.1},
+        {"variant": "full", "seed": 0, "learning_rate": 0.2},
+    ]
+    assert member_columns(make_config(tiny_values()), 1).keys() == {"variant", "seed"}
 
 
 def test_invalid_model_directories_are_named(run, exported, tmp_path):
