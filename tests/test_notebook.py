@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-PATH = Path(__file__).parent.parent / "docs" / "example.ipynb"
+PATH = Path(__file__).parents[1] / "docs" / "tutorials" / "example.ipynb"
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_variants_may_be_written_in_one_string():
         ({"nam": "x"}, "nam = 'x': there is no such field (did you mean name?); valid are name, run_dir"),
         ({"model__hidden": 0}, "LSTMConfig.hidden is 0"),
         ({"model__kind": "gru"}, "model.kind = 'gru': valid are lstm, transformer, custom"),
-        ({"variants": ("full", "without(")}, "variant 'without(': its brackets do not close"),
+        ({"variants": ("full", "without(")}, "variant 'without(': brackets"),
         ({"variants": ("full", "inject(npi, 2, 3, 10)")}, "step 10 is not before train.steps=10"),
         ({"variants": ("full", "full")}, "variants: full occurs more than once"),
         ({"seeds": ()}, "seeds is empty"),
@@ -82,7 +82,7 @@ def test_variants_may_be_written_in_one_string():
         ({"model__layers": 10**6}, "LSTMConfig.layers is 1,000,000; at most 1,000"),
         (
             {"model": {"kind": "transformer", "positions": "learned", "max_positions": 10**12}},
-            "max_positions is 1,000,000,000,000; 1,048,576 are the most learned",
+            "max_positions is 1,000,000,000,000; learned positions go up to 1,048,576",
         ),
         ({"train__row_length": 10**12}, "train.row_length = 1000000000000"),
         ({"train__row_length": 10**6, "train__batch_size": 10**4}, "is 10,000,000,000 tokens, more than 1,073,741,824"),

@@ -147,8 +147,9 @@ def transfer_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
                     rows.append(_effect(random, removed, task, control, outcome, scale, own=own))
     # One effect on delta that cannot be told.
     rows[-2] |= dict.fromkeys(("effect", "low", "high", "p", "p_adjusted"), float("nan")) | {"reason": "one seed"}
+    cell = {"suite": "grammar", "kind": "licensor", "region": "critical"}
     asymmetry = [
-        {"removed_i": one, "removed_j": other, "outcome": "delta", "effect_ij": -0.4, "effect_ji": -0.1}
+        {**cell, "removed_i": one, "removed_j": other, "outcome": "delta", "effect_ij": -0.4, "effect_ji": -0.1}
         | {"difference": -0.3, "low": -0.5, "high": -0.1, "p": 0.01, "n_seeds": 3}
         for one, other in itertools.pairwise(environments)
     ]
@@ -167,7 +168,7 @@ def transfer_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
         for share in (0.0, 0.1, 0.5, 1.0)
     ]
     listening = [
-        {"task": task, "without": "no_all_but", "steps_full": 128.0, "steps_without": 256.0, "lag_log2": 1.0}
+        {**cell, "task": task, "without": "no_all_but", "steps_full": 128.0, "steps_without": 256.0, "lag_log2": 1.0}
         | {"low": 0.4, "high": 1.6, "p": 0.02, "p_adjusted": 0.06, "n_seeds": 3, "n_censored": 1, "control": ""}
         for task in environments[:3]
     ]

@@ -179,7 +179,7 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     nothing = tables.table("transfer").with_columns(p_adjusted=pl.lit(0.5))
     said = verdict(replaced(tables, transfer=nothing))
     assert denies(said.split(";")[1])
-    assert sentence_with(said, "3 seeds", "± .30 nats")
+    assert sentence_with(said, "3 seeds", ".30 nats")
     hurts = nothing.with_columns(p_adjusted=pl.lit(0.001), effect=pl.lit(0.5))
     assert sentence_with(verdict(replaced(tables, transfer=hurts)), "hurts", "72 of 72", "none")
     bare = nothing.filter(pl.col("control") == "")

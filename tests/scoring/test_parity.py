@@ -13,14 +13,22 @@ from npi_jax.corpus.text.tokenizer import BPETokenizer, WordTokenizer
 from npi_jax.models import LSTMConfig, TransformerConfig, load_hf, make_model, save_hf
 from npi_jax.scoring import ScoreSpec, make_scorer
 from npi_jax.suites.grammar import grammar_suite
-from npi_jax.suites.schema import Suite
+from npi_jax.suites.schema import Item, Suite
 
 SUITE = grammar_suite(GrammarSpec(sentences=1), items=2)
 PAIRS = [(item.good, item.bad) for item in SUITE]
 # One pair that ties: each rule has its own word on that.
-TIE = Suite(
-    "tie", [*SUITE.items[:3], SUITE.items[3].__class__("i", "p", "t", "other", "a b c", "a b c", (0, 1), (0, 1))]
+EQUAL = Item(
+    item="i",
+    paradigm="p",
+    task="t",
+    kind="other",
+    good="a b c",
+    bad="a b c",
+    critical_good=(0, 1),
+    critical_bad=(0, 1),
 )
+TIE = Suite("tie", [*SUITE.items[:3], EQUAL])
 
 
 def write_gpt2(path: Path, *, template: str | None) -> None:
