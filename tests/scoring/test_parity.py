@@ -35,8 +35,8 @@ def write_gpt2(path: Path, *, template: str | None) -> None:
     """A random GPT-2; with a template its tokenizer puts special tokens around every text."""
     tokenizer = BPETokenizer.train([text for pair in PAIRS for text in pair], size=320)
     config = TransformerConfig(
-        32, 2, 4, 64, tie=True, norm="layer", norm_epsilon=1e-5, positions="learned", max_positions=96,
-        activation="gelu_tanh", gated=False, attention_bias=True, mlp_bias=True,
+        width=32, layers=2, heads=4, mlp=64, tie=True, norm="layer", norm_epsilon=1e-5, positions="learned",
+        max_positions=96, activation="gelu_tanh", gated=False, attention_bias=True, mlp_bias=True,
     )  # fmt: skip
     model = make_model(config, tokenizer.vocab_size)
     params = jax.tree.map(lambda leaf: leaf * 3, jax.jit(model.init)(jax.random.key(0)))
