@@ -13,10 +13,20 @@ import pytest
 
 from npi_jax.training.devices.compile_cache import verify_compile_cache
 
-# What starts the tests in the background, as nohup or a scheduler, may have these ignored, and processes inherit that.
-for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
-    if signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, _handler)
+
+def heed_signals() -> None:
+    """Give SIGINT and SIGHUP their usual effect where they are ignored, which processes inherit.
+
+    Programs that start tests in the background, such as nohup or a scheduler, may ignore them. The TPU library ignores
+    SIGHUP when it is loaded, without Python's knowledge.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) in (signal.SIG_IGN, signal.SIG_DFL):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+heed_signals()
 
 # Before any backend starts: several tests compare one device with two.
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "2")))
@@ -33,6 +43,11 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 # The same folder of the cache as the commands use.
 verify_compile_cache(lambda line: None)
+
+
+def pytest_runtest_setup() -> None:
+    """Give signals their usual effect when a test begins."""
+    heed_signals()
 
 
 @pytest.fixture(scope="session", autouse=True)

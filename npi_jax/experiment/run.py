@@ -131,8 +131,8 @@ def check_monitoring(config: Config, profile: range) -> None:
 def listen_to_signals(stop: StopRequest | None, entered: ExitStack) -> StopRequest:
     """Listen to signals that ask to stop; several processes stop only after all have agreed when."""
     stop = entered.enter_context(StopRequest()) if stop is None else stop
-    # Polars installs a handler of ctrl-C when it is imported, and JAX one of SIGTERM when processes connect. Handlers
-    # installed now replace them.
+    # Polars installs a handler of ctrl-C when it is imported, and JAX one of SIGTERM when processes connect; the TPU
+    # library ignores SIGHUP. Handlers installed now replace theirs.
     stop.listen()
     if jax.process_count() > 1:
         stop.multi_process = True

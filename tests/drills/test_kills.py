@@ -116,6 +116,7 @@ def test_killed_at_random_moments_of_the_whole_command_it_ends_the_same(tmp_path
     while killed < KILLS:
         (folder := tmp_path / f"trial{trial}").mkdir()
         trial += 1
+        assert trial <= 4 * KILLS, "most runs end before they are killed"
         for _ in range(min(EACH, KILLS - killed)):
             # A moment of the undisturbed run; from the beginning of its stage, since machines are not always as fast.
             number, moment = SIGNALS[killed % len(SIGNALS)], moments[killed]
