@@ -117,7 +117,7 @@ def test_a_job_of_two_tasks_is_stopped_goes_back_into_the_queue_and_ends_the_sam
             until(lambda folder=folder: last_logged_step(folder / "run") >= 60)
             # As when its time is nearly up: the tasks are told, the script goes on.
             shown(cluster, "scancel", "--signal=TERM", job)
-            until(lambda log=log: "back into the queue" in log.read_text())
+            until(lambda log=log: "requeueing" in log.read_text())
             # Slurm holds what comes back for a while, lest it come back at once for ever.
             until(lambda job=job: state(cluster, job) == "PENDING")
             shown(cluster, "scontrol", "update", f"JobId={job}", "StartTime=now")
