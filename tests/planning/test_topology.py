@@ -39,7 +39,9 @@ COMMANDS = {
 
 def plan(arguments: list[str], status: int = 0) -> str:
     command = [sys.executable, "-m", "npi_jax.cli", "plan", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    # Plans are as wide as without a terminal, whatever width workers of the tests are given.
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
     assert result.returncode == status, result.stdout + result.stderr
     return result.stdout if status == 0 else result.stderr
 
