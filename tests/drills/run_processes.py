@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -39,6 +40,8 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start a run; its output is piped."""
     words = [sys.executable, "-m", "npi_jax.cli", command, "--config", str(config_file), f"--config.run_dir={run_dir}"]
+    # The TPU library ignores SIGHUP once the tests have used a device, and processes inherit that.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     return subprocess.Popen(
         [*words, *overrides],
         stdout=subprocess.PIPE,
