@@ -182,7 +182,7 @@ def test_page_and_figures_are_the_same_each_time(tmp_path):
 
 def test_the_first_paragraphs_say_what_was_asked_and_found(page):
     leads = page.texts["strong"]
-    assert leads[:6] == ["Asked.", "Found.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
+    assert leads[:6] == ["Question.", "Result.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
     said = page.texts["p"]
     assert "one task or nine?" in said[0]
     assert sentence_with(said[1], "partly", "more than in models without NPIs")

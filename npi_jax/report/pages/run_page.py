@@ -117,8 +117,8 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
             data_dark=colors(dark=True),
             name=visible(str(tables.manifest.get("name", tables.path.name))),
             opening=[
-                ("Asked", findings.what_was_asked(tables)),
-                *([("Found", found_in_short)] if (found_in_short := verdict(tables)) else []),
+                ("Question", findings.what_was_asked(tables)),
+                *([("Result", answer)] if (answer := verdict(tables)) else []),
                 *findings.what_gradients_say(tables),
                 ("Accuracy", " ".join(sentences.accuracies(tables))),
             ],

@@ -87,7 +87,7 @@ def gradient_lines(tables: ReportTables) -> list[str]:
         text = " ".join(findings.transfer(tables)[:2])
         lines.append(text if text.startswith("Transfer") else f"Transfer: {text}")
     found = verdict(tables)
-    return [*lines, f"Found: {found}"] if found else lines
+    return [*lines, f"Result: {found}"] if found else lines
 
 
 def _alignment(row: Mapping[str, Any]) -> str:
