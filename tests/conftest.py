@@ -10,8 +10,11 @@ from pathlib import Path
 
 import jax
 import pytest
+import type_checks
 
-from npi_jax.training.devices.compile_cache import verify_compile_cache
+type_checks.check_annotations()
+
+from npi_jax.training.devices.compile_cache import verify_compile_cache  # noqa: E402 - its annotations are checked too
 
 
 def heed_signals() -> None:
