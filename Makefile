@@ -64,8 +64,13 @@ $(VENV)/drills.done: $(VENV)/test.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs,topology]'
 	touch $@
 
+# Programs of drills are compiled with all optimizations, as a user's are; with them, what must be equal bit by bit is
+# compared once more.
+drills: export TEST_OPTIMIZED = 1
 drills: $(VENV)/drills.done
 	$(PYTEST) -n 2 --dist worksteal -m "drill and not long"
+	$(PYTEST) -n 2 --dist worksteal tests/training/test_ensemble.py tests/scoring/test_scorer.py \
+	  tests/gradients/test_products.py tests/models/test_models.py
 	TEST_DEVICES=8 $(PYTEST) -m eight_devices
 
 $(VENV)/parity.done: $(VENV)/test.done

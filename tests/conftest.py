@@ -34,6 +34,11 @@ heed_signals()
 # Before any backend starts: several tests compare one device with two.
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("TEST_DEVICES", "2")))
 
+# Tests compile many programs that run for a moment. Without LLVM's optimizations that takes half the time. Drills set
+# TEST_OPTIMIZED, which compiles programs as a user's are; processes that tests start inherit the flag.
+if "TEST_OPTIMIZED" not in os.environ:
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+
 # Many tests compile the same programs. The cache begins empty and goes with the tests, unless TEST_COMPILE_CACHE names
 # a folder; workers and the processes that tests start inherit it.
 if "TEST_COMPILE_CACHE" not in os.environ:

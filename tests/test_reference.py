@@ -56,6 +56,13 @@ def test_every_field_is_there_with_its_meaning(pages):
         assert default or kind.startswith("fields below") or name == "model.kind", name
 
 
+def test_fields_that_may_change_say_so(pages):
+    rows = [line for line in pages["reference/config.md"].splitlines() if line.startswith("| <a")]
+    marked = {row.split("`")[1] for row in rows if "*May change*" in row}
+    assert {"train.remat", "mesh.ens", "monitor", "monitor.watchdog"} <= marked
+    assert not marked & {"train.steps", "seeds", "model.hidden", "score.suites.NAME.limit"}
+
+
 def test_defaults_are_those_that_are_used(pages):
     page = pages["reference/config.md"]
     assert f"`train.steps` | integer, at least 1, below 2,147,483,648 | `{Config(name='x').train.steps}` |" in page

@@ -10,7 +10,7 @@ from typing import Any
 
 from type_words import type_text
 
-from npi_jax.config.schema import MODELS, Config, SuiteConfig, SweepMember
+from npi_jax.config.schema import MODELS, Config, SuiteConfig, SweepMember, may_change
 from npi_jax.scoring import ScoreSpec
 
 INTRODUCTION = """# Configuration
@@ -19,7 +19,12 @@ A config file is Python: its function `get_config` returns an `ml_collections.Co
 from their defaults. On the command line, every field can be overridden: `--config.train.steps=2000`,
 `--config.seeds=0,1,2`, `--config.model.kind=transformer`, `--config.score.suites.blimp.path=blimp/data`. A value that
 is not valid is refused, and the message names the field, the value and what would be valid.
+
+A run can be resumed only with the values with which it started. Only `run_dir` and the fields marked
+*may change* can differ.
 """
+
+MAY_CHANGE = "*May change* when a run is resumed."
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def _entries(cls: type, value: Any, prefix: str) -> Iterator[Entry]:
         if prefix == "" and field.name == "name":
             default = dataclasses.MISSING
         text = texts.get(field.name) or _first_sentence(default, prefix + field.name)
+        if may_change(prefix + field.name):
+            text = f"{text} {MAY_CHANGE}"
         yield Entry(prefix + field.name, type_text(hints[field.name]), _default_text(default), _cell(text))
 
 

@@ -141,7 +141,7 @@ def seed_interval(
     if by_item.shape[0] != n_seeds or not n_seeds:
         raise ValueError(f"{n_seeds} seeds but by_item has shape {by_item.shape}")
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it must lie between 0 and 1, as 0.95")
+        raise ValueError(f"level is {level}; it must lie between 0 and 1, for example 0.95")
     over = SEEDS_AND_ITEMS if n_seeds > 1 else ITEMS
     mean = float(means.mean())
     interval = partial(Interval, n_seeds=n_seeds, n_items=n_items, interval_over=over)

@@ -22,7 +22,7 @@ def check_environ(environ: Mapping[str, str] = os.environ) -> None:
     for name, (least, most) in _WHOLE.items():
         text = environ.get(name, "")
         if text and not (text.isdecimal() and len(text) < 12 and least <= int(text) <= most):
-            raise UserError(f"{name}={text!r}: a whole number from {least:,} to {most:,} is wanted")
+            raise UserError(f"{name}={text!r} must be a whole number from {least:,} to {most:,}")
     for name in _SECONDS:
         seconds(environ, name, 0.0)
     _check_files()
@@ -48,7 +48,7 @@ def seconds(environ: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):
-        raise UserError(f"{name}={text!r}: a number of seconds is wanted")
+        raise UserError(f"{name}={text!r} must be a number of seconds")
     return value
 
 

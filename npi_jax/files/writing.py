@@ -72,13 +72,13 @@ def check_output(path: Path, *, inputs: Iterable[Path] = (), folder: bool = Fals
 def _check_plain(path: Path) -> None:
     kind = _kind(path)
     if kind not in ("", "plain file"):
-        raise UserError(f"{path} is a {kind}; the name of a plain file, or one that is free, is wanted")
+        raise UserError(f"{path} is a {kind}; give a name that is free or that of a plain file")
 
 
 def _check_folder(path: Path) -> None:
     kind = _kind(path)
     if kind not in ("", "folder") and not (kind == "link" and path.is_dir()):
-        raise UserError(f"{path} is a {kind}; the name of a folder, or one that is free, is wanted")
+        raise UserError(f"{path} is a {kind}; give a name that is free or that of a folder")
 
 
 def _kind(path: Path) -> str:

@@ -50,5 +50,5 @@ def _needed(name: str, error: Exception) -> int:
     """Read the number of bytes that a program needs from the compiler's error."""
     match = _NEEDED.search(str(error))
     if match is None:
-        raise UserError(f"the compiler has not enough memory for {name}: {first_line(error)}")
+        raise UserError(f"the compiler did not have enough memory to compile {name}: {first_line(error)}")
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2] or " "))

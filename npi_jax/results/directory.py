@@ -242,7 +242,7 @@ def open_run(path: str | Path) -> Run:
     """
     path = Path(path)
     if not path.exists():
-        raise RunError(f"{path} does not exist; a run directory is wanted, such as runs/quickstart")
+        raise RunError(f"{path} does not exist; give a run directory, for example runs/quickstart")
     if not manifest.is_run(path):
         above = next((parent for parent in path.resolve().parents if manifest.is_run(parent)), None)
         hint = f"; did you mean {above}?" if above else ""

@@ -97,7 +97,7 @@ def _unigram(region: str, packed: Packed, unigram: np.ndarray | None, kind: str)
     if unigram.ndim != 1 or len(unigram) <= largest:
         raise ValueError(f"unigram has shape {unigram.shape}; it must be 1-D and cover token id {largest}")
     if not np.isfinite(unigram).all() or (unigram > 0).any():
-        raise ValueError("unigram holds a value that is not a log-probability: all must be finite and at most 0")
+        raise ValueError("unigram contains a value that is not a log-probability: all must be finite and at most 0")
     return packed.in_order([_bucket_unigram(bucket, packed.spans[region], unigram) for bucket in packed.buckets])
 
 

@@ -90,7 +90,7 @@ def predict_fns(model: Any, packed: Packed) -> tuple[PredictFn, PredictFn]:
             _check_vocabulary(n_types, largest)
         return _hidden_fns(model, largest)
     if not callable(model):
-        raise TypeError(f"make_scorer: {type(model).__name__} is neither a function nor has it hidden and output")
+        raise TypeError(f"make_scorer: {type(model).__name__} is not a function and has no methods hidden and output")
     return _logits_fns(model, largest)
 
 

@@ -68,7 +68,7 @@ class Output(io.TextIOBase):
         self.loss = getattr(error, "strerror", None) or str(error)
         if stream is not None:
             _discard(stream)
-        self._lost(f"standard output is gone ({self.loss})")
+        self._lost(f"standard output can no longer be written ({self.loss})")
 
 
 def _discard(stream: Any) -> None:

@@ -91,7 +91,7 @@ class Trainer:
         """Resume from the latest checkpoint, and compile the programs unless training is complete."""
         step, state = resume(self.runner, self.run, checkpoints, self.schedule, self.recorder.folders, self.display.say)
         if self.profile and step > self.profile.start:
-            self.display.say(f"of the steps to trace, those before {step} were trained before")
+            self.display.say(f"steps before {step} are not traced: they were trained earlier")
         if step == self.config.train.steps:
             return self.runner, step, state
         started = time.monotonic()

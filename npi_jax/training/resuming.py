@@ -59,7 +59,7 @@ def resume(
             return step, state
     if failure is not None:
         raise CheckpointError(
-            f"{failure}. No checkpoint is left to go on from. {_restart_advice(checkpoints.directory)}"
+            f"{failure}. No checkpoint is left to resume from. {_restart_advice(checkpoints.directory)}"
         )
     return 0, runner.init()
 
@@ -121,8 +121,8 @@ def _check_nothing_is_lost(
     if missing:
         steps = ", ".join(map(str, missing[min(missing)]))
         raise RunError(
-            f"{run.path}: tables are missing or damaged in {', '.join(folders)} (of steps {steps}), so that no "
-            f"checkpoint can be gone on from. {_restart_advice(checkpoints.directory)}"
+            f"{run.path}: tables are missing or damaged in {', '.join(folders)} (of steps {steps}), so that the "
+            f"run cannot be resumed from any checkpoint. {_restart_advice(checkpoints.directory)}"
         )
 
 

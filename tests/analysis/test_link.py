@@ -237,6 +237,7 @@ def test_a_model_too_large_for_its_pairs_has_a_reason():
     assert sentence_with(found["reason"], "2 pairs", "4")
 
 
+@pytest.mark.drill
 def test_pairs_measured_late_only_do_not_look_aligned():
     """Alignment rises alike in all pairs; effects depend on when a task's gradient can be told from noise."""
     names, steps, rejected = [f"t{i}" for i in range(9)], [2**k for k in range(11)], 0

@@ -28,7 +28,13 @@ def simulate(random, seeds, items, *, of_seeds, of_items, noise=1.0):
 
 @pytest.mark.parametrize(
     ("seeds", "of_seeds", "of_items"),
-    [(3, 0.3, 0.0), (5, 0.3, 0.3), (10, 0.3, 0.0), (10, 0.0, 1.0), (1, 0, 1)],
+    [
+        (3, 0.3, 0.0),
+        pytest.param(5, 0.3, 0.3, marks=pytest.mark.drill),
+        pytest.param(10, 0.3, 0.0, marks=pytest.mark.drill),
+        pytest.param(10, 0.0, 1.0, marks=pytest.mark.drill),
+        pytest.param(1, 0, 1, marks=pytest.mark.drill),
+    ],
 )
 def test_interval_holds_the_true_mean_about_as_often_as_it_says(seeds, of_seeds, of_items):
     random = np.random.default_rng(7)

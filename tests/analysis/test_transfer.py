@@ -310,7 +310,7 @@ def test_one_seed_has_intervals_over_items_and_no_p():
     table = transfer_tables(make_scores(members, learns(EFFECTS)), members, make_corpus(("full",)))["transfer"]
     row = one(table, task="only", outcome="delta")
     assert row["low"] < row["effect"] < row["high"] < 0
-    assert (row["interval_over"], row["reason"]) == (ITEMS, "one seed does not tell how others would come out")
+    assert (row["interval_over"], row["reason"]) == (ITEMS, "one seed does not show how much seeds differ")
     assert math.isnan(row["p"])
     assert math.isnan(row["p_adjusted"])
     assert interference(table).is_empty()

@@ -1,6 +1,6 @@
 """How often the tests of transfer and of the link reject what is true. Prints the tables of docs/concepts/transfer.md:
 
-python -m pytest tests/analysis/test_transfer_calibration.py -s
+python -m pytest -m drill tests/analysis/test_transfer_calibration.py -s
 """
 
 import math
@@ -20,6 +20,8 @@ from npi_jax.analysis.statistics import (
 from npi_jax.analysis.transfer.outcomes import steps_to_threshold
 from npi_jax.analysis.transfer.power import power_table
 from npi_jax.analysis.variance import critical_t, mean_variance
+
+pytestmark = pytest.mark.drill
 
 ITEMS = 40
 RUNS = 3000

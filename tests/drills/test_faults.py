@@ -186,7 +186,7 @@ def test_a_damaged_cache_is_named_and_made_anew(config_file, tmp_path):
     content = tokens.read_bytes()
     flip(tokens, 1)
     output = finish(start(config_file, tmp_path / "two", environ=environ, command="prepare"))
-    assert sentence_with(output, str(tokens), "changed")
+    assert sentence_with(output, str(tokens), "checksum")
     assert "rebuilt" in output
     assert tokens.read_bytes() == content
 

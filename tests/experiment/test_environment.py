@@ -54,8 +54,8 @@ def test_a_launch_is_possible_or_refused_whatever_the_environment_holds(variable
         ({"SLURM_STEP_TASKS_PER_NODE": "x"}, "SLURM_STEP_TASKS_PER_NODE='x'"),
         ({"SLURM_STEP_TASKS_PER_NODE": "0(x3)"}, "SLURM_STEP_TASKS_PER_NODE='0(x3)'"),
         ({"SLURM_PROCID": "2"}, "Slurm says that this is process 2 of 2; they go from 0 to 1"),
-        ({"SLURM_PROCID": "²"}, "SLURM_PROCID='²': a whole number is wanted"),
-        ({"SLURM_NTASKS": "0"}, "SLURM_NTASKS='0': a whole number from 1 is wanted"),
+        ({"SLURM_PROCID": "²"}, "SLURM_PROCID='²' must be a whole number"),
+        ({"SLURM_NTASKS": "0"}, "SLURM_NTASKS='0' must be a whole number from 1"),
     ],
 )
 def test_invalid_variables_of_slurm_are_named(variables, words):

@@ -19,7 +19,7 @@ def test_a_lost_reader_is_reported_once_and_writing_continues():
         os.close(reader)
         for _ in range(3):
             print("nobody reads this", file=output, flush=True)
-        assert told == ["standard output is gone (Broken pipe)"]
+        assert told == ["standard output can no longer be written (Broken pipe)"]
         assert output.loss == "Broken pipe"
 
 
@@ -29,7 +29,7 @@ def test_a_log_on_a_full_disk_is_a_loss():
     with open("/dev/full", "w") as stream:
         output = Output(stream, told.append)
         print("a line", file=output, flush=True)
-    assert told == ["standard output is gone (No space left on device)"]
+    assert told == ["standard output can no longer be written (No space left on device)"]
 
 
 def run(command: str) -> tuple[int, str]:

@@ -204,13 +204,13 @@ def test_what_is_computed_anew_changes_nothing_but_rounding(prepared, model, rem
 
 def test_gradients_are_summed_over_data_devices_in_one_exchange(prepared):
     made = make(prepared, data=2)
-    text = made.compiled().programs.train.function.as_text()
+    text = made.programs.train.compiled().function.as_text()
     assert text.count(" all-reduce(") + text.count(" all-reduce-start(") == 1
 
 
 def test_members_exchange_nothing(prepared):
     made = make(prepared, ens=2)
-    text = made.compiled().programs.train.function.as_text()
+    text = made.programs.train.compiled().function.as_text()
     for collective in ("all-reduce", "all-gather", "collective-permute", "all-to-all", "reduce-scatter"):
         assert collective not in text
 

@@ -121,9 +121,9 @@ def contrast(
     if not math.isfinite(interval.low):
         reason = "a score is not finite"
     elif len(means) == 1:
-        reason = "one seed does not tell how others would come out"
+        reason = "one seed does not show how much seeds differ"
     elif statistics.constant(means, by_item) and interval.mean != 0:
-        reason = "all seeds and items differ by the same: no variance to test with"
+        reason = "the difference is the same for all seeds and items, so that its variance cannot be estimated"
     return Contrast(interval, len(means), reason)
 
 

@@ -144,7 +144,7 @@ def _show(case: Case, text: str, progress: str, sample: Sample, console: Console
     console.rule(progress)
     console.print(shown)
     if case.stratum == CLEAN:
-        question = "Does the sentence hold an item? y, n, ?"
+        question = "Does the sentence contain an item? y, n, ?"
     else:
         question = f"What licenses the marked item? 1 to {len(sample.environments)}, {', '.join(_KEYS)}"
     console.print(f"{question} (h: help, b: back, q: stop)", markup=False, highlight=False)
@@ -202,7 +202,7 @@ def print_findings(sample: Sample, findings: Findings, console: Console) -> None
     console.print(f"Judged so far: {judged} of {drawn} items with an environment.", highlight=False)
     console.print(
         f"The annotator found no item in {sample.sizes[CLEAN]:,} sentences: {missed.hits} of {missed.judged} judged "
-        f"hold one: {_share(missed)}. Left out as unclear: {findings.unclear} cases.",
+        f"contain one: {_share(missed)}. Excluded as unclear: {findings.unclear} cases.",
         highlight=False,
     )
     if findings.errors:

@@ -9,6 +9,7 @@ from rich.console import Console
 from npi_jax.analysis.transfer.power import SDS, pooled, power_table, print_power, variance_components, varying
 from npi_jax.errors import UserError
 from npi_jax.results.directory import open_run
+from npi_jax.results.rules import main_kind
 
 ITEMS = 40
 """Default number of items of a task."""
@@ -64,7 +65,7 @@ def _check(arguments: argparse.Namespace) -> None:
 def _estimates(path: str, outcome: str) -> dict[str, float]:
     """Estimate standard deviations from a run, pooled over the tasks and variants whose scores vary.
 
-    Only the config's first suite is used, and of its pairs only the kind ``licensor``, or else the first kind.
+    Only the config's first suite is used, and only its main kind of pairs.
     """
     run = open_run(path)
     table = variance_components(run.scores(), run.members()).filter(outcome=outcome)
@@ -78,7 +79,7 @@ def _estimates(path: str, outcome: str) -> dict[str, float]:
     suites = [name for name in run.config["score"]["suites"] if name in set(table["suite"])]
     table = table.filter(suite=suites[0] if suites else table["suite"][0])
     kinds = table["kind"].unique(maintain_order=True).to_list()
-    table = table.filter(kind="licensor" if "licensor" in kinds else kinds[0])
+    table = table.filter(kind=main_kind(kinds))
     try:
         spread = pooled(table)
     except ValueError as error:

@@ -98,7 +98,7 @@ def _open(folder: Path, open_: Callable[[Path], Opened]) -> Opened:
     if not (folder / SUMS).is_file():
         raise DamagedError(f"{folder / SUMS} is missing")
     if faulty:
-        raise DamagedError(f"{faulty[0]} is missing, or damaged: its content is not what was written")
+        raise DamagedError(f"{faulty[0]} is missing or does not match its checksum")
     return open_(folder)
 
 

@@ -120,7 +120,7 @@ class Columns(Mapping[str, Shaped[np.ndarray, " _"]]):
             path = self.folder / f"{name}.bin"
             with path.open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    raise DamagedError(f"{path}: its content has changed")
+                    raise DamagedError(f"{path} does not match its checksum")
 
 
 def _map(path: Path, entry: _Column) -> Shaped[np.ndarray, " _"]:

@@ -104,14 +104,14 @@ class Donors:
         allowed = {length: pool[~barred[pool]] for length, pool in self._by_length.items()}
         allowed = {length: pool for length, pool in allowed.items() if len(pool)}
         if not allowed:
-            raise UserError("no sentence without an NPI is left to fill slots with; use corpus.removal='delete'")
+            raise UserError("no sentence without an item is left to fill the slots; use corpus.removal='delete'")
         pieces: list[tuple[int, int, int, int]] = []
         for slot in slots.tolist():
             start, left = 0, int(self._lengths[slot])
             while left:
                 usable = [length for length, pool in allowed.items() if len(pool) > 1 or pool[0] != slot]
                 if not usable:
-                    raise UserError("the only sentence without an NPI cannot replace itself; give more text")
+                    raise UserError("the only sentence without an item cannot replace itself; give more text")
                 length = min((length for length in usable if length >= left), default=max(usable))
                 taken = min(left, length)
                 donor = int(self._next_allowed(np.array([slot]), self._by_length[length], barred)[0])

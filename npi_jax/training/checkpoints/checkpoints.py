@@ -153,8 +153,8 @@ class Checkpoints:
         # Otherwise each array that could not be written would log another error after the error below.
         getLogger("asyncio").setLevel(CRITICAL)
         return CheckpointError(
-            f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Make "
-            "room or mend the file system; the same command then goes on from the checkpoint before it"
+            f"{self.directory / str(self._saved)}: the checkpoint could not be written ({first_line(error)}). Free "
+            "disk space or repair the file system; the same command then resumes from the previous checkpoint"
         )
 
     def restore(self, step: int, like: Any) -> Any:
@@ -208,9 +208,9 @@ class Checkpoints:
         if wanted.ndim != 2:
             raise self.mark_damaged(step, "has lost the checksums of its members")
         if wanted.shape != checksums.shape:
-            raise self.mark_damaged(step, f"holds {len(wanted)} members; {len(checksums)} are wanted")
+            raise self.mark_damaged(step, f"holds {len(wanted)} members; this run has {len(checksums)}")
         if len(differ := np.flatnonzero((wanted != checksums).any(axis=1))):
-            raise self.mark_damaged(step, f"is damaged: not what was written for member {', '.join(map(str, differ))}")
+            raise self.mark_damaged(step, f"does not match its checksum for member {', '.join(map(str, differ))}")
 
     def mark_damaged(self, step: int, what: str) -> CheckpointError:
         """Mark a checkpoint as damaged, so that `save` overwrites it; return an error that describes the damage."""

@@ -82,8 +82,8 @@ def topology_devices(name: str) -> Sequence[Any]:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name, **options)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise UserError(
-            f"--topology {name}: {first_line(error)}. Valid are such as v5e:4x4, v5e:16x16, v4:2x2x4, v5p:2x2x2, "
-            "v6e:4x4"
+            f"--topology {name}: {first_line(error)}. Valid topologies are, for example, v5e:4x4, v5e:16x16, "
+            "v4:2x2x4, v5p:2x2x2, v6e:4x4"
         ) from error
     devices: Sequence[Any] = topology.devices
     return devices

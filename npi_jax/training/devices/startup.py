@@ -142,7 +142,7 @@ def _slurm(environ: Mapping[str, str]) -> Launch | None:
     per_node = environ.get("SLURM_STEP_TASKS_PER_NODE", environ.get("SLURM_TASKS_PER_NODE", "1"))
     first = re.match(r"[1-9]\d{0,8}(?=\(|,|$)", per_node)
     if first is None:
-        raise StartError(f"SLURM_STEP_TASKS_PER_NODE={per_node!r}: tasks of each node are wanted, such as 4 or 2(x3),1")
+        raise StartError(f"SLURM_STEP_TASKS_PER_NODE={per_node!r} must list the tasks of each node, as 4 or 2(x3),1")
     here = int(first[0])
     local = _whole_number(environ, "SLURM_LOCALID", 0)
     visible = [device for device in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
@@ -156,7 +156,7 @@ def _whole_number(environ: Mapping[str, str], name: str, default: int, least: in
     if not text:
         return default
     if not text.isdecimal() or len(text) > 9 or int(text) < least:
-        raise StartError(f"{name}={text!r}: a whole number{f' from {least}' if least else ''} is wanted")
+        raise StartError(f"{name}={text!r} must be a whole number{f' from {least}' if least else ''}")
     return int(text)
 
 
