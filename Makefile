@@ -64,9 +64,10 @@ $(VENV)/drills.done: $(VENV)/test.done
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs,topology]'
 	touch $@
 
-# Programs of drills are compiled with all optimizations, as a user's are; with them, what must be equal bit by bit is
-# compared once more.
-drills: export TEST_OPTIMIZED = 1
+# Drills and comparisons with other tools compile with all optimizations, as a user's runs do.
+drills parity: export TEST_OPTIMIZED = 1
+
+# With them, what must be equal bit by bit is compared once more.
 drills: $(VENV)/drills.done
 	$(PYTEST) -n 2 --dist worksteal -m "drill and not long"
 	$(PYTEST) -n 2 --dist worksteal tests/training/test_ensemble.py tests/scoring/test_scorer.py \
