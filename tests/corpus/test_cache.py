@@ -166,7 +166,7 @@ def test_damage_is_named(tmp_path):
     path = folder / "b.bin"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"\x01")
-    with pytest.raises(UserError, match=facts("b.bin", "changed")):
+    with pytest.raises(UserError, match=facts("b.bin", "checksum")):
         Columns(folder)
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match=facts("b.bin", "missing", "length")):

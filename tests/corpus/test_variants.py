@@ -132,7 +132,7 @@ def test_slots_without_a_donor_of_their_length_are_filled_and_counted():
 def test_a_corpus_of_npis_alone_cannot_be_refilled():
     tokenizer = WordTokenizer.train(["a b"], max_size=None)
     corpus = build_corpus(["a b"], [npi("only")], tokenizer, row_length=6)
-    with pytest.raises(ValueError, match=facts("sentence", "NPI")):
+    with pytest.raises(ValueError, match=facts("sentence", "item")):
         VariantBuilder(corpus, 6).build(parse_intervention("no_npi"))
     with pytest.raises(ValueError, match=facts("no_npi", "sentence")):
         VariantBuilder(corpus, 6, mode="delete").build(parse_intervention("no_npi"))

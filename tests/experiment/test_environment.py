@@ -83,7 +83,7 @@ def test_invalid_variables_of_slurm_are_named(variables, words):
 )
 def test_every_command_names_an_invalid_variable(monkeypatch, name, text):
     monkeypatch.setenv(name, text)
-    assert f"npi-jax: {name}={text!r}: a " in assert_refused(call("presets"))
+    assert f"npi-jax: {name}={text!r} must be a " in assert_refused(call("presets"))
 
 
 def test_seconds_are_read():
