@@ -55,6 +55,7 @@ def test_samples_repeat_and_differ_by_seed():
     assert drawn(seed=1).cases != drawn().cases
 
 
+@pytest.mark.drill
 def test_every_item_is_as_likely():
     counts = np.zeros(300, int)
     places = np.zeros(20)

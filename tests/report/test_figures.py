@@ -145,6 +145,7 @@ def test_controls_have_the_color_of_what_they_control(tables):
     assert len({(stroke.color, stroke.dash) for stroke in found.values()}) == len(VARIANTS)
 
 
+@pytest.mark.drill
 def test_many_variants_are_drawn_by_what_they_do_to_the_environment(tmp_path):
     variants = ("full", "no_npi", "no_conditional", "random", *(f"other{i}" for i in range(6)))
     run = make_run(tmp_path, variants=variants, seeds=1, steps=(0, 1, 10), multitask=False)

@@ -172,6 +172,7 @@ def test_hostile_names_are_text(hostile):
     assert "{{ 7 * 7 }}" in hostile
 
 
+@pytest.mark.drill
 def test_page_and_figures_are_the_same_each_time(tmp_path):
     run = make_run(tmp_path, variants=("full",), seeds=2, environments=ENVIRONMENTS[:2], steps=(0, 8))
     text = write_report(run).read_text(encoding="utf-8")

@@ -85,7 +85,7 @@ def assert_members_equal(first, second, mine, theirs) -> None:
     ("mapping", "model"),
     [
         pytest.param("map", None, id="map-lstm"),
-        pytest.param("vmap", TRANSFORMER, id="vmap-transformer"),
+        pytest.param("vmap", TRANSFORMER, id="vmap-transformer", marks=pytest.mark.drill),
         pytest.param("vmap", None, id="vmap-lstm", marks=pytest.mark.drill),
         pytest.param("map", TRANSFORMER, id="map-transformer", marks=pytest.mark.drill),
     ],
@@ -136,12 +136,13 @@ FSDP = {"data": 2, "fsdp": True}
 WIDE = {"kind": "lstm", "embedding": 32, "hidden": 32, "layers": 1}
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(
     ("model", "optimizer"),
     [
         pytest.param(WIDE, "adam", id="lstm"),
-        pytest.param(WIDE, "sgd", id="lstm-sgd", marks=pytest.mark.drill),
-        pytest.param({**TRANSFORMER, "width": 32}, "adam", id="transformer", marks=pytest.mark.drill),
+        pytest.param(WIDE, "sgd", id="lstm-sgd"),
+        pytest.param({**TRANSFORMER, "width": 32}, "adam", id="transformer"),
     ],
 )
 def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimizer):
@@ -161,7 +162,11 @@ def test_members_split_over_devices_train_as_whole_ones(prepared, model, optimiz
 
 @pytest.mark.parametrize(
     ("fsdp", "dtype", "mapping", "tie"),
-    [(True, "float32", "map", False), (True, "bfloat16", "vmap", False), (False, "bfloat16", "map", True)],
+    [
+        (True, "float32", "map", False),
+        pytest.param(True, "bfloat16", "vmap", False, marks=pytest.mark.drill),
+        pytest.param(False, "bfloat16", "map", True, marks=pytest.mark.drill),
+    ],
 )
 def test_devices_that_share_a_member_share_its_validation_and_scores(prepared, fsdp, dtype, mapping, tie):
     changes = {"model": {**WIDE, "compute_dtype": dtype, "tie": tie}}
@@ -186,13 +191,14 @@ def test_a_split_member_of_nans_is_skipped_on_all_its_devices(prepared):
     assert all(np.isfinite(leaf[np.array([0, 2, 3])]).all() for leaf in jax.tree.leaves(after.params))
 
 
+@pytest.mark.drill
 @pytest.mark.parametrize(
     ("model", "remat"),
     [
         pytest.param(TRANSFORMER, "blocks", id="transformer"),
-        pytest.param(TRANSFORMER, "products", id="transformer-products", marks=pytest.mark.drill),
-        pytest.param(WIDE, "blocks", id="lstm", marks=pytest.mark.drill),
-        pytest.param(WIDE, "products", id="lstm-products", marks=pytest.mark.drill),
+        pytest.param(TRANSFORMER, "products", id="transformer-products"),
+        pytest.param(WIDE, "blocks", id="lstm"),
+        pytest.param(WIDE, "products", id="lstm-products"),
     ],
 )
 def test_what_is_computed_anew_changes_nothing_but_rounding(prepared, model, remat):
@@ -252,7 +258,11 @@ def test_same_seed_members_see_the_same_rows_outside_changed_slots(prepared):
     assert (rows[0] == rows[2])[~changed].all()
 
 
-@pytest.mark.parametrize(("devices", "mapping"), [({"ens": 2}, "map"), ({"data": 2}, "vmap")], ids=str)
+@pytest.mark.parametrize(
+    ("devices", "mapping"),
+    [({"ens": 2}, "map"), pytest.param({"data": 2}, "vmap", marks=pytest.mark.drill)],
+    ids=str,
+)
 def test_rows_from_disk_train_as_rows_on_devices_bitwise(prepared, devices, mapping):
     options = {**devices, "mesh__mapping": mapping, "variants": ("full", "no_npi"), "seeds": (0, 1)}
     held, streamed = make(prepared, **options), make(prepared, streamed=True, **options)
