@@ -70,8 +70,7 @@ drills parity: export TEST_OPTIMIZED = 1
 # With them, what must be equal bit by bit is compared once more.
 drills: $(VENV)/drills.done
 	$(PYTEST) -n 2 --dist worksteal -m "drill and not long"
-	$(PYTEST) -n 2 --dist worksteal tests/training/test_ensemble.py tests/scoring/test_scorer.py \
-	  tests/gradients/test_products.py tests/models/test_models.py
+	$(PYTEST) -n 2 --dist worksteal tests/training/test_ensemble.py tests/scoring/test_scorer.py
 	TEST_DEVICES=8 $(PYTEST) -m eight_devices
 
 $(VENV)/parity.done: $(VENV)/test.done
