@@ -1,6 +1,5 @@
 """Checks shapes, dtypes and types while the tests run, in the modules that declare arrays."""
 
-import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ import jaxtyping
 from beartype import beartype
 
 PACKAGE = Path(__file__).parents[1] / "npi_jax"
-_LOCK = threading.RLock()
+_LOCK = threading.Lock()
 
 
 def check_annotations() -> None:
@@ -24,25 +23,15 @@ def check_annotations() -> None:
         for path in sorted(PACKAGE.rglob("*.py"))
         if "from jaxtyping import" in path.read_text(encoding="utf-8")
     ]
-    jaxtyping.install_import_hook(modules, "type_checks.check_when_called")
+    jaxtyping.install_import_hook(modules, "type_checks.checked")
 
 
-def check_when_called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function with its arguments and result checked, from its first call on.
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with its arguments and result checked by Beartype.
 
     Beartype writes the code of a check when it decorates a function, and shares state between threads meanwhile
     (beartype issue 670): checks written at the same time can refer to each other's types. Programs are compiled in
-    threads, which decorate the functions that are defined inside others. Most functions are not called by the tests of
-    one process, so that a check that is written at the first call also makes imports faster.
+    threads, which decorate the functions that are defined inside others. Hence one thread decorates at a time.
     """
-    checked: Callable[..., Any] | None = None
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal checked
-        if checked is None:
-            with _LOCK:
-                checked = beartype(function)
-        return checked(*args, **kwargs)
-
-    return call
+    with _LOCK:
+        return beartype(function)

@@ -20,8 +20,7 @@ from their defaults. On the command line, every field can be overridden: `--conf
 `--config.seeds=0,1,2`, `--config.model.kind=transformer`, `--config.score.suites.blimp.path=blimp/data`. A value that
 is not valid is refused, and the message names the field, the value and what would be valid.
 
-A run can be resumed only with the values with which it started. Only `run_dir` and the fields marked
-*may change* can differ.
+A run is resumed with the values with which it started. Only `run_dir` and the fields marked *may change* can differ.
 """
 
 MAY_CHANGE = "*May change* when a run is resumed."
