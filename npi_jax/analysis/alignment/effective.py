@@ -84,15 +84,15 @@ def effective_number(
     measured = found.measured[pairs]
     square = mean_of_known(np.where(measured, squared_cosines(blocks)[pairs], np.nan))
     left_out = mean_of_known(np.where(measured[..., None, :], cosines(leave_one_out(blocks))[pairs] ** 2, np.nan))
-    inverse = 1 + (n_tasks - 1) * square
+    inverse = np.asarray(1 + (n_tasks - 1) * square)
     state = _state(inverse, measured, found.state[pairs], n_batches)
     inverse = np.where(state == OK, inverse, np.nan)
     change = (n_tasks - 1) * (left_out - left_out.mean(axis=-1, keepdims=True)) / inverse[..., None]
     return EffectiveNumber(
-        number=n_tasks / inverse,
+        number=np.asarray(n_tasks / inverse),
         log_replicates=np.log(n_tasks / inverse)[..., None] - change,
         n_pairs=measured.shape[-1],
-        n_unreliable=(~measured).sum(axis=-1),
+        n_unreliable=np.asarray((~measured).sum(axis=-1)),
         state=state,
     )
 
@@ -123,7 +123,7 @@ def squared_products(blocks: Blocks) -> Float[np.ndarray, "*lead tasks tasks"]:
     ends = apart.sum(axis=-1) + apart.sum(axis=-2)
     both = (apart * (apart + np.swapaxes(apart, -1, -2))).sum(axis=(-1, -2))
     total = apart.sum(axis=(-1, -2)) ** 2 - (ends**2).sum(axis=-1) + both
-    return total / (n * (n - 1) * (n - 2) * (n - 3))
+    return np.asarray(total / (n * (n - 1) * (n - 2) * (n - 3)))
 
 
 def _state(

@@ -109,4 +109,4 @@ def mean_of_known(values: Float[np.ndarray, "*lead n"]) -> Float[np.ndarray, "*l
     """Return the mean along the last axis, ignoring NaN; NaN if all values are NaN."""
     known = ~np.isnan(values)
     n = known.sum(axis=-1)
-    return np.where(known, values, 0.0).sum(axis=-1) / np.where(n, n, np.nan)
+    return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / np.where(n, n, np.nan))
