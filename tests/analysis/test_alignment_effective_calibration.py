@@ -134,7 +134,7 @@ SEEDS = {
     "cosines .3, equal in all seeds": (0.3, 0.0, 1.0, 0.0),
     "cosines 0": (0.0, 0.05, 1.0, 0.0),
     "cosines .9": (0.9, 0.1, 0.5, 0.0),
-    "cosines .3, large spread": (0.3, 0.4, 0.11, 0.0),
+    "cosines .3, from -.1 to .8": (0.3, 0.4, 0.11, 0.0),
     "cosines .5, one seed in ten fails": (0.5, 0.1, 0.11, 0.1),
 }
 

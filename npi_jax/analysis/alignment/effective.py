@@ -37,8 +37,11 @@ REASONS: Final = {
     NOT_FINITE: "no gradient is finite in this metric",
     FEW_BATCHES: f"fewer than {MIN_BATCHES} micro-batches (gradients.micro_batches)",
     FEW_PAIRS: "noise hides more than half of the pairs; compare more items (gradients.limit)",
-    NOT_POSITIVE: "noise: the squared cosines sum to less than minus the number of tasks",
+    NOT_POSITIVE: "noise makes the estimate of T / N negative or 0",
 }
+
+DIVERGED: Final = "all members diverged"
+"""Reason for the missing number of a variant without members."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,4 +194,4 @@ def _row(
 
 def _why(state: Int[np.ndarray, " members"]) -> str:
     """Return why no member of a variant has a number."""
-    return "; ".join(REASONS[code] for code in np.unique(state).tolist()) or "all members diverged"
+    return "; ".join(REASONS[code] for code in np.unique(state).tolist()) or DIVERGED
