@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from documents import DOCS, ROOT
 
+from npi_jax.analysis.alignment import contrasts, effective
 from npi_jax.analysis.alignment.estimators import REASONS
 from npi_jax.cli.main import parser
 from npi_jax.config.schema import MODELS, Config, SuiteConfig, SweepMember
@@ -89,7 +90,9 @@ def test_every_table_is_there_with_its_columns(pages):
 
 def test_reasons_are_explained():
     text = (DOCS / "concepts" / "alignment.md").read_text(encoding="utf-8")
-    assert [reason for reason in REASONS.values() if f"\n| {reason} |" not in text] == [""]
+    reasons = [*REASONS.values(), *effective.REASONS.values(), contrasts.NO_PAIR, contrasts.ONE_SEED]
+    reasons += [contrasts.NO_VARIANCE, effective.DIVERGED]
+    assert {reason for reason in reasons if f"\n| {reason} |" not in text} == {""}
 
 
 def modules() -> dict[str, Path]:

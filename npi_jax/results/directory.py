@@ -124,11 +124,16 @@ class Run:
             raise RunError(f"{folder} has no tables yet; npi-jax report {self.path} makes them")
         if name not in there:
             self._refuse_lost(folder / f"{name}.parquet")
-            enabled = self.config.get("gradients", {}).get("enabled", False)
-            absent = f"there are no gradients in {self.path / 'gradients'}" if enabled else _NO_GRADIENTS
-            why = absent if name in OF_GRADIENTS else "there is no table of that name"
+            why = self._why_no_gradients() if name in OF_GRADIENTS else "there is no table of that name"
             raise RunError(f"{folder} has no {name}.parquet: {why}. It has {', '.join(there)}")
         return self._table(f"tables/{name}.parquet")
+
+    def _why_no_gradients(self) -> str:
+        """Return why there is no table that is made from gradients."""
+        if step_files(self.path / "gradients", STEP_FOLDERS["gradients"]):
+            return f"the tables are those of an earlier version; npi-jax report {self.path} makes them again"
+        enabled = self.config.get("gradients", {}).get("enabled", False)
+        return f"there are no gradients in {self.path / 'gradients'}" if enabled else _NO_GRADIENTS
 
     @staticmethod
     def describe(name: str) -> str:

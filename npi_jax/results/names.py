@@ -73,7 +73,15 @@ NO_INTERVAL: Final = ""
 ENVIRONMENTS: Final = "environments"
 SAME_TASK: Final = "same task"
 STATISTICS: Final = (ENVIRONMENTS, SAME_TASK, LM)
-"""``statistic``, a median over pairs of environments, of each task with itself, or of each with ordinary text."""
+"""``statistic``, a mean over pairs of environments, of each task with itself, or of each with ordinary text."""
+PLAIN: Final = "plain"
+ADAM: Final = "adam"
+METRICS: Final = (PLAIN, ADAM)
+"""``metric`` of dot products: of the gradients, or of gradients divided by Adam's scale of each parameter."""
+MEAN_COSINE: Final = "mean cosine"
+EFFECTIVE_TASKS: Final = "effective tasks"
+CONTRASTED: Final = (MEAN_COSINE, EFFECTIVE_TASKS)
+"""``statistic`` in which variants are contrasted."""
 ALL_NPIS: Final = "all"
 SAME_NPI: Final = "same"
 DIFFERENT_NPIS: Final = "different"

@@ -11,7 +11,16 @@ from polars.datatypes import DataTypeClass
 
 from npi_jax.errors import UserError, did_you_mean
 from npi_jax.results.columns import Column, Family, Table
-from npi_jax.results.tables_alignment import Alignment, AlignmentMean, AlignmentNpi, Gradients, Lookahead, Overlap
+from npi_jax.results.tables_alignment import (
+    Alignment,
+    AlignmentContrasts,
+    AlignmentMean,
+    AlignmentNpi,
+    EffectiveTasks,
+    Gradients,
+    Lookahead,
+    Overlap,
+)
 from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
@@ -32,7 +41,7 @@ TABLES: Final[dict[str, type[Table]]] = {
         *(Members, Metrics, Scores),
         *(Curves, FinalResults, Acquisition, Published),
         *(Transfer, Asymmetry, Amplification, Eavesdropping),
-        *(Alignment, AlignmentMean, Gradients, AlignmentNpi, Overlap, Lookahead),
+        *(Alignment, AlignmentMean, EffectiveTasks, AlignmentContrasts, Gradients, AlignmentNpi, Overlap, Lookahead),
         *(Link, LinkPairs, Prediction),
         *(Power, VarianceComponents),
     )

@@ -17,12 +17,20 @@ from npi_jax.results.shared import (
     TASK_J,
     VARIANT,
     WEIGHT_DECAY,
+    P,
     lower_end,
     upper_end,
 )
 
 WITH_GRADIENTS: Final = "runs that compare gradients (gradients.enabled)"
 _COSINE = "cosine, -1 to 1"
+_TASKS = "tasks"
+_OF_STATISTIC = "cosine or tasks"
+_METRIC = text("Dot products of the gradients, or of what Adam makes of them.", values=names.METRICS)
+_INTERVAL_OVER = text(
+    'What was resampled for the interval; "" where there is none.',
+    values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.NO_INTERVAL),
+)
 _RELIABLE = flag("Whether the value is given: there is no reason against it.")
 
 
@@ -65,7 +73,7 @@ class AlignmentMean(
     key="variant learning_rate weight_decay dropout step group statistic",
     when=WITH_GRADIENTS,
 ):
-    """Mean alignment of each variant and checkpoint: medians over pairs of tasks, averaged over seeds."""
+    """Mean alignment of each variant and checkpoint, over pairs of tasks and seeds."""
 
     variant = VARIANT
     learning_rate = LEARNING_RATE
@@ -74,7 +82,7 @@ class AlignmentMean(
     step = STEP
     group = GROUP
     statistic = text(
-        "Pairs that the median is over: of environments, of each task with itself, of each task with ordinary text.",
+        "Pairs that the mean is over: of environments, of each task with itself, of each task with ordinary text.",
         values=names.STATISTICS,
     )
     corrected = number("Mean of the noise-corrected cosine; NaN where there is none.", _COSINE)
@@ -84,13 +92,73 @@ class AlignmentMean(
     naive = number("Mean of the naive cosine, over all pairs.", _COSINE)
     sign_conflict = number("Mean of the sign conflict, over all pairs.", SHARE)
     n_seeds = N_SEEDS
-    n_pairs = integer("Pairs of tasks that the median is over, at most.")
+    n_pairs = integer("Pairs of tasks that the mean is over, at most.")
     n_unreliable = integer("Pairs, over all seeds, that are left out because noise prevails.")
-    interval_over = text(
-        'What was resampled for the interval; "" where there is none.',
-        values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.NO_INTERVAL),
-    )
+    interval_over = _INTERVAL_OVER
     reason = text('Reason why there is no interval or no value; "" where there is one.', optional=OLD_TABLE)
+
+
+class EffectiveTasks(
+    Table,
+    name="effective_tasks",
+    file="tables/effective_tasks.parquet",
+    key="variant learning_rate weight_decay dropout step group metric",
+    when=WITH_GRADIENTS,
+):
+    """Effective number of tasks of each variant and checkpoint, from the alignment of the environments.
+
+    It is T if the gradients of all T tasks are orthogonal, and 1 if all have the same or the opposite direction.
+    """
+
+    variant = VARIANT
+    learning_rate = LEARNING_RATE
+    weight_decay = WEIGHT_DECAY
+    dropout = DROPOUT
+    step = STEP
+    group = GROUP
+    metric = _METRIC
+    n_tasks = integer("Number of tasks T: environments whose gradients are compared.")
+    effective = number("Effective number of tasks, geometric mean over seeds; NaN where there is none.", _TASKS)
+    low = lower_end("effective", _TASKS)
+    high = upper_end("effective", _TASKS)
+    n_seeds = N_SEEDS
+    n_pairs = integer("Pairs of tasks.")
+    n_unreliable = integer("Pairs, over all seeds, that are left out because noise prevails.")
+    interval_over = _INTERVAL_OVER
+    reason = text('Reason why there is no interval or no value; "" where there is one.')
+
+
+class AlignmentContrasts(
+    Table,
+    name="alignment_contrasts",
+    file="tables/alignment_contrasts.parquet",
+    key="variant learning_rate weight_decay dropout step group metric statistic",
+    when=WITH_GRADIENTS,
+):
+    """Difference in alignment between each variant and the baseline, paired by seed.
+
+    "mean cosine" is the mean over pairs of environments of the noise-corrected cosine. The mean over seeds is
+    arithmetic for it, and geometric for "effective tasks".
+    """
+
+    variant = VARIANT
+    learning_rate = LEARNING_RATE
+    weight_decay = WEIGHT_DECAY
+    dropout = DROPOUT
+    step = STEP
+    group = GROUP
+    metric = _METRIC
+    statistic = text("What is compared.", values=names.CONTRASTED)
+    baseline = text("Variant that it is compared with.")
+    baseline_mean = number("The baseline's mean over the paired seeds; NaN where there is no pair.", _OF_STATISTIC)
+    variant_mean = number("The variant's mean over the paired seeds; NaN where there is no pair.", _OF_STATISTIC)
+    difference = number("The variant's mean less the baseline's; NaN where there is no pair.", _OF_STATISTIC)
+    low = lower_end("the difference", _OF_STATISTIC)
+    high = upper_end("the difference", _OF_STATISTIC)
+    p = P
+    n_seeds = N_SEEDS
+    n_left_out = integer("Pairs of members left out, because the variant or the baseline has no value.")
+    reason = text('Reason why there is no test; "" where there is one.')
 
 
 class Gradients(

@@ -13,7 +13,6 @@ from npi_jax.analysis.alignment.estimators import (
 )
 from npi_jax.analysis.alignment.grams import load_grams
 from npi_jax.analysis.alignment.products import (
-    bootstrap_cosines,
     bootstrap_counts,
     cross_products,
     sign_conflict,
@@ -153,19 +152,6 @@ def test_many_micro_batches_are_split_in_a_sample_of_ways():
     vectors = draw_gradients(members=1, groups=1, tasks=2, batches=14, parameters=2000, noise=1.0)
     found = align(products(vectors), np.full((2, 14), 1)).corrected
     assert np.diagonal(found, axis1=-2, axis2=-1) == pytest.approx(np.ones((1, 1, 2)), abs=0.05)
-
-
-def test_bootstrap_weighs_by_multiplicity():
-    vectors = draw_gradients(members=1, groups=1, tasks=2)[0, 0]
-    counts = np.array([[1, 1, 1, 1], [2, 1, 1, 0], [0, 3, 0, 1]])
-    found = bootstrap_cosines(products(vectors), counts)
-    own = as_batches(vectors, 4)
-    for draw, times in enumerate(counts):
-        sums = np.zeros((2, 2))
-        for i, j, k, m in np.ndindex(2, 2, 4, 4):
-            sums[i, j] += (k != m) * times[k] * times[m] * float(own[i, k] @ own[j, m])
-        assert found[draw, 0, 1] == pytest.approx(sums[0, 1] / np.sqrt(sums[0, 0] * sums[1, 1]))
-    assert found[0, 0, 1] == pytest.approx(align(products(vectors), np.full((2, 4), 1)).corrected[0, 1])
 
 
 @pytest.mark.parametrize("batches", [2, 4])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from npi_jax.analysis.alignment.estimators import align
-from npi_jax.analysis.alignment.products import bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.alignment.jackknife import leave_one_out, resampled
+from npi_jax.analysis.alignment.products import as_blocks, bootstrap_counts, cosines
 from npi_jax.analysis.bounds import COSINE
 from npi_jax.analysis.statistics import seed_interval
 
@@ -125,17 +126,22 @@ def test_pure_noise_rarely_passes_for_a_gradient(batches, directions):
     assert 0 < passed(batches, directions, trials=2000) < 0.045
 
 
+def drawn(grams, n_batches, draws):
+    """Cosines of two tasks with micro-batches resampled, as means over pairs have them."""
+    replicates = cosines(leave_one_out(as_blocks(grams, n_batches)))[..., 0, 1]
+    return resampled(align(grams, N_ITEMS).ratio[..., 0, 1], replicates, bootstrap_counts(n_batches, draws))
+
+
 @pytest.mark.parametrize(("truth", "spread"), [(0.3, 0.05), (0.95, 0.01)])
 def test_the_interval_over_seeds_covers_the_truth(truth, spread):
     """Five seeds whose true cosines scatter around one, in the middle or near 1."""
     random = np.random.default_rng(1)
-    counts = bootstrap_counts(K, 1000)
     held = []
     for number in range(120):
         of_seeds = truth + spread * random.normal(size=5)
         grams = np.concatenate([simulate(rho, 2.0, trials=1, seed=5 * number + s) for s, rho in enumerate(of_seeds)])
-        drawn = bootstrap_cosines(grams, counts)[..., 0, 1]
-        interval = seed_interval(align(grams, N_ITEMS).ratio[:, 0, 1], drawn, n_items=K, bounds=COSINE)
+        found = align(grams, N_ITEMS).ratio[:, 0, 1]
+        interval = seed_interval(found, drawn(grams, K, 1000), n_items=K, bounds=COSINE)
         assert -1 <= interval.low <= interval.high <= 1
         held.append(interval.low <= truth <= interval.high)
     assert np.mean(held) > 0.9
@@ -144,9 +150,8 @@ def test_the_interval_over_seeds_covers_the_truth(truth, spread):
 def test_the_bootstrap_is_no_narrower_than_the_spread():
     """Resampled micro-batches spread at least as much as fresh ones, so that intervals are not too short."""
     grams = simulate(0.3, 2.0, trials=300)
-    drawn = bootstrap_cosines(grams, bootstrap_counts(K, 200))[..., 0, 1]
     spread = np.std(align(grams, N_ITEMS).ratio[:, 0, 1])
-    assert 0.9 < np.median(np.std(drawn, axis=1)) / spread < 3
+    assert 0.9 < np.median(np.std(drawn(grams, K, 200), axis=1)) / spread < 3
 
 
 def main() -> None:

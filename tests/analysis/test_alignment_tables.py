@@ -8,8 +8,10 @@ from facts import facts
 from gram_files import TASKS, draw_gradients, file_arrays, item_arrays, products
 
 from npi_jax.analysis import statistics
+from npi_jax.analysis.alignment.effective import effective_number
 from npi_jax.analysis.alignment.estimators import align
-from npi_jax.analysis.alignment.products import bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.alignment.jackknife import resampled
+from npi_jax.analysis.alignment.products import bootstrap_counts
 from npi_jax.analysis.alignment.tables import BEYOND_ONE, alignment_tables
 from npi_jax.analysis.bounds import COSINE
 
@@ -26,6 +28,14 @@ COLUMNS = {
         *("variant", "learning_rate", "weight_decay", "dropout", "step", "group", "statistic", "corrected", "low"),
         *("high", "adam", "naive", "sign_conflict", "n_seeds", "n_pairs", "n_unreliable", "interval_over"),
         "reason",
+    ],
+    "effective_tasks": [
+        *("variant", "learning_rate", "weight_decay", "dropout", "step", "group", "metric", "n_tasks", "effective"),
+        *("low", "high", "n_seeds", "n_pairs", "n_unreliable", "interval_over", "reason"),
+    ],
+    "alignment_contrasts": [
+        *("variant", "learning_rate", "weight_decay", "dropout", "step", "group", "metric", "statistic", "baseline"),
+        *("baseline_mean", "variant_mean", "difference", "low", "high", "p", "n_seeds", "n_left_out", "reason"),
     ],
     "alignment_npi": [
         *(*HEAD, "group", "task_i", "task_j", "npis", "corrected", "n_products", "reliable", "reason", "ratio"),
@@ -91,6 +101,8 @@ def test_columns_and_rows(tmp_path):
     assert len(tables["alignment"]) == 2 * 2 * groups * pairs
     assert len(tables["gradients"]) == 2 * 2 * groups * 4
     assert len(tables["alignment_mean"]) == 2 * 2 * groups * 3
+    assert len(tables["effective_tasks"]) == 2 * 2 * groups * 2
+    assert len(tables["alignment_contrasts"]) == 2 * groups * 2 * 2
     assert len(tables["alignment_npi"]) == 2 * groups * 3 * 5
     assert len(tables["overlap"]) == 2 * groups * 3
     assert len(tables["lookahead"]) == 2 * 16
@@ -170,7 +182,7 @@ def test_diverged_members_keep_their_rows(tmp_path):
     alone = tables["alignment"].filter(
         pl.col("task_i") != pl.col("task_j"), pl.col("task_j") != "lm", member=0, group="all"
     )
-    assert row["corrected"] == pytest.approx(alone["ratio"].median())
+    assert row["corrected"] == pytest.approx(alone["ratio"].mean())
     assert (row["n_seeds"], row["n_pairs"], row["n_unreliable"]) == (1, 3, 3)
     assert row["interval_over"] == "micro-batches"
 
@@ -185,7 +197,7 @@ def test_a_variant_without_a_member_left_has_no_mean(tmp_path):
     assert mean["n_unreliable"].to_list() == [0] * 18
 
 
-def test_mean_is_that_of_medians_with_paired_draws(tmp_path):
+def test_mean_is_over_pairs_and_seeds_with_paired_draws(tmp_path):
     vectors = draw_gradients(members=4, tasks=4, noise=1.5, seed=3)
     write(tmp_path, 4, file_arrays(vectors))
     tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(4))), TASKS)
@@ -193,28 +205,26 @@ def test_mean_is_that_of_medians_with_paired_draws(tmp_path):
     pairs = tables["alignment"].filter(
         pl.col("task_i") != pl.col("task_j"), pl.col("task_j") != "lm", group="output", reliable=True
     )
-    by_member = pairs.group_by("member").agg(pl.col("corrected").median(), pl.len())
-    assert row["corrected"] == pytest.approx(by_member["corrected"].mean())
+    by_member = pairs.group_by("member").agg(pl.col("ratio").mean(), pl.len())
+    assert row["corrected"] == pytest.approx(by_member["ratio"].mean())
     assert row["n_unreliable"] == 4 * 3 - len(pairs)
     gram = products(vectors[:, 3])
-    drawn = bootstrap_cosines(gram, bootstrap_counts(4, 1000))
-    reliable = align(gram, np.full((4, 4), 10)).reliable
+    measured = align(gram, np.full((4, 4), 10)).measured
     chosen = [(0, 1), (0, 2), (1, 2)]
-    draws = np.array(
-        [
-            np.nanmedian([drawn[member, :, i, j] for i, j in chosen if reliable[member, i, j]], axis=0)
-            for member in range(4)
-        ]
-    )
-    means = np.array(by_member.sort("member")["corrected"])
+    left_out = [
+        align(np.delete(np.delete(gram, np.s_[left::4], 1), np.s_[left::4], 2), np.full((4, 3), 10)).products
+        for left in range(4)
+    ]
+    cosines = np.array([its[:, i, j] / np.sqrt(its[:, i, i] * its[:, j, j]) for its in left_out for i, j in chosen])
+    cosines = np.where(measured[:, [0, 0, 1], [1, 2, 2]].T, cosines.reshape(4, 3, 4), np.nan)
+    means = np.array(by_member.sort("member")["ratio"])
+    draws = resampled(means, np.nanmean(cosines, axis=1).T, bootstrap_counts(4, 1000))
     expected = statistics.seed_interval(means, draws, n_items=4, bounds=COSINE)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-3)
     assert (row["n_seeds"], row["interval_over"]) == (4, "seeds and micro-batches")
     text = cell(tables["alignment_mean"], group="output", statistic="lm")
     with_lm = tables["alignment"].filter(pl.col("task_i") != "lm", group="output", task_j="lm", reliable=True)
-    assert text["corrected"] == pytest.approx(
-        with_lm.group_by("member").agg(pl.col("corrected").median())["corrected"].mean()
-    )
+    assert text["corrected"] == pytest.approx(with_lm.group_by("member").agg(pl.col("ratio").mean())["ratio"].mean())
     same = cell(tables["alignment_mean"], group="output", statistic="same task")
     assert same["interval_over"] == "seeds"
     assert same["low"] < same["corrected"] < same["high"]
@@ -307,3 +317,61 @@ def test_a_whole_run_takes_seconds(tmp_path):
     tables = alignment_tables(tmp_path, members, tasks)
     assert time.process_time() - began < 15
     assert len(tables["alignment"]) == 13 * 12 * 6 * 55
+
+
+def test_effective_numbers_have_intervals_over_seeds_and_micro_batches(tmp_path):
+    vectors = draw_gradients(members=4, tasks=4, batches=6, noise=1.0, seed=3)
+    write(tmp_path, 4, file_arrays(vectors, batches=6, second_moment=np.ones(vectors.shape[-1])))
+    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(4))), TASKS)
+    table = tables["effective_tasks"]
+    gram = products(vectors[:, 3])
+    found = effective_number(gram, align(gram, np.full((4, 6), 10)), 3)
+    logs = np.log(found.number)
+    draws = resampled(logs, found.log_replicates, bootstrap_counts(6, 1000))
+    expected = statistics.seed_interval(logs, draws, n_items=6)
+    for metric in ("plain", "adam"):  # second moments of 1 leave the gradients as they are
+        row = cell(table, group="output", metric=metric)
+        assert row["effective"] == pytest.approx(np.exp(logs.mean()), rel=1e-3)
+        assert (row["low"], row["high"]) == pytest.approx((np.exp(expected.low), np.exp(expected.high)), rel=1e-2)
+        assert (row["n_tasks"], row["n_seeds"], row["n_pairs"], row["n_unreliable"]) == (3, 4, 3, 0)
+        assert (row["interval_over"], row["reason"]) == ("seeds and micro-batches", "")
+    assert len(tables["alignment_contrasts"]) == 0
+
+
+def test_effective_numbers_that_cannot_be_given_have_reasons(tmp_path):
+    write(tmp_path, 0, file_arrays(np.random.default_rng(0).normal(size=(3, 4, 16, 2000))))
+    members = make_members(("full", 0), ("full", 1), ("none", 0, "diverged"))
+    table = alignment_tables(tmp_path, members, TASKS)["effective_tasks"].filter(group="output")
+    assert table.select("effective", "low", "high").select(pl.all().is_nan().all()).row(0) == (True, True, True)
+    reasons = dict(zip(zip(table["variant"], table["metric"], strict=True), table["reason"], strict=True))
+    assert reasons == {
+        ("full", "plain"): "noise hides more than half of the pairs; compare more items (gradients.limit)",
+        ("full", "adam"): "no gradient is finite in this metric",
+        ("none", "plain"): "all members diverged",
+        ("none", "adam"): "all members diverged",
+    }
+    assert set(table["interval_over"]) == {""}
+
+
+def test_contrasts_are_of_the_means_and_numbers_in_the_other_tables(tmp_path):
+    vectors = draw_gradients(members=6, batches=6)
+    write(tmp_path, 4, file_arrays(vectors, batches=6, second_moment=np.ones(vectors.shape[-1])))
+    members = make_members(*((variant, seed) for variant in ("full", "none") for seed in range(3)))
+    tables = alignment_tables(tmp_path, members, TASKS)
+    for statistic, name, column, where in (
+        ("mean cosine", "alignment_mean", "corrected", {"statistic": "environments"}),
+        ("effective tasks", "effective_tasks", "effective", {"metric": "plain"}),
+    ):
+        row = cell(tables["alignment_contrasts"], group="output", metric="plain", statistic=statistic)
+        means = {its["variant"]: its[column] for its in tables[name].filter(group="output", **where).to_dicts()}
+        assert (row["baseline_mean"], row["variant_mean"]) == pytest.approx((means["full"], means["none"]))
+        assert row["difference"] == pytest.approx(means["none"] - means["full"])
+        adam = cell(tables["alignment_contrasts"], group="output", metric="adam", statistic=statistic)
+        assert adam["p"] == pytest.approx(row["p"], rel=1e-2)
+
+
+def test_a_single_environment_has_neither_number_nor_contrast(tmp_path):
+    write(tmp_path, 4, file_arrays(draw_gradients(tasks=2), tasks=("only", "lm")))
+    tables = alignment_tables(tmp_path, make_members(("full", 0), ("none", 0)), TASKS)
+    assert (len(tables["effective_tasks"]), len(tables["alignment_contrasts"])) == (0, 0)
+    assert set(tables["alignment_mean"]["statistic"]) == {"same task", "lm"}

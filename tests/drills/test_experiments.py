@@ -62,7 +62,7 @@ def test_the_quickstart_keeps_its_promises(tmp_path):
 
 
 def aligned(opened) -> dict[tuple[str, str], float]:
-    """Median alignment in recurrent weights after the last step, by variant and statistic."""
+    """Mean alignment in recurrent weights after the last step, by variant and statistic."""
     table = opened.table("alignment_mean").filter(
         pl.col("group") == "recurrent", pl.col("step") == pl.col("step").max()
     )

@@ -26,6 +26,8 @@ def write_multitask(run, environments: tuple[str, ...], steps: tuple[int, ...], 
     tables = {
         "alignment": alignment,
         "alignment_mean": alignment_mean(alignment),
+        "effective_tasks": effective_tasks(alignment, len(environments)),
+        "alignment_contrasts": alignment_contrasts(alignment),
         "gradients": gradients_table(alignment),
         "alignment_npi": strata(random, alignment),
         "overlap": overlap(random, alignment),
@@ -85,10 +87,10 @@ def alignment_mean(alignment: pl.DataFrame) -> pl.DataFrame:
         .filter(~(same & lm))
         .group_by(by)
         .agg(
-            finite.median().fill_null(float("nan")).alias("corrected"),
-            pl.col("adam").filter("reliable").median().fill_null(float("nan")),
-            pl.col("naive").median(),
-            pl.col("sign_conflict").median(),
+            finite.mean().fill_null(float("nan")).alias("corrected"),
+            pl.col("adam").filter("reliable").mean().fill_null(float("nan")),
+            pl.col("naive").mean(),
+            pl.col("sign_conflict").mean(),
             pl.col("seed").n_unique().cast(pl.Int64).alias("n_seeds"),
             pl.struct("task_i", "task_j").n_unique().cast(pl.Int64).alias("n_pairs"),
             (~pl.col("reliable")).sum().cast(pl.Int64).alias("n_unreliable"),
@@ -101,6 +103,48 @@ def alignment_mean(alignment: pl.DataFrame) -> pl.DataFrame:
     )
     head = ["variant", *HYPER, "step", "group", "statistic", "corrected", "low", "high", "adam", "naive"]
     return table.select(*head, "sign_conflict", "n_seeds", "n_pairs", "n_unreliable", "interval_over")
+
+
+def _mean_cosines(alignment: pl.DataFrame) -> pl.DataFrame:
+    """Mean over pairs of environments and members, by variant, step, group and metric."""
+    different = (pl.col("task_i") != pl.col("task_j")) & (pl.col("task_j") != LM) & pl.col("reliable")
+    by = ["variant", "step", "group"]
+    means = alignment.filter(different).group_by(by).agg(pl.col("corrected").mean(), pl.col("adam").mean())
+    long = means.rename({"corrected": "plain"}).unpivot(["plain", "adam"], index=by, variable_name="metric")
+    return long.sort(*by, "metric")
+
+
+def effective_tasks(alignment: pl.DataFrame, n_tasks: int) -> pl.DataFrame:
+    value = n_tasks / (1 + (n_tasks - 1) * pl.col("value") ** 2)
+    more = {"n_tasks": n_tasks, "n_seeds": 3, "n_pairs": n_tasks * (n_tasks - 1) // 2, "n_unreliable": 0}
+    table = _mean_cosines(alignment).select("variant", "step", "group", "metric", effective=value)
+    return table.with_columns(
+        low=pl.col("effective") * 0.8,
+        high=pl.col("effective") * 1.2,
+        interval_over=pl.lit(SEEDS_AND_MICRO_BATCHES),
+        reason=pl.lit(""),
+        **{name: pl.lit(number) for name, number in more.items()},
+    )
+
+
+def alignment_contrasts(alignment: pl.DataFrame) -> pl.DataFrame:
+    means, baseline = _mean_cosines(alignment), alignment["variant"][0]
+    on = ["step", "group", "metric"]
+    table = means.filter(pl.col("variant") != baseline).join(
+        means.filter(variant=baseline).select(*on, baseline_mean="value"), on=on
+    )
+    difference = pl.col("variant_mean") - pl.col("baseline_mean")
+    return table.rename({"value": "variant_mean"}).with_columns(
+        statistic=pl.lit("mean cosine"),
+        baseline=pl.lit(baseline),
+        difference=difference,
+        low=difference - 0.1,
+        high=difference + 0.1,
+        p=pl.when(difference.abs() > 0.1).then(0.01).otherwise(0.5),
+        n_seeds=pl.lit(3),
+        n_left_out=pl.lit(0),
+        reason=pl.lit(""),
+    )
 
 
 def gradients_table(alignment: pl.DataFrame) -> pl.DataFrame:

@@ -152,16 +152,12 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     said = verdict(tables)
     assert sentence_with(said, "partly", "more than in models without NPIs")
     assert sentence_with(said, "helps", "20 of 72")
-    near = with_row(tables, "no_npi", corrected=0.3, low=0.1, high=0.9)
-    assert denies(verdict(replaced(tables, alignment_mean=near)).split(";")[0])
     slight = with_row(tables, "full", corrected=0.02, low=0.01, high=0.03)
     assert "almost unrelated" in verdict(replaced(tables, alignment_mean=slight))
     slight = with_row(tables, "full", corrected=-0.02, low=-0.03, high=-0.01)
     assert "almost unrelated" in verdict(replaced(tables, alignment_mean=slight))
     high = with_row(tables, "full", corrected=0.95, low=0.93, high=0.99)
     assert "almost" in verdict(replaced(tables, alignment_mean=high))
-    above = with_row(tables, "no_npi", corrected=0.8, low=0.7, high=0.9)
-    assert "less than in models without NPIs" in verdict(replaced(tables, alignment_mean=above))
     dark = with_row(tables, "full", n_unreliable=60)
     assert "noise" in verdict(replaced(tables, alignment_mean=dark))
     alone = tables.table("alignment_mean").with_columns(n_seeds=pl.lit(1))
@@ -186,6 +182,36 @@ def test_the_verdict_says_what_is_told_and_what_is_not(tables):
     assert "random controls" in verdict(replaced(tables, transfer=bare))
     assert "not tested" in verdict(replaced(tables, transfer=None))
     assert verdict(replaced(tables, alignment_mean=None)) == ""
+
+
+def test_the_verdict_compares_with_models_without_npis_by_the_paired_test(tables):
+    frame = tables.table("alignment_contrasts")
+
+    def shared(contrasts):
+        return verdict(replaced(tables, alignment_contrasts=contrasts)).split(";")[0]
+
+    def with_values(where, **values):
+        return frame.with_columns(
+            pl.when(where).then(pl.lit(value)).otherwise(name).alias(name) for name, value in values.items()
+        )
+
+    shown = (pl.col("label") == "no_npi") & (pl.col("group") == "recurrent") & (pl.col("step") == 2000)
+    shown &= pl.col("statistic") == "mean cosine"
+    adam = shown & (pl.col("metric") == "adam")
+    assert "more than in models without NPIs" in shared(frame)
+    assert "but less than in models without NPIs" in shared(with_values(adam, difference=0.4))
+    assert "no significant difference from models without NPIs" in shared(with_values(adam, p=0.05))
+    # Only the row that is named decides.
+    assert "more than" in shared(with_values(~adam, difference=0.4, p=0.9))
+    # Without Adam's metric, the plain one does.
+    no_adam = frame.filter(~adam)
+    assert "more than" in shared(no_adam)
+    lost = with_values(adam, difference=math.nan, p=math.nan)
+    assert "more than" in shared(lost)
+    assert "cannot tell whether more" in shared(with_values(shown, p=math.nan))
+    assert "cannot tell whether more" in shared(None)
+    alone = tables.table("alignment_mean").filter(pl.col("label") != "no_npi")
+    assert "no model without NPIs" in verdict(replaced(tables, alignment_mean=alone))
 
 
 def test_what_taking_all_away_did_is_told_in_nats_and_points(tables):

@@ -87,7 +87,7 @@ def test_trajectories_have_a_panel_a_group_and_a_line_a_variant(tables, pictures
     assert trajectories_picture(tables, "nothing of the kind") is None
 
 
-def test_medians_over_few_pairs_are_drawn_thin_only(tables):
+def test_means_over_few_pairs_are_drawn_thin_only(tables):
     dark = (pl.col("step") == 64) & (pl.col("label") == "full") & (pl.col("group") == "recurrent")
     dark &= pl.col("task_i").is_in(ENVIRONMENTS[:4])
     frame = tables.table("alignment").with_columns(reliable=pl.col("reliable") & ~dark)

@@ -187,7 +187,7 @@ def test_the_first_paragraphs_say_what_was_asked_and_found(page):
     said = page.texts["p"]
     assert "one task or nine?" in said[0]
     assert sentence_with(said[1], "partly", "more than in models without NPIs")
-    assert sentence_with(said[2], "step 2,000", "median", "alignment")
+    assert sentence_with(said[2], "step 2,000", "mean", "alignment")
 
 
 def test_a_run_without_gradients_has_a_report_that_says_so(plain):
@@ -219,7 +219,7 @@ def test_an_unfinished_run_says_so_first(tmp_path):
     assert sentence_with(page.texts["li"][0], "step 8 of 600", "final")
     assert sentence_with(" ".join(page.texts["li"]), "scores", "gradients", "step 1")
     said = " ".join(page.texts["p"])
-    assert sentence_with(said, "step 8 of 600", "median", "alignment")
+    assert sentence_with(said, "step 8 of 600", "mean", "alignment")
     assert "end of training" not in said
 
 

@@ -176,6 +176,11 @@ def test_tables_are_joined_with_members(tmp_path):
         run.curves()
     with pytest.raises(RunError, match=facts("gradients")):
         run.alignment()
+    # A run that an earlier version analyzed lacks tables that were added since.
+    (tmp_path / "gradients").mkdir()
+    (tmp_path / "gradients" / "2.npz").write_bytes(b"")
+    with pytest.raises(RunError, match=facts("effective_tasks", "earlier version", "npi-jax report")):
+        run.table("effective_tasks")
     with pytest.raises(RunError, match=facts("table", "curves")):
         run.table("finale")
     (tmp_path / "tables" / "curves.parquet").write_bytes(b"PAR1 cut off")

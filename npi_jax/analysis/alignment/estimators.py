@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Shaped
 from scipy import special
 
+from npi_jax.analysis.alignment.jackknife import leave_one_out, standard_error
 from npi_jax.analysis.alignment.products import (
     Blocks,
     as_blocks,
@@ -137,12 +138,12 @@ def align(gram: Float[np.ndarray, "*lead vectors vectors"], n_items: Integer[np.
     n_tasks, n_batches = _sizes(gram, n_items)
     blocks = as_blocks(gram, n_batches)
     products = weigh(blocks, cross(np.ones((1, n_batches))))[..., 0, :, :]
-    replicates = _replicates(blocks, n_batches)
-    squared, squared_se = diagonal(products), _jackknife_se(diagonal(replicates), axis=-2)
+    replicates = leave_one_out(blocks)
+    squared, squared_se = diagonal(products), standard_error(diagonal(replicates), axis=-2)
     task_state = _task_state(squared, squared_se)
     ratio, state = _ratio(blocks, products, task_state)
     fine = task_state == OK
-    se = _jackknife_se(cosines(replicates), axis=-3)
+    se = standard_error(cosines(replicates), axis=-3)
     se = np.where(np.isfinite(ratio) & ~np.eye(n_tasks, dtype=bool), se, np.nan)
     weights = n_items / n_items.sum(axis=1, keepdims=True)
     mean = np.einsum("...ijkl,ik,jl->...ij", blocks, weights, weights)
@@ -175,20 +176,6 @@ def _sizes(
             f"gram has {gram.shape[-1]} rows, but n_items says {n_tasks} tasks times {n_batches} micro-batches"
         )
     return n_tasks, n_batches
-
-
-def _replicates(blocks: Blocks, n_batches: int) -> Float[np.ndarray, "*lead batches tasks tasks"]:
-    """Return cross products for the jackknife, each without one micro-batch; NaN if only one remains."""
-    if n_batches < 3:
-        return np.full((*blocks.shape[:-4], n_batches, *blocks.shape[-4:-2]), np.nan)
-    return weigh(blocks, cross(1.0 - np.eye(n_batches)))
-
-
-def _jackknife_se(replicates: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
-    """Return the standard error from replicates, in each of which one entry along ``axis`` was left out."""
-    n = replicates.shape[axis]
-    apart = replicates - replicates.mean(axis=axis, keepdims=True)
-    return np.sqrt((n - 1) / n * (apart**2).sum(axis=axis))
 
 
 def _task_state(

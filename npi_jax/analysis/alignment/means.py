@@ -1,36 +1,21 @@
 """Mean alignment of each variant at a checkpoint, with an interval over seeds and micro-batches."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from npi_jax.analysis import statistics
 from npi_jax.analysis.alignment.estimators import Alignment
 from npi_jax.analysis.alignment.grams import Grams
-from npi_jax.analysis.alignment.products import bootstrap_cosines, bootstrap_counts
+from npi_jax.analysis.alignment.jackknife import leave_one_out, resampled
+from npi_jax.analysis.alignment.products import as_blocks, bootstrap_counts, cosines, mean_of_known
+from npi_jax.analysis.alignment.seeds import DRAWS, SeedInterval, variants
 from npi_jax.analysis.bounds import COSINE, FREE, Bounds
 from npi_jax.results.columns import Column, Row
-from npi_jax.results.names import (
-    ENVIRONMENTS,
-    ITEMS,
-    LM,
-    MICRO_BATCHES,
-    NO_INTERVAL,
-    OK,
-    SAME_TASK,
-    SEEDS,
-    SEEDS_AND_ITEMS,
-    SEEDS_AND_MICRO_BATCHES,
-)
+from npi_jax.results.names import ENVIRONMENTS, LM, SAME_TASK
 from npi_jax.results.tables_alignment import AlignmentMean
-from npi_jax.results.tables_training import GROUP, Members
-
-_DRAWS: Final = 1000
-_OVER: Final = {SEEDS_AND_ITEMS: SEEDS_AND_MICRO_BATCHES, ITEMS: MICRO_BATCHES}
 
 Matrices = Float[np.ndarray, "members groups tasks tasks"]
 Pairs = tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " pairs"]]
@@ -42,20 +27,20 @@ def mean_table(
 ) -> pl.DataFrame:
     """Return the rows of `AlignmentMean` of a checkpoint.
 
-    Each member has three statistics, which are medians:
+    Each member has three statistics, which are means:
 
     - "environments": over pairs of tasks other than ordinary text,
     - "lm": over the alignment of each task with ordinary text,
     - "same task": over the same-task checks.
 
-    ``corrected`` and ``adam`` are medians of `Alignment.ratio` over pairs whose norms are significantly above 0.
-    Estimates beyond 1 are included, because leaving them out would bias the median downward. ``naive`` and
-    ``sign_conflict`` are medians over all pairs. The table has means of these medians over members that have not
-    diverged and have a value.
+    ``corrected`` and ``adam`` are means of `Alignment.ratio` over pairs whose norms are significantly above 0.
+    Estimates beyond 1 are included, because leaving them out would bias the mean downward. ``naive`` and
+    ``sign_conflict`` are means over all pairs. The table has means of these numbers over members that have not diverged
+    and have a value.
 
-    The interval is `statistics.seed_interval` over seeds, within [-1, 1], with micro-batches resampled. The draws are
-    the same for all members, and every draw uses the same pairs. The same-task check has no bounds and no resampling:
-    its interval is over seeds alone.
+    The interval is `statistics.seed_interval` over seeds, within [-1, 1], with micro-batches resampled (`resampled`).
+    The draws are the same for all members, and every draw uses the same pairs. The same-task check has no bounds and no
+    resampling: its interval is over seeds alone.
 
     Args:
         step: step of the checkpoint.
@@ -70,16 +55,32 @@ def mean_table(
         AlignmentMean.naive: found.naive,
         AlignmentMean.sign_conflict: conflict,
     }
-    entries = _statistics(grams.tasks)
-    draws = _drawn_medians(grams, found, {name: entries[name] for name in entries if name != SAME_TASK})
+    n_batches = grams.n_items.shape[1]
+    replicates = cosines(leave_one_out(as_blocks(grams.gram, n_batches)))
     rows: list[Row] = []
-    for name, pairs in entries.items():
-        measured = _Measured.of(name, pairs, values, found, draws.get(name))
-        for constant, kept in _variants(members):
+    for name, pairs in statistics_of(grams.tasks).items():
+        measured = _Measured.of(name, pairs, values, found, replicates)
+        for constant, kept in variants(members):
             for number, group in enumerate(grams.groups):
                 place: Row = {AlignmentMean.step: step, AlignmentMean.group: group, AlignmentMean.statistic: name}
-                rows.append(constant | place | measured.row(kept, number, grams.n_items.shape[1]))
+                rows.append(constant | place | measured.row(kept, number, n_batches))
     return pl.DataFrame(rows, schema=AlignmentMean.schema())
+
+
+def mean_cosines(found: Alignment, tasks: tuple[str, ...]) -> Float[np.ndarray, "members groups"]:
+    """Return each member's mean of corrected cosines over pairs of environments; NaN without any such pair."""
+    pairs = statistics_of(tasks).get(ENVIRONMENTS)
+    return np.full(found.ratio.shape[:-2], np.nan) if pairs is None else mean_of_known(found.ratio[..., *pairs])
+
+
+def statistics_of(tasks: tuple[str, ...]) -> dict[str, Pairs]:
+    """Return the matrix entries over which each statistic is a mean; ordinary text, if present, is the last task."""
+    n_tasks = len(tasks) - (LM in tasks)
+    index = np.arange(n_tasks)
+    found = {ENVIRONMENTS: np.triu_indices(n_tasks, 1), SAME_TASK: (index, index)}
+    if LM in tasks:
+        found[LM] = (index, np.full(n_tasks, tasks.index(LM)))
+    return {name: entries for name, entries in found.items() if len(entries[0])}
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ class _Measured:
     """One statistic of every member and group.
 
     Attributes:
-        medians: medians of each column.
-        draws: medians of ``corrected`` with micro-batches resampled; None for the same-task check.
-        n_pairs: number of pairs, including those left out of the medians.
+        means: means over pairs of each column.
+        draws: means over pairs of ``corrected`` with micro-batches resampled; None for the same-task check.
+        n_pairs: number of pairs, including those left out of the means.
         left_out: number of pairs with a norm that is not significantly above 0.
         bounds: range of the statistic.
     """
 
-    medians: Mapping[Column, Float[np.ndarray, "members groups"]]
+    means: Mapping[Column, Float[np.ndarray, "members groups"]]
     draws: Float[np.ndarray, "members groups draws"] | None
     n_pairs: int
     left_out: Int[np.ndarray, "members groups"]
@@ -107,58 +108,34 @@ class _Measured:
         pairs: Pairs,
         values: Mapping[Column, Matrices],
         found: Alignment,
-        draws: Float[np.ndarray, "members groups draws"] | None,
+        replicates: Float[np.ndarray, "members groups batches tasks tasks"],
     ) -> "_Measured":
-        """Take the medians over pairs."""
-        first, second = pairs
-        medians = {name: _median(value[..., first, second]) for name, value in values.items()}
-        left_out = (~found.measured[..., first, second]).sum(axis=-1)
-        return cls(medians, draws, len(first), left_out, FREE if statistic == SAME_TASK else COSINE)
+        """Take the means over pairs; ``replicates`` are corrected cosines without one micro-batch each."""
+        means = {name: mean_of_known(value[..., *pairs]) for name, value in values.items()}
+        measured = found.measured[..., *pairs]
+        n_pairs, lost = measured.shape[-1], (~measured).sum(axis=-1)
+        if statistic == SAME_TASK:
+            return cls(means, None, n_pairs, lost, FREE)
+        left_out = mean_of_known(np.where(measured[..., None, :], replicates[..., *pairs], np.nan))
+        counts = bootstrap_counts(left_out.shape[-1], DRAWS)
+        return cls(means, resampled(means[AlignmentMean.corrected], left_out, counts), n_pairs, lost, COSINE)
 
     def row(self, kept: Int[np.ndarray, " kept"], group: int, n_batches: int) -> Row:
         """Return a row of the table: means over the members ``kept`` for the parameter group at index ``group``."""
-        own = {name: value[kept, group] for name, value in self.medians.items()}
-        draws = None if self.draws is None else self.draws[kept, group]
+        own = {name: value[kept, group] for name, value in self.means.items()}
+        known = ~np.isnan(own[AlignmentMean.corrected])
+        draws = None if self.draws is None else self.draws[kept, group][known]
+        interval = _interval(own[AlignmentMean.corrected][known], draws, n_batches, self.bounds)
         return {
             **{name: _mean(value, self.bounds) for name, value in own.items()},
-            **_interval(own[AlignmentMean.corrected], draws, n_batches, self.bounds),
+            AlignmentMean.low: interval.low,
+            AlignmentMean.high: interval.high,
+            AlignmentMean.n_seeds: int(known.sum()),
             AlignmentMean.n_pairs: self.n_pairs,
             AlignmentMean.n_unreliable: int(self.left_out[kept, group].sum()),
+            AlignmentMean.interval_over: interval.interval_over,
+            AlignmentMean.reason: interval.reason,
         }
-
-
-def _drawn_medians(
-    grams: Grams, found: Alignment, entries: Mapping[str, Pairs]
-) -> dict[str, Float[np.ndarray, "members groups draws"]]:
-    """Return the medians of corrected cosines, with micro-batches resampled, by statistic."""
-    counts, which = np.unique(bootstrap_counts(grams.n_items.shape[1], _DRAWS), axis=0, return_inverse=True)
-    # There are few micro-batches, so draws repeat: compute each distinct draw once. Go through members one by one,
-    # because all draws of all pairs would not fit into memory with many tasks.
-    medians = {name: np.empty((*grams.gram.shape[:2], len(counts))) for name in entries}
-    for member, gram in enumerate(grams.gram):
-        drawn = bootstrap_cosines(gram, counts)
-        for name, (first, second) in entries.items():
-            kept = found.measured[member][..., None, first, second]
-            medians[name][member] = _median(np.where(kept, drawn[..., first, second], np.nan))
-    return {name: values[..., which.ravel()] for name, values in medians.items()}
-
-
-def _statistics(tasks: tuple[str, ...]) -> dict[str, Pairs]:
-    """Return the matrix entries over which each statistic is a median; ordinary text, if present, is the last task."""
-    n_tasks = len(tasks) - (LM in tasks)
-    index = np.arange(n_tasks)
-    found = {ENVIRONMENTS: np.triu_indices(n_tasks, 1), SAME_TASK: (index, index)}
-    if LM in tasks:
-        found[LM] = (index, np.full(n_tasks, tasks.index(LM)))
-    return {name: entries for name, entries in found.items() if len(entries[0])}
-
-
-def _variants(members: pl.DataFrame) -> Iterator[tuple[Row, Int[np.ndarray, " kept"]]]:
-    """Yield each variant's values of the columns `GROUP`, and the indices of its members that have not diverged."""
-    place = "place"
-    for key, frame in members.with_row_index(place).group_by(GROUP, maintain_order=True):
-        kept = frame.filter(pl.col(Members.status) == OK)[place].to_numpy().astype(np.int64)
-        yield dict(zip(GROUP, key, strict=True)), kept
 
 
 def _interval(
@@ -166,49 +143,18 @@ def _interval(
     draws: Float[np.ndarray, "members draws"] | None,
     n_batches: int,
     bounds: Bounds,
-) -> Row:
-    """Return the columns of the interval of a mean over members; NaN with a reason if there is none."""
-    values, draws = values[has := ~np.isnan(values)], None if draws is None else draws[has]
-    row: Row = {AlignmentMean.n_seeds: len(values), AlignmentMean.reason: _no_interval(values, draws, bounds)}
-    if row[AlignmentMean.reason]:
-        missing: Row = {AlignmentMean.low: np.nan, AlignmentMean.high: np.nan}
-        return row | missing | {AlignmentMean.interval_over: NO_INTERVAL}
-    by_draw = np.tile(values[:, None], _DRAWS) if draws is None else draws
-    interval = statistics.seed_interval(values, by_draw, n_items=n_batches, bounds=bounds)
-    ends: Row = {AlignmentMean.low: interval.low, AlignmentMean.high: interval.high}
-    over = SEEDS if draws is None else _OVER[interval.interval_over]
-    return row | ends | {AlignmentMean.interval_over: over}
-
-
-def _no_interval(
-    values: Float[np.ndarray, " members"], draws: Float[np.ndarray, "members draws"] | None, bounds: Bounds
-) -> str:
-    """Return why the mean of a variant has no interval; "" if it has one."""
+) -> SeedInterval:
+    """Return the interval of a mean over members, or why there is none."""
     if not len(values):
-        return "no pair can be distinguished from noise in any seed"
-    if not bounds.hold(float(values.mean())):
-        return f"the estimate is {values.mean():.3f}, which no cosine is: noise is larger than what it is short of 1"
-    if draws is None and len(values) < 2:
-        return "one seed"
-    if draws is not None and np.isnan(draws).any():
-        return "some draws of micro-batches leave a seed without any value"
-    return ""
+        return SeedInterval.missing("no pair can be distinguished from noise in any seed")
+    mean = float(values.mean())
+    if not bounds.hold(mean):
+        why = f"the estimate is {mean:.3f}, which no cosine is: noise is larger than what it is short of 1"
+        return SeedInterval.missing(why)
+    return SeedInterval.of(values, draws, n_batches, bounds)
 
 
 def _mean(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
     """Return the mean, ignoring NaN; NaN if all values are NaN or if the mean is not within the bounds."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) and bounds.hold(float(values.mean())) else np.nan
-
-
-def _median(values: Float[np.ndarray, "*lead pairs"]) -> Float[np.ndarray, "*lead"]:
-    """Return the median along the last axis, ignoring NaN; NaN if all values are NaN.
-
-    `np.nanmedian` is slow, because it handles rows one by one.
-    """
-    ordered = np.sort(values, axis=-1)
-    n = (~np.isnan(values)).sum(axis=-1)
-    low, high = (np.maximum(n - 1, 0) // 2)[..., None], (n // 2)[..., None]
-    high = np.minimum(high, values.shape[-1] - 1)
-    middle = (np.take_along_axis(ordered, low, axis=-1) + np.take_along_axis(ordered, high, axis=-1)) / 2
-    return np.where(n > 0, middle[..., 0], np.nan)

@@ -5,7 +5,7 @@ groups. Micro-batches with different numbers share no sentence, so the product o
 """
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, Shaped
+from jaxtyping import Float, Int, Shaped
 
 Blocks = Float[np.ndarray, "*lead tasks tasks batches batches"]
 """Products by task, task, micro-batch and micro-batch."""
@@ -60,18 +60,6 @@ def bootstrap_counts(n_batches: int, draws: int, seed: int = 0) -> Int[np.ndarra
     return counts[:draws]
 
 
-def bootstrap_cosines(
-    gram: Float[np.ndarray, "*lead vectors vectors"], counts: Integer[np.ndarray, "draws batches"]
-) -> Float[np.ndarray, "*lead draws tasks tasks"]:
-    """Return corrected cosines of resampled micro-batches: products of k != l, weighted by ``counts[k] * counts[l]``.
-
-    The diagonal is 1 by construction. A cosine is NaN if a task has no positive squared norm in the draw.
-    """
-    n_batches = counts.shape[1]
-    check_sizes(gram.shape[-1], n_batches)
-    return cosines(weigh(as_blocks(gram, n_batches), cross(counts)))
-
-
 def check_sizes(n_vectors: int, n_batches: int) -> None:
     """Raise an error for fewer than two micro-batches, or if their number does not divide the number of vectors.
 
@@ -115,3 +103,10 @@ def diagonal(products: Float[np.ndarray, "*lead n n"]) -> Float[np.ndarray, "*le
 def positive(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Replace values that are not above 0 by NaN."""
     return np.where(values > 0, values, np.nan)
+
+
+def mean_of_known(values: Float[np.ndarray, "*lead n"]) -> Float[np.ndarray, "*lead"]:
+    """Return the mean along the last axis, ignoring NaN; NaN if all values are NaN."""
+    known = ~np.isnan(values)
+    n = known.sum(axis=-1)
+    return np.asarray(np.where(known, values, 0.0).sum(axis=-1) / np.where(n, n, np.nan))

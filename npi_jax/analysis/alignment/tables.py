@@ -10,24 +10,38 @@ import polars as pl
 from jaxtyping import Bool, Float, Shaped
 
 from npi_jax.analysis.alignment import items as item_gradients
+from npi_jax.analysis.alignment.contrasts import Values, contrast_table
+from npi_jax.analysis.alignment.effective import effective_number, effective_table
 from npi_jax.analysis.alignment.estimators import BEYOND, REASONS, align
 from npi_jax.analysis.alignment.estimators import Alignment as Estimates
 from npi_jax.analysis.alignment.grams import Grams, Items, Lookahead, load_grams
-from npi_jax.analysis.alignment.means import mean_table
+from npi_jax.analysis.alignment.means import mean_cosines, mean_table
 from npi_jax.analysis.alignment.products import sign_conflict
 from npi_jax.errors import UserError
 from npi_jax.results.columns import Column, Table
 from npi_jax.results.directory import Run
-from npi_jax.results.names import ALL, DIVERGED, OK
+from npi_jax.results.names import ADAM, ALL, DIVERGED, EFFECTIVE_TASKS, LM, MEAN_COSINE, OK, PLAIN
 from npi_jax.results.schema import empty
-from npi_jax.results.tables_alignment import Alignment, AlignmentMean, AlignmentNpi, Gradients, Overlap
+from npi_jax.results.tables_alignment import (
+    Alignment,
+    AlignmentContrasts,
+    AlignmentMean,
+    AlignmentNpi,
+    EffectiveTasks,
+    Gradients,
+    Overlap,
+)
 from npi_jax.results.tables_alignment import Lookahead as LookaheadTable
 from npi_jax.results.tables_training import Members
 
 BEYOND_ONE: Final = REASONS[BEYOND]
 
 _TABLES: Final = {
-    table.NAME: table for table in (Alignment, Gradients, AlignmentMean, AlignmentNpi, Overlap, LookaheadTable)
+    table.NAME: table
+    for table in (
+        *(Alignment, Gradients, AlignmentMean, EffectiveTasks, AlignmentContrasts),
+        *(AlignmentNpi, Overlap, LookaheadTable),
+    )
 }
 
 Axis = Mapping[Column, Sequence[str]]
@@ -84,6 +98,7 @@ class _Checkpoint:
             Alignment.NAME: self._alignment(found, adam, conflict),
             Gradients.NAME: self._gradients(found),
             AlignmentMean.NAME: mean_table(self.step, grams, self.members, found, adam, conflict),
+            **self._between_variants({PLAIN: (grams.gram, found), ADAM: (grams.gram_adam, adam)}),
         }
         if grams.items is not None:
             tables[AlignmentNpi.NAME] = self._npis(grams.items)
@@ -91,6 +106,22 @@ class _Checkpoint:
         if grams.lookahead is not None:
             tables[LookaheadTable.NAME] = self._lookahead(grams.lookahead)
         return tables
+
+    def _between_variants(self, by_metric: Mapping[str, tuple[np.ndarray, Estimates]]) -> dict[str, pl.DataFrame]:
+        """Return effective numbers of tasks and contrasts between variants; empty with fewer than two environments."""
+        n_tasks = len(self.grams.tasks) - (LM in self.grams.tasks)
+        if n_tasks < 2:
+            return {}
+        number = {metric: effective_number(gram, its, n_tasks) for metric, (gram, its) in by_metric.items()}
+        values: dict[tuple[str, str], Values] = {}
+        for metric, (_, its) in by_metric.items():
+            values[metric, MEAN_COSINE] = mean_cosines(its, self.grams.tasks)
+            values[metric, EFFECTIVE_TASKS] = number[metric].number
+        at = (self.step, self.grams.groups, self.members)
+        return {
+            EffectiveTasks.NAME: effective_table(*at, number, n_tasks),
+            AlignmentContrasts.NAME: contrast_table(*at, values),
+        }
 
     def _alignment(
         self, found: Estimates, adam: Estimates, conflict: Float[np.ndarray, "members groups tasks tasks"]

@@ -29,6 +29,8 @@ _MORE: Final[Mapping[str, str]] = {
     "overlap": "member",
     "lookahead": "member",
     "alignment_mean": "group",
+    "effective_tasks": "group",
+    "alignment_contrasts": "group",
     "transfer": "",
     "asymmetry": "",
     "amplification": "",

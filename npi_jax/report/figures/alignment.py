@@ -1,4 +1,4 @@
-"""Figures of alignment: pairs of tasks at the last step, and the median over pairs through training."""
+"""Figures of alignment: pairs of tasks at the last step, and the mean over pairs through training."""
 
 import math
 from typing import Final
@@ -30,7 +30,7 @@ from npi_jax.results.tables_alignment import Alignment, AlignmentMean
 HEAT_MAPS: Final = "alignment_pairs"
 # The figure shows at most this many variants; the interactive heat map and the CSV file have all.
 _PANELS: Final = 6
-THIN: Final = "Thin: more than half of the pairs (times seeds) are lost in noise, and the median is one over the rest."
+THIN: Final = "Thin: more than half of the pairs (times seeds) are lost in noise, and the mean is one over the rest."
 _BAND: Final = "Bands: 95% intervals over seeds and micro-batches; they may run out of a panel."
 _DRAWN: Final = {"corrected": "mean", "low": "low", "high": "high"}
 _CORRECTED: Final = (
@@ -84,14 +84,14 @@ def heat_maps_picture(tables: ReportTables) -> Picture | None:
 
 
 def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None:
-    """Draw the median alignment by step: one panel for each group of weights, one line for each variant."""
+    """Draw the mean alignment by step: one panel for each group of weights, one line for each variant."""
     frame = mean_alignment(tables, statistic)
     if frame is None:
         return None
     of_lm = statistic == LM
     table = with_share_left_out(tables, frame, statistic)
     name = "alignment_lm" if of_lm else "alignment_environments"
-    what = "Median over environments of their alignment with ordinary text" if of_lm else "Median over pairs"
+    what = "Mean over environments of their alignment with ordinary text" if of_lm else "Mean over pairs"
     dotted = " Thin dotted line: the first variant without the correction for noise." if not of_lm else ""
     return Picture(
         name=name,
@@ -100,7 +100,7 @@ def trajectories_picture(tables: ReportTables, statistic: str) -> Picture | None
         else "Alignment between environments while learning",
         caption=f"{what} by training step, a panel for each group of weights. {_CORRECTED}. {_BAND} {THIN}{dotted}",
         alt=(
-            f"Line charts of the median alignment by step, {count(len(tables.labels), 'line')} in each of "
+            f"Line charts of the mean alignment by step, {count(len(tables.labels), 'line')} in each of "
             f"{len(parameter_groups(frame))} panels."
         ),
         wide=_trajectories(tables, table, name, naive=not of_lm),
@@ -120,7 +120,7 @@ def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: st
 
 
 def firm(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add columns mean, low and high for drawing; they are null if the median is over a minority of pairs."""
+    """Add columns mean, low and high for drawing; they are null if the mean is over a minority of pairs."""
     few = (pl.col("share_left_out") > 0.5).fill_null(value=False)
     return frame.with_columns(pl.when(few).then(None).otherwise(column).alias(new) for column, new in _DRAWN.items())
 
@@ -191,7 +191,7 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
         step_axis(axes[0], int(frame[AlignmentMean.step].max()))  # type: ignore[arg-type]
         axes[0].set_ylim(*limits(frame[AlignmentMean.corrected]))
         figure.supxlabel("training step", fontsize="medium")
-        figure.supylabel("median alignment", fontsize="medium")
+        figure.supylabel("mean alignment", fontsize="medium")
         legend(figure, drawn, COMPACT)
         settle(figure)
     return figure

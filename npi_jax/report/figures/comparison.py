@@ -79,7 +79,7 @@ def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: 
 
 
 def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl.DataFrame], labels: Labels) -> Picture:
-    """Draw the median alignment between environments by step, one panel for each run."""
+    """Draw the mean alignment between environments by step, one panel for each run."""
     groups = [parameter_groups(frame)[0] for frame in frames]
     parts = [
         firm(with_share_left_out(of_run, frame.filter(pl.col(AlignmentMean.group) == group), ENVIRONMENTS))
@@ -100,7 +100,7 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
             step_axis(axis, tables[side].last_step)
             axis.set_title(cut(names[side], 26))
         axes[0].set_ylim(*limits(pl.concat([part[AlignmentMean.corrected] for part in parts])))
-        axes[0].set_ylabel("median alignment")
+        axes[0].set_ylabel("mean alignment")
         figure.supxlabel("training step", fontsize="medium")
         legend(figure, drawn, COMPACT)
         settle(figure)
@@ -109,8 +109,8 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
     return Picture(
         name="compare_alignment",
         title="Alignment between environments while learning",
-        caption=f"Median over pairs of the noise-corrected alignment, {which} weights, with 95% intervals. {THIN}",
-        alt="Two line charts of median alignment by training step, one for each run.",
+        caption=f"Mean over pairs of the noise-corrected alignment, {which} weights, with 95% intervals. {THIN}",
+        alt="Two line charts of mean alignment by training step, one for each run.",
         wide=figure,
         data=pl.concat(data, how="diagonal"),
     )

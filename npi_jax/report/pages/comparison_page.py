@@ -216,7 +216,7 @@ def _opening(sides: Sides) -> list[str]:
 
 
 def _alignments(sides: Sides) -> list[str]:
-    """State the median alignments at the last steps, and their difference."""
+    """State the mean alignments at the last steps, and their difference."""
     found = []
     for tables, label in zip(sides.tables, sides.labels[0], strict=True):
         frame = mean_alignment(tables, ENVIRONMENTS)
@@ -230,7 +230,7 @@ def _alignments(sides: Sides) -> list[str]:
         f"{findings.with_interval(row)} in {name} ({pretty(group)} weights, {tables.called(row[AlignmentMean.step])})"
         for name, tables, (group, row) in zip(sides.names, sides.tables, found, strict=True)
     ]
-    text = f"Median noise-corrected alignment between environments: {said[0]}, {said[1]}"
+    text = f"Mean noise-corrected alignment between environments: {said[0]}, {said[1]}"
     if not all(known_number(row[AlignmentMean.low]) for _, row in found):
         return [f"{text}."]
     value, low, high = difference_interval(found[0][1], found[1][1], "corrected")

@@ -75,7 +75,7 @@ def plain_table(found: PlainTable) -> TextTable:
 
 
 def gradient_lines(tables: ReportTables) -> list[str]:
-    """Return lines on median alignment by variant and on transfer; empty without either."""
+    """Return lines on mean alignment by variant and on transfer; empty without either."""
     frame = mean_alignment(tables, ENVIRONMENTS)
     lines = []
     if frame is not None:

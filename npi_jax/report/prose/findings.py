@@ -59,7 +59,7 @@ def what_gradients_say(tables: ReportTables) -> list[tuple[str, str]]:
 
 
 def alignment(tables: ReportTables) -> str:
-    """State the median alignment between environments at the last step, by variant, with intervals."""
+    """State the mean alignment between environments at the last step, by variant, with intervals."""
     frame = mean_alignment(tables, ENVIRONMENTS)
     if frame is None:
         if tables.table("alignment_mean") is not None:
@@ -84,7 +84,7 @@ def alignment(tables: ReportTables) -> str:
     texts = []
     if parts:
         texts.append(
-            f"At {when} the median noise-corrected alignment between environments in {pretty(group)} weights was "
+            f"At {when} the mean noise-corrected alignment between environments in {pretty(group)} weights was "
             f"{_listed(parts)}."
         )
     texts += [f"It is unknown for {_listed(labels)}: {why}." for why, labels in unknown.items()]
@@ -224,7 +224,7 @@ def _all_removed(tables: ReportTables, cell: Cell) -> list[str]:
 
 
 def _lost(tables: ReportTables, group: str, step: int, labels: list[str]) -> list[str]:
-    """State the number of excluded pairs if it is large, because the median is then not over all pairs."""
+    """State the number of excluded pairs if it is large, because the mean is then not over all pairs."""
     counted = left_out(tables)
     if counted is None:
         return []

@@ -4,12 +4,18 @@ from typing import Final
 
 import polars as pl
 
-from npi_jax.report.data.selection import SIGNIFICANT, TransferMatrix, mean_alignment, transfer_matrix
+from npi_jax.report.data.selection import (
+    SIGNIFICANT,
+    TransferMatrix,
+    alignment_contrast,
+    mean_alignment,
+    transfer_matrix,
+)
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.format import count, known_number, short_number
 from npi_jax.report.prose.findings import Row, last_rows
 from npi_jax.results.names import ENVIRONMENTS, NO_NPI
-from npi_jax.results.tables_alignment import AlignmentMean
+from npi_jax.results.tables_alignment import AlignmentContrasts, AlignmentMean
 from npi_jax.results.tables_transfer import Transfer
 
 SLIGHT: Final = 0.1
@@ -24,12 +30,12 @@ def verdict(tables: ReportTables) -> str:
     frame = mean_alignment(tables, ENVIRONMENTS)
     if frame is None:
         return ""
-    _, rows = last_rows(tables, frame)
-    shared = _shared(tables, rows)
+    group, rows = last_rows(tables, frame)
+    shared = _shared(tables, group, rows)
     return f"{shared[0].upper()}{shared[1:]}; {_taught(tables)}." if rows else ""
 
 
-def _shared(tables: ReportTables, rows: list[Row]) -> str:
+def _shared(tables: ReportTables, group: str, rows: list[Row]) -> str:
     """Compare the first variant's alignment with 0 and with that of models that saw no NPI."""
     first = next((row for row in rows if row["label"] == tables.labels[0]), None)
     if first is None or not known_number(first[AlignmentMean.low]):
@@ -40,8 +46,7 @@ def _shared(tables: ReportTables, rows: list[Row]) -> str:
         return f"we cannot tell whether {_SAME_WAY}, because noise hides most pairs"
     if first[AlignmentMean.low] <= 0 <= first[AlignmentMean.high]:
         return f"these seeds cannot tell whether {_SAME_WAY}"
-    without = next((row for row in rows if row[AlignmentMean.variant] == NO_NPI), None)
-    return f"{_how(first)}{_than(first, without)}"
+    return f"{_how(first)}{_than(tables, group, rows)}"
 
 
 def _how(row: Row) -> str:
@@ -54,17 +59,20 @@ def _how(row: Row) -> str:
     return f"environments pull the weights {how} the same way"
 
 
-def _than(first: Row, without: Row | None) -> str:
-    """Compare with models that saw no NPI, whose gradients have little to agree on."""
+def _than(tables: ReportTables, group: str, rows: list[Row]) -> str:
+    """Compare with models that saw no NPI, whose gradients have little to agree on, by the test paired by seed."""
+    without = next((row["label"] for row in rows if row[AlignmentMean.variant] == NO_NPI), None)
     if without is None:
         return " (no model without NPIs to compare with)"
-    if not known_number(without[AlignmentMean.low]) or without[AlignmentMean.n_seeds] < 2:
+    contrast = alignment_contrast(tables, without, group)
+    if contrast is None or not known_number(contrast[AlignmentContrasts.p]):
         return ", and we cannot tell whether more than in models without NPIs"
-    if first[AlignmentMean.low] > without[AlignmentMean.high]:
+    if contrast[AlignmentContrasts.p] >= SIGNIFICANT:
+        return ", with no significant difference from models without NPIs"
+    # The difference is that of models without NPIs from the baseline.
+    if contrast[AlignmentContrasts.difference] < 0:
         return ", more than in models without NPIs"
-    if first[AlignmentMean.high] < without[AlignmentMean.low]:
-        return ", but less than in models without NPIs"
-    return ", with no significant difference from models without NPIs"
+    return ", but less than in models without NPIs"
 
 
 def _taught(tables: ReportTables) -> str:
