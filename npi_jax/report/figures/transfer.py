@@ -183,8 +183,9 @@ def amplification_picture(tables: ReportTables) -> Picture | None:
         return None
     if Amplification.thinned not in frame.columns:  # old tables
         frame = frame.with_columns(pl.lit(THINNED_ITEMS).alias(Amplification.thinned))
-    present = set(frame.select(Amplification.environment, Amplification.thinned).iter_rows())
-    names = ordered(frame[Amplification.environment])
+    inner = frame.filter(pl.col(Amplification.share).is_between(0, 1, closed="none"))
+    present = set(inner.select(Amplification.environment, Amplification.thinned).iter_rows())
+    names = ordered(inner[Amplification.environment])
     panels = [(name, thinned) for name in names for thinned in THINNED if (name, thinned) in present]
     return Picture(
         name="amplification",
