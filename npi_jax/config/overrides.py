@@ -159,7 +159,20 @@ def _tuple(element: Any, text: str) -> tuple[Any, ...]:
     value = _literal(text)
     if isinstance(value, list | tuple) and (_member(element, str) is None or all(isinstance(v, str) for v in value)):
         return tuple(value)
-    return tuple(_read(element, part) for part in split_outside(text, ",") if part)
+    return tuple(_read(element, _unquoted(part)) for part in _listed(text) if part)
+
+
+def _listed(text: str) -> list[str]:
+    """Split at commas outside of brackets and quotation marks, after removing brackets around the entire list."""
+    around = text[:1] + text[-1:]
+    if around == "[]" or (around == "()" and "," in text and len(split_outside(text, ",")) == 1):
+        text = text[1:-1]
+    return split_outside(text, ",")
+
+
+def _unquoted(text: str) -> str:
+    value = _literal(text)
+    return value if isinstance(value, str) else text
 
 
 def _literal(text: str) -> Any:

@@ -9,10 +9,13 @@ ALL: Final = "all"
 """The parameter group that is the sum of all others."""
 MEAN_OVER_TASKS: Final = "mean over tasks"
 """``task`` in rows with the mean over a suite's tasks, in which each task has equal weight."""
+MEAN_OVER_ENVIRONMENTS: Final = "mean over environments"
+"""``environment`` in rows with the mean over several environments, in which each has equal weight."""
 
 RESERVED_TASKS: Final[Mapping[str, str]] = {
     LM: "ordinary text, where gradients are compared",
     MEAN_OVER_TASKS: "the mean over a suite's tasks",
+    MEAN_OVER_ENVIRONMENTS: "the mean over several environments",
 }
 """Names that no task of a suite may have, with their meaning in tables."""
 
@@ -40,7 +43,14 @@ ACTIONS: Final = (REMOVED, EDITED, INJECTED)
 """``action``: the change of a slot, which is a sentence position of the corpus."""
 OTHERS_KEPT: Final = "kept"
 OTHERS_REMOVED: Final = "removed"
-"""``others``: kept or removed, for the other environments' NPIs in the text."""
+ONE_OTHER_KEPT: Final = "one"
+"""``others``: the other environments' NPIs are in the text, they are removed, or those of one environment are kept."""
+THINNED_ITEMS: Final = "items"
+THINNED_SENTENCES: Final = "sentences"
+THINNED: Final = (THINNED_ITEMS, THINNED_SENTENCES)
+"""``thinned``: an environment's sentences with an NPI, or all of its sentences, with an NPI or without."""
+ALL_DONORS: Final = ""
+"""``donor`` of variants in which all other environments have the same treatment."""
 
 CRITICAL: Final = "critical"
 """The region that minimal pairs are about: the NPI."""

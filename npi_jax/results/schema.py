@@ -21,18 +21,12 @@ from npi_jax.results.tables_alignment import (
     Lookahead,
     Overlap,
 )
+from npi_jax.results.tables_amplification import Amplification, Gains
 from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
 from npi_jax.results.tables_training import Members, Metrics, Scores
-from npi_jax.results.tables_transfer import (
-    Amplification,
-    Asymmetry,
-    Eavesdropping,
-    Power,
-    Transfer,
-    VarianceComponents,
-)
+from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Power, Transfer, VarianceComponents
 
 TABLES: Final[dict[str, type[Table]]] = {
     table.NAME: table
@@ -40,7 +34,7 @@ TABLES: Final[dict[str, type[Table]]] = {
         *(Corpus, Slots, Examples, Environments, Ngram),
         *(Members, Metrics, Scores),
         *(Curves, FinalResults, Acquisition, Published),
-        *(Transfer, Asymmetry, Amplification, Eavesdropping),
+        *(Transfer, Asymmetry, Amplification, Gains, Eavesdropping),
         *(Alignment, AlignmentMean, EffectiveTasks, AlignmentContrasts, Gradients, AlignmentNpi, Overlap, Lookahead),
         *(Link, LinkPairs, Prediction),
         *(Power, VarianceComponents),

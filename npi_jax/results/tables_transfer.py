@@ -1,7 +1,7 @@
 """Tables of the analysis about interventions: effects of an environment's data on each task."""
 
 from npi_jax.results import names
-from npi_jax.results.columns import NATS, SHARE, STEPS, Table, integer, number, text
+from npi_jax.results.columns import SHARE, STEPS, Table, integer, number, text
 from npi_jax.results.shared import (
     DROPOUT,
     KIND,
@@ -13,7 +13,6 @@ from npi_jax.results.shared import (
     REGION,
     SUITE,
     TASK,
-    VARIANT,
     WEIGHT_DECAY,
     P,
     lower_end,
@@ -88,36 +87,6 @@ class Asymmetry(
     region = REGION
     control = text('Both random controls, where both removals have one; "" where effects are against the baseline.')
     reason = _REASON
-    learning_rate = LEARNING_RATE
-    weight_decay = WEIGHT_DECAY
-    dropout = DROPOUT
-
-
-class Amplification(
-    Table,
-    name="amplification",
-    file="tables/amplification.parquet",
-    key="environment others share suite kind region variant learning_rate weight_decay dropout",
-):
-    """Accuracy and delta of a task by the share of its environment's NPIs that stayed in the text."""
-
-    environment = text("Environment whose NPIs were reduced, and whose task is measured.")
-    others = text(
-        "Whether the other environments' NPIs were in the text.", values=(names.OTHERS_KEPT, names.OTHERS_REMOVED)
-    )
-    share = number("Share of the environment's NPIs that stayed.", SHARE)
-    npis = integer("Number of the environment's NPIs in the text; null where it was not counted.", nullable=True)
-    suite = SUITE
-    kind = KIND
-    region = REGION
-    accuracy = number("Mean accuracy after the last step.", SHARE)
-    low = lower_end("the accuracy", SHARE)
-    high = upper_end("the accuracy", SHARE)
-    delta = number("Mean of log p(good) - log p(bad) after the last step.", NATS)
-    delta_low = lower_end("delta", NATS)
-    delta_high = upper_end("delta", NATS)
-    n_seeds = N_SEEDS
-    variant = VARIANT
     learning_rate = LEARNING_RATE
     weight_decay = WEIGHT_DECAY
     dropout = DROPOUT

@@ -208,3 +208,44 @@ def test_an_unknown_field_or_invalid_value_is_named(field, words):
         set_fields(field)
     assert words in str(caught.value)
     assert "'" not in str(caught.value).partition("(did you mean")[2].partition(")")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "variants"),
+    [
+        ("remove(only & npi)", ("remove(only & npi)",)),
+        (
+            "full, remove(only & npi), downsample(only | adverbs, 0.1)",
+            ("full", "remove(only & npi)", "downsample(only | adverbs, 0.1)"),
+        ),
+        ("full,remove(npi & !(only | 'at all'))", ("full", "remove(npi & !(only | 'at all'))")),
+        ("full,remove('at all')+inject(only & npi, 4, 1)", ("full", "remove('at all')+inject(only & npi, 4, 1)")),
+        ("scarce(only, 0.1),alone(only, 0.1)", ("scarce(only, 0.1)", "alone(only, 0.1)")),
+        ("random(pair(only, 0.1, adverbs))", ("random(pair(only, 0.1, adverbs))",)),
+        ("('full', 'scarce(only, 0.1)')", ("full", "scarce(only, 0.1)")),
+        ("['full', 'scarce(only, 0.1)']", ("full", "scarce(only, 0.1)")),
+        ("[full, scarce(only, 0.1)]", ("full", "scarce(only, 0.1)")),
+        ("[full]", ("full",)),
+        ("(full, scarce(only, 0.1))", ("full", "scarce(only, 0.1)")),
+        ("'remove(only & npi)'", ("remove(only & npi)",)),
+        ("'full,no_npi'", ("full", "no_npi")),
+        ("'full', remove(\"at all\" | ever)", ("full", 'remove("at all" | ever)')),
+    ],
+)
+def test_variants_can_be_listed_as_anyone_would(text, variants):
+    config = make_config(with_overrides(tiny_values(), [f"--config.variants={text}"]))
+    assert config.variants == variants
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("(copy)", ("(copy)",)),
+        ("'a,b.txt'", ("a,b.txt",)),
+        ("(a),(b)", ("(a)", "(b)")),
+        ("1,2", ("1", "2")),
+        ("(a), b", ("(a)", "b")),
+    ],
+)
+def test_brackets_in_names_of_files_stay(text, paths):
+    assert with_overrides({}, [f"--config.corpus.paths={text}"])["corpus"]["paths"] == paths

@@ -201,6 +201,8 @@ def transfer_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
         {"environment": environment, "others": others, "share": share, "npis": int(500 * share), "suite": "grammar"}
         | {"kind": "licensor", "region": "critical", "accuracy": 0.5 + 0.4 * share, "low": 0.45 + 0.4 * share}
         | {
+            "thinned": "items",
+            "donor": "",
             "high": 0.55 + 0.4 * share,
             "delta": share,
             "delta_low": share - 0.2,

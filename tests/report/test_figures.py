@@ -15,6 +15,7 @@ from npi_jax.report.data.tables import load_tables
 from npi_jax.report.figures.learning import curves_picture, heat_picture, perplexity_picture, pictures
 from npi_jax.report.figures.picture import NARROW, WIDE, save_figures
 from npi_jax.report.figures.style import INK, PALETTE, strokes
+from npi_jax.report.figures.transfer import amplification_picture
 from npi_jax.report.format import short_number
 
 
@@ -197,3 +198,28 @@ def test_names_are_taken_literally(tmp_path):
     picture = curves_picture(tables, tables.cells()[0], "accuracy")
     assert [text.get_text() for text in picture.wide.legends[0].get_texts()] == list(names)
     save_figures(pictures(tables), tmp_path / "figures")
+
+
+def panels(picture):
+    """The lines with the data of each panel, by its title: with the others kept, then removed."""
+    return {
+        axis.get_title(loc="left"): [
+            line.get_ydata().tolist() for line in axis.lines if line.get_label() in ("kept", "removed")
+        ]
+        for axis in picture.wide.axes
+        if axis.axison
+    }
+
+
+def test_a_curve_of_amplification_is_about_one_kind_of_share(tables):
+    items = tables.table("amplification")
+    before = panels(amplification_picture(tables))
+    assert before["adverbs"] == [pytest.approx([0.5, 0.54, 0.7, 0.9])] * 2
+    # All sentences of one environment were thinned, too, and one donor was kept; two environments have no inner share.
+    sentences = items.filter(environment="adverbs", share=0.1).with_columns(thinned=pl.lit("sentences"), accuracy=0.25)
+    donor = sentences.with_columns(others=pl.lit("one"), donor=pl.lit("only"), accuracy=0.75)
+    ends = items.filter(pl.col("share").is_in([0.0, 1.0])).with_columns(environment=pl.lit("superlative"))
+    mixed = dataclasses.replace(tables, more={"amplification": pl.concat([items, sentences, donor, ends])})
+    assert panels(amplification_picture(mixed)) == before | {"adverbs (all)": [[0.25], [0.25]]}
+    old = dataclasses.replace(tables, more={"amplification": items.drop("thinned", "donor")})
+    assert panels(amplification_picture(old)) == before

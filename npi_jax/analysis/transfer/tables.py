@@ -23,13 +23,15 @@ from npi_jax.analysis.transfer.amplification import amplification_rows
 from npi_jax.analysis.transfer.asymmetry import asymmetry_rows
 from npi_jax.analysis.transfer.eavesdropping import eavesdropping_rows
 from npi_jax.analysis.transfer.experiment import Experiment, adjust, controls_of, removed_by
+from npi_jax.analysis.transfer.gains import gain_rows
 from npi_jax.analysis.transfer.outcomes import CELL, TaskOutcomes, baseline_variant, settings, task_outcomes
 from npi_jax.results.columns import Row
 from npi_jax.results.names import LOG2_STEPS, NO_CONTROL, NO_INTERVAL, NOT_A_REMOVAL, OUTCOMES
 from npi_jax.results.rules import decisive, is_single_removal
-from npi_jax.results.tables_transfer import Amplification, Asymmetry, Eavesdropping, Transfer
+from npi_jax.results.tables_amplification import Amplification, Gains
+from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer
 
-TABLES = (Transfer, Asymmetry, Amplification, Eavesdropping)
+TABLES = (Transfer, Asymmetry, Amplification, Gains, Eavesdropping)
 
 
 def transfer_tables(
@@ -41,7 +43,7 @@ def transfer_tables(
     draws: int = statistics.DRAWS,
     seed: int = 0,
 ) -> dict[str, pl.DataFrame]:
-    """Return the tables `Transfer`, `Asymmetry`, `Amplification` and `Eavesdropping` by name.
+    """Return the tables `Transfer`, `Asymmetry`, `Amplification`, `Gains` and `Eavesdropping` by name.
 
     Effects are measured in the main region of every suite and kind. A diverged member and the members paired with it
     are excluded. With one seed, intervals are over items and there are no p-values. Lags are slightly too small,
@@ -78,6 +80,7 @@ def _tables(experiment: Experiment, corpus: pl.DataFrame) -> dict[str, list[Row]
         Transfer.NAME: _transfer_rows(experiment),
         Asymmetry.NAME: asymmetry_rows(experiment),
         Amplification.NAME: amplification_rows(experiment, corpus),
+        Gains.NAME: gain_rows(experiment),
         Eavesdropping.NAME: eavesdropping_rows(experiment),
     }
 

@@ -72,7 +72,7 @@ class VariantBuilder:
         edits, unedited = self._edit(intervention, change)
         removed = change.removed.copy()
         removed[unedited] = True
-        contents, unmatched = self._fill(intervention, removed, edits)
+        contents, unmatched = self._fill(intervention, removed, change.thinned, edits)
         rows = self._render(contents)
         injections = self._inject(intervention, change, contents, rows)
         self._log(str(intervention), removed, contents, injections)
@@ -130,6 +130,7 @@ class VariantBuilder:
         self,
         intervention: Intervention,
         removed: Bool[np.ndarray, " sentences"],
+        thinned: Bool[np.ndarray, " sentences"],
         edits: Mapping[int, EditedSentence],
     ) -> tuple[SlotContents, int]:
         """Fill or delete the slots of removed sentences; return also the number without a donor of equal length."""
@@ -137,8 +138,9 @@ class VariantBuilder:
             barred = removed.copy()
             barred[list(edits)] = True
             # For a control, a donor that the control removed is better than donors of another length.
-            strict = intervention.control_of is None
-            pieces, unmatched = self._donors.fill(np.flatnonzero(removed), barred, strict=strict)
+            last_resort = None if intervention.control_of is None else barred
+            slots = np.flatnonzero(removed)
+            pieces, unmatched = self._donors.fill(slots, barred | thinned, last_resort=last_resort)
             return SlotContents(self._base.packing, self._base.original, removed, pieces, edits), unmatched
         kept = np.flatnonzero(~removed)
         if not len(kept):
@@ -169,7 +171,7 @@ class VariantBuilder:
         if not self.batch_size or not self.seeds:
             raise UserError(f"variant {intervention}: injecting needs the batch size and the seeds of training")
         donors = None if intervention.control_of is None else self._donors
-        injector = Injector(self._renderer, contents, rows, donors, self.seed)
+        injector = Injector(self._renderer, contents, rows, donors, self.seed, change.thinned)
         return injector.inject(change.injected, batch_size=self.batch_size, seeds=self.seeds)
 
     def _log(

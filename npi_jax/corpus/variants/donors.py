@@ -49,7 +49,7 @@ class Donors:
         slots: Integer[np.ndarray, " slots"],
         barred: Bool[np.ndarray, " sentences"] | None = None,
         *,
-        strict: bool = True,
+        last_resort: Bool[np.ndarray, " sentences"] | None = None,
     ) -> tuple[Pieces, int]:
         """Fill slots; return also the number of slots without a donor of equal length.
 
@@ -57,13 +57,13 @@ class Donors:
             slots: slots in increasing order.
             barred: sentences that may not be donors, such as removed sentences. A slot whose donor is barred gets the
                 next donor of that length; the other slots keep their donors.
-            strict: False to use a barred sentence if a slot has no other donor of its length.
+            last_resort: the barred sentences that may fill a slot that has no other donor of its length; None for none.
         """
         barred = np.zeros(len(self._lengths), bool) if barred is None else barred
         donors = self._equal_length_donors(slots, barred)
-        if not strict:
+        if last_resort is not None:
             left = np.flatnonzero(donors < 0)
-            donors[left] = self._equal_length_donors(slots[left], np.zeros_like(barred))
+            donors[left] = self._equal_length_donors(slots[left], barred & ~last_resort)
         matched = donors >= 0
         pieces = Pieces.of_sentences(slots[matched], donors[matched], self._lengths)
         unmatched = slots[~matched]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from npi_jax.corpus.storage.arrays import generator
 from npi_jax.corpus.variants.donors import Donors
@@ -44,6 +44,7 @@ class Injector:
         rows: pool rows of the variant.
         donors: source of the item-free sentences that a random control injects; None to inject selected sentences.
         seed: seed of the choice of sentences and slots; a control uses the same slots as its intervention.
+        barred: sentences that a random control may not inject.
     """
 
     renderer: Renderer
@@ -51,6 +52,7 @@ class Injector:
     rows: Integer[np.ndarray, " rows"]
     donors: Donors | None
     seed: int
+    barred: Bool[np.ndarray, " sentences"]
 
     def inject(self, steps: Sequence[Step], *, batch_size: int, seeds: Sequence[int]) -> Injections:
         """Inject the sentences of an intervention's steps, for each training seed."""
@@ -103,7 +105,7 @@ class Injector:
         self, donors: Donors, pairs: Sequence[tuple[int, int]], rng: np.random.Generator
     ) -> list[tuple[int, int]]:
         """Replace the sentence of each slot by an item-free donor of its length; drop slots without a donor."""
-        barred = np.zeros(len(self.renderer.corpus), bool)
+        barred = self.barred.copy()
         barred[self.contents.original[self.contents.removed]] = True
         barred[list(self.contents.edits)] = True
         matched = []

@@ -12,12 +12,18 @@
                                           same lengths
     no_npi  without(E)  only(E)           short for remove(npi), remove(E & npi), keep_only(E)
     downsample(E, SHARE)                  with a single word, short for downsample(E & npi, SHARE)
+    scarce(E, SHARE)                      keeps a share of all sentences of environment E, with an item or without
+    alone(E, SHARE)                       the same, and removes the sentences with an item that only(E) removes
+    pair(E, SHARE, D)                     the same, but keeps the sentences with an item of the donor environment D
+
+`scarce`, `alone` and `pair` with equal E and SHARE keep the same sentences of E, except that the last two remove those
+whose items all belong to other environments. Their donor sentences have no licensor of E, so that E stays scarce.
 
 Selections (`npi_jax.corpus.variants.selection`) refer to the unchanged text. A sentence that is both removed and
 replaced is removed. A corpus is a sequence of *slots* with one sentence each. A variant determines which slots lose
-their sentence. By default, a donor fills such a slot: an item-free sentence of equal length in tokens that the variant
-does not change. All variants then have the same tokens at the same positions in all unchanged slots. Two variants that
-empty the same slot fill it with the same sentence, unless one of them changes that sentence.
+their sentence. By default, a donor sentence fills such a slot: an item-free sentence of equal length in tokens that the
+variant does not change. All variants then have the same tokens at the same positions in all unchanged slots. Two
+variants that empty the same slot fill it with the same sentence, unless that sentence cannot be a donor in one of them.
 """
 
 import re
@@ -28,9 +34,13 @@ from typing import NamedTuple
 from npi_jax.corpus.annotation.phenomenon import Phenomenon
 from npi_jax.corpus.variants.selection import NPI, Selection, both, parse_selection, word
 from npi_jax.errors import did_you_mean
+from npi_jax.results.names import ALL_DONORS, THINNED_ITEMS, THINNED_SENTENCES
 
 REPLACED = ("licensor", "npi")
 """Parts of a sentence that ``replace`` can replace."""
+
+SCARCE = ("scarce", "alone", "pair")
+"""Kinds of steps that keep a share of all sentences of an environment, with an item or without."""
 
 MAX_NESTING = 100
 """Maximum number of opening brackets and negations in a variant, which limits the depth of nesting."""
@@ -43,6 +53,9 @@ _USAGE = {
     "remove": "remove(SELECTION)",
     "keep_only": "keep_only(SELECTION)",
     "downsample": "downsample(SELECTION, SHARE)",
+    "scarce": "scarce(ENVIRONMENT, SHARE)",
+    "alone": "alone(ENVIRONMENT, SHARE)",
+    "pair": "pair(ENVIRONMENT, SHARE, ANOTHER)",
     "replace": "replace(licensor, SELECTION) or replace(npi, SELECTION)",
     "inject": "inject(SELECTION, N, STEP, ...)",
     "random": "random(VARIANT)",
@@ -54,12 +67,13 @@ class Step:
     """One change of a corpus.
 
     Attributes:
-        kind: ``remove``, ``keep_only``, ``downsample``, ``replace`` or ``inject``.
-        selection: annotations to which the change applies.
-        share: share of the selected sentences that is kept (``downsample``), in [0, 1].
+        kind: ``remove``, ``keep_only``, ``downsample``, ``replace``, ``inject`` or one of `SCARCE`.
+        selection: annotations to which the change applies; for `SCARCE`, the environment as a word.
+        share: share of the selected sentences that is kept (``downsample`` and `SCARCE`), in [0, 1].
         what: part of the sentence to replace, one of `REPLACED` (``replace``).
         count: number of sentences injected at each step (``inject``).
         at: training steps, counted from 0 (``inject``).
+        donor: the other environment whose sentences with an item are kept (``pair``).
     """
 
     kind: str
@@ -68,6 +82,12 @@ class Step:
     what: str = ""
     count: int = 0
     at: tuple[int, ...] = ()
+    donor: str = ""
+
+    @property
+    def environments(self) -> tuple[str, ...]:
+        """The words that have to be environments: those of `SCARCE`."""
+        return (self.selection.word, *([self.donor] if self.donor else [])) if self.kind in SCARCE else ()
 
     def __str__(self) -> str:
         name = _environment(self.selection)
@@ -77,8 +97,10 @@ class Step:
             return f"only({self.selection})"
         short = self.kind == "downsample" and name is not None
         arguments = [*([self.what] if self.what else []), str(word(name) if short and name else self.selection)]
-        if self.kind == "downsample":
+        if self.kind in ("downsample", *SCARCE):
             arguments.append(f"{self.share:.12g}")
+        if self.donor:
+            arguments.append(str(word(self.donor)))
         if self.kind == "inject":
             arguments += [str(number) for number in (self.count, *self.at)]
         return f"{self.kind}({', '.join(arguments)})"
@@ -92,17 +114,22 @@ def _environment(selection: Selection) -> str | None:
 
 
 class Dose(NamedTuple):
-    """Amount of one environment's NPIs in a variant.
+    """Amount of one environment's data in a variant.
 
     Attributes:
         environment: the environment.
-        share: share of the sentences with its NPIs that is kept.
-        others_removed: True if the NPIs of all other environments are removed.
+        share: share of the sentences that is kept.
+        others_removed: True if the NPIs of all other environments are removed, except those of the donor.
+        thinned: `THINNED_ITEMS` if the share is that of the sentences with its NPIs, which leaves those without;
+            `THINNED_SENTENCES` if it is that of all its sentences.
+        donor: the one other environment whose NPIs are kept; `ALL_DONORS` if the others are all treated alike.
     """
 
     environment: str
     share: float
     others_removed: bool
+    thinned: str = THINNED_ITEMS
+    donor: str = ALL_DONORS
 
 
 @dataclass(frozen=True)
@@ -132,7 +159,7 @@ class Intervention:
 
     @property
     def dose(self) -> Dose | None:
-        """Dose of one environment's NPIs; None for interventions that do not define such a dose."""
+        """Dose of one environment's data; None for interventions that do not define such a dose."""
         if self.removed not in ("", "all"):
             return Dose(self.removed, 0.0, False)
         match self.steps:
@@ -144,6 +171,8 @@ class Intervention:
                 kept.word and kept.word == _environment(selection)
             ):
                 return Dose(kept.word, share, True)
+            case (Step(kind, selection, share, donor=donor),) if kind in SCARCE:
+                return Dose(selection.word, share, kind != "scarce", THINNED_SENTENCES, donor)
         return None
 
     def check(self, phenomenon: Phenomenon) -> None:
@@ -155,8 +184,19 @@ class Intervention:
         for step in (self.control_of or self).steps:
             try:
                 step.selection.check(phenomenon)
+                _check_environments(step, phenomenon)
             except ValueError as error:
                 raise ValueError(f"variant {str(self)!r}: {error}") from error
+
+
+def _check_environments(step: Step, phenomenon: Phenomenon) -> None:
+    for name in step.environments:
+        if name not in phenomenon.environment_names:
+            hint = did_you_mean(name, phenomenon.environment_names)
+            raise ValueError(
+                f"{name!r} is not an environment of {phenomenon.name}{hint}; environments are "
+                f"{', '.join(phenomenon.environment_names)}"
+            )
 
 
 def controls(variants: Iterable[str]) -> tuple[str, ...]:
@@ -245,6 +285,12 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
             chosen = parse_selection(selection)
             chosen = chosen if chosen.operator else both(chosen, NPI)
             steps = [Step("downsample", chosen, share=_share(share))]
+        case (("scarce" | "alone"), [environment, share]):
+            steps = [Step(name, word(_word(environment)), share=_share(share))]
+        case "pair", [environment, share, donor]:
+            steps = [Step("pair", word(_word(environment)), share=_share(share), donor=_word(donor))]
+            if steps[0].donor == steps[0].selection.word:
+                raise ValueError(f"{donor} cannot be its own donor; name two different environments")
         case "replace", [what, selection] if what in REPLACED:
             steps = [Step("replace", parse_selection(selection), what=what)]
         case "inject", [selection, count, *at] if at and all(one.isdecimal() for one in (count, *at)) and int(count):
@@ -252,6 +298,13 @@ def _steps(name: str, arguments: list[str]) -> list[Step]:
     if steps is None:
         raise ValueError(f"write it as {_USAGE[name]}")
     return steps
+
+
+def _word(text: str) -> str:
+    selection = parse_selection(text)
+    if selection.operator:
+        raise ValueError(f"{text!r} must be the name of one environment")
+    return selection.word
 
 
 def _share(value: str) -> float:

@@ -17,9 +17,9 @@ from npi_jax.report.figures.alignment import limits
 from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
 from npi_jax.report.format import key_of, pretty, short, short_number
-from npi_jax.results.names import REMOVED_ALL
+from npi_jax.results.names import REMOVED_ALL, THINNED, THINNED_ITEMS, THINNED_SENTENCES
+from npi_jax.results.tables_amplification import Amplification
 from npi_jax.results.tables_link import LinkPairs
-from npi_jax.results.tables_transfer import Amplification
 
 # The scatter plot names at most this many pairs; the CSV file and the table name all.
 _NAMED: Final = 6
@@ -181,33 +181,40 @@ def amplification_picture(tables: ReportTables) -> Picture | None:
     # A curve needs intermediate shares; the matrix of effects already compares all data with none.
     if frame is None or not frame[Amplification.share].is_between(0, 1, closed="none").any():
         return None
-    names = ordered(frame[Amplification.environment])
+    if Amplification.thinned not in frame.columns:  # old tables
+        frame = frame.with_columns(pl.lit(THINNED_ITEMS).alias(Amplification.thinned))
+    inner = frame.filter(pl.col(Amplification.share).is_between(0, 1, closed="none"))
+    present = set(inner.select(Amplification.environment, Amplification.thinned).iter_rows())
+    names = ordered(inner[Amplification.environment])
+    panels = [(name, thinned) for name in names for thinned in THINNED if (name, thinned) in present]
     return Picture(
         name="amplification",
         title="Accuracy by the share of an environment's data",
         caption=(
-            "Accuracy in an environment after training on a share of its sentences with NPIs, with the other "
-            "environments' NPIs kept (line) or removed (dashes). The gap is the contribution of the other "
-            "environments. Bands: 95% intervals."
+            "Accuracy in an environment after training on a share of its sentences with NPIs, or of all its sentences "
+            "where the title has “(all)”, with the other environments' NPIs kept (line) or removed (dashes). The gap "
+            "is the contribution of the other environments. Bands: 95% intervals."
         ),
         alt=f"Line charts of accuracy by share of the data for {len(names)} environments.",
-        wide=_amplification(frame, names),
+        wide=_amplification(frame, panels),
         data=frame,
         section="data",
     )
 
 
-def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
-    columns = min(2, len(names))
-    rows = math.ceil(len(names) / columns)
+def _amplification(frame: pl.DataFrame, panels: Sequence[tuple[str, str]]) -> Figure:
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
     looks = {"kept": (INK, DASHES[0]), "removed": (PALETTE[0], DASHES[1])}
     with drawing("amplification", size=8.0):
         figure = Figure(figsize=(COMPACT, 0.7 + 1.5 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axis, name in zip(axes, names, strict=False):
+        for axis, (name, thinned) in zip(axes, panels, strict=False):
             for others, (color, dash) in looks.items():
                 part = frame.filter(
-                    (pl.col(Amplification.environment) == name) & (pl.col(Amplification.others) == others)
+                    (pl.col(Amplification.environment) == name)
+                    & (pl.col(Amplification.thinned) == thinned)
+                    & (pl.col(Amplification.others) == others)
                 ).sort(Amplification.share)
                 axis.plot(
                     part[Amplification.share],
@@ -227,10 +234,10 @@ def _amplification(frame: pl.DataFrame, names: Sequence[str]) -> Figure:
                     linewidth=0,
                 )
             axis.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
-            axis.set_title(panel_name(name))
-        for axis in axes[len(names) :]:
+            axis.set_title(panel_name(name) + (" (all)" if thinned == THINNED_SENTENCES else ""))
+        for axis in axes[len(panels) :]:
             axis.set_axis_off()
-        for axis in axes[max(0, len(names) - columns) : len(names)]:
+        for axis in axes[max(0, len(panels) - columns) : len(panels)]:
             axis.tick_params(labelbottom=True)
         axes[0].set_ylim(-0.02, 1.04)
         axes[0].yaxis.set_major_formatter(PercentFormatter(1))
