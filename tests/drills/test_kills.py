@@ -28,7 +28,7 @@ from npi_jax.training.monitor.display import Display
 pytestmark = pytest.mark.drill
 start = partial(runs.start, command="run")
 
-KILLS = int(os.environ.get("TEST_KILLS", "10"))
+KILLS = int(os.environ.get("TEST_KILLS", "6"))
 """Moments; 100 take about half an hour."""
 EACH = 3
 """Times that one run is killed, at most, before it may end."""

@@ -1,6 +1,5 @@
 """Selection of the rows that the report shows: groups of weights, pairs of tasks, and the matrix of effects."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,10 +10,10 @@ from jaxtyping import Bool, Float
 
 from npi_jax.corpus.annotation.annotations import ENVIRONMENTS, RESIDUALS
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
-from npi_jax.results.names import ADAM, DELTA, DIVERGED, LM, MEAN_COSINE, PLAIN, REMOVED_ALL
+from npi_jax.results.names import DELTA, DIVERGED, LM, REMOVED_ALL
 from npi_jax.results.names import ENVIRONMENTS as BETWEEN_ENVIRONMENTS
 from npi_jax.results.rules import all_are_controlled, comparable
-from npi_jax.results.tables_alignment import Alignment, AlignmentContrasts, AlignmentMean
+from npi_jax.results.tables_alignment import Alignment, AlignmentMean
 from npi_jax.results.tables_link import Link, LinkPairs
 from npi_jax.results.tables_preparation import Corpus
 from npi_jax.results.tables_training import HYPERPARAMETERS, Members
@@ -101,27 +100,6 @@ def mean_alignment(tables: ReportTables, statistic: str) -> pl.DataFrame | None:
         "label", AlignmentMean.group, AlignmentMean.step
     )
     return found if len(found) else None
-
-
-def alignment_contrast(tables: ReportTables, label: str, group: str) -> dict[str, Any] | None:
-    """Return the contrast of a label's mean cosine with the baseline at the last step; None if there is none.
-
-    Adam's metric is used if it has a difference, else the plain one.
-    """
-    frame = tables.table("alignment_contrasts")
-    if frame is None:
-        return None
-    here = frame.filter(pl.col(AlignmentContrasts.step) == pl.col(AlignmentContrasts.step).max())
-    here = here.filter(
-        (pl.col("label") == label)
-        & (pl.col(AlignmentContrasts.group) == group)
-        & (pl.col(AlignmentContrasts.statistic) == MEAN_COSINE)
-    )
-    by_metric = {row[AlignmentContrasts.metric]: row for row in here.to_dicts()}
-    adam = by_metric.get(ADAM)
-    if adam is not None and math.isfinite(adam[AlignmentContrasts.difference]):
-        return adam
-    return by_metric.get(PLAIN)
 
 
 def pair_alignment(tables: ReportTables) -> pl.DataFrame | None:

@@ -34,6 +34,7 @@ _MORE: Final[Mapping[str, str]] = {
     "transfer": "",
     "asymmetry": "",
     "amplification": "",
+    "gains": "",
     "eavesdropping": "",
     "link": "",
     "link_pairs": "",

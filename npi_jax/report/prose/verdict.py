@@ -1,99 +1,169 @@
-"""The report's answer in one sentence, from alignment and transfer."""
+"""The report's answer: a few claims, each with a badge that says how well the run supports it."""
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 import polars as pl
 
-from npi_jax.report.data.selection import (
-    SIGNIFICANT,
-    TransferMatrix,
-    alignment_contrast,
-    mean_alignment,
-    transfer_matrix,
-)
+from npi_jax.analysis.statistics import LEVEL
+from npi_jax.report.data.answers import alignment_contrast, effective_number, main_gains
+from npi_jax.report.data.selection import SIGNIFICANT, TransferMatrix, primary_link, transfer_matrix
 from npi_jax.report.data.tables import ReportTables
-from npi_jax.report.format import count, known_number, short_number
-from npi_jax.report.prose.findings import Row, last_rows
-from npi_jax.results.names import ENVIRONMENTS, NO_NPI
-from npi_jax.results.tables_alignment import AlignmentContrasts, AlignmentMean
+from npi_jax.report.format import count, known_number, p_value, pretty, short_number
+from npi_jax.results.names import ACCURACY, DELTA, MEAN_OVER_ENVIRONMENTS, NO_NPI, THINNED_ITEMS
+from npi_jax.results.tables_alignment import AlignmentContrasts, EffectiveTasks
+from npi_jax.results.tables_amplification import Gains
+from npi_jax.results.tables_link import Link
+from npi_jax.results.tables_training import Members
 from npi_jax.results.tables_transfer import Transfer
 
-SLIGHT: Final = 0.1
-"""Below this absolute cosine, alignment counts as negligible."""
-ALMOST: Final = 0.9
-"""Above this cosine, environments pull the weights almost the same way."""
-_SAME_WAY: Final = "environments pull the weights the same way"
+CLEAR: Final = "clear"
+SUGGESTIVE: Final = "suggestive"
+OPEN: Final = "cannot say"
+_CLEARLY: Final = 0.01
+"""Claims with a smaller p-value are `CLEAR`."""
+
+Row = dict[str, Any]
 
 
-def verdict(tables: ReportTables) -> str:
-    """State in one sentence what alignment and transfer show and leave open; empty without gradients."""
-    frame = mean_alignment(tables, ENVIRONMENTS)
-    if frame is None:
-        return ""
-    group, rows = last_rows(tables, frame)
-    shared = _shared(tables, group, rows)
-    return f"{shared[0].upper()}{shared[1:]}; {_taught(tables)}." if rows else ""
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the verdict.
+
+    Attributes:
+        badge: `CLEAR` (p below .01), `SUGGESTIVE` (p below .05) or `OPEN`.
+        text: the sentence, with its numbers.
+    """
+
+    badge: str
+    text: str
 
 
-def _shared(tables: ReportTables, group: str, rows: list[Row]) -> str:
-    """Compare the first variant's alignment with 0 and with that of models that saw no NPI."""
-    first = next((row for row in rows if row["label"] == tables.labels[0]), None)
-    if first is None or not known_number(first[AlignmentMean.low]):
-        return f"we cannot tell whether {_SAME_WAY}"
-    if first[AlignmentMean.n_seeds] < 2:
-        return f"one seed cannot tell whether {_SAME_WAY}"
-    if 2 * first[AlignmentMean.n_unreliable] > first[AlignmentMean.n_pairs] * first[AlignmentMean.n_seeds]:
-        return f"we cannot tell whether {_SAME_WAY}, because noise hides most pairs"
-    if first[AlignmentMean.low] <= 0 <= first[AlignmentMean.high]:
-        return f"these seeds cannot tell whether {_SAME_WAY}"
-    return f"{_how(first)}{_than(tables, group, rows)}"
+def verdict(tables: ReportTables) -> list[Claim]:
+    """Return what the run shows about sharing between tasks, what about gains from others' data, and what it cannot say."""
+    claims = (_shared(tables), _gained(tables), _left_open(tables))
+    return [claim for claim in claims if claim is not None]
 
 
-def _how(row: Row) -> str:
-    """Describe the size of an alignment whose interval excludes 0."""
-    if row[AlignmentMean.low] > -SLIGHT and row[AlignmentMean.high] < SLIGHT:
-        return "environments pull the weights in almost unrelated directions"
-    if row[AlignmentMean.high] < 0:
-        return "environments pull the weights in opposite directions"
-    how = "almost" if row[AlignmentMean.low] > ALMOST else "partly"
-    return f"environments pull the weights {how} the same way"
+def _badge(p: float) -> str:
+    if not known_number(p) or p >= SIGNIFICANT:
+        return OPEN
+    return CLEAR if p < _CLEARLY else SUGGESTIVE
 
 
-def _than(tables: ReportTables, group: str, rows: list[Row]) -> str:
-    """Compare with models that saw no NPI, whose gradients have little to agree on, by the test paired by seed."""
-    without = next((row["label"] for row in rows if row[AlignmentMean.variant] == NO_NPI), None)
-    if without is None:
-        return " (no model without NPIs to compare with)"
-    contrast = alignment_contrast(tables, without, group)
+def _shared(tables: ReportTables) -> Claim | None:
+    """State how many tasks the gradients are like, and whether tasks align more than in models without NPIs."""
+    first = effective_number(tables)
+    if first is None:
+        return None
+    group, tasks = pretty(first[EffectiveTasks.group]), count(first[EffectiveTasks.n_tasks], "task")
+    if not known_number(first[EffectiveTasks.effective]):
+        return Claim(OPEN, f"How many tasks the {tasks} are to the {group} weights: {first[EffectiveTasks.reason]}.")
+    number = f"{short_number(first[EffectiveTasks.effective], 1)}{_interval(first, 1)}"
+    start = f"To the {group} weights of {tables.labels[0]}, the {tasks} are like {number}"
+    without = next((row["label"] for row in tables.members.to_dicts() if row[Members.variant] == NO_NPI), None)
+    if without is None or without == tables.labels[0]:
+        return Claim(OPEN, f"{start}; there are no models without NPIs to compare with.")
+    contrast, other = alignment_contrast(tables, without, first[EffectiveTasks.group]), effective_number(tables, without)
     if contrast is None or not known_number(contrast[AlignmentContrasts.p]):
-        return ", and we cannot tell whether more than in models without NPIs"
+        why = f": {contrast[AlignmentContrasts.reason]}" if contrast and contrast[AlignmentContrasts.reason] else ""
+        return Claim(OPEN, f"{start}; we cannot tell whether fewer than to models without NPIs{why}.")
+    known = other is not None and known_number(other[EffectiveTasks.effective])
+    beside = f", and like {short_number(other[EffectiveTasks.effective], 1)} in {without}" if other and known else ""
+    return Claim(_badge(contrast[AlignmentContrasts.p]), f"{start}{beside}. {_compared(contrast)}.")
+
+
+def _compared(contrast: Row) -> str:
+    """Interpret the difference in mean alignment of models without NPIs from the first variant."""
+    here, there = (
+        short_number(contrast[name]) for name in (AlignmentContrasts.baseline_mean, AlignmentContrasts.variant_mean)
+    )
+    numbers = f"mean alignment {here} against {there}, {p_value(contrast[AlignmentContrasts.p])}"
     if contrast[AlignmentContrasts.p] >= SIGNIFICANT:
-        return ", with no significant difference from models without NPIs"
-    # The difference is that of models without NPIs from the baseline.
-    if contrast[AlignmentContrasts.difference] < 0:
-        return ", more than in models without NPIs"
-    return ", but less than in models without NPIs"
+        return f"Their gradients do not agree significantly more than in models without NPIs ({numbers})"
+    more = "more" if contrast[AlignmentContrasts.difference] < 0 else "less"
+    return f"Their gradients agree {more} than in models without NPIs ({numbers})"
 
 
-def _taught(tables: ReportTables) -> str:
-    """State significant effects of one environment's data on another, or the effects that could go unnoticed."""
+def _gained(tables: ReportTables) -> Claim:
+    """State what the other environments' data does for a scarce one; without such variants, what removals show."""
+    rows = main_gains(tables)
+    if DELTA not in rows:
+        return _removed(tables)
+    row = rows[DELTA]
+    p = row[Gains.p_adjusted] if known_number(row[Gains.p_adjusted]) else row[Gains.p]
+    if not known_number(p):
+        why = row[Gains.reason] or "there is no test"
+        return Claim(OPEN, f"We cannot tell whether others' data helps {_scarce(row)}: {why}.")
+    helps = "helps" if row[Gains.gain] > 0 else "harms"
+    answer = f"Others' data {helps} {_scarce(row)}"
+    if p >= SIGNIFICANT:
+        answer = f"We cannot tell whether others' data helps {_scarce(row)}"
+    change = f"delta {_signed(row[Gains.gain])} nats{_interval(row, 2)}, {p_value(p)}"
+    return Claim(_badge(p), f"{answer}: {_accuracies(rows)}{change}.")
+
+
+def _scarce(row: Row) -> str:
+    """Name the environment and the share of its sentences."""
+    kept = "sentences with an NPI" if row[Gains.thinned] == THINNED_ITEMS else "sentences"
+    amount = f"{100 * row[Gains.share]:g}% of its {kept}" if row[Gains.share] else f"none of its {kept}"
+    if row[Gains.environment] == MEAN_OVER_ENVIRONMENTS:
+        return f"an environment with {amount} (mean of {count(row[Gains.n_environments], 'environment')})"
+    return f"“{pretty(row[Gains.environment])}” with {amount}"
+
+
+def _accuracies(rows: dict[str, Row]) -> str:
+    if ACCURACY not in rows:
+        return ""
+    row = rows[ACCURACY]
+    there, absent = (100 * row[name] for name in (Gains.level_with, Gains.level_without))
+    return f"accuracy {there:.0f}% with it, {absent:.0f}% without it; "
+
+
+def _interval(row: Row, digits: int) -> str:
+    ends = [row["low"], row["high"]]
+    if not all(map(known_number, ends)):
+        return ""
+    return f" ({LEVEL:.0%} interval {short_number(ends[0], digits)} to {short_number(ends[1], digits)})"
+
+
+def _signed(value: float) -> str:
+    return f"+{short_number(value)}" if value > 0 else short_number(value)
+
+
+def _left_open(tables: ReportTables) -> Claim | None:
+    """List the questions that the run's variants cannot answer."""
+    link = primary_link(tables)
+    open_questions = []
+    if transfer_matrix(tables) is None:
+        open_questions.append("which environment helps which (no variant removes a single environment)")
+    if link is None or not known_number(link[Link.p]) or float(str(link[Link.p])) >= SIGNIFICANT:
+        open_questions.append("whether tasks with similar gradients help each other more")
+    if not open_questions:
+        return None
+    return Claim(OPEN, f"This run cannot say {', nor '.join(open_questions)}.")
+
+
+def _removed(tables: ReportTables) -> Claim:
+    """State significant effects of removing one environment's NPIs on others, or how large effects could be missed."""
     found = transfer_matrix(tables)
     between = None if found is None else found.between().filter(pl.col(Transfer.effect).is_finite())
     if found is None or between is None or not len(between):
-        return "whether one environment's data helps another was not tested"
+        return Claim(OPEN, "Whether one environment's data helps another was not tested.")
     if int(between[Transfer.n_seeds].max()) < 2:  # type: ignore[arg-type]
-        return "one seed cannot tell whether one environment's data helps another"
+        return Claim(OPEN, "One seed cannot tell whether one environment's data helps another.")
     significant = between.filter(pl.col(Transfer.p_adjusted) < SIGNIFICANT)[Transfer.effect]
     helps, hurts = int((significant < 0).sum()), int((significant > 0).sum())
     of_all = count(len(between), "case")
+    if not helps and not hurts:
+        what = f"We cannot tell whether one environment's data helps another{_unseen(between)}{_bare(found)}"
+        return Claim(OPEN, f"{what}.")
+    badge = _badge(float(between[Transfer.p_adjusted].fill_nan(None).min()))  # type: ignore[arg-type]
     if helps:
         also = f" and hurts them in {hurts}" if hurts else ""
-        return f"one environment's data helps others in {helps} of {of_all}{also}{_bare(found)}"
-    if hurts:
-        return (
-            f"one environment's data hurts others in {hurts} of {of_all} and significantly helps in none{_bare(found)}"
-        )
-    return f"we cannot tell whether one environment's data helps another{_unseen(between)}{_bare(found)}"
+        return Claim(badge, f"One environment's data helps others in {helps} of {of_all}{also}{_bare(found)}.")
+    what = f"One environment's data hurts others in {hurts} of {of_all} and significantly helps in none{_bare(found)}"
+    return Claim(badge, f"{what}.")
 
 
 def _unseen(between: pl.DataFrame) -> str:
