@@ -213,12 +213,27 @@ def transfer_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
         for others in ("kept", "removed")
         for share in (0.0, 0.1, 0.5, 1.0)
     ]
+    others = {"thinned": "items", "donor": "", "suite": "grammar", "kind": "licensor", "region": "critical"}
+    gains = [
+        {"environment": name, "share": share, "outcome": outcome, "gain": gain, "low": 0.7 * gain, "high": 1.3 * gain}
+        | {"p": 0.004, "p_adjusted": 0.008, "n_seeds": 3, "n_environments": n, "n_censored": 0, "level_with": 0.95}
+        | {"level_without": 0.95 - gain, "variant_with": "", "variant_without": "", "reason": "", **others}
+        for share in (0.0, 0.1, 0.5)
+        for outcome, gain in (("accuracy", 0.4), ("delta", 2.0))
+        for name, n in ((environments[0], 1), (environments[-1], 1), ("mean over environments", 2))
+    ]
     listening = [
         {**cell, "task": task, "without": "no_all_but", "steps_full": 128.0, "steps_without": 256.0, "lag_log2": 1.0}
         | {"low": 0.4, "high": 1.6, "p": 0.02, "p_adjusted": 0.06, "n_seeds": 3, "n_censored": 1, "control": ""}
         for task in environments[:3]
     ]
-    frames = {"transfer": rows, "asymmetry": asymmetry, "amplification": shares, "eavesdropping": listening}
+    frames = {
+        "transfer": rows,
+        "asymmetry": asymmetry,
+        "amplification": shares,
+        "gains": gains,
+        "eavesdropping": listening,
+    }
     return {name: pl.DataFrame(found, infer_schema_length=None) for name, found in frames.items() if found}
 
 

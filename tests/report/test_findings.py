@@ -140,78 +140,105 @@ def test_order_of_tasks_and_groups():
     ]
 
 
-def with_row(tables, label, **values):
-    """`alignment_mean` with other numbers in all rows of a label."""
-    frame = tables.table("alignment_mean")
-    here = pl.col("label") == label
-    columns = [pl.when(here).then(pl.lit(value)).otherwise(name).alias(name) for name, value in values.items()]
-    return frame.with_columns(columns)
-
-
-def test_the_verdict_says_what_is_told_and_what_is_not(tables):
-    said = verdict(tables)
-    assert sentence_with(said, "partly", "more than in models without NPIs")
-    assert sentence_with(said, "helps", "20 of 72")
-    slight = with_row(tables, "full", corrected=0.02, low=0.01, high=0.03)
-    assert "almost unrelated" in verdict(replaced(tables, alignment_mean=slight))
-    slight = with_row(tables, "full", corrected=-0.02, low=-0.03, high=-0.01)
-    assert "almost unrelated" in verdict(replaced(tables, alignment_mean=slight))
-    high = with_row(tables, "full", corrected=0.95, low=0.93, high=0.99)
-    assert "almost" in verdict(replaced(tables, alignment_mean=high))
-    dark = with_row(tables, "full", n_unreliable=60)
-    assert "noise" in verdict(replaced(tables, alignment_mean=dark))
-    alone = tables.table("alignment_mean").with_columns(n_seeds=pl.lit(1))
-    one = tables.table("transfer").with_columns(n_seeds=pl.lit(1))
-    assert verdict(replaced(tables, alignment_mean=alone, transfer=one)) == (
-        "One seed cannot tell whether environments pull the weights the same way; "
-        "one seed cannot tell whether one environment's data helps another."
+def with_values(frame, where, **values):
+    """The frame with other values in some rows."""
+    return frame.with_columns(
+        pl.when(where).then(pl.lit(value)).otherwise(name).alias(name) for name, value in values.items()
     )
-    wide = with_row(tables, "full", low=-0.3, high=0.9)
-    assert denies(verdict(replaced(tables, alignment_mean=wide)).split(";")[0])
-    against = with_row(tables, "full", corrected=-0.5, low=-0.6, high=-0.4)
-    assert verdict(replaced(tables, alignment_mean=against)).startswith(
-        "Environments pull the weights in opposite directions"
-    )
-    nothing = tables.table("transfer").with_columns(p_adjusted=pl.lit(0.5))
-    said = verdict(replaced(tables, transfer=nothing))
-    assert denies(said.split(";")[1])
-    assert sentence_with(said, "3 seeds", ".30 nats")
-    hurts = nothing.with_columns(p_adjusted=pl.lit(0.001), effect=pl.lit(0.5))
-    assert sentence_with(verdict(replaced(tables, transfer=hurts)), "hurts", "72 of 72", "none")
-    bare = nothing.filter(pl.col("control") == "")
-    assert "random controls" in verdict(replaced(tables, transfer=bare))
-    assert "not tested" in verdict(replaced(tables, transfer=None))
-    assert verdict(replaced(tables, alignment_mean=None)) == ""
 
 
-def test_the_verdict_compares_with_models_without_npis_by_the_paired_test(tables):
-    frame = tables.table("alignment_contrasts")
-
-    def shared(contrasts):
-        return verdict(replaced(tables, alignment_contrasts=contrasts)).split(";")[0]
-
-    def with_values(where, **values):
-        return frame.with_columns(
-            pl.when(where).then(pl.lit(value)).otherwise(name).alias(name) for name, value in values.items()
-        )
-
+def no_npi_contrast(metric):
     shown = (pl.col("label") == "no_npi") & (pl.col("group") == "recurrent") & (pl.col("step") == 2000)
-    shown &= pl.col("statistic") == "mean cosine"
-    adam = shown & (pl.col("metric") == "adam")
-    assert "more than in models without NPIs" in shared(frame)
-    assert "but less than in models without NPIs" in shared(with_values(adam, difference=0.4))
-    assert "no significant difference from models without NPIs" in shared(with_values(adam, p=0.05))
-    # Only the row that is named decides.
-    assert "more than" in shared(with_values(~adam, difference=0.4, p=0.9))
+    return shown & (pl.col("metric") == metric)
+
+
+def test_the_first_claim_is_about_the_number_of_tasks_and_tests_it_by_seed(tables):
+    frame, numbers = tables.table("alignment_contrasts"), tables.table("effective_tasks")
+
+    def shared(contrasts=frame, effective=numbers):
+        return verdict(replaced(tables, alignment_contrasts=contrasts, effective_tasks=effective))[0]
+
+    row = numbers.filter(label="full", group="recurrent", step=2000, metric="adam").row(0, named=True)
+    without = numbers.filter(label="no_npi", group="recurrent", step=2000, metric="adam").row(0, named=True)
+    assert shared().badge == "suggestive"
+    number, low, high = (short_number(row[name], 1) for name in ("effective", "low", "high"))
+    assert sentence_with(shared().text, "recurrent weights", "9 tasks", f"{number} (95% interval {low} to {high})")
+    assert f"like {short_number(without['effective'], 1)} in no_npi" in shared().text
+    assert sentence_with(shared().text, "more than in models without NPIs", "p = .010")
+    adam = no_npi_contrast("adam")
+    assert shared(with_values(frame, adam, p=0.0004)).badge == "clear"
+    assert "agree less than in" in shared(with_values(frame, adam, difference=0.4)).text
+    weak = shared(with_values(frame, adam, p=0.05))
+    assert weak.badge == "cannot say"
+    assert denies(sentence_with(weak.text, "models without NPIs", "p = .050"))
+    # Only the row of the baseline's group, the last step and the metric decides.
+    assert shared(with_values(frame, ~adam, difference=0.4, p=0.9)) == shared()
     # Without Adam's metric, the plain one does.
-    no_adam = frame.filter(~adam)
-    assert "more than" in shared(no_adam)
-    lost = with_values(adam, difference=math.nan, p=math.nan)
-    assert "more than" in shared(lost)
-    assert "cannot tell whether more" in shared(with_values(shown, p=math.nan))
-    assert "cannot tell whether more" in shared(None)
-    alone = tables.table("alignment_mean").filter(pl.col("label") != "no_npi")
-    assert "no model without NPIs" in verdict(replaced(tables, alignment_mean=alone))
+    assert shared(with_values(frame, adam, difference=math.nan, p=math.nan)).badge == "suggestive"
+    unknown = shared(
+        with_values(frame, no_npi_contrast("adam") | no_npi_contrast("plain"), p=math.nan, reason="one seed")
+    )
+    assert (unknown.badge, denies(unknown.text)) == ("cannot say", True)
+    assert "one seed" in unknown.text
+    lost = shared(effective=with_values(numbers, pl.lit(value=True), effective=math.nan, reason="too much noise"))
+    assert lost.badge == "cannot say"
+    assert "too much noise" in lost.text
+    # A run without gradients has no such claim.
+    assert "weights" not in shared(effective=None).text
+
+
+def test_the_second_claim_is_the_gain_of_a_scarce_environment(tables):
+    frame = tables.table("gains")
+
+    def gained(gains):
+        return verdict(replaced(tables, gains=gains))[1]
+
+    said = gained(frame)
+    # The mean over environments, at the smallest share above 0.
+    assert said.badge == "clear"
+    assert sentence_with(
+        said.text, "helps", "10% of its sentences with an NPI", "mean of 2 environments", "95% with it"
+    )
+    assert sentence_with(said.text, "55% without it", "+2.00 nats (95% interval 1.40 to 2.60)", "p = .008")
+    single = frame.filter(pl.col("environment") == "adverbs", pl.col("share") == 0)
+    assert sentence_with(gained(single).text, "“adverbs”", "none of its sentences")
+    harmed = single.with_columns(gain=-pl.col("gain"))
+    assert "harms" in gained(harmed).text
+    weak = single.with_columns(p_adjusted=pl.lit(0.2))
+    assert (gained(weak).badge, denies(gained(weak).text)) == ("cannot say", True)
+    few = single.with_columns(p=pl.lit(math.nan), p_adjusted=pl.lit(math.nan), reason=pl.lit("one seed shows nothing"))
+    assert (gained(few).badge, "one seed shows nothing" in gained(few).text) == ("cannot say", True)
+    # Where p is not adjusted, as with two seeds, it is the plain one.
+    assert "p = .004" in gained(single.with_columns(p_adjusted=pl.lit(math.nan))).text
+
+
+def test_without_scarce_environments_the_second_claim_is_about_removals(tables):
+    def taught(transfer):
+        return verdict(replaced(tables, gains=None, transfer=transfer))[1]
+
+    frame = tables.table("transfer")
+    assert sentence_with(taught(frame).text, "helps", "20 of 72")
+    assert taught(frame).badge == "suggestive"
+    nothing = frame.with_columns(p_adjusted=pl.lit(0.5))
+    assert (taught(nothing).badge, denies(taught(nothing).text)) == ("cannot say", True)
+    assert sentence_with(taught(nothing).text, "3 seeds", ".30 nats")
+    hurts = nothing.with_columns(p_adjusted=pl.lit(0.001), effect=pl.lit(0.5))
+    assert sentence_with(taught(hurts).text, "hurts", "72 of 72", "none")
+    assert taught(hurts).badge == "clear"
+    bare = nothing.filter(pl.col("control") == "")
+    assert "random controls" in taught(bare).text
+    assert denies(taught(frame.with_columns(n_seeds=pl.lit(1))).text)
+    assert "not tested" in taught(None).text
+
+
+def test_the_last_claim_says_what_the_run_leaves_open(tables):
+    assert [claim.badge for claim in verdict(tables)] == ["suggestive", "clear"]
+    weak = tables.table("link").with_columns(p=pl.lit(0.3))
+    said = verdict(replaced(tables, link=weak))[-1]
+    assert said.badge == "cannot say"
+    assert sentence_with(said.text, "similar gradients")
+    alone = verdict(replaced(tables, link=None, transfer=None))[-1]
+    assert sentence_with(alone.text, "which environment helps which", "nor", "similar gradients")
 
 
 def test_what_taking_all_away_did_is_told_in_nats_and_points(tables):

@@ -1,4 +1,4 @@
-"""Selection of the rows that answer the report's question: tasks that gradients are like, and gains from others' data."""
+"""Selection of the rows behind the verdict: the effective number of tasks, and gains from others' data."""
 
 from typing import Any, Final
 

@@ -118,10 +118,10 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
             name=visible(str(tables.manifest.get("name", tables.path.name))),
             opening=[
                 ("Question", findings.what_was_asked(tables)),
-                *([("Result", answer)] if (answer := verdict(tables)) else []),
                 *findings.what_gradients_say(tables),
                 ("Accuracy", " ".join(sentences.accuracies(tables))),
             ],
+            claims=verdict(tables),
             ran=sentences.what_ran(tables),
             warnings=sentences.warnings(tables),
             sections=_sections(tables, found, figures),

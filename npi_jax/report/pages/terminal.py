@@ -86,8 +86,7 @@ def gradient_lines(tables: ReportTables) -> list[str]:
     if tables.table("transfer") is not None:
         text = " ".join(findings.transfer(tables)[:2])
         lines.append(text if text.startswith("Transfer") else f"Transfer: {text}")
-    found = verdict(tables)
-    return [*lines, f"Result: {found}"] if found else lines
+    return [*lines, "Result:", *(f"  [{claim.badge}] {claim.text}" for claim in verdict(tables))]
 
 
 def _alignment(row: Mapping[str, Any]) -> str:

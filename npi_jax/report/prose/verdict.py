@@ -40,7 +40,7 @@ class Claim:
 
 
 def verdict(tables: ReportTables) -> list[Claim]:
-    """Return what the run shows about sharing between tasks, what about gains from others' data, and what it cannot say."""
+    """Return claims about sharing between tasks, about gains from others' data, and about what the run cannot say."""
     claims = (_shared(tables), _gained(tables), _left_open(tables))
     return [claim for claim in claims if claim is not None]
 
@@ -64,7 +64,10 @@ def _shared(tables: ReportTables) -> Claim | None:
     without = next((row["label"] for row in tables.members.to_dicts() if row[Members.variant] == NO_NPI), None)
     if without is None or without == tables.labels[0]:
         return Claim(OPEN, f"{start}; there are no models without NPIs to compare with.")
-    contrast, other = alignment_contrast(tables, without, first[EffectiveTasks.group]), effective_number(tables, without)
+    contrast, other = (
+        alignment_contrast(tables, without, first[EffectiveTasks.group]),
+        effective_number(tables, without),
+    )
     if contrast is None or not known_number(contrast[AlignmentContrasts.p]):
         why = f": {contrast[AlignmentContrasts.reason]}" if contrast and contrast[AlignmentContrasts.reason] else ""
         return Claim(OPEN, f"{start}; we cannot tell whether fewer than to models without NPIs{why}.")
