@@ -22,6 +22,7 @@ from npi_jax.results.tables_transfer import (
     Eavesdropping,
     Power,
     Transfer,
+    TransferBySeed,
     VarianceComponents,
 )
 
@@ -31,7 +32,7 @@ TABLES: Final[dict[str, type[Table]]] = {
         *(Corpus, Slots, Examples, Environments, Ngram),
         *(Members, Metrics, Scores),
         *(Curves, FinalResults, Acquisition, Published),
-        *(Transfer, Asymmetry, Amplification, Eavesdropping),
+        *(Transfer, TransferBySeed, Asymmetry, Amplification, Eavesdropping),
         *(Alignment, AlignmentMean, Gradients, AlignmentNpi, Overlap, Lookahead),
         *(Link, LinkPairs, Prediction),
         *(Power, VarianceComponents),

@@ -21,15 +21,16 @@ import polars as pl
 from npi_jax.analysis import statistics
 from npi_jax.analysis.transfer.amplification import amplification_rows
 from npi_jax.analysis.transfer.asymmetry import asymmetry_rows
+from npi_jax.analysis.transfer.by_seed import by_seed_rows, comparisons
 from npi_jax.analysis.transfer.eavesdropping import eavesdropping_rows
 from npi_jax.analysis.transfer.experiment import Experiment, adjust, controls_of, removed_by
 from npi_jax.analysis.transfer.outcomes import CELL, TaskOutcomes, baseline_variant, settings, task_outcomes
 from npi_jax.results.columns import Row
 from npi_jax.results.names import LOG2_STEPS, NO_CONTROL, NO_INTERVAL, NOT_A_REMOVAL, OUTCOMES
 from npi_jax.results.rules import decisive, is_single_removal
-from npi_jax.results.tables_transfer import Amplification, Asymmetry, Eavesdropping, Transfer
+from npi_jax.results.tables_transfer import Amplification, Asymmetry, Eavesdropping, Transfer, TransferBySeed
 
-TABLES = (Transfer, Asymmetry, Amplification, Eavesdropping)
+TABLES = (Transfer, TransferBySeed, Asymmetry, Amplification, Eavesdropping)
 
 
 def transfer_tables(
@@ -41,7 +42,7 @@ def transfer_tables(
     draws: int = statistics.DRAWS,
     seed: int = 0,
 ) -> dict[str, pl.DataFrame]:
-    """Return the tables `Transfer`, `Asymmetry`, `Amplification` and `Eavesdropping` by name.
+    """Return the tables `Transfer`, `TransferBySeed`, `Asymmetry`, `Amplification` and `Eavesdropping` by name.
 
     Effects are measured in the main region of every suite and kind. A diverged member and the members paired with it
     are excluded. With one seed, intervals are over items and there are no p-values. Lags are slightly too small,
@@ -76,6 +77,7 @@ def transfer_tables(
 def _tables(experiment: Experiment, corpus: pl.DataFrame) -> dict[str, list[Row]]:
     return {
         Transfer.NAME: _transfer_rows(experiment),
+        TransferBySeed.NAME: by_seed_rows(experiment),
         Asymmetry.NAME: asymmetry_rows(experiment),
         Amplification.NAME: amplification_rows(experiment, corpus),
         Eavesdropping.NAME: eavesdropping_rows(experiment),
@@ -98,13 +100,12 @@ def interference(transfer: pl.DataFrame, *, alpha: float = 0.05) -> pl.DataFrame
 
 
 def _transfer_rows(experiment: Experiment) -> list[Row]:
-    rows = []
-    for variant in experiment.setting.seeds:
-        if variant == experiment.baseline:
-            continue
-        control = experiment.controls.get(variant, NO_CONTROL)
-        for subtracted in (NO_CONTROL, control) if control in experiment.setting.seeds else (NO_CONTROL,):
-            rows += [row for task in experiment.tasks for row in _rows(experiment, task, variant, subtracted)]
+    rows = [
+        row
+        for variant, control in comparisons(experiment)
+        for task in experiment.tasks
+        for row in _rows(experiment, task, variant, control)
+    ]
     return adjust(rows, _family)
 
 
