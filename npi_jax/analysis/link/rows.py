@@ -1,5 +1,6 @@
 """Rows of the table `Link`: one test for each predictor and outcome, with and without additive effects of tasks."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -114,10 +115,13 @@ class _Relabeled:
         n_tasks = int((there.any(axis=0) | there.any(axis=1)).sum())
         common: Row = {Link.seeds: seeds, Link.n_pairs: int(there.sum()), Link.n_tasks: n_tasks}
         reasons = (_no_test(*matrices, there, centering) for matrices in directions)
-        if reason := next(filter(None, reasons), ""):
+        reason, correlations = next(filter(None, reasons), ""), None
+        if not reason:
+            correlations = self._correlations(directions, centering)
+            reason = "" if math.isfinite(correlations[0]) else _no_residuals(directions, there)
+        if correlations is None or reason:
             missing: Row = {Link.statistic: math.nan, Link.p: math.nan, Link.n_permutations: 0, Link.reason: reason}
             return common | missing, None
-        correlations = self._correlations(directions, centering)
         found: Row = {Link.statistic: float(correlations[0]), Link.p: p_value(correlations)}
         return common | found | {Link.n_permutations: len(self._labels) - 1, Link.reason: ""}, correlations
 
@@ -144,18 +148,23 @@ def _no_test(predictor: Matrix, effects: Matrix, there: Bool[np.ndarray, "tasks 
     for name, values in (("predictor", predictor[there]), ("effect", effects[there])):
         if np.ptp(values) == 0:
             return f"the {name} is the same in all pairs"
-    return "" if centering == NOT_CENTERED else _nothing_left(predictor, effects, there)
-
-
-def _nothing_left(predictor: Matrix, effects: Matrix, there: Bool[np.ndarray, "tasks tasks"]) -> str:
-    """Return why residuals of additive effects cannot be tested; "" if they can."""
-    free = free_values(there)
+    free = MIN_FREE if centering == NOT_CENTERED else _free(there.tobytes(), len(there))
     if free < MIN_FREE:
         return (
-            f"{int(there.sum())} pairs are {free} more than the effects of single tasks that are removed; "
-            f"{MIN_FREE} are needed: remove more environments"
+            f"{n_pairs} pairs are {free} more than the effects of single tasks, which are removed; {MIN_FREE} are "
+            "needed: remove more environments"
         )
-    for name, values in (("predictor", predictor), ("effect", effects)):
-        if not centered(np.where(there, values, np.nan))[there].any():
-            return f"the {name} is the sum of effects of single tasks; without these it is the same in all pairs"
     return ""
+
+
+@functools.lru_cache(maxsize=64)
+def _free(there: bytes, n_tasks: int) -> int:
+    """Return `free_values`; most tests have the same pairs."""
+    return free_values(np.frombuffer(there, dtype=bool).reshape(n_tasks, n_tasks))
+
+
+def _no_residuals(directions: Sequence[tuple[Matrix, Matrix]], there: Bool[np.ndarray, "tasks tasks"]) -> str:
+    """Return the reason for the undefined correlation of matrices of which one has no residuals."""
+    empty = [not centered(np.where(there, predictor, np.nan))[there].any() for predictor, _ in directions]
+    name = "predictor" if any(empty) else "effect"
+    return f"the {name} is the sum of effects of single tasks; without these it is the same in all pairs"
