@@ -46,23 +46,24 @@ def residuals(values: Float[np.ndarray, "matrices rows columns"]) -> Float[np.nd
         values: matrices with NaN for missing values, which may differ between the matrices.
     """
     there = np.isfinite(values)
-    known = np.where(there, values, 0.0)
     # Matrices with the same missing values need one inversion only.
     ones = (there[:1] if (there == there[:1]).all() else there).astype(np.float64)
-    by_row, by_column = ones.sum(axis=2), np.maximum(ones.sum(axis=1), 1.0)
+    by_column = np.maximum(ones.sum(axis=1), 1.0)
     # Column effects are eliminated from the normal equations. What is left determines row effects up to a constant for
     # each connected set of rows; this constant does not change residuals, and the ridge makes it unique.
     shares = ones / by_column[:, None, :]
     normal = -shares @ np.swapaxes(ones, 1, 2)
     diagonal = np.arange(values.shape[1])
-    normal[:, diagonal, diagonal] += by_row + _RIDGE
-    from_columns = np.einsum("mrc,mc->mr", np.broadcast_to(shares, values.shape), known.sum(axis=1))
-    row = np.einsum("mrs,ms->mr", np.linalg.inv(normal), known.sum(axis=2) - from_columns)
-    column = (known.sum(axis=1) - np.einsum("mrc,mr->mc", ones, row)) / by_column
-    left: Float[np.ndarray, "matrices rows columns"] = np.where(
-        there, values - row[:, :, None] - column[:, None, :], np.nan
-    )
-    return left
+    normal[:, diagonal, diagonal] += ones.sum(axis=2) + _RIDGE
+    inverse, left = np.linalg.inv(normal), np.where(there, values, 0.0)
+    # The second fit, to the residuals of the first, removes the error that is due to the ridge.
+    for _ in range(2):
+        of_rows, of_columns = left.sum(axis=2), left.sum(axis=1)
+        row = (inverse @ (of_rows[..., None] - shares @ of_columns[..., None]))[..., 0]
+        column = (of_columns - (row[:, None, :] @ ones)[:, 0]) / by_column
+        left = np.where(there, left - row[:, :, None] - column[:, None, :], 0.0)
+    fitted: Float[np.ndarray, "matrices rows columns"] = np.where(there, left, np.nan)
+    return fitted
 
 
 def free_values(there: Bool[np.ndarray, "rows columns"]) -> int:
