@@ -55,9 +55,9 @@ def centered(values: Float[np.ndarray, "tasks tasks"]) -> Float[np.ndarray, "tas
     return _rounded(np.where(off_diagonal(values), values, np.nan)[None])[0]
 
 
-def off_diagonal(values: Float[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "rows columns"]:
+def off_diagonal(values: Float[np.ndarray, "tasks tasks"]) -> Bool[np.ndarray, "tasks tasks"]:
     """Return True where a value is given and not on the diagonal."""
-    return np.isfinite(values) & ~np.eye(*values.shape, dtype=bool)
+    return np.isfinite(values) & ~np.eye(len(values), dtype=bool)
 
 
 def _rounded(values: Float[np.ndarray, "labels tasks tasks"]) -> Float[np.ndarray, "labels tasks tasks"]:
