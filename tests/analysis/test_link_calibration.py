@@ -124,6 +124,14 @@ def linked(random, tail=False):
     return alignment + trait[:, None] + trait, effects - trait[:, None] - trait
 
 
+def linked_in_seeds(random, seeds):
+    """The true residuals have the correlation .5, and are smaller than the noise of a seed: [seed, task, task]."""
+    alignment, effects = noise(random)
+    effects = 0.5 * alignment + np.sqrt(0.75) * effects
+    noises = random.normal(size=(2, seeds, TASKS, TASKS))
+    return 0.7 * alignment + symmetric(noises[0]), 0.7 * effects + noises[1]
+
+
 def some_linked(random):
     alignment, effects = linked(random)
     effects[4:] = np.nan
@@ -157,20 +165,27 @@ POWER: dict[str, Callable] = {
 }
 
 
-def seeded(values):
+SEEDS: dict[str, Callable] = {
+    "no link; pairs of tasks special in a seed, 10 seeds": same_pairs,
+    "residuals correlate .5, noise, 4 seeds": lambda random: linked_in_seeds(random, 4),
+    "residuals correlate .5, noise, 10 seeds": lambda random: linked_in_seeds(random, 10),
+}
+
+
+def seeded(values, *, split=True):
     """Means over seeds, and over each half if there are at least four seeds."""
     if values.ndim == 2:
         return Seeded(values)
-    halves = (values[0::2].mean(axis=0), values[1::2].mean(axis=0)) if len(values) >= 4 else ()
+    halves = (values[0::2].mean(axis=0), values[1::2].mean(axis=0)) if split and len(values) >= 4 else ()
     return Seeded(values.mean(axis=0), halves)
 
 
-def rejection_rates(make, runs, *, permutations=199, seed=0):
+def rejection_rates(make, runs, *, permutations=199, seed=0, split=True):
     """Shares of experiments with p of .05 or less: of the test without centering, and of the declared test."""
     random = np.random.default_rng(seed)
     rejected = np.zeros(2)
     for _ in range(runs):
-        alignment, effects = map(seeded, make(random))
+        alignment, effects = (seeded(values, split=split) for values in make(random))
         predictor = Predictor("corrected", "recurrent", STEP, alignment)
         labels = relabelings(TASKS, permutations, seed=int(random.integers(2**32)))
         rows = {row["centered"]: row for row in link_rows([predictor], {"delta": effects}, labels, ("recurrent", STEP))}
@@ -211,6 +226,13 @@ def test_limits_are_as_documented(name):
 
 
 @pytest.mark.drill
+def test_disjoint_seeds_matter_where_pairs_are_special_in_a_seed():
+    assert rejection_rates(same_pairs, 150, split=False)[1] > 0.11
+    four = SEEDS["residuals correlate .5, noise, 4 seeds"]
+    assert rejection_rates(four, 150)[1] > 0.35
+
+
+@pytest.mark.drill
 @pytest.mark.parametrize("name", POWER)
 def test_power(name):
     least = {"residuals correlate .4, 4 of 9 removed": 0.3}.get(name, 0.6)
@@ -223,6 +245,9 @@ def main(runs=1000):
         for number, (name, make) in enumerate(scenarios.items()):
             raw, declared = 100 * rejection_rates(make, runs, seed=number)
             print(f"| {title} | {name} | {raw:.1f} % | {declared:.1f} % |", flush=True)
+    for name, make in SEEDS.items():
+        shared, disjoint = (100 * rejection_rates(make, runs, split=split)[1] for split in (False, True))
+        print(f"| seeds | {name} | shared {shared:.1f} % | disjoint {disjoint:.1f} % |", flush=True)
 
 
 if __name__ == "__main__":
