@@ -22,7 +22,7 @@ from npi_jax.results.table_files import write_declared
 from npi_jax.results.tables_alignment import Alignment
 from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
 from npi_jax.results.tables_preparation import Environments, Ngram
-from npi_jax.results.tables_transfer import Transfer
+from npi_jax.results.tables_transfer import Transfer, TransferBySeed
 
 
 @runtime_checkable
@@ -58,14 +58,15 @@ def write_tables(run: AnalyzedRun) -> Path:
         Acquisition.NAME: acquisition_table(curves, members),
         **transfer_tables(scores, members, corpus),
     }
-    effects = without_empty(tables[Transfer.NAME], corpus, baseline_variant(members))
+    reference = baseline_variant(members)
+    effects, by_seed = (without_empty(tables[its.NAME], corpus, reference) for its in (Transfer, TransferBySeed))
     published = published_table(tables[FinalResults.NAME], effects)
     if len(published):
         tables[Published.NAME] = published
     gradients = alignment_tables(run.path, members)
     tables |= gradients
     if gradients:
-        tables |= link_tables(gradients[Alignment.NAME], effects, _read(run, Environments.FILE))
+        tables |= link_tables(gradients[Alignment.NAME], effects, _read(run, Environments.FILE), by_seed=by_seed)
     _replace(folder, tables)
     return folder
 

@@ -99,6 +99,13 @@ DIFFERENT_NPIS: Final = "different"
 
 MEAN_OVER_TRAINING: Final = -1
 """``step`` of a predictor that is a mean over all steps except 0."""
+BOTH_CENTERED: Final = "both"
+NOT_CENTERED: Final = "none"
+"""``centered``: additive effects of rows and columns are removed from both matrices, or from none."""
+DISJOINT_SEEDS: Final = "disjoint"
+SHARED_SEEDS: Final = "shared"
+NO_SEEDS: Final = ""
+"""``seeds``: alignment and effects are from different seeds or from the same ones; "" if no gradients are used."""
 MEASURES: Final = ("corrected", "naive", "adam")
 """Measures of alignment that may predict transfer."""
 BASELINES: Final = ("ngram_overlap", "npi_overlap", "frequency")

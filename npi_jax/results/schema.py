@@ -26,7 +26,14 @@ from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, P
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
 from npi_jax.results.tables_training import Members, Metrics, Scores
-from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Power, Transfer, VarianceComponents
+from npi_jax.results.tables_transfer import (
+    Asymmetry,
+    Eavesdropping,
+    Power,
+    Transfer,
+    TransferBySeed,
+    VarianceComponents,
+)
 
 TABLES: Final[dict[str, type[Table]]] = {
     table.NAME: table
@@ -34,7 +41,7 @@ TABLES: Final[dict[str, type[Table]]] = {
         *(Corpus, Slots, Examples, Environments, Ngram),
         *(Members, Metrics, Scores),
         *(Curves, FinalResults, Acquisition, Published),
-        *(Transfer, Asymmetry, Amplification, Gains, Eavesdropping),
+        *(Transfer, TransferBySeed, Asymmetry, Amplification, Gains, Eavesdropping),
         *(Alignment, AlignmentMean, EffectiveTasks, AlignmentContrasts, Gradients, AlignmentNpi, Overlap, Lookahead),
         *(Link, LinkPairs, Prediction),
         *(Power, VarianceComponents),

@@ -14,17 +14,34 @@ class Link(
     Table,
     name="link",
     file="tables/link.parquet",
-    key="predictor group step outcome",
+    key="predictor group step outcome centered",
     when=WITH_GRADIENTS,
 ):
-    """Rank correlation of alignment, or of a surface measure, with transfer over directed pairs of tasks."""
+    """Rank correlation of alignment, or of a surface measure, with transfer over directed pairs of tasks.
+
+    Only rows with ``centered`` equal to "both" are tests of a link between pairs. Without centering, a trait of single
+    tasks that affects both matrices is taken for a link.
+    """
 
     primary = flag("Whether this is the test that was declared beforehand.")
     predictor = text("Measure of alignment, or surface measure.", values=(*names.MEASURES, *names.BASELINES))
     group = _GROUP
     step = integer("Checkpoint of the alignment; -1 is the mean over all checkpoints but step 0.", STEPS)
     outcome = _OUTCOME
-    statistic = number("Spearman's correlation; NaN where reason says why.", "correlation, -1 to 1")
+    centered = text(
+        "Matrices from which additive effects of rows and columns (of single tasks) are removed.",
+        values=(names.BOTH_CENTERED, names.NOT_CENTERED),
+        optional=OLD_TABLE,
+    )
+    seeds = text(
+        'Whether alignment and effects are from different seeds; "" where the predictor needs no gradients.',
+        values=(names.DISJOINT_SEEDS, names.SHARED_SEEDS, names.NO_SEEDS),
+        optional=OLD_TABLE,
+    )
+    statistic = number(
+        "Spearman's correlation, mean of both directions where seeds are disjoint; NaN where reason says why.",
+        "correlation, -1 to 1",
+    )
     p = P
     p_adjusted = number("p, adjusted over all rows but the primary one (max-T); NaN where there is no test.")
     n_pairs = integer("Directed pairs of tasks.")
@@ -40,17 +57,24 @@ class LinkPairs(
     key="removed task group outcome control learning_rate weight_decay dropout",
     when=WITH_GRADIENTS,
 ):
-    """Alignment and transfer of each directed pair of tasks: the data behind `link`."""
+    """Alignment and transfer of each directed pair of tasks, over all seeds: the data behind the declared test."""
 
     removed = text("Environment whose NPIs were removed.")
     task = text("Task that the effect is on.")
     group = text("Group of parameters.")
-    alignment = number("Corrected alignment, mean over training; NaN where there is none.", "cosine, -1 to 1")
-    naive = number("Naive alignment, mean over training.", "cosine, -1 to 1")
+    step = integer(
+        "Checkpoint of the alignment, the last one; -1 is the mean over training, in older tables, which lack this.",
+        STEPS,
+        optional=OLD_TABLE,
+    )
+    alignment = number("Corrected alignment, mean over seeds; NaN where there is none.", "cosine, -1 to 1")
+    naive = number("Naive alignment, mean over seeds.", "cosine, -1 to 1")
     effect = number("Effect of the removal on the task.", "unit of the outcome")
     low = lower_end("the effect", "unit of the outcome")
     high = upper_end("the effect", "unit of the outcome")
-    n_cells = integer("Seeds times checkpoints that the alignment rests on.", optional=OLD_TABLE)
+    n_cells = integer(
+        "Number of seeds with an alignment (in older tables, seeds times checkpoints).", optional=OLD_TABLE
+    )
     outcome = _OUTCOME
     control = text('Random control that the effect is a difference to; "" where it is one to the baseline.')
     learning_rate = LEARNING_RATE

@@ -11,6 +11,7 @@ from npi_jax.results.shared import (
     OLD_TABLE,
     P_ADJUSTED,
     REGION,
+    SEED,
     SUITE,
     TASK,
     WEIGHT_DECAY,
@@ -58,6 +59,29 @@ class Transfer(
     )
     reason = _REASON
     baseline = text("Variant that the effect is a difference to.", optional=OLD_TABLE)
+    learning_rate = LEARNING_RATE
+    weight_decay = WEIGHT_DECAY
+    dropout = DROPOUT
+
+
+class TransferBySeed(
+    Table,
+    name="transfer_by_seed",
+    file="tables/transfer_by_seed.parquet",
+    key="intervention control suite kind region task outcome seed learning_rate weight_decay dropout",
+):
+    """Effect of each intervention on each task in each seed; the mean over seeds is the effect in `transfer`."""
+
+    intervention = text("Variant whose effect is given.")
+    removed = text('Environment whose NPIs it removes; "all" for no_npi; "" for any other intervention.')
+    control = text('Random control that the effect is a difference to; "" where it is one to the baseline.')
+    suite = SUITE
+    kind = KIND
+    region = REGION
+    task = TASK
+    outcome = _OUTCOME
+    seed = SEED
+    effect = number("Mean over items of the difference between the two models with this seed.", _OF_OUTCOME)
     learning_rate = LEARNING_RATE
     weight_decay = WEIGHT_DECAY
     dropout = DROPOUT

@@ -8,12 +8,14 @@ from declared import make_table
 from facts import sentence_with
 from scipy import stats
 
+from npi_jax.analysis.link.additive import residuals
+from npi_jax.analysis.link.centered import Recentered
 from npi_jax.analysis.link.permutation import p_value, qap_correlations, relabelings
 from npi_jax.analysis.link.prediction import leave_one_task_out
 from npi_jax.analysis.link.tables import link_tables
 from npi_jax.results.names import MEAN_OVER_TRAINING
 from npi_jax.results.tables_alignment import Alignment
-from npi_jax.results.tables_transfer import Transfer
+from npi_jax.results.tables_transfer import Transfer, TransferBySeed
 
 TASKS = ("adverbs", "conditional", "embedded_question", "only", "quantifier", "superlative")
 
@@ -85,6 +87,26 @@ def test_correlations_are_spearmans_in_every_relabeling(removed, hole):
         assert value == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize("removed", [range(6), (1, 4, 5)])
+@pytest.mark.parametrize("hole", [False, True])
+def test_centered_correlations_are_those_of_residuals_in_every_relabeling(removed, hole):
+    random = np.random.default_rng(1)
+    predictor, effects = symmetric(random, 6), np.full((6, 6), np.nan)
+    effects[list(removed)] = random.normal(size=(len(removed), 6))
+    if hole:
+        predictor[2, 3] = predictor[3, 2] = np.nan
+    labels = relabelings(6)[:50]
+    # Additive effects of rows and columns change nothing, however large they are.
+    traits = 100 * random.normal(size=(4, 6))
+    moved = predictor + traits[0] + traits[1][:, None]
+    found = Recentered(moved, labels).correlations(effects + traits[2] + traits[3][:, None])
+    for order, value in zip(labels, found, strict=True):
+        shuffled = predictor[np.ix_(order, order)]
+        there = np.isfinite(shuffled) & np.isfinite(effects) & ~np.eye(6, dtype=bool)
+        one, other = (residuals(np.where(there, its, np.nan)[None])[0][there].round(8) for its in (shuffled, effects))
+        assert value == pytest.approx(stats.spearmanr(one, other).statistic, abs=1e-12)
+
+
 def test_few_tasks_are_enumerated_and_many_sampled():
     assert len(relabelings(6)) == 720
     sampled = relabelings(7, 99)
@@ -108,20 +130,24 @@ def test_a_strong_link_is_found():
     assert (row["predictor"], row["group"], row["step"], row["outcome"]) == (
         "corrected",
         "recurrent",
-        MEAN_OVER_TRAINING,
+        4,
         "delta",
     )
+    assert (row["centered"], row["seeds"]) == ("both", "shared")
     assert (row["n_pairs"], row["n_tasks"], row["n_permutations"]) == (30, 6, 719)
     others = tables["link"].filter(~pl.col("primary") & pl.col("p").is_not_nan())
     assert (others["p_adjusted"] >= others["p"] - 1e-12).all()
-    # Step 0 is noise and must not enter the mean over training.
-    pairs = tables["link_pairs"].filter(group="recurrent", outcome="delta")
+    # Step 0 is noise and must not enter the mean over training, whose test without centering is kept.
+    kept = others.filter(predictor="corrected", group="recurrent", outcome="delta", step=MEAN_OVER_TRAINING)
+    assert kept["centered"].to_list() == ["both", "none"]
+    assert (kept["statistic"] < -0.9).all()
+    pairs = tables["link_pairs"].filter(group="recurrent", outcome="delta", step=4, n_cells=2)
     assert len(pairs) == 30
     # What this test makes up is no cosine everywhere; a mean beyond 1 is not shown as one.
     cosine = pairs["alignment"].is_not_nan().to_numpy()
     assert pairs["alignment"].filter(cosine).abs().max() <= 1
     np.testing.assert_allclose(pairs["alignment"].filter(cosine), -pairs["effect"].filter(cosine), atol=0.3)
-    assert pairs["effect"].filter(~cosine).abs().min() > 1
+    assert pairs["effect"].filter(~cosine).abs().min() > 0.9
     np.testing.assert_allclose(pairs["naive"], -0.5 * pairs["effect"], atol=1e-9)
 
 
@@ -141,6 +167,53 @@ def test_what_belongs_to_single_tasks_is_not_taken_for_a_link():
     assert np.mean(np.array(qap) <= 0.05) < 0.1
 
 
+def in_seeds(transfer, effects):
+    """The table of effects by seed: for each seed, the rows of transfer with the effects of that seed."""
+    place = {task: number for number, task in enumerate(TASKS)}
+    rows = [
+        {name: row[name] for name in TransferBySeed.COLUMNS if name != "seed"}
+        | {"seed": seed, "effect": float(effects[seed][place[row["removed"]], place[row["task"]]])}
+        for seed in range(len(effects))
+        for row in transfer.to_dicts()
+    ]
+    return make_table(TransferBySeed, rows)
+
+
+@pytest.mark.parametrize(("seeds", "split"), [(3, "shared"), (4, "disjoint"), (5, "disjoint")])
+def test_what_is_special_in_single_seeds_is_no_link(seeds, split):
+    """Alignment and effects agree within each seed, and not at all between seeds."""
+    random = np.random.default_rng(8)
+    matrices = np.array([symmetric(random, 6) for _ in range(seeds)])
+    alignment = pl.concat(
+        make_alignment(matrix, seeds=1).with_columns(pl.lit(seed).alias("member"), pl.lit(seed).alias("seed"))
+        for seed, matrix in enumerate(matrices)
+    )
+    transfer = make_transfer(matrices.mean(axis=0))
+    found = link_tables(alignment, transfer, by_seed=in_seeds(transfer, matrices))
+    row = primary(found)
+    assert row["seeds"] == split
+    assert row["statistic"] == pytest.approx(1) if split == "shared" else abs(row["statistic"]) < 0.5
+    whole = primary(link_tables(alignment, transfer))
+    assert whole["seeds"] == "shared"
+    assert whole["statistic"] == pytest.approx(1)
+    # Both directions, by hand: the alignment of one half with the effects of the other.
+    if split == "disjoint":
+        labels = np.arange(6)[None]
+        halves = [matrices[0::2].mean(axis=0), matrices[1::2].mean(axis=0)]
+        by_hand = Recentered(halves[0], labels).correlations(halves[1])[0]
+        assert row["statistic"] == pytest.approx(by_hand)
+
+
+def test_a_pair_that_one_half_of_the_seeds_lacks_is_left_out():
+    matrix = symmetric(np.random.default_rng(3), 6)
+    alignment, transfer = make_alignment(matrix, seeds=4), make_transfer(-matrix)
+    by_seed = in_seeds(transfer, [-matrix] * 4)
+    lost = pl.col("seed").is_in([1, 3]) & (pl.col("removed") == TASKS[0]) & (pl.col("task") == TASKS[1])
+    row = primary(link_tables(alignment, transfer, by_seed=by_seed.filter(~lost)))
+    assert (row["seeds"], row["n_pairs"]) == ("disjoint", 29)
+    assert row["statistic"] == pytest.approx(-1)
+
+
 def test_controls_are_used_where_there_are_some():
     matrix = symmetric(np.random.default_rng(2), 6)
     plain = make_transfer(np.random.default_rng(5).normal(size=(6, 6)))
@@ -156,7 +229,13 @@ def test_only_some_tasks_removed():
     row = primary(link_tables(make_alignment(matrix), make_transfer(matrix, removed=(0, 3))))
     assert (row["n_pairs"], row["n_tasks"]) == (10, 6)
     assert row["statistic"] == pytest.approx(1)
-    assert row["p"] < 0.02
+    # Two removals leave three pairs more than effects of tasks; one leaves none.
+    assert row["p"] < 0.05
+    large = symmetric(np.random.default_rng(2), 7)
+    names = [f"t{i}" for i in range(7)]
+    one = link_tables(make_alignment(large, tasks=names), make_transfer(large, tasks=names, removed=(0,)))
+    assert math.isnan(primary(one)["p"])
+    assert sentence_with(primary(one)["reason"], "6 pairs", "0 more", "3", "remove more environments")
 
 
 def test_too_few_pairs_and_constants_have_a_reason():
@@ -167,6 +246,15 @@ def test_too_few_pairs_and_constants_have_a_reason():
     row = primary(link_tables(make_alignment(np.ones((6, 6))), make_transfer(matrix)))
     assert math.isnan(row["statistic"])
     assert row["reason"] == "the predictor is the same in all pairs"
+    sums = np.arange(6.0)[:, None] + np.arange(6.0)
+    tables = link_tables(make_alignment(sums), make_transfer(matrix))
+    assert sentence_with(
+        primary(tables)["reason"], "the predictor is the sum of effects of single tasks", "same in all"
+    )
+    kept = tables["link"].filter(predictor="corrected", group="recurrent", outcome="delta", centered="none")
+    assert kept["p"].is_finite().all()
+    tables = link_tables(make_alignment(matrix), make_transfer(sums))
+    assert sentence_with(primary(tables)["reason"], "the effect is the sum of effects of single tasks")
     unknown = link_tables(make_alignment(np.full((6, 6), np.nan)), make_transfer(matrix))
     assert sentence_with(primary(unknown)["reason"], "0 pairs", "6", "30 have an effect", "0 a predictor")
 
@@ -196,9 +284,12 @@ def test_baselines_are_predictors_of_their_own():
     )
     effects = np.repeat(np.log(counts)[:, None], 6, axis=1) + 1e-3 * random.normal(size=(6, 6))
     tables = link_tables(make_alignment(symmetric(random, 6)), make_transfer(effects), environments)
-    of_delta = tables["link"].filter(outcome="delta", group="").to_dicts()
+    of_delta = tables["link"].filter(outcome="delta", group="", centered="none").to_dicts()
     found = {row["predictor"]: row for row in of_delta}
     assert set(found) == {"ngram_overlap", "npi_overlap", "frequency"}
+    assert {row["seeds"] for row in of_delta} == {""}
+    alone = tables["link"].filter(outcome="delta", group="", centered="both", predictor="frequency").row(0, named=True)
+    assert sentence_with(alone["reason"], "the predictor is the sum of effects of single tasks")
     assert found["frequency"]["statistic"] > 0.95
     assert found["frequency"]["p"] < 0.01
     models = {row["model"]: row for row in tables["prediction"].filter(outcome="delta", group="recurrent").to_dicts()}
@@ -240,7 +331,7 @@ def test_a_model_too_large_for_its_pairs_has_a_reason():
 @pytest.mark.drill
 def test_pairs_measured_late_only_do_not_look_aligned():
     """Alignment rises alike in all pairs; effects depend on when a task's gradient can be told from noise."""
-    names, steps, rejected = [f"t{i}" for i in range(9)], [2**k for k in range(11)], 0
+    names, steps, rejected = [f"t{i}" for i in range(9)], [2**k for k in range(11)], np.zeros(2)
     random = np.random.default_rng(1)
     for _ in range(60):
         late = random.uniform(0, 8, 9)
@@ -252,7 +343,7 @@ def test_pairs_measured_late_only_do_not_look_aligned():
         ]
         columns = ["member", "variant", "seed", "step", "group", "task_i", "task_j", "corrected"]
         alignment = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
-            naive=pl.col("corrected"), adam=pl.col("corrected")
+            naive=pl.lit(math.nan), adam=pl.lit(math.nan)
         )
         told = dict(zip(names, late, strict=True))
         hidden = pl.max_horizontal(*(pl.col(side).replace_strict(told) for side in ("task_i", "task_j")))
@@ -262,11 +353,11 @@ def test_pairs_measured_late_only_do_not_look_aligned():
         effects = -0.1 * late[None, :] + 0.3 * random.normal(size=(9, 9))
         transfer = make_transfer(effects, tasks=names, outcomes=("delta",))
         tables = link_tables(alignment, transfer, permutations=499)
-        rejected += primary(tables)["p"] <= 0.05
+        over_training = {"predictor": "corrected", "step": MEAN_OVER_TRAINING, "outcome": "delta"}
+        rows = tables["link"].filter(**over_training).sort("centered")
+        rejected += (rows["p"] <= 0.05).to_numpy()
     # Plain means over what is there would reject in more than half of the experiments.
-    assert rejected / 60 <= 0.15
-    cells = tables["link_pairs"]["n_cells"]
-    assert cells.min() < cells.max() <= 3 * len(steps)
+    assert (rejected / 60 <= 0.15).all()
 
 
 def test_effects_are_those_of_the_suite_whose_gradients_were_taken():

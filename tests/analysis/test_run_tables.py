@@ -14,7 +14,17 @@ from npi_jax.results.tables_preparation import Corpus, Ngram
 from npi_jax.results.tables_training import Members, Scores
 
 SCORES = ("full", "no_npi")
-TABLES = ["acquisition", "amplification", "asymmetry", "curves", "eavesdropping", "final", "gains", "transfer"]
+TABLES = [
+    "acquisition",
+    "amplification",
+    "asymmetry",
+    "curves",
+    "eavesdropping",
+    "final",
+    "gains",
+    "transfer",
+    "transfer_by_seed",
+]
 
 
 @dataclass

@@ -142,6 +142,17 @@ def test_the_control_is_subtracted(tables):
     assert set(table.filter(intervention="without(conditional)")["control"]) == {""}
 
 
+def test_effects_by_seed_have_the_effect_as_their_mean(tables):
+    table, by_seed = tables["transfer"], tables["transfer_by_seed"]
+    key = ["intervention", "removed", "control", "suite", "kind", "region", "task", "outcome"]
+    means = by_seed.group_by(key).agg(pl.col("effect").mean().alias("mean"), pl.len().cast(pl.Int64).alias("n"))
+    joined = table.join(means, on=key, how="full", coalesce=True)
+    assert len(joined) == len(table)
+    np.testing.assert_allclose(joined["mean"], joined["effect"], atol=1e-12)
+    assert (joined["n"] == joined["n_seeds"]).all()
+    assert set(by_seed["seed"]) == set(range(6))
+
+
 def test_effects_agree_with_the_bootstrap_of_the_differences():
     members = make_members(("full", "without(only)"), 4)
     scores = make_scores(members, learns(EFFECTS), tasks=("only",), steps=(8,))
@@ -276,6 +287,18 @@ def test_tasks_never_acquired_are_counted():
     assert row["n_censored"] == 3
     assert row["effect"] > 0
     assert one(table, task="conditional", outcome="log2_steps")["n_censored"] == 0
+
+
+def test_a_seed_that_diverged_has_no_effect_by_seed():
+    members = make_members(VARIANTS[:2], 4)
+    lost = (pl.col("variant") == "full") & (pl.col("seed") == 2)
+    diverged = members.with_columns(status=pl.when(lost).then(pl.lit("diverged")).otherwise("status"))
+    scores = make_scores(members, learns(EFFECTS))
+    corpus = make_corpus(VARIANTS[:2], npi_only=[50, 0]).with_columns(control_of=pl.lit(None, pl.String))
+    by_seed = transfer_tables(scores, diverged, corpus)["transfer_by_seed"]
+    whole = transfer_tables(scores, members, corpus)["transfer_by_seed"]
+    assert set(by_seed["seed"]) == {0, 1, 3}
+    assert by_seed.equals(whole.filter(pl.col("seed") != 2))
 
 
 def test_diverged_members_leave_with_their_partners():

@@ -264,7 +264,7 @@ def _effect(random, removed, task, control, outcome, scale, *, own) -> dict[str,
 def link_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
     pairs = [
         {"removed": removed, "task": task, "group": "recurrent", "alignment": value, "naive": 0.6 * value}
-        | {"effect": effect, "low": effect - 0.3, "high": effect + 0.3, "outcome": "delta", "n_cells": 40}
+        | {"effect": effect, "low": effect - 0.3, "high": effect + 0.3, "outcome": "delta", "n_cells": 3, "step": 64}
         for removed in environments
         for task in environments
         if removed != task
@@ -273,7 +273,8 @@ def link_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
     ]
     names = ("corrected", "naive", "adam", "ngram_overlap", "npi_overlap", "frequency")
     link = [
-        {"primary": place == 0, "predictor": name, "group": "recurrent", "step": -1, "outcome": "delta"}
+        {"primary": place == 0, "predictor": name, "group": "recurrent", "outcome": "delta", "centered": "both"}
+        | {"step": 64 if place < 3 else -1, "seeds": "disjoint" if place < 3 else ""}
         | {"statistic": -0.43 + 0.1 * place, "p": 0.012 + 0.05 * place, "p_adjusted": 0.05 + 0.1 * place}
         | {"n_pairs": len(pairs), "n_tasks": len(environments), "n_permutations": 2000, "reason": ""}
         for place, name in enumerate(names)

@@ -110,8 +110,15 @@ def test_the_matrix_has_its_effects_in_place(tables):
 def test_the_link_is_the_declared_row(tables):
     assert primary_link(tables)["predictor"] == "corrected"
     said = findings.link(tables)
-    assert sentence_with(said, "72 pairs", "9 tasks", "Spearman", "−.43", "p = .012")
+    assert sentence_with(said, "72 pairs", "9 tasks", "Spearman", "−.43", "p = .012", "step 64")
+    assert sentence_with(said, "effects of single tasks were removed", "different seeds")
     assert not denies(said)
+    shared = tables.table("link").with_columns(seeds=pl.lit("shared"))
+    assert sentence_with(findings.link(replaced(tables, link=shared)), "the same seeds", "fewer than 4")
+    old = tables.table("link").drop("centered", "seeds").with_columns(step=pl.lit(-1))
+    assert sentence_with(
+        findings.link(replaced(tables, link=old)), "single tasks were not removed", "analyze the run again"
+    )
     weak = tables.table("link").with_columns(p=pl.lit(0.3))
     assert denies(findings.link(replaced(tables, link=weak)))
     none = tables.table("link").with_columns(statistic=pl.lit(math.nan), reason=pl.lit("5 tasks are too few"))

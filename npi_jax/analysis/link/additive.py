@@ -1,4 +1,4 @@
-"""Row means of a matrix with missing values, from an additive fit."""
+"""Additive fits, ``value = row + column``, to matrices with missing values: row means and residuals."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -7,6 +7,7 @@ from scipy.sparse.csgraph import connected_components
 
 _MOST_ROUNDS = 2000
 _CLOSE = 1e-10
+_RIDGE = 1e-9
 
 
 def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
@@ -38,13 +39,55 @@ def row_effects(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, 
     return effects
 
 
-def _largest(there: Bool[np.ndarray, "rows columns"]) -> tuple[Int[np.ndarray, " chosen"], Int[np.ndarray, " taken"]]:
-    """Return the rows and columns of the largest connected component; a value connects its row and column."""
+def residuals(values: Float[np.ndarray, "matrices rows columns"]) -> Float[np.ndarray, "matrices rows columns"]:
+    """Return the residuals of the least-squares fit of ``value = row + column`` to each matrix; NaN for missing values.
+
+    Args:
+        values: matrices with NaN for missing values, which may differ between the matrices.
+    """
+    there = np.isfinite(values)
+    # Matrices with the same missing values need one inversion only.
+    ones = (there[:1] if (there == there[:1]).all() else there).astype(np.float64)
+    by_column = np.maximum(ones.sum(axis=1), 1.0)
+    # Column effects are eliminated from the normal equations. What is left determines row effects up to a constant for
+    # each connected set of rows; this constant does not change residuals, and the ridge makes it unique.
+    shares = ones / by_column[:, None, :]
+    normal = -shares @ np.swapaxes(ones, 1, 2)
+    diagonal = np.arange(values.shape[1])
+    normal[:, diagonal, diagonal] += ones.sum(axis=2) + _RIDGE
+    inverse, left = np.linalg.inv(normal), np.where(there, values, 0.0)
+    # The second fit, to the residuals of the first, removes the error that is due to the ridge.
+    for _ in range(2):
+        of_rows, of_columns = left.sum(axis=2), left.sum(axis=1)
+        row = (inverse @ (of_rows[..., None] - shares @ of_columns[..., None]))[..., 0]
+        column = (of_columns - (row[:, None, :] @ ones)[:, 0]) / by_column
+        left = np.where(there, left - row[:, :, None] - column[:, None, :], 0.0)
+    fitted: Float[np.ndarray, "matrices rows columns"] = np.where(there, left, np.nan)
+    return fitted
+
+
+def free_values(there: Bool[np.ndarray, "rows columns"]) -> int:
+    """Return the number of values minus the number of independent row and column effects in an additive fit."""
+    part = _components(there)
+    used = np.concatenate([there.any(axis=1), there.any(axis=0)])
+    return int(there.sum()) - int(used.sum()) + len(np.unique(part[used]))
+
+
+def _components(there: Bool[np.ndarray, "rows columns"]) -> Int[np.ndarray, " nodes"]:
+    """Return the connected component of each row, then of each column; a value connects its row and column."""
     n_rows, n_columns = there.shape
+    row, column = np.nonzero(there)
+    ties = coo_array((np.ones(len(row)), (row, n_rows + column)), shape=(n_rows + n_columns,) * 2)
+    part: Int[np.ndarray, " nodes"] = connected_components(ties, directed=False)[1]
+    return part
+
+
+def _largest(there: Bool[np.ndarray, "rows columns"]) -> tuple[Int[np.ndarray, " chosen"], Int[np.ndarray, " taken"]]:
+    """Return the rows and columns of the largest connected component."""
+    n_rows = len(there)
     row, column = np.nonzero(there)
     if not len(row):
         return row, column
-    ties = coo_array((np.ones(len(row)), (row, n_rows + column)), shape=(n_rows + n_columns,) * 2)
-    _, part = connected_components(ties, directed=False)
+    part = _components(there)
     largest = np.bincount(part[row]).argmax()
     return np.flatnonzero(part[:n_rows] == largest), np.flatnonzero(part[n_rows:] == largest)

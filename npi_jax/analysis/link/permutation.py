@@ -44,7 +44,7 @@ def qap_correlations(
     outcome = np.where(there, _codes(effects)[rows, columns], -1)
     if there.all():
         outcome = outcome[:1]
-    return _correlation(_ranks(codes), _ranks(outcome))
+    return correlation(_ranks(codes), _ranks(outcome))
 
 
 def p_value(correlations: Float[np.ndarray, " labels"]) -> float:
@@ -72,9 +72,10 @@ def _ranks(codes: Int[np.ndarray, "labels pairs"]) -> Float[np.ndarray, "labels 
     return ranks.ravel()[places]
 
 
-def _correlation(
+def correlation(
     one: Float[np.ndarray, "labels pairs"], other: Float[np.ndarray, "#labels pairs"]
 ) -> Float[np.ndarray, " labels"]:
+    """Return the correlation of two matrices in each row; NaN in both is left out, and the result without variation."""
     x, y = _deviations(one), _deviations(other)
     scale = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     products = (x * y).sum(axis=1)

@@ -10,6 +10,7 @@ import polars as pl
 from jaxtyping import Float
 
 from npi_jax.analysis.link.additive import row_effects
+from npi_jax.analysis.link.seeds import Seeded
 from npi_jax.results.names import LM, MEAN_OVER_TRAINING, MEASURES
 from npi_jax.results.tables_alignment import Alignment
 from npi_jax.results.tables_preparation import Environments
@@ -26,13 +27,13 @@ class Predictor:
         name: measure of alignment, or surface measure.
         group: group of parameters; "" for surface measures.
         step: step of the checkpoint, or `MEAN_OVER_TRAINING`.
-        matrix: values, with NaN for missing ones.
+        values: means over seeds, with NaN for missing values.
     """
 
     name: str
     group: str
     step: int
-    matrix: Float[np.ndarray, "tasks tasks"]
+    values: Seeded
 
 
 def pairs_of_tasks(alignment: pl.DataFrame, variant: str) -> pl.DataFrame:
@@ -51,23 +52,31 @@ def pairs_of_tasks(alignment: pl.DataFrame, variant: str) -> pl.DataFrame:
     return aligned
 
 
-def alignment_predictors(aligned: pl.DataFrame, tasks: Sequence[str]) -> Iterator[Predictor]:
+def alignment_predictors(
+    aligned: pl.DataFrame, tasks: Sequence[str], halves: Sequence[Sequence[int]] = ()
+) -> Iterator[Predictor]:
     """Yield means over seeds for each group and measure: first over training, then at each step.
 
     Args:
         aligned: from `pairs_of_tasks`.
         tasks: order of rows and columns.
+        halves: seeds of each half; empty if seeds are not split.
     """
     for group in aligned[Alignment.group].unique().sort():
         of_group = aligned.filter(pl.col(Alignment.group) == group)
         for name in MEASURES:
             means = _pair_means(of_group, name)
+            of_halves = [_pair_means(of_group.filter(pl.col(Alignment.seed).is_in(half)), name) for half in halves]
             for step in [MEAN_OVER_TRAINING, *aligned[Alignment.step].unique().sort()]:
-                frame = means.filter(pl.col(Alignment.step) == step)
+                whole, *parts = (_at_step(frame, name, int(step), tasks) for frame in (means, *of_halves))
                 # Without any estimate, "corrected" still yields a matrix of NaN, so that the tables state the reason.
-                if len(frame) or name == Alignment.corrected:
-                    cells = frame.select(*_PAIR, name).iter_rows()
-                    yield Predictor(name, str(group), int(step), matrix_of(cells, tasks, symmetric=True))
+                if np.isfinite(whole).any() or name == Alignment.corrected:
+                    yield Predictor(name, str(group), int(step), Seeded(whole, tuple(parts)))
+
+
+def _at_step(means: pl.DataFrame, name: str, step: int, tasks: Sequence[str]) -> Float[np.ndarray, "tasks tasks"]:
+    cells = means.filter(pl.col(Alignment.step) == step).select(*_PAIR, name).iter_rows()
+    return matrix_of(cells, tasks, symmetric=True)
 
 
 def baseline_predictors(environments: pl.DataFrame, tasks: Sequence[str]) -> Iterator[Predictor]:
@@ -79,18 +88,18 @@ def baseline_predictors(environments: pl.DataFrame, tasks: Sequence[str]) -> Ite
     """
     for name in (Environments.ngram_overlap, Environments.npi_overlap):
         cells = environments.select(Environments.task_i, Environments.task_j, name).iter_rows()
-        yield Predictor(name, "", MEAN_OVER_TRAINING, matrix_of(cells, tasks, symmetric=True))
+        yield Predictor(name, "", MEAN_OVER_TRAINING, Seeded(matrix_of(cells, tasks, symmetric=True)))
     sides = ((Environments.task_i, Environments.npis_i), (Environments.task_j, Environments.npis_j))
     counts = {task: npis for side in sides for task, npis in environments.select(side).iter_rows()}
     logs = {task: math.log(npis) if npis else math.nan for task, npis in counts.items()}
     pairs = ((j, i, logs.get(j)) for j in tasks for i in tasks)
-    yield Predictor("frequency", "", MEAN_OVER_TRAINING, matrix_of(pairs, tasks))
+    yield Predictor("frequency", "", MEAN_OVER_TRAINING, Seeded(matrix_of(pairs, tasks)))
 
 
-def cell_counts(aligned: pl.DataFrame, tasks: Sequence[str]) -> dict[str, Float[np.ndarray, "tasks tasks"]]:
-    """Return, for each group and pair, the number of seeds times steps with corrected alignment, excluding step 0."""
+def cell_counts(aligned: pl.DataFrame, tasks: Sequence[str], step: int) -> dict[str, Float[np.ndarray, "tasks tasks"]]:
+    """Return, for each group and pair, the number of members with corrected alignment at a step."""
     n_cells = "n_cells"
-    finite = aligned.filter(pl.col(Alignment.corrected).is_finite() & (pl.col(Alignment.step) > 0))
+    finite = aligned.filter(pl.col(Alignment.corrected).is_finite() & (pl.col(Alignment.step) == step))
     counted = finite.group_by(Alignment.group, *_PAIR, maintain_order=True).agg(
         pl.len().cast(pl.Float64).alias(n_cells)
     )

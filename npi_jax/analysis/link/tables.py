@@ -1,41 +1,32 @@
 """Tables of the link: tests whether the alignment of two tasks predicts the effect of removing one on the other."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
 
 from npi_jax.analysis.bounds import COSINE
-from npi_jax.analysis.link.permutation import PERMUTATIONS, p_value, qap_correlations, relabelings
-from npi_jax.analysis.link.prediction import MIN_PAIRS, prediction_table
+from npi_jax.analysis.link.permutation import PERMUTATIONS, relabelings
+from npi_jax.analysis.link.prediction import prediction_table
 from npi_jax.analysis.link.predictors import (
-    Predictor,
     alignment_predictors,
     baseline_predictors,
     cell_counts,
     matrix_of,
     pairs_of_tasks,
 )
-from npi_jax.results.columns import Row
-from npi_jax.results.names import ALL, BASELINES, DELTA, FULL, MEAN_OVER_TRAINING, OUTCOMES
+from npi_jax.analysis.link.rows import link_rows
+from npi_jax.analysis.link.seeds import Matrix, Seeded, split_seeds
+from npi_jax.results.names import ALL, BASELINES, FULL, OUTCOMES
 from npi_jax.results.rules import comparable, is_single_removal, main_kind
 from npi_jax.results.tables_alignment import Alignment
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
-from npi_jax.results.tables_transfer import Transfer
+from npi_jax.results.tables_transfer import Transfer, TransferBySeed
 
-EXPLORATORY: Final = 999
-"""Number of relabelings for the exploratory tests; the primary test uses all."""
-PRIMARY_OUTCOME: Final = DELTA
 PRIMARY_GROUPS: Final = ("recurrent", "blocks", ALL)
 """Groups of parameters; the primary test uses the first one that the model has."""
-
-_ROUNDING: Final = 1e-12
-
-Matrix = Float[np.ndarray, "tasks tasks"]
-"""Values of pairs [removed, task], with NaN for missing ones."""
 
 
 def link_tables(
@@ -43,6 +34,7 @@ def link_tables(
     transfer: pl.DataFrame,
     environments: pl.DataFrame | None = None,
     *,
+    by_seed: pl.DataFrame | None = None,
     baseline: str | None = None,
     suite: str | None = None,
     kind: str | None = None,
@@ -51,11 +43,16 @@ def link_tables(
 ) -> dict[str, pl.DataFrame]:
     """Return the tables `Link`, `LinkPairs` and `Prediction` by name.
 
-    One primary test was declared beforehand. It correlates the corrected alignment in the baseline variant with the
-    effect on delta. Alignment is of the group "recurrent" (else "blocks", else "all"), averaged over seeds and all
-    steps except 0. All other rows are exploratory: their p_adjusted is by max-T over the same relabelings. For max-T,
-    each correlation is divided by its root mean square over relabelings. Tests are two-sided. Effects are relative to
-    random controls if every removal has one, and averaged over hyper-parameter settings.
+    One primary test is declared beforehand. It correlates the corrected alignment in the baseline variant at the last
+    checkpoint with the effect on delta, in the group "recurrent" (else "blocks", else "all"). Additive effects of rows
+    and columns are removed from both matrices (`centered.Recentered`), because traits of single tasks would otherwise
+    be taken for a link. Alignment and effects are from different halves of the seeds in both directions, and the two
+    correlations are averaged; with fewer than `seeds.FEWEST` seeds, or without ``by_seed``, both are from all seeds.
+
+    All other rows are exploratory: their p_adjusted is by max-T over the same relabelings. For max-T, each correlation
+    is divided by its root mean square over relabelings. Rows that are not centered reject too often. Tests are
+    two-sided. Effects are relative to random controls if every removal has one, and averaged over hyper-parameter
+    settings.
 
     Noise hides alignment in some seeds and steps, which differ between pairs. Alignment rises during training and
     differs between seeds, so a plain mean would be too high for pairs that are measured only late. The mean of a pair
@@ -66,6 +63,7 @@ def link_tables(
         alignment: the table `Alignment`; its columns suite and kind select the effects to compare it with.
         transfer: the table `Transfer`.
         environments: the table `Environments`; None leaves out the predictors that need no gradients.
+        by_seed: the table `TransferBySeed`; None if seeds should not be split.
         baseline: the variant from which alignment is taken; by default "full", else the first in the table.
         suite, kind: suite and kind of the effects; by default those of the items of the gradients. If the table of
             alignment does not hold them, the first suite and its main kind.
@@ -77,17 +75,19 @@ def link_tables(
     kind = kind or _only(alignment, Alignment.kind)
     effects, aligned = _effects(transfer, suite, kind), pairs_of_tasks(alignment, _variant(alignment, baseline))
     tasks = _tasks(aligned, effects)
-    matrices = {outcome: _effect_matrix(effects, outcome, tasks) for outcome in OUTCOMES}
-    predictors = list(alignment_predictors(aligned, tasks))
+    in_seeds = effects.head(0) if by_seed is None else _effects(by_seed, suite, kind)
+    halves = () if by_seed is None else split_seeds(aligned, in_seeds)
+    matrices = {outcome: _seeded(effects, in_seeds, halves, outcome, tasks) for outcome in OUTCOMES}
+    predictors = list(alignment_predictors(aligned, tasks, halves))
     if environments is not None:
         predictors += baseline_predictors(environments, tasks)
-    labels = relabelings(len(tasks), permutations, seed=seed)
-    rows = _link_rows(predictors, matrices, labels, _main_group(aligned))
-    means = {(its.name, its.group): its.matrix for its in predictors if its.step == MEAN_OVER_TRAINING}
+    labels, last = relabelings(len(tasks), permutations, seed=seed), _last_step(aligned)
+    rows = link_rows(predictors, matrices, labels, (_main_group(aligned), last))
+    means = {(its.name, its.group): its.values.all_seeds for its in predictors if its.step == last or not its.group}
     return {
         Link.NAME: pl.DataFrame(rows, schema=Link.schema()),
-        LinkPairs.NAME: _pairs_table(effects, means, cell_counts(aligned, tasks), tasks),
-        Prediction.NAME: prediction_table(means, matrices, BASELINES),
+        LinkPairs.NAME: _pairs_table(effects, means, cell_counts(aligned, tasks, last), tasks, last),
+        Prediction.NAME: prediction_table(means, {name: its.all_seeds for name, its in matrices.items()}, BASELINES),
     }
 
 
@@ -122,6 +122,21 @@ def _tasks(aligned: pl.DataFrame, effects: pl.DataFrame) -> list[str]:
     return sorted(of_gradients & affected if of_gradients else affected)
 
 
+def _last_step(aligned: pl.DataFrame) -> int:
+    """Return the last checkpoint; 0 if there is no alignment."""
+    return max(aligned[Alignment.step], default=0)
+
+
+def _seeded(
+    effects: pl.DataFrame, by_seed: pl.DataFrame, halves: Sequence[Sequence[int]], outcome: str, tasks: Sequence[str]
+) -> Seeded:
+    """Return mean effects on an outcome: those of the table `Transfer`, and those in each half of the seeds."""
+    frames = [by_seed.filter(pl.col(TransferBySeed.seed).is_in(half)) for half in halves]
+    return Seeded(
+        _effect_matrix(effects, outcome, tasks), tuple(_effect_matrix(frame, outcome, tasks) for frame in frames)
+    )
+
+
 def _effect_matrix(effects: pl.DataFrame, outcome: str, tasks: Sequence[str]) -> Matrix:
     finite = effects.filter((pl.col(Transfer.outcome) == outcome) & pl.col(Transfer.effect).is_finite())
     by_pair = finite.group_by(Transfer.removed, Transfer.task, maintain_order=True)
@@ -133,80 +148,14 @@ def _main_group(aligned: pl.DataFrame) -> str:
     return next((name for name in PRIMARY_GROUPS if name in groups), min(groups, default=""))
 
 
-def _link_rows(
-    predictors: Sequence[Predictor],
-    matrices: Mapping[str, Matrix],
-    labels: Int[np.ndarray, "labels tasks"],
-    main: str,
-) -> list[Row]:
-    """Return a row for every predictor and outcome; exploratory rows also get p-values adjusted for all of them."""
-    rows: list[Row] = []
-    sizes: dict[int, float] = {}
-    fewer = labels[: EXPLORATORY + 1]
-    largest = np.zeros(len(fewer))
-    for its, outcome, effects in _tests(predictors, matrices):
-        declared = (its.name, its.group, its.step, outcome)
-        primary = declared == (Alignment.corrected, main, MEAN_OVER_TRAINING, PRIMARY_OUTCOME)
-        row, correlations = _test(its.matrix, effects, labels if primary else fewer)
-        if correlations is not None and not primary:
-            size = _sizes(correlations)
-            largest = np.maximum(largest, size)
-            sizes[len(rows)] = float(size[0])
-        names: Row = {Link.predictor: its.name, Link.group: its.group, Link.step: its.step, Link.outcome: outcome}
-        rows.append({**names, Link.primary: primary, Link.p_adjusted: row[Link.p], **row})
-    for number, its_size in sizes.items():
-        rows[number][Link.p_adjusted] = float((largest >= its_size - _ROUNDING).mean())
-    return rows
-
-
-def _tests(predictors: Sequence[Predictor], matrices: Mapping[str, Matrix]) -> Iterator[tuple[Predictor, str, Matrix]]:
-    for predictor in predictors:
-        for outcome, effects in matrices.items():
-            yield predictor, outcome, effects
-
-
-def _sizes(correlations: Float[np.ndarray, " labels"]) -> Float[np.ndarray, " labels"]:
-    """Return absolute correlations divided by their root mean square over relabelings."""
-    size = np.nan_to_num(np.abs(correlations), nan=0.0)
-    size /= math.sqrt(float((size**2).mean())) or 1.0
-    return size
-
-
-def _test(
-    predictor: Matrix, effects: Matrix, labels: Int[np.ndarray, "labels tasks"]
-) -> tuple[Row, Float[np.ndarray, " labels"] | None]:
-    """Return a row of the table, and the correlation in each relabeling (None if there is no test)."""
-    there = np.isfinite(effects) & np.isfinite(predictor) & ~np.eye(len(effects), dtype=bool)
-    n_pairs, n_tasks = int(there.sum()), int((there.any(axis=0) | there.any(axis=1)).sum())
-    counts: Row = {Link.n_pairs: n_pairs, Link.n_tasks: n_tasks}
-    if reason := _no_test(predictor, effects, there):
-        missing: Row = {Link.statistic: math.nan, Link.p: math.nan, Link.n_permutations: 0, Link.reason: reason}
-        return counts | missing, None
-    correlations = qap_correlations(predictor, effects, labels)
-    found: Row = {Link.statistic: float(correlations[0]), Link.p: p_value(correlations)}
-    return counts | found | {Link.n_permutations: len(labels) - 1, Link.reason: ""}, correlations
-
-
-def _no_test(predictor: Matrix, effects: Matrix, there: np.ndarray) -> str:
-    """Return why a predictor cannot be tested; "" if it can."""
-    n_pairs = int(there.sum())
-    if n_pairs < MIN_PAIRS:
-        off = ~np.eye(len(effects), dtype=bool)
-        of_effects, of_predictor = (int(np.isfinite(side[off]).sum()) for side in (effects, predictor))
-        return f"{n_pairs} pairs; {MIN_PAIRS} are needed ({of_effects} have an effect, {of_predictor} a predictor)"
-    for name, values in (("predictor", predictor[there]), ("effect", effects[there])):
-        if np.ptp(values) == 0:
-            return f"the {name} is the same in all pairs"
-    return ""
-
-
 def _pairs_table(
     effects: pl.DataFrame,
     means: Mapping[tuple[str, str], Matrix],
     cells: Mapping[str, Matrix],
     tasks: Sequence[str],
+    step: int,
 ) -> pl.DataFrame:
-    """Return the table `LinkPairs`, from effects and mean alignment by measure and group."""
+    """Return the table `LinkPairs`, from effects and alignment at a step by measure and group."""
     place = {task: number for number, task in enumerate(tasks)}
     chosen = effects.filter(pl.col(Transfer.removed).is_in(tasks) & pl.col(Transfer.task).is_in(tasks))
     copied = [name for name in LinkPairs.COLUMNS if name in chosen.columns]
@@ -219,9 +168,8 @@ def _pairs_table(
                 for column, name in ((LinkPairs.alignment, Alignment.corrected), (LinkPairs.naive, Alignment.naive))
             }
             n_cells = int(np.nan_to_num(float(cells[group][pair]))) if group in cells else 0
-            rows.append(
-                {**{name: row[name] for name in copied}, LinkPairs.group: group, LinkPairs.n_cells: n_cells, **aligned}
-            )
+            names = {name: row[name] for name in copied} | {LinkPairs.group: group, LinkPairs.step: step}
+            rows.append({**names, LinkPairs.n_cells: n_cells, **aligned})
     return pl.DataFrame(rows, schema=LinkPairs.schema())
 
 

@@ -21,6 +21,7 @@ import polars as pl
 from npi_jax.analysis import statistics
 from npi_jax.analysis.transfer.amplification import amplification_rows
 from npi_jax.analysis.transfer.asymmetry import asymmetry_rows
+from npi_jax.analysis.transfer.by_seed import by_seed_rows, comparisons
 from npi_jax.analysis.transfer.eavesdropping import eavesdropping_rows
 from npi_jax.analysis.transfer.experiment import Experiment, adjust, controls_of, removed_by
 from npi_jax.analysis.transfer.gains import gain_rows
@@ -29,9 +30,9 @@ from npi_jax.results.columns import Row
 from npi_jax.results.names import LOG2_STEPS, NO_CONTROL, NO_INTERVAL, NOT_A_REMOVAL, OUTCOMES
 from npi_jax.results.rules import decisive, is_single_removal
 from npi_jax.results.tables_amplification import Amplification, Gains
-from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer
+from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer, TransferBySeed
 
-TABLES = (Transfer, Asymmetry, Amplification, Gains, Eavesdropping)
+TABLES = (Transfer, TransferBySeed, Asymmetry, Amplification, Gains, Eavesdropping)
 
 
 def transfer_tables(
@@ -43,7 +44,7 @@ def transfer_tables(
     draws: int = statistics.DRAWS,
     seed: int = 0,
 ) -> dict[str, pl.DataFrame]:
-    """Return the tables `Transfer`, `Asymmetry`, `Amplification`, `Gains` and `Eavesdropping` by name.
+    """Return the tables that are listed in `TABLES`, by name.
 
     Effects are measured in the main region of every suite and kind. A diverged member and the members paired with it
     are excluded. With one seed, intervals are over items and there are no p-values. Lags are slightly too small,
@@ -78,6 +79,7 @@ def transfer_tables(
 def _tables(experiment: Experiment, corpus: pl.DataFrame) -> dict[str, list[Row]]:
     return {
         Transfer.NAME: _transfer_rows(experiment),
+        TransferBySeed.NAME: by_seed_rows(experiment),
         Asymmetry.NAME: asymmetry_rows(experiment),
         Amplification.NAME: amplification_rows(experiment, corpus),
         Gains.NAME: gain_rows(experiment),
@@ -101,13 +103,12 @@ def interference(transfer: pl.DataFrame, *, alpha: float = 0.05) -> pl.DataFrame
 
 
 def _transfer_rows(experiment: Experiment) -> list[Row]:
-    rows = []
-    for variant in experiment.setting.seeds:
-        if variant == experiment.baseline:
-            continue
-        control = experiment.controls.get(variant, NO_CONTROL)
-        for subtracted in (NO_CONTROL, control) if control in experiment.setting.seeds else (NO_CONTROL,):
-            rows += [row for task in experiment.tasks for row in _rows(experiment, task, variant, subtracted)]
+    rows = [
+        row
+        for variant, control in comparisons(experiment)
+        for task in experiment.tasks
+        for row in _rows(experiment, task, variant, control)
+    ]
     return adjust(rows, _family)
 
 

@@ -17,9 +17,16 @@ from npi_jax.report.figures.alignment import limits
 from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
 from npi_jax.report.format import key_of, pretty, short, short_number
-from npi_jax.results.names import REMOVED_ALL, THINNED, THINNED_ITEMS, THINNED_SENTENCES
+from npi_jax.results.names import (
+    BOTH_CENTERED,
+    MEAN_OVER_TRAINING,
+    REMOVED_ALL,
+    THINNED,
+    THINNED_ITEMS,
+    THINNED_SENTENCES,
+)
 from npi_jax.results.tables_amplification import Amplification
-from npi_jax.results.tables_link import LinkPairs
+from npi_jax.results.tables_link import Link, LinkPairs
 
 # The scatter plot names at most this many pairs; the CSV file and the table name all.
 _NAMED: Final = 6
@@ -102,14 +109,15 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
     row = primary_link(tables)
     correlation = ""
     if row is not None and math.isfinite(float(row["statistic"] or math.nan)):  # type: ignore[arg-type]
-        correlation = f" Spearman's correlation {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
+        of = " without additive effects of single tasks" if row.get(Link.centered) == BOTH_CENTERED else ""
+        correlation = f" Spearman's correlation{of} {short_number(float(row['statistic']))}."  # type: ignore[arg-type]
     group = pretty(", ".join(points[LinkPairs.group].unique().sort()))
     return Picture(
         name="alignment_against_transfer",
         title="Does alignment predict transfer?",
         caption=(
             f"Each point is an ordered pair: alignment of the two environments in the variant {tables.labels[0]} "
-            f"({group} weights, over seeds and steps) against the effect of removing one's NPIs on the other's delta "
+            f"({group} weights, {_when(points)}) against the effect of removing one's NPIs on the other's delta "
             f"(nats), with its 95% interval. Some of the outermost points are named (removed → tested).{correlation}"
         ),
         alt=f"Scatter plot of {len(points)} pairs of environments, alignment against effect.",
@@ -117,6 +125,12 @@ def scatter_picture(tables: ReportTables) -> Picture | None:
         data=frame,
         section="transfer",
     )
+
+
+def _when(points: pl.DataFrame) -> str:
+    """Return the checkpoint of the alignment in words; tables without the column have means over training."""
+    steps = points[LinkPairs.step].unique().to_list() if LinkPairs.step in points.columns else [MEAN_OVER_TRAINING]
+    return "mean over seeds and steps" if steps == [MEAN_OVER_TRAINING] else f"mean over seeds at step {steps[0]:,}"
 
 
 def _scatter(points: pl.DataFrame) -> Figure:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from npi_jax.analysis.link.seeds import FEWEST
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.report.data.selection import (
     SIGNIFICANT,
@@ -20,7 +21,15 @@ from npi_jax.report.data.selection import (
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.format import count, known_number, p_value, pretty, short_number
 from npi_jax.report.prose.sentences import MOST_LISTED
-from npi_jax.results.names import ACCURACY, DELTA, ENVIRONMENTS, MEAN_OVER_TRAINING, REMOVED_ALL
+from npi_jax.results.names import (
+    ACCURACY,
+    DELTA,
+    DISJOINT_SEEDS,
+    ENVIRONMENTS,
+    MEAN_OVER_TRAINING,
+    NOT_CENTERED,
+    REMOVED_ALL,
+)
 from npi_jax.results.tables_alignment import AlignmentMean
 from npi_jax.results.tables_link import Link
 from npi_jax.results.tables_transfer import Transfer
@@ -161,7 +170,7 @@ def link(tables: ReportTables) -> str:
     what = PREDICTORS.get(str(row[Link.predictor]), pretty(str(row[Link.predictor])))
     cells = linked_pairs(tables)
     when = "mean over training" if row[Link.step] == MEAN_OVER_TRAINING else f"step {row[Link.step]:,}"
-    if row[Link.step] == MEAN_OVER_TRAINING and cells is not None and "n_cells" in cells.columns and len(cells):
+    if cells is not None and "n_cells" in cells.columns and len(cells):
         counts = sorted(map(int, cells["n_cells"]))
         fewest, most = counts[0], counts[-1]
         ends = str(most) if fewest == most else f"{fewest} to {most}"
@@ -172,9 +181,22 @@ def link(tables: ReportTables) -> str:
         f"Over {count(int(str(row[Link.n_pairs])), 'pair')} of {count(int(str(row[Link.n_tasks])), 'task')}, "
         f"Spearman's correlation of {what} ({pretty(str(row[Link.group]))} weights, {when}) with the effect on "
         f"{outcome} was {short_number(float(str(row[Link.statistic])))} (matrix permutation test, "
-        f"{p_value(row[Link.p])}); it {verdict} from 0. A negative correlation means that removing an environment "
-        "harms those whose gradients align with its."
+        f"{p_value(row[Link.p])}); it {verdict} from 0. {_link_basis(row)} A negative correlation means that removing "
+        "an environment harms those whose gradients align with its."
     )
+
+
+def _link_basis(row: Mapping[str, object]) -> str:
+    """State which effects of tasks and which shared models the test of the link excludes, or warn that it does not."""
+    if row.get(Link.centered, NOT_CENTERED) == NOT_CENTERED:
+        return (
+            "Effects of single tasks were not removed, so that a trait of tasks that changes both would look the same; "
+            "analyze the run again."
+        )
+    removed = "Additive effects of single tasks were removed from both"
+    if row[Link.seeds] == DISJOINT_SEEDS:
+        return f"{removed}, and alignment and effects are from different seeds."
+    return f"{removed}. Alignment and effects are from the same seeds, because fewer than {FEWEST} have both."
 
 
 def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:

@@ -16,7 +16,7 @@ from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.format import pretty
 from npi_jax.report.prose.findings import PREDICTORS
 from npi_jax.report.prose.plain_table import INTERVAL, PlainTable, interval_ends, number_cell, p_cell
-from npi_jax.results.names import DELTA, MEAN_OVER_TRAINING, REMOVED_ALL
+from npi_jax.results.names import BOTH_CENTERED, DELTA, MEAN_OVER_TRAINING, REMOVED_ALL
 from npi_jax.results.tables_learning import Published
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer
@@ -119,17 +119,15 @@ def links(tables: ReportTables) -> PlainTable | None:
     frame, link = tables.table("link"), primary_link(tables)
     if frame is None or link is None:
         return None
-    # Keep surface predictors, which have no weights, and the last step, which the report's opening describes.
-    place = pl.col(Link.group).is_in([link[Link.group], ""]) | pl.col(Link.group).is_null()
-    last = (pl.col(Link.step) == pl.col(Link.step).max()) & (pl.col(Link.predictor) == link[Link.predictor])
-    when = pl.col(Link.step).eq_missing(link[Link.step]) | ~pl.col(Link.predictor).is_in(_MEASURES) | last
-    beside = frame.filter(place & when & (pl.col(Link.outcome) == link[Link.outcome]))
+    beside = frame.filter(_beside(link) & (pl.col(Link.outcome) == link[Link.outcome]))
     rows = [
         [
             PREDICTORS.get(row[Link.predictor], pretty(row[Link.predictor]))
             + (" (declared)" if row[Link.primary] else ""),
             pretty(row[Link.group] or "–"),
             _when(row) if row[Link.predictor] in _MEASURES else "–",
+            "removed" if row.get(Link.centered) == BOTH_CENTERED else "kept",
+            row.get(Link.seeds) or "–",
             number_cell(row[Link.statistic]),
             p_cell(row[Link.p]),
             "–" if row[Link.primary] else p_cell(row[Link.p_adjusted]),
@@ -138,13 +136,39 @@ def links(tables: ReportTables) -> PlainTable | None:
         ]
         for row in beside.sort(Link.primary, descending=True, maintain_order=True).to_dicts()
     ]
-    heads = ["predictor", "weights", "step", "Spearman", "p", "p adjusted", "pairs", "reason"]
+    heads = [
+        "predictor",
+        "weights",
+        "step",
+        "effects of tasks",
+        "seeds",
+        "Spearman",
+        "p",
+        "p adjusted",
+        "pairs",
+        "reason",
+    ]
     note = (
         "Matrix permutation tests (QAP). One test was declared in advance; the others are adjusted together. "
-        "Frequency is that of the removed environment: with few removals it takes few values, and the test has almost "
-        "no power. Other weights, steps and outcomes are in tables/link.parquet."
+        "Where effects of single tasks are kept, a trait of tasks that changes both sides makes p too small. "
+        "Seeds: whether alignment and effects are from disjoint or from shared seeds. Frequency is that of the removed "
+        "environment, and thus an effect of single tasks. Other weights, steps and outcomes are in "
+        "tables/link.parquet."
     )
-    return PlainTable(f"What predicts the effects on {pretty(str(link[Link.outcome]))}", heads, rows, note, {1, 2, 7})
+    title = f"What predicts the effects on {pretty(str(link[Link.outcome]))}"
+    return PlainTable(title, heads, rows, note, {1, 2, 3, 4, 9})
+
+
+def _beside(link: Mapping[str, object]) -> pl.Expr:
+    """Return a Polars condition for rows of `Link` to be shown with the primary one.
+
+    They are all measures at its step, its measure at the last step and over training, and the surface predictors,
+    which have no weights.
+    """
+    step, its_measure = pl.col(Link.step), pl.col(Link.predictor) == link[Link.predictor]
+    place = pl.col(Link.group).is_in([link[Link.group], ""]) | pl.col(Link.group).is_null()
+    also = its_measure & ((step == step.max()) | (step == MEAN_OVER_TRAINING))
+    return place & (step.eq_missing(link[Link.step]) | ~pl.col(Link.predictor).is_in(_MEASURES) | also)
 
 
 def predictions(tables: ReportTables) -> PlainTable | None:
