@@ -8,7 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from documents import assert_is_shown
+from facts import sentence_with
 
+from npi_jax.report.data.tables import load_tables
+from npi_jax.report.prose.verdict import verdict
 from npi_jax.results.directory import open_run
 
 pytestmark = pytest.mark.drill
@@ -35,30 +38,30 @@ def test_the_quickstart_keeps_its_promises(tmp_path):
     assert_is_shown(shown.replace(str(path), "runs/quickstart"))
     assert str(path / "report" / "index.html") in shown
     opened = open_run(path)
-    assert opened.members().height == 12
+    assert opened.members().height == 24
     assert (opened.members()["status"] == "ok").all()
     curves = opened.curves().filter(region="critical", kind="licensor")
     means = curves.group_by("variant", "step").agg(pl.col("accuracy").mean()).sort("step")
     at = {(row["variant"], row["step"]): row["accuracy"] for row in means.iter_rows(named=True)}
     last = opened.config["train"]["steps"]
-    # Bounds hold in 99 of 100 draws of three seeds, by the spread over seeds. Standard errors of a mean over three: in
-    # accuracy 0.02 before training, then 0.003 (full) and 0.056 (no_npi); in alignment 0.003 (full) and 0.019 (no_npi).
+    # Bounds hold in 99 of 100 draws of six seeds, by the spread over seeds.
     assert abs(at["full", 0] - 0.5) < 0.15
     assert at["full", last] >= 0.95
     assert 0.2 <= at["no_npi", last] <= 0.8
-    # What the others taught about an environment whose NPIs were never seen is less than seeing them.
-    for held_out in ("only", "conditional"):
-        own = curves.filter(step=last, task=held_out).group_by("variant").agg(pl.col("accuracy").mean())
-        accuracy = dict(own.iter_rows())
-        assert accuracy[f"without({held_out})"] < accuracy["full"]
     seconds = opened.manifest["seconds"]
     assert seconds["score"] <= 0.15 * seconds["total"]
     # One task or nine: shared where there was something to share, and nothing where there were no NPIs.
     at_end = aligned(opened)
-    assert at_end["full", "environments"] >= 0.25
+    assert at_end["full", "environments"] >= 0.2
     assert abs(at_end["no_npi", "environments"]) <= 0.15
+    # Both of its claims, in all of many draws of six seeds.
+    shared, gained, _ = verdict(load_tables(opened))
+    assert shared.badge in ("clear", "suggestive")
+    assert sentence_with(shared.text, "agree more", "without NPIs")
+    assert gained.badge in ("clear", "suggestive")
+    assert sentence_with(gained.text, "helps", "only")
     page = (path / "report" / "index.html").read_text(encoding="utf-8")
-    assert page.index("Alignment") < page.index("Final results")
+    assert page.index(shared.badge) < page.index("Final results")
 
 
 def aligned(opened) -> dict[tuple[str, str], float]:
