@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.picture import Section
+from npi_jax.report.prose.amplification_tables import gains
 from npi_jax.report.prose.diagnostic_tables import divergence, gradients, residuals, ties
 from npi_jax.report.prose.plain_table import PlainTable
 from npi_jax.report.prose.transfer_tables import asymmetry, eavesdropping, effects, links, pairs, predictions, published
@@ -13,6 +14,7 @@ def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
     """Return the tables of one section for which the run has data."""
     makers: dict[Section, tuple[Callable[[ReportTables], PlainTable | None], ...]] = {
         "transfer": (published, effects, asymmetry, eavesdropping, links, predictions, pairs),
+        "data": (gains,),
         "diagnostics": (divergence, residuals, ties, gradients),
     }
     found = [make(tables) for make in makers.get(section, ())]

@@ -7,6 +7,7 @@ import polars as pl
 
 from npi_jax.analysis.link.seeds import FEWEST
 from npi_jax.analysis.statistics import LEVEL
+from npi_jax.report.data.answers import main_gains
 from npi_jax.report.data.selection import (
     SIGNIFICANT,
     TransferMatrix,
@@ -132,9 +133,12 @@ def why_not(row: Row) -> str:
 
 
 def transfer(tables: ReportTables) -> list[str]:
-    """State the largest effect between environments, the number of significant ones, and the effect of removing all."""
+    """State the largest effect between environments, how many are significant, and the effect of removing all NPIs."""
     found = transfer_matrix(tables)
     cell = tables.main_cells()[0] if found is None else found.cell
+    if found is None and main_gains(tables):
+        # The question of such a run is about gains, which the verdict answers.
+        return _all_removed(tables, cell)
     if found is None:
         absent = tables.table("transfer") is None
         why = "no variant to compare with was trained" if absent else "no variant removes one environment's NPIs"
