@@ -12,7 +12,7 @@ from polars.datatypes import DataTypeClass
 from npi_jax.errors import UserError, did_you_mean
 from npi_jax.results.columns import Column, Family, Table
 from npi_jax.results.tables_alignment import Alignment, AlignmentMean, AlignmentNpi, Gradients, Lookahead, Overlap
-from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
+from npi_jax.results.tables_learning import Acquisition, Curves, FailedSeeds, FinalResults, Published
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
 from npi_jax.results.tables_training import Members, Metrics, Scores
@@ -22,6 +22,7 @@ from npi_jax.results.tables_transfer import (
     Eavesdropping,
     Power,
     Transfer,
+    TransferPooled,
     VarianceComponents,
 )
 
@@ -30,8 +31,8 @@ TABLES: Final[dict[str, type[Table]]] = {
     for table in (
         *(Corpus, Slots, Examples, Environments, Ngram),
         *(Members, Metrics, Scores),
-        *(Curves, FinalResults, Acquisition, Published),
-        *(Transfer, Asymmetry, Amplification, Eavesdropping),
+        *(Curves, FinalResults, Acquisition, FailedSeeds, Published),
+        *(Transfer, TransferPooled, Asymmetry, Amplification, Eavesdropping),
         *(Alignment, AlignmentMean, Gradients, AlignmentNpi, Overlap, Lookahead),
         *(Link, LinkPairs, Prediction),
         *(Power, VarianceComponents),

@@ -65,7 +65,7 @@ class AlignmentMean(
     key="variant learning_rate weight_decay dropout step group statistic",
     when=WITH_GRADIENTS,
 ):
-    """Mean alignment of each variant and checkpoint: medians over pairs of tasks, averaged over seeds."""
+    """Alignment of each variant's typical seed at each checkpoint: median over seeds of medians over pairs of tasks."""
 
     variant = VARIANT
     learning_rate = LEARNING_RATE
@@ -77,18 +77,18 @@ class AlignmentMean(
         "Pairs that the median is over: of environments, of each task with itself, of each task with ordinary text.",
         values=names.STATISTICS,
     )
-    corrected = number("Mean of the noise-corrected cosine; NaN where there is none.", _COSINE)
+    corrected = number("Noise-corrected cosine, median over seeds; NaN where there is none.", _COSINE)
     low = lower_end("corrected", _COSINE)
     high = upper_end("corrected", _COSINE)
-    adam = number("Mean of the corrected cosine in Adam's metric; NaN where there is none.", _COSINE)
-    naive = number("Mean of the naive cosine, over all pairs.", _COSINE)
-    sign_conflict = number("Mean of the sign conflict, over all pairs.", SHARE)
+    adam = number("Corrected cosine in Adam's metric, median over seeds; NaN where there is none.", _COSINE)
+    naive = number("Naive cosine over all pairs, median over seeds.", _COSINE)
+    sign_conflict = number("Sign conflict over all pairs, median over seeds.", SHARE)
     n_seeds = N_SEEDS
     n_pairs = integer("Pairs of tasks that the median is over, at most.")
     n_unreliable = integer("Pairs, over all seeds, that are left out because noise prevails.")
     interval_over = text(
-        'What was resampled for the interval; "" where there is none.',
-        values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.NO_INTERVAL),
+        'What the interval is over; "too few seeds" or "" where there is none.',
+        values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.TOO_FEW, names.NO_INTERVAL),
     )
     reason = text('Reason why there is no interval or no value; "" where there is one.', optional=OLD_TABLE)
 

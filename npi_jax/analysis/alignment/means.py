@@ -1,4 +1,4 @@
-"""Mean alignment of each variant at a checkpoint, with an interval over seeds and micro-batches."""
+"""Alignment of each variant at a checkpoint, the median over seeds, with an interval over seeds and micro-batches."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from npi_jax.results.names import (
     SEEDS,
     SEEDS_AND_ITEMS,
     SEEDS_AND_MICRO_BATCHES,
+    TOO_FEW,
 )
 from npi_jax.results.tables_alignment import AlignmentMean
 from npi_jax.results.tables_training import GROUP, Members
@@ -50,12 +51,12 @@ def mean_table(
 
     ``corrected`` and ``adam`` are medians of `Alignment.ratio` over pairs whose norms are significantly above 0.
     Estimates beyond 1 are included, because leaving them out would bias the median downward. ``naive`` and
-    ``sign_conflict`` are medians over all pairs. The table has means of these medians over members that have not
-    diverged and have a value.
+    ``sign_conflict`` are medians over all pairs. The table has medians of these medians over members that have not
+    diverged and have a value: those of the typical seed.
 
     The interval is `statistics.seed_interval` over seeds, within [-1, 1], with micro-batches resampled. The draws are
     the same for all members, and every draw uses the same pairs. The same-task check has no bounds and no resampling:
-    its interval is over seeds alone.
+    its interval is over seeds alone. With 2 to 4 seeds there is no interval, for the reason in ``reason``.
 
     Args:
         step: step of the checkpoint.
@@ -116,11 +117,11 @@ class _Measured:
         return cls(medians, draws, len(first), left_out, FREE if statistic == SAME_TASK else COSINE)
 
     def row(self, kept: Int[np.ndarray, " kept"], group: int, n_batches: int) -> Row:
-        """Return a row of the table: means over the members ``kept`` for the parameter group at index ``group``."""
+        """Return a row of the table: medians over the members ``kept`` for the parameter group at index ``group``."""
         own = {name: value[kept, group] for name, value in self.medians.items()}
         draws = None if self.draws is None else self.draws[kept, group]
         return {
-            **{name: _mean(value, self.bounds) for name, value in own.items()},
+            **{name: _typical(value, self.bounds) for name, value in own.items()},
             **_interval(own[AlignmentMean.corrected], draws, n_batches, self.bounds),
             AlignmentMean.n_pairs: self.n_pairs,
             AlignmentMean.n_unreliable: int(self.left_out[kept, group].sum()),
@@ -167,7 +168,7 @@ def _interval(
     n_batches: int,
     bounds: Bounds,
 ) -> Row:
-    """Return the columns of the interval of a mean over members; NaN with a reason if there is none."""
+    """Return the columns of the interval of a median over members; NaN with a reason if there is none."""
     values, draws = values[has := ~np.isnan(values)], None if draws is None else draws[has]
     row: Row = {AlignmentMean.n_seeds: len(values), AlignmentMean.reason: _no_interval(values, draws, bounds)}
     if row[AlignmentMean.reason]:
@@ -176,6 +177,8 @@ def _interval(
     by_draw = np.tile(values[:, None], _DRAWS) if draws is None else draws
     interval = statistics.seed_interval(values, by_draw, n_items=n_batches, bounds=bounds)
     ends: Row = {AlignmentMean.low: interval.low, AlignmentMean.high: interval.high}
+    if interval.reason:
+        return row | ends | {AlignmentMean.interval_over: TOO_FEW, AlignmentMean.reason: interval.reason}
     over = SEEDS if draws is None else _OVER[interval.interval_over]
     return row | ends | {AlignmentMean.interval_over: over}
 
@@ -183,11 +186,12 @@ def _interval(
 def _no_interval(
     values: Float[np.ndarray, " members"], draws: Float[np.ndarray, "members draws"] | None, bounds: Bounds
 ) -> str:
-    """Return why the mean of a variant has no interval; "" if it has one."""
+    """Return why a variant has no value or no interval; "" if its interval can be computed."""
     if not len(values):
         return "no pair can be distinguished from noise in any seed"
-    if not bounds.hold(float(values.mean())):
-        return f"the estimate is {values.mean():.3f}, which no cosine is: noise is larger than what it is short of 1"
+    typical = float(np.median(values))
+    if not bounds.hold(typical):
+        return f"the estimate is {typical:.3f}, which no cosine is: noise is larger than what it is short of 1"
     if draws is None and len(values) < 2:
         return "one seed"
     if draws is not None and np.isnan(draws).any():
@@ -195,10 +199,10 @@ def _no_interval(
     return ""
 
 
-def _mean(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
-    """Return the mean, ignoring NaN; NaN if all values are NaN or if the mean is not within the bounds."""
+def _typical(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
+    """Return the median, ignoring NaN; NaN if all values are NaN or if the median is not within the bounds."""
     values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) and bounds.hold(float(values.mean())) else np.nan
+    return float(np.median(values)) if len(values) and bounds.hold(float(np.median(values))) else np.nan
 
 
 def _median(values: Float[np.ndarray, "*lead pairs"]) -> Float[np.ndarray, "*lead"]:

@@ -8,7 +8,7 @@ from npi_jax.report.data.selection import SIGNIFICANT, TransferMatrix, mean_alig
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.format import count, known_number, short_number
 from npi_jax.report.prose.findings import Row, last_rows
-from npi_jax.results.names import ENVIRONMENTS, NO_NPI
+from npi_jax.results.names import ENVIRONMENTS, NO_NPI, TOO_FEW
 from npi_jax.results.tables_alignment import AlignmentMean
 from npi_jax.results.tables_transfer import Transfer
 
@@ -32,6 +32,8 @@ def verdict(tables: ReportTables) -> str:
 def _shared(tables: ReportTables, rows: list[Row]) -> str:
     """Compare the first variant's alignment with 0 and with that of models that saw no NPI."""
     first = next((row for row in rows if row["label"] == tables.labels[0]), None)
+    if first is not None and first[AlignmentMean.interval_over] == TOO_FEW:
+        return f"{count(first[AlignmentMean.n_seeds], 'seed')} are too few to tell whether {_SAME_WAY}"
     if first is None or not known_number(first[AlignmentMean.low]):
         return f"we cannot tell whether {_SAME_WAY}"
     if first[AlignmentMean.n_seeds] < 2:
