@@ -164,7 +164,7 @@ def level_ends(
     from_items = t_squared * bounds.relative(of_items, mean if bounds.hold(mean) else typical)
     if len(means) == 1:
         return bounds.ends(typical, from_items, from_items)
-    low, high = (float(end) for end in order_ends(means, level))
+    low, high = order_ends(means, level)
     answer = (bounds.high - bounds.low) / n_items if bounds.counted else 0.0
     below, above = (bounds.score(typical, end) for end in (low - answer / 2, high + answer / 2))
     return bounds.ends(typical, below + from_items, above + from_items)

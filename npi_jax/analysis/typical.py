@@ -1,5 +1,6 @@
 """The typical seed: the median over seeds, and its interval from the order of the seeds."""
 
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -21,10 +22,8 @@ def fewest_seeds(level: float) -> int:
     return n_seeds
 
 
-def order_ends(
-    values: Float[np.ndarray, "*cells seeds"], level: float
-) -> tuple[Float[np.ndarray, "*cells"], Float[np.ndarray, "*cells"]]:
-    """Return both ends of the interval of the median over the last axis, whatever the distribution of the values.
+def order_ends(values: Float[np.ndarray, " seeds"], level: float) -> tuple[float, float]:
+    """Return both ends of the interval of the median, whatever the distribution of the values.
 
     The k-th lowest and k-th highest value enclose the median with a known probability. The interval is interpolated
     between the two k whose probabilities are next to ``level`` (Hettmansperger & Sheather 1986, Statistics &
@@ -34,15 +33,23 @@ def order_ends(
         values: finite values, one of each seed.
         level: nominal coverage, between 0 and 1.
     """
-    ordered = np.sort(values, axis=-1)
-    n = ordered.shape[-1]
-    # Probability of enclosing the median, by k; the middle value alone encloses it with probability 0.
-    enclosed = [float(1 - 2 * stats.binom.cdf(k - 1, n, 0.5)) for k in range(1, n // 2 + 1)] + [0.0]
+    ordered = sorted(values.tolist())
+    n = len(ordered)
+    enclosed = _enclosed(n)
     k = sum(probability >= level for probability in enclosed)
     if not k:
-        return ordered[..., 0], ordered[..., -1]
+        return ordered[0], ordered[-1]
     surplus = (enclosed[k - 1] - level) / (enclosed[k - 1] - enclosed[k])
     way = (n - k) * surplus / (k + (n - 2 * k) * surplus)
-    low = (1 - way) * ordered[..., k - 1] + way * ordered[..., k]
-    high = (1 - way) * ordered[..., n - k] + way * ordered[..., n - k - 1]
+    low = (1 - way) * ordered[k - 1] + way * ordered[k]
+    high = (1 - way) * ordered[n - k] + way * ordered[n - k - 1]
     return low, high
+
+
+@cache
+def _enclosed(n: int) -> tuple[float, ...]:
+    """Return the probability that the k-th lowest and k-th highest of n values enclose the median, from k = 1 on.
+
+    The last one is 0, the probability of the middle value alone.
+    """
+    return (*(float(1 - 2 * stats.binom.cdf(k - 1, n, 0.5)) for k in range(1, n // 2 + 1)), 0.0)

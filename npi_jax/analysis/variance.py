@@ -10,6 +10,7 @@ from scipy import optimize, special
 
 # Quantiles are inaccurate for smaller p-values, which would not change any result.
 _SMALLEST_P: Final = 1e-100
+_TINY: Final = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,16 @@ class Variance:
     def p(self, distance: float) -> float:
         """Return the two-sided p-value of a mean at a distance from 0: 1 minus the level of the interval up to 0."""
         square = distance**2
-        if not square:
+        if square < _TINY:
             return 1.0
         if self.squared_arm(_SMALLEST_P) <= square:
             return _SMALLEST_P
         smallest = math.log(_SMALLEST_P)
         # Compare logarithms, because squared arms range over a hundred orders of magnitude.
         found = optimize.brentq(
-            lambda log_p: math.log(max(self.squared_arm(math.exp(log_p)), 1e-300) / square), smallest, 0.0, xtol=1e-9
+            lambda log_p: math.log(max(self.squared_arm(math.exp(log_p)), _TINY)) - math.log(square),
+            *(smallest, 0.0),
+            xtol=1e-9,
         )
         return math.exp(found)
 

@@ -26,7 +26,7 @@ def band(frame: pl.DataFrame, value: str) -> pl.DataFrame:
         column.median().alias("typical"), column.alias("seeds"), pl.len().cast(pl.Int64).alias("n_seeds")
     )
     ends = [order_ends(np.array(seeds), LEVEL) for seeds in table["seeds"]]
-    low, high = (pl.Series(name, [float(pair[place]) for pair in ends]) for place, name in enumerate(("low", "high")))
+    low, high = (pl.Series(name, [pair[place] for pair in ends]) for place, name in enumerate(("low", "high")))
     return (
         table.with_columns(low, high).select("label", "step", "typical", "low", "high", "n_seeds").sort("label", "step")
     )
