@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from npi_jax.analysis.bounds import COSINE, FREE, SHARE, SHARE_DIFFERENCE
+from npi_jax.analysis.bounds import COSINE, FREE, SHARE
 from npi_jax.analysis.statistics import level_ends
 from npi_jax.analysis.variance import item_variance, squared_arm
 
@@ -116,7 +116,9 @@ def check_level(name, seeds, runs):
     assert found <= (1.0 if name in COUNTED else 0.965 + error)
 
 
-@pytest.mark.parametrize("name", ["lognormal", "one seed in ten fails", "items matter as seeds do", *list(COUNTED)[4:6]])
+@pytest.mark.parametrize(
+    "name", ["lognormal", "one seed in ten fails", "items matter as seeds do", *list(COUNTED)[4:6]]
+)
 def test_levels_have_their_coverage(name):
     check_level(name, 5, 800)
 

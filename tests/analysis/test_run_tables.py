@@ -14,7 +14,10 @@ from npi_jax.results.tables_preparation import Corpus, Ngram
 from npi_jax.results.tables_training import Members, Scores
 
 SCORES = ("full", "no_npi")
-TABLES = ["acquisition", "amplification", "asymmetry", "curves", "eavesdropping", "final", "transfer"]
+TABLES = [
+    *("acquisition", "amplification", "asymmetry", "curves", "eavesdropping", "failed_seeds", "final", "transfer"),
+    "transfer_pooled",
+]
 
 
 @dataclass

@@ -178,7 +178,7 @@ def test_p_at_its_ends():
 
 
 def test_one_answer_of_many_is_no_proof():
-    """One seed of five has one more right answer in 240; a bootstrap, whose draws are on one side of 0, had p = .007."""
+    """One seed of five has one more right answer in 240. A bootstrap, all of whose draws are positive, had p = .007."""
     values = np.zeros((5, 240))
     values[2, 17] = 1
     found = difference_of(values, bounds=SHARE_DIFFERENCE)
