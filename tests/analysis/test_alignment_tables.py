@@ -185,17 +185,17 @@ def test_a_variant_without_a_member_left_has_no_mean(tmp_path):
     assert mean["n_unreliable"].to_list() == [0] * 18
 
 
-def test_mean_is_that_of_medians_with_paired_draws(tmp_path):
-    vectors = draw_gradients(members=4, tasks=4, noise=1.5, seed=3)
+def test_the_typical_seed_is_the_median_of_medians_with_paired_draws(tmp_path):
+    vectors = draw_gradients(members=6, tasks=4, noise=1.5, seed=3)
     write(tmp_path, 4, file_arrays(vectors))
-    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(4))), TASKS)
+    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(6))), TASKS)
     row = cell(tables["alignment_mean"], group="output", statistic="environments")
     pairs = tables["alignment"].filter(
         pl.col("task_i") != pl.col("task_j"), pl.col("task_j") != "lm", group="output", reliable=True
     )
     by_member = pairs.group_by("member").agg(pl.col("corrected").median(), pl.len())
-    assert row["corrected"] == pytest.approx(by_member["corrected"].mean())
-    assert row["n_unreliable"] == 4 * 3 - len(pairs)
+    assert row["corrected"] == pytest.approx(by_member["corrected"].median())
+    assert row["n_unreliable"] == 6 * 3 - len(pairs)
     gram = products(vectors[:, 3])
     drawn = bootstrap_cosines(gram, bootstrap_counts(4, 1000))
     reliable = align(gram, np.full((4, 4), 10)).reliable
@@ -203,21 +203,32 @@ def test_mean_is_that_of_medians_with_paired_draws(tmp_path):
     draws = np.array(
         [
             np.nanmedian([drawn[member, :, i, j] for i, j in chosen if reliable[member, i, j]], axis=0)
-            for member in range(4)
+            for member in range(6)
         ]
     )
     means = np.array(by_member.sort("member")["corrected"])
     expected = statistics.seed_interval(means, draws, n_items=4, bounds=COSINE)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-3)
-    assert (row["n_seeds"], row["interval_over"]) == (4, "seeds and micro-batches")
+    assert (row["n_seeds"], row["interval_over"]) == (6, "seeds and micro-batches")
     text = cell(tables["alignment_mean"], group="output", statistic="lm")
     with_lm = tables["alignment"].filter(pl.col("task_i") != "lm", group="output", task_j="lm", reliable=True)
     assert text["corrected"] == pytest.approx(
-        with_lm.group_by("member").agg(pl.col("corrected").median())["corrected"].mean()
+        with_lm.group_by("member").agg(pl.col("corrected").median())["corrected"].median()
     )
     same = cell(tables["alignment_mean"], group="output", statistic="same task")
     assert same["interval_over"] == "seeds"
     assert same["low"] < same["corrected"] < same["high"]
+
+
+def test_a_few_seeds_have_no_interval_and_say_so(tmp_path):
+    write(tmp_path, 4, file_arrays(draw_gradients(members=3, tasks=4)))
+    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(3))), TASKS)
+    for statistic in ("environments", "same task", "lm"):
+        row = cell(tables["alignment_mean"], group="all", statistic=statistic)
+        assert np.isfinite(row["corrected"])
+        assert np.isnan([row["low"], row["high"]]).all()
+        assert (row["n_seeds"], row["interval_over"]) == (3, "too few seeds")
+        assert row["reason"].startswith("3 seeds are too few for an interval")
 
 
 def test_noise_gives_nothing_and_says_why(tmp_path):

@@ -90,7 +90,7 @@ def test_the_table_says_who_failed_and_since_when():
     # At step 1 it still was where the others were.
     assert (row["step"], row["n_seeds"]) == (2, 5)
     # A member that diverged is in no table, and does not hide one that failed.
-    gone = members.with_columns(status=pl.when(pl.col("member") == 0).then(pl.lit("diverged")).otherwise("status"))
+    gone = members.with_columns(status=pl.when(pl.col("member") == 4).then(pl.lit("diverged")).otherwise("status"))
     assert failed_seeds(curves, gone)["n_seeds"].to_list() == [4]
 
 
