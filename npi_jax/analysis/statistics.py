@@ -147,9 +147,9 @@ def level_ends(
 ) -> tuple[float, float]:
     """Return the ends of the interval of the median over seeds, with the variance of items added to each arm.
 
-    Arms are added in quadrature, within bounds as scores (`Bounds.score`). Counted answers make accuracies a grid. The
-    interval of the seeds' order is therefore extended by half an answer on both sides. Without this, nearly perfect
-    seeds would mostly have the same accuracy, and the interval would contain the true one in as few as 64 % of cases.
+    Arms are added in quadrature, within bounds as scores (`Bounds.score`): that of the seeds' order and that of items.
+    Accuracies are counts, which form a grid. Half an answer is therefore a third arm. Without it, nearly perfect seeds
+    would mostly have the same accuracy, and the interval would contain the true one in as few as 64 % of cases.
 
     Args:
         means: finite result of each seed; a single one has an interval over items only.
@@ -165,8 +165,10 @@ def level_ends(
     if len(means) == 1:
         return bounds.ends(typical, from_items, from_items)
     low, high = order_ends(means, level)
-    answer = (bounds.high - bounds.low) / n_items if bounds.counted else 0.0
-    below, above = (bounds.score(typical, end) for end in (low - answer / 2, high + answer / 2))
+    half = (bounds.high - bounds.low) / (2 * n_items) if bounds.counted else 0.0
+    below, above = (
+        bounds.score(typical, end) + bounds.score(typical, typical + step) for end, step in ((low, -half), (high, half))
+    )
     return bounds.ends(typical, below + from_items, above + from_items)
 
 

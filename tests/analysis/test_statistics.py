@@ -253,8 +253,8 @@ def test_equal_values_give_that_value():
 def test_intervals_stay_within_their_bounds():
     values = np.concatenate([np.ones((5, 19)), [[0.0], [1.0], [1.0], [1.0], [1.0]]], axis=1)
     found = level_of(values, bounds=SHARE)
-    # The lowest seed, and half an answer of 20.
-    assert found.low == pytest.approx(0.95 - 0.5 / 20)
+    # The scores of the lowest seed, .05 / .95, and of half an answer of 20, .025 / .975, solved for the end.
+    assert found.low == pytest.approx(1 / (1 + 0.05 / 0.95 + 0.025 / 0.975))
     assert found.estimate == found.high == 1
     free, bounded = (difference_of(values[:3], bounds=bounds) for bounds in (COSINE, SHARE_DIFFERENCE))
     assert bounded == free
