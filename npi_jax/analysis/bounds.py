@@ -2,9 +2,9 @@
 
 The interval mean +- arm can leave the range. Cutting it at the ends would not help: near an end the estimate varies
 less than in the middle. The variance of such a mean is proportional to V(x) = (x - low) (high - x). The interval is
-therefore the set of all x with (mean - x)^2 <= arm^2 V(x) / V(mean). For the range 0 to 1, this is the score interval
-of Wilson (1927) with an effective number of observations (Korn and Graubard 1998). It never leaves the range, is close
-to mean +- arm if the arm is short, and excludes a value exactly if the score test does.
+therefore the set of all x whose score, (mean - x)^2 / V(x), is at most arm^2 / V(mean). For the range 0 to 1, this is
+the score interval of Wilson (1927) with an effective number of observations (Korn and Graubard 1998). It never leaves
+the range, is close to mean +- arm if the arm is short, and excludes a value exactly if the score test does.
 Coverage, compared with intervals that are cut: tests/analysis/test_bounds_calibration.py.
 """
 
@@ -12,8 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from jaxtyping import Float
 from scipy import special
 
 # A mean of ones may come out as 1 + 2e-16.
@@ -52,12 +50,26 @@ class Bounds:
         """Return V(value), proportional to the variance of an estimate; 1 without bounds, 0 at the ends."""
         return max((value - self.low) * (self.high - value), 0.0) if self.finite else 1.0
 
+    def score(self, mean: float, value: float) -> float:
+        """Return the squared distance between an estimate and a value, relative to V(value); infinite if V is 0."""
+        if mean == value:
+            return 0.0
+        spread = self.variance(value)
+        return (mean - value) ** 2 / spread if spread > 0 else math.inf
+
+    def relative(self, variance: float, mean: float) -> float:
+        """Return the variance of an estimate relative to V(mean); infinite if V is 0 but the variance is not."""
+        spread = self.variance(mean)
+        return variance / spread if spread > 0 else (math.inf if variance > 0 else 0.0)
+
     def ends(self, mean: float, below: float, above: float) -> tuple[float, float]:
-        """Return both ends of the interval of a mean, from the arms that it would have without bounds."""
+        """Return the ends of the interval whose `score` is ``below`` at the lower and ``above`` at the upper end."""
         if not self.finite:
-            return mean - below, mean + above
-        found = within(np.array([mean]), np.array([[below], [above]]), self.low, self.high)
-        return float(found[0, 0]), float(found[1, 0])
+            return mean - math.sqrt(below), mean + math.sqrt(above)
+        width = self.high - self.low
+        share = min(max((mean - self.low) / width, 0.0), 1.0)
+        low, high = (_end(share, score, sign) for score, sign in ((below, -1), (above, 1)))
+        return self.low + width * low, self.low + width * high
 
     def distance(self, mean: float, value: float) -> float:
         """Return the arm with which the interval would end at `value`; NaN if `value` is not inside the range."""
@@ -86,26 +98,10 @@ SHARE_DIFFERENCE: Final = Bounds(-1.0, 1.0, counted=True)
 COSINE: Final = Bounds(-1.0, 1.0)
 
 
-def within(
-    mean: Float[np.ndarray, " rows"], arms: Float[np.ndarray, "ends rows"], low: float, high: float
-) -> Float[np.ndarray, "ends rows"]:
-    """Return both ends of intervals of means in [low, high], from the arms that they would have without bounds."""
-    share = np.clip((mean - low) / (high - low), 0.0, 1.0)
-    spread = share * (1 - share)
-    # A mean at an end of the range has variance 0, so its arm is 0.
-    ratio = np.where(spread > 0, (arms / (high - low)) ** 2 / np.where(spread > 0, spread, 1.0), 0.0)
-    reach = np.sqrt(ratio * spread + ratio**2 / 4)
-    signs = np.array([[-1.0], [1.0]])
-    found: Float[np.ndarray, "ends rows"] = (share + ratio / 2 + signs * reach) / (1 + ratio)
-    # Only rounding can move the ends outside of 0 to 1.
-    return low + (high - low) * np.clip(found, 0.0, 1.0)
-
-
-def above(
-    mean: Float[np.ndarray, " rows"], arms: Float[np.ndarray, "ends rows"], low: float
-) -> Float[np.ndarray, "ends rows"]:
-    """Return both ends of intervals of means above `low` (such as perplexities above 1), on a logarithmic scale."""
-    over = mean - low
-    signs = np.array([[-1.0], [1.0]])
-    relative = np.divide(arms, over, out=np.zeros_like(arms), where=over > 0)
-    return low + over * np.exp(signs * relative)
+def _end(share: float, score: float, sign: int) -> float:
+    """Return the x on one side of ``share``, from 0 to 1, with (x - share)^2 = score x (1 - x)."""
+    if math.isinf(score):
+        return (1 + sign) / 2
+    reach = math.sqrt(score * share * (1 - share) + score**2 / 4)
+    # Only rounding can move the end outside of 0 to 1.
+    return min(max((share + score / 2 + sign * reach) / (1 + score), 0.0), 1.0)

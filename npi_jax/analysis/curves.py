@@ -80,18 +80,20 @@ def task_curves(curves: pl.DataFrame, members: pl.DataFrame) -> pl.DataFrame:
 
 
 def acquisition_table(curves: pl.DataFrame, members: pl.DataFrame, *, threshold: float = ACQUIRED) -> pl.DataFrame:
-    """Return the table `Acquisition`: the first step from which the mean accuracy stays at or above ``threshold``.
+    """Return the table `Acquisition`: the first step from which the accuracy stays at or above ``threshold``.
 
-    There is a row for each task and for the mean over tasks. Diverged members are counted, but excluded from the mean.
+    The accuracy is the median over seeds. There is a row for each task and for the mean over tasks. Diverged members
+    are counted, but excluded from the median.
     """
     cell = [*GROUP, *_TASK]
     accuracy, step = pl.col(Curves.accuracy), pl.col(Curves.step)
     n_seeds = pl.col(Curves.seed).n_unique().cast(pl.Int64).alias(Acquisition.n_seeds)
-    by_step = task_curves(curves, members).group_by([*cell, Curves.step], maintain_order=True)
-    mean = by_step.agg(accuracy.mean(), n_seeds)
+    grouped = task_curves(curves, members).group_by([*cell, Curves.step], maintain_order=True)
     # Polars orders NaN above all numbers; a NaN accuracy must not count as acquired.
+    typical = pl.when(accuracy.is_nan().any()).then(math.nan).otherwise(accuracy.median())
+    by_step = grouped.agg(typical.alias(Curves.accuracy), n_seeds)
     last_below = step.filter((accuracy < threshold) | accuracy.is_nan()).max().fill_null(-1)
-    table = mean.group_by(cell, maintain_order=True).agg(
+    table = by_step.group_by(cell, maintain_order=True).agg(
         step.filter(step > last_below).min().cast(pl.Int64).alias(Acquisition.acquired),
         pl.lit(threshold, pl.Float64).alias(Acquisition.threshold),
         pl.col(Acquisition.n_seeds).max(),
@@ -108,12 +110,12 @@ def final_table(
     level: float = statistics.LEVEL,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Return the table `FinalResults`: accuracy and delta after the last step, with intervals.
+    """Return the table `FinalResults`: accuracy and delta of the typical seed after the last step, with intervals.
 
-    There is a row for each task and one for the mean over tasks, in which every task has equal weight. Items are
-    resampled within their task, and all rows of a task use the same resampled items (`statistics.seed_interval`).
-    Diverged members are counted, but excluded from the results. A variant whose members all diverged has rows with
-    nulls. If a delta is not finite, the numbers of the row are NaN.
+    There is a row for each task and one for the mean over tasks, in which every task has equal weight. Values are
+    medians over seeds (`statistics.seed_interval`). The variance from items is that of items resampled within their
+    task; all rows of a task use the same resampled items. Diverged members are counted, but excluded from the results.
+    A variant whose members all diverged has rows with nulls. If a delta is not finite, the row's numbers are NaN.
 
     Raises:
         ValueError: if two members were scored on different items.
@@ -204,10 +206,10 @@ def _row(task: _Draws, group: dict[str, object], level: float, seed: int) -> dic
         for i, bounds in enumerate((SHARE, FREE))
     )
     return row | {
-        FinalResults.accuracy: accuracy.mean,
+        FinalResults.accuracy: accuracy.estimate,
         FinalResults.low: accuracy.low,
         FinalResults.high: accuracy.high,
-        FinalResults.delta: delta.mean,
+        FinalResults.delta: delta.estimate,
         FinalResults.delta_low: delta.low,
         FinalResults.delta_high: delta.high,
         FinalResults.n_seeds: accuracy.n_seeds,

@@ -1,17 +1,23 @@
-"""Means over seeds and items, with intervals that treat both as samples."""
+"""Intervals that treat seeds and items as samples: of a variant's typical seed, and of the difference of two variants.
+
+A *level* is a result of one variant, such as its accuracy. It is the median over seeds, so that it stays that of a
+typical seed if a few seeds fail to learn (`seed_interval`). A *difference* of two variants is the mean over seeds of
+paired differences, tested with a t test (`paired_difference`). Coverage and rates of false claims of both:
+tests/analysis/test_interval_calibration.py and test_transfer_calibration.py.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float
 
 from npi_jax.analysis.bounds import FREE, Bounds
-from npi_jax.analysis.variance import BootstrapArms, CountedArms, crossed_variance
-from npi_jax.results.names import ITEMS, SEEDS_AND_ITEMS
+from npi_jax.analysis.typical import fewest_seeds, order_ends
+from npi_jax.analysis.variance import crossed_variance, squared_arm
+from npi_jax.results.names import ITEMS, NO_INTERVAL, SEEDS_AND_ITEMS, TOO_FEW
 
 DRAWS: Final = 2000
 LEVEL: Final = 0.95
@@ -22,56 +28,41 @@ _ROUNDING: Final = 1e-12
 # Draws are made in blocks of at most this many item indices, so that memory does not grow with the suite.
 _BLOCK: Final = 4_000_000
 
+_NOT_FINITE: Final = "a score is not finite"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A mean and the interval around it.
+    """An estimate and the interval around it.
 
     Attributes:
-        mean, low, high: the mean and both ends of its interval, in the unit of the values.
-        n_seeds, n_items: numbers of seeds and items in the mean.
-        interval_over: `SEEDS_AND_ITEMS`, or `ITEMS` with one seed: then the interval does not cover other seeds.
-        p: two-sided p-value of the hypothesis that the true mean is 0; NaN if 0 is not inside the bounds. Unless all
-            values are equal, it is at most .05 exactly if the 95 % interval excludes 0.
+        estimate, low, high: the estimate and both ends of its interval, in the unit of the values; the ends are NaN if
+            there is no interval (`reason`).
+        n_seeds, n_items: numbers of seeds and items in the estimate.
+        interval_over: `SEEDS_AND_ITEMS`; `ITEMS` with one seed, then the interval does not cover other seeds; `TOO_FEW`
+            if there are several seeds, but too few for an interval; `NO_INTERVAL` if a value is not finite.
+        reason: why there is no interval, and what would give one; "" if there is one.
     """
 
-    mean: float
+    estimate: float
     low: float
     high: float
     n_seeds: int
     n_items: int
     interval_over: str
-    p: float
+    reason: str = ""
 
 
-def hierarchical_bootstrap(
-    values: Float[np.ndarray, "seeds items"],
-    *,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-    seed: int = 0,
-    bounds: Bounds = FREE,
-) -> Interval:
-    """Return the interval of the mean of ``values`` with seeds and, within them, items resampled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference(Interval):
+    """A difference of two variants with its interval and test.
 
-    The seeds share their items, so each draw takes one resample of items for all its seeds. The same ``seed`` gives
-    the same draws.
-
-    Args:
-        values: finite values, one row per seed.
-        draws: number of bootstrap draws, at least 1000.
-        level: nominal coverage.
-        seed: seed of the random numbers.
-        bounds: smallest and largest possible mean, `bounds.SHARE` for accuracies; the interval stays within them.
-
-    Raises:
-        ValueError: if there is no value, if one is not finite, or if an argument is out of its range.
+    Attributes:
+        p: two-sided p-value of the hypothesis that the true mean is 0; NaN if 0 is not inside the bounds, or all
+            values are equal but not 0. It is at most .05 exactly if the 95 % interval excludes 0.
     """
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise ValueError(f"{bad} of {values.size} values are not finite; leave out diverged members first")
-    by_item = resample_items(values, draws=draws, seed=seed)
-    return seed_interval(values.mean(axis=1), by_item, n_items=values.shape[1], level=level, seed=seed, bounds=bounds)
+
+    p: float
 
 
 def resample_items(
@@ -107,73 +98,138 @@ def seed_interval(
     *,
     n_items: int,
     level: float = LEVEL,
-    seed: int = 0,
+    seed: int = 0,  # noqa: ARG001
     bounds: Bounds = FREE,
 ) -> Interval:
-    """Resample seeds on top of ``by_item`` (from `resample_items`), and scale the interval to few seeds.
+    """Return the median over seeds of a variant's results, with an interval.
 
-    The plain percentile interval has the wrong width. It is too narrow with few seeds: with three it is their range,
-    which contains the true mean in 75 % of cases, not 95 %. It is too wide if the noise of single values dominates,
-    because resampling both seeds and items counts that noise three times (Owen 2007). Both arms are therefore scaled by
-    the ratio of two intervals. One is the t interval with the variance of `mean_variance`, the other the normal
-    interval with the variance of the draws.
+    The interval answers: what would the typical seed have reached, had other seeds been trained and other items been
+    asked? Seeds enter by their order (`typical.order_ends`), so that neither skewness nor seeds that fail to learn can
+    make it too short. Items enter by the variance that all seeds share, added in quadrature to each arm (`level_ends`).
 
-    A quantity with bounds has the ends of `Bounds.ends`, which shortens the arm toward the nearer bound. Counted
-    answers are an exception: both arms are that of the t interval. The arms of the draws are already skewed by the
-    bounds, so `Bounds.ends` would shorten the nearer arm twice. Coverage would be 90 % instead of 98 % if nearly all
-    answers are right.
+    With one seed, the interval is over items only. With more seeds, but fewer than `typical.fewest_seeds`, there is
+    none: the range of four seeds contains the true median in 87.5 % of cases only.
 
-    If all values are equal, resampling shows no variance. The interval is then that single value, or `Bounds.unseen`
-    for counted answers. With one seed, only items are resampled.
+    If all answers of all seeds are equal, nothing shows how much they vary; the interval is then `Bounds.unseen`.
 
     Args:
-        means: mean of each seed over the original items.
-        by_item: mean of each seed over resampled items.
+        means: result of each seed with the original items.
+        by_item: result of each seed with resampled items (`resample_items`).
         n_items: number of items.
         level: nominal coverage, between 0 and 1.
-        seed: seed of the random numbers.
-        bounds: range of the mean; the interval stays within it.
+        seed: has no effect, because no random numbers are drawn.
+        bounds: range of the result; the interval stays within it.
+
+    Raises:
+        ValueError: if the shapes disagree, ``level`` is not between 0 and 1 or the median is not within the bounds.
+    """
+    _check(means, by_item, level)
+    n_seeds, typical = len(means), float(np.median(means))
+    low = high = math.nan
+    over, reason = SEEDS_AND_ITEMS if n_seeds > 1 else ITEMS, ""
+    if not (np.isfinite(means).all() and np.isfinite(by_item).all()):
+        over, reason = NO_INTERVAL, _NOT_FINITE
+    else:
+        typical = _inside(typical, bounds)
+        if 1 < n_seeds < (fewest := fewest_seeds(level)):
+            over, reason = TOO_FEW, f"{n_seeds} seeds are too few for an interval; it needs {fewest}"
+        elif bounds.counted and constant(means, by_item):
+            low, high = bounds.unseen(typical, level, n_items)
+        else:
+            shared = crossed_variance(means, by_item, n_items).of_items
+            low, high = level_ends(means, shared, n_items=n_items, level=level, bounds=bounds)
+    named = {"n_seeds": n_seeds, "n_items": n_items}
+    return Interval(estimate=typical, low=low, high=high, interval_over=over, reason=reason, **named)
+
+
+def level_ends(
+    means: Float[np.ndarray, " seeds"], of_items: float, *, n_items: int, level: float = LEVEL, bounds: Bounds = FREE
+) -> tuple[float, float]:
+    """Return the ends of the interval of the median over seeds, with the variance of items added to each arm.
+
+    Arms are added in quadrature, within bounds as scores (`Bounds.score`): that of the seeds' order and that of items.
+    Accuracies are counts, which form a grid. Half an answer is therefore a third arm. Without it, nearly perfect seeds
+    would mostly have the same accuracy, and the interval would contain the true one in as few as 64 % of cases.
+
+    Args:
+        means: finite result of each seed; a single one has an interval over items only.
+        of_items: variance from items that all seeds share, `Variance.of_items`.
+        n_items, level, bounds: as for `seed_interval`.
+    """
+    typical = _inside(float(np.median(means)), bounds)
+    t_squared = float(squared_arm(np.array(0.0), np.array(1.0), 1 - level, n_seeds=1, n_items=n_items))
+    # V at the mean, because the median of nearly perfect seeds is at the bound, where V is 0. Noise can push the mean
+    # of estimated cosines beyond their bounds.
+    mean = float(means.mean())
+    from_items = t_squared * bounds.relative(of_items, mean if bounds.hold(mean) else typical)
+    if len(means) == 1:
+        return bounds.ends(typical, from_items, from_items)
+    low, high = order_ends(means, level)
+    half = (bounds.high - bounds.low) / (2 * n_items) if bounds.counted else 0.0
+    below, above = (
+        bounds.score(typical, end) + bounds.score(typical, typical + step) for end, step in ((low, -half), (high, half))
+    )
+    return bounds.ends(typical, below + from_items, above + from_items)
+
+
+def paired_difference(
+    means: Float[np.ndarray, " seeds"],
+    by_item: Float[np.ndarray, "seeds draws"],
+    *,
+    n_items: int,
+    level: float = LEVEL,
+    bounds: Bounds = FREE,
+) -> Difference:
+    """Return the mean over seeds of paired differences, with its t interval and the p-value of the same test.
+
+    The variance is that of a mean over seeds crossed with items (`variance.crossed_variance`), the critical value that
+    of `variance.squared_arm`. Both variants have the same seeds and items. Without an effect, a difference is therefore
+    as likely as its opposite, even if seeds are skewed or fail to learn, and the t test remains honest with few seeds.
+
+    If all seeds and items differ by the same amount, nothing shows the variance: there is no p unless that amount is 0.
+    The interval of counted answers is then `Bounds.unseen`. With one seed, interval and p are over items only.
+
+    Args:
+        means: difference in each seed with the original items.
+        by_item: difference in each seed with resampled items (`resample_items`).
+        n_items: number of items.
+        level: nominal coverage, between 0 and 1.
+        bounds: range of the difference; the interval stays within it.
 
     Raises:
         ValueError: if the shapes disagree, ``level`` is not between 0 and 1 or the mean is not within the bounds.
     """
-    n_seeds = len(means)
-    if by_item.shape[0] != n_seeds or not n_seeds:
-        raise ValueError(f"{n_seeds} seeds but by_item has shape {by_item.shape}")
+    _check(means, by_item, level)
+    mean, low, high, p = float(means.mean()), math.nan, math.nan, math.nan
+    over, reason = SEEDS_AND_ITEMS if len(means) > 1 else ITEMS, ""
+    if not (np.isfinite(means).all() and np.isfinite(by_item).all()):
+        over, reason = NO_INTERVAL, _NOT_FINITE
+    else:
+        mean, variance = _inside(mean, bounds), crossed_variance(means, by_item, n_items)
+        apart = bounds.distance(mean, 0.0)
+        same = constant(means, by_item)
+        p = math.nan if math.isnan(apart) or (same and mean) else variance.p(apart)
+        if bounds.counted and same:
+            low, high = bounds.unseen(mean, level, n_items)
+        else:
+            score = bounds.relative(variance.squared_arm(1 - level), mean)
+            low, high = bounds.ends(mean, score, score)
+    named = {"n_seeds": len(means), "n_items": n_items}
+    return Difference(estimate=mean, low=low, high=high, p=p, interval_over=over, reason=reason, **named)
+
+
+def _check(means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"], level: float) -> None:
+    if by_item.shape[0] != len(means) or not len(means):
+        raise ValueError(f"{len(means)} seeds but by_item has shape {by_item.shape}")
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it must lie between 0 and 1, for example 0.95")
-    over = SEEDS_AND_ITEMS if n_seeds > 1 else ITEMS
-    mean = float(means.mean())
-    interval = partial(Interval, n_seeds=n_seeds, n_items=n_items, interval_over=over)
-    if not (np.isfinite(means).all() and np.isfinite(by_item).all()):
-        return interval(mean=mean, low=math.nan, high=math.nan, p=math.nan)
-    if not bounds.hold(mean):
-        raise ValueError(f"the mean {mean} is not between {bounds.low} and {bounds.high}")
-    mean = min(max(mean, bounds.low), bounds.high)  # rounding can push the mean beyond a bound
-    arms = _arms(mean, means, by_item, n_items, seed, bounds)
-    if bounds.counted and constant(means, by_item):
-        low, high = bounds.unseen(mean, level, n_items)
-    else:
-        low, high = bounds.ends(mean, arms.below(level), arms.above(level))
-    return interval(mean=mean, low=low, high=high, p=arms.p())
 
 
-def _arms(
-    mean: float,
-    means: Float[np.ndarray, " seeds"],
-    by_item: Float[np.ndarray, "seeds draws"],
-    n_items: int,
-    seed: int,
-    bounds: Bounds,
-) -> BootstrapArms | CountedArms:
-    """Return the arms around a mean, before bounds: of the t interval for counted answers, else of resampled seeds."""
-    variance = crossed_variance(means, by_item, n_items)
-    if bounds.counted:
-        return CountedArms(mean, variance, bounds)
-    n_seeds, n_draws = by_item.shape
-    picks = np.random.default_rng((seed, 1)).integers(n_seeds, size=(n_draws, n_seeds))
-    draws = np.sort(by_item[picks.T, np.arange(n_draws)].mean(axis=0))
-    return BootstrapArms(mean, draws, float(draws.var()), variance, bounds)
+def _inside(value: float, bounds: Bounds) -> float:
+    """Return a value without the rounding that pushed it beyond a bound; raise an error if it is further outside."""
+    if not bounds.hold(value):
+        raise ValueError(f"the estimate {value} is not between {bounds.low} and {bounds.high}")
+    return min(max(value, bounds.low), bounds.high)
 
 
 def constant(means: Float[np.ndarray, " seeds"], by_item: Float[np.ndarray, "seeds draws"]) -> bool:

@@ -32,9 +32,10 @@ def summarize(
     The table has the columns of ``by``, suite, paradigm, region, spec, n_items, n_models, n_nonfinite, interval_over
     and these:
 
-    - accuracy, low, high: accuracy with an interval over items, and over models if there are several
-      (`statistics.seed_interval`); NaN if a score is not finite.
-    - delta: mean delta; NaN if a score is not finite.
+    - accuracy, low, high: median over models of the accuracy, with an interval over models and items, or over items
+      with one model (`statistics.seed_interval`). The ends are NaN with 2 to 4 models, as these are too few. All three
+      are NaN if a score is not finite.
+    - delta: median over models of the mean delta; NaN if a score is not finite.
     - ties: share of pairs with equal scores.
     - equal_length: share of pairs with equal numbers of scored tokens in both sentences.
     - accuracy_equal: accuracy in pairs of equal length; null if there are none.
@@ -42,7 +43,7 @@ def summarize(
     Args:
         scores: rows of `Scores.to_polars`.
         by: additional columns to group by, such as a model's name.
-        seed: the column that identifies the models to average over; None if there is one model.
+        seed: the column that identifies the models to summarize; None if there is one model.
         draws: number of bootstrap draws.
         level: nominal coverage of the intervals.
 
@@ -138,10 +139,10 @@ def _row(frame: pl.DataFrame, seed: str | None, draws: int, level: float) -> dic
     if np.isfinite(correct).all():
         by_item = statistics.resample_items(correct, draws=draws)
         interval = statistics.seed_interval(correct.mean(axis=1), by_item, n_items=n_items, level=level, bounds=SHARE)
-        row |= {"accuracy": interval.mean, "low": interval.low, "high": interval.high}
+        row |= {"accuracy": interval.estimate, "low": interval.low, "high": interval.high}
         row["interval_over"] = interval.interval_over
     return row | {
-        "delta": float(delta.mean()),  # type: ignore[arg-type]
+        "delta": float(np.median(delta.to_numpy().reshape(correct.shape).mean(axis=1))),
         "ties": float((delta == 0).mean()),  # type: ignore[arg-type]
         "equal_length": len(equal) / len(ordered),
         "accuracy_equal": equal[Columns.correct].mean() if len(equal) else None,

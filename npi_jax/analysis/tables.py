@@ -8,6 +8,7 @@ import polars as pl
 
 from npi_jax.analysis.alignment.tables import alignment_tables
 from npi_jax.analysis.curves import acquisition_table, curves_table, final_table, rename_reserved
+from npi_jax.analysis.failures import failed_seeds
 from npi_jax.analysis.link.tables import link_tables
 from npi_jax.analysis.ngrams import with_ngram
 from npi_jax.analysis.transfer.empty import without_empty
@@ -20,7 +21,7 @@ from npi_jax.results.folder import ANALYZED, OF_GRADIENTS
 from npi_jax.results.schema import find
 from npi_jax.results.table_files import write_declared
 from npi_jax.results.tables_alignment import Alignment
-from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
+from npi_jax.results.tables_learning import Acquisition, Curves, FailedSeeds, FinalResults, Published
 from npi_jax.results.tables_preparation import Environments, Ngram
 from npi_jax.results.tables_transfer import Transfer, TransferBySeed
 
@@ -56,6 +57,7 @@ def write_tables(run: AnalyzedRun) -> Path:
         Curves.NAME: curves,
         FinalResults.NAME: _final(run, scores, members),
         Acquisition.NAME: acquisition_table(curves, members),
+        FailedSeeds.NAME: failed_seeds(curves, members),
         **transfer_tables(scores, members, corpus),
     }
     reference = baseline_variant(members)

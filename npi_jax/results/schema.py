@@ -22,7 +22,7 @@ from npi_jax.results.tables_alignment import (
     Overlap,
 )
 from npi_jax.results.tables_amplification import Amplification, Gains
-from npi_jax.results.tables_learning import Acquisition, Curves, FinalResults, Published
+from npi_jax.results.tables_learning import Acquisition, Curves, FailedSeeds, FinalResults, Published
 from npi_jax.results.tables_link import Link, LinkPairs, Prediction
 from npi_jax.results.tables_preparation import Corpus, Environments, Examples, Ngram, Slots
 from npi_jax.results.tables_training import Members, Metrics, Scores
@@ -32,6 +32,7 @@ from npi_jax.results.tables_transfer import (
     Power,
     Transfer,
     TransferBySeed,
+    TransferPooled,
     VarianceComponents,
 )
 
@@ -40,8 +41,8 @@ TABLES: Final[dict[str, type[Table]]] = {
     for table in (
         *(Corpus, Slots, Examples, Environments, Ngram),
         *(Members, Metrics, Scores),
-        *(Curves, FinalResults, Acquisition, Published),
-        *(Transfer, TransferBySeed, Asymmetry, Amplification, Gains, Eavesdropping),
+        *(Curves, FinalResults, Acquisition, FailedSeeds, Published),
+        *(Transfer, TransferBySeed, TransferPooled, Asymmetry, Amplification, Gains, Eavesdropping),
         *(Alignment, AlignmentMean, EffectiveTasks, AlignmentContrasts, Gradients, AlignmentNpi, Overlap, Lookahead),
         *(Link, LinkPairs, Prediction),
         *(Power, VarianceComponents),

@@ -28,8 +28,8 @@ _TASKS = "tasks"
 _OF_STATISTIC = "cosine or tasks"
 _METRIC = text("Dot products of the gradients, or of what Adam makes of them.", values=names.METRICS)
 _INTERVAL_OVER = text(
-    'What was resampled for the interval; "" where there is none.',
-    values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.NO_INTERVAL),
+    'What the interval is over; "too few seeds" or "" where there is none.',
+    values=(names.SEEDS_AND_MICRO_BATCHES, names.MICRO_BATCHES, names.SEEDS, names.TOO_FEW, names.NO_INTERVAL),
 )
 _RELIABLE = flag("Whether the value is given: there is no reason against it.")
 
@@ -73,7 +73,7 @@ class AlignmentMean(
     key="variant learning_rate weight_decay dropout step group statistic",
     when=WITH_GRADIENTS,
 ):
-    """Mean alignment of each variant and checkpoint, over pairs of tasks and seeds."""
+    """Alignment of each variant's typical seed at each checkpoint: median over seeds of means over pairs of tasks."""
 
     variant = VARIANT
     learning_rate = LEARNING_RATE
@@ -85,12 +85,12 @@ class AlignmentMean(
         "Pairs that the mean is over: of environments, of each task with itself, of each task with ordinary text.",
         values=names.STATISTICS,
     )
-    corrected = number("Mean of the noise-corrected cosine; NaN where there is none.", _COSINE)
+    corrected = number("Noise-corrected cosine, median over seeds; NaN where there is none.", _COSINE)
     low = lower_end("corrected", _COSINE)
     high = upper_end("corrected", _COSINE)
-    adam = number("Mean of the corrected cosine in Adam's metric; NaN where there is none.", _COSINE)
-    naive = number("Mean of the naive cosine, over all pairs.", _COSINE)
-    sign_conflict = number("Mean of the sign conflict, over all pairs.", SHARE)
+    adam = number("Corrected cosine in Adam's metric, median over seeds; NaN where there is none.", _COSINE)
+    naive = number("Naive cosine over all pairs, median over seeds.", _COSINE)
+    sign_conflict = number("Sign conflict over all pairs, median over seeds.", SHARE)
     n_seeds = N_SEEDS
     n_pairs = integer("Pairs of tasks that the mean is over, at most.")
     n_unreliable = integer("Pairs, over all seeds, that are left out because noise prevails.")
@@ -118,7 +118,7 @@ class EffectiveTasks(
     group = GROUP
     metric = _METRIC
     n_tasks = integer("Number of tasks T: environments whose gradients are compared.")
-    effective = number("Effective number of tasks, geometric mean over seeds; NaN where there is none.", _TASKS)
+    effective = number("Effective number of tasks, median over seeds; NaN where there is none.", _TASKS)
     low = lower_end("effective", _TASKS)
     high = upper_end("effective", _TASKS)
     n_seeds = N_SEEDS

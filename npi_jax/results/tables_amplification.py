@@ -57,10 +57,10 @@ class Amplification(
     suite = SUITE
     kind = KIND
     region = REGION
-    accuracy = number("Mean accuracy after the last step.", SHARE)
+    accuracy = number("Accuracy after the last step, median over seeds.", SHARE)
     low = lower_end("the accuracy", SHARE)
     high = upper_end("the accuracy", SHARE)
-    delta = number("Mean of log p(good) - log p(bad) after the last step.", NATS)
+    delta = number("Mean of log p(good) - log p(bad) after the last step, median over seeds.", NATS)
     delta_low = lower_end("delta", NATS)
     delta_high = upper_end("delta", NATS)
     n_seeds = N_SEEDS

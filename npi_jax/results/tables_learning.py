@@ -6,6 +6,7 @@ from npi_jax.results.shared import (
     DROPOUT,
     KIND,
     LEARNING_RATE,
+    MEMBER,
     N_SEEDS,
     PARADIGM,
     REGION,
@@ -46,7 +47,7 @@ class FinalResults(
     file="tables/final.parquet",
     key="variant learning_rate weight_decay dropout suite kind region task",
 ):
-    """Accuracy and delta of each variant and task after the last step, with intervals."""
+    """Accuracy and delta of each variant's typical seed after the last step, by task, with intervals."""
 
     variant = VARIANT
     learning_rate = LEARNING_RATE
@@ -57,10 +58,12 @@ class FinalResults(
     region = REGION
     task = _TASK_OR_MEAN
     step = integer("Last scored step.", STEPS)
-    accuracy = number("Mean accuracy; null where all members diverged.", SHARE, nullable=True)
+    accuracy = number("Accuracy, median over seeds; null where all members diverged.", SHARE, nullable=True)
     low = lower_end("the accuracy", SHARE, nullable=True)
     high = upper_end("the accuracy", SHARE, nullable=True)
-    delta = number("Mean of log p(good) - log p(bad); null where all members diverged.", NATS, nullable=True)
+    delta = number(
+        "Mean of log p(good) - log p(bad), median over seeds; null where all members diverged.", NATS, nullable=True
+    )
     delta_low = lower_end("delta", NATS, nullable=True)
     delta_high = upper_end("delta", NATS, nullable=True)
     n_seeds = N_SEEDS
@@ -68,8 +71,9 @@ class FinalResults(
     n_diverged = _N_DIVERGED
     n_nonfinite = integer("Deltas that are not finite; the row's numbers are NaN if there is one.")
     interval_over = text(
-        "What was resampled for the intervals; null where all members diverged.",
-        values=(names.SEEDS_AND_ITEMS, names.ITEMS),
+        'What the intervals are over; "too few seeds" or "" (a score is not finite) where there is none; null where '
+        "all members diverged.",
+        values=(names.SEEDS_AND_ITEMS, names.ITEMS, names.TOO_FEW, names.NO_INTERVAL),
         nullable=True,
     )
     ngram = number(
@@ -78,6 +82,30 @@ class FinalResults(
         nullable=True,
         optional="runs without an n-gram model",
     )
+
+
+class FailedSeeds(
+    Table,
+    name="failed_seeds",
+    file="tables/failed_seeds.parquet",
+    key="member suite kind",
+):
+    """Members that failed to learn what the other seeds of their variant learned."""
+
+    variant = VARIANT
+    learning_rate = LEARNING_RATE
+    weight_decay = WEIGHT_DECAY
+    dropout = DROPOUT
+    suite = SUITE
+    kind = KIND
+    region = REGION
+    seed = SEED
+    member = MEMBER
+    accuracy = number("The member's accuracy after the last step, mean over tasks.", SHARE)
+    others = number("Median of the variant's seeds that did not fail.", SHARE)
+    margin = number("Distance below that median up to which variation between seeds explains an accuracy.", SHARE)
+    step = integer("First checkpoint from which on the accuracy is below the others' by more than the margin.", STEPS)
+    n_seeds = integer("Number of the variant's seeds, with those that failed; diverged members are not counted.")
 
 
 class Acquisition(
@@ -97,7 +125,7 @@ class Acquisition(
     region = REGION
     task = _TASK_OR_MEAN
     acquired = integer(
-        "First checkpoint from which on the accuracy (mean over seeds) stays up; null if it is below at the end.",
+        "First checkpoint from which on the accuracy (median over seeds) stays up; null if it is below at the end.",
         STEPS,
         nullable=True,
     )
@@ -120,13 +148,13 @@ class Published(
     kind = KIND
     region = REGION
     task = text("Environment whose NPIs were removed from the text, and whose pairs are scored.")
-    full = number("Accuracy with the full corpus.", SHARE)
+    full = number("Accuracy with the full corpus, median over seeds.", SHARE)
     full_low = lower_end("the accuracy with the full corpus", SHARE)
     full_high = upper_end("the accuracy with the full corpus", SHARE)
-    held_out = number("Accuracy without the environment's NPIs.", SHARE)
+    held_out = number("Accuracy without the environment's NPIs, median over seeds.", SHARE)
     held_out_low = lower_end("the accuracy without the NPIs", SHARE)
     held_out_high = upper_end("the accuracy without the NPIs", SHARE)
-    effect = number("Paired difference: without the NPIs minus full corpus.", "difference of shares, -1 to 1")
+    effect = number("Mean over seeds of accuracy without the NPIs minus with them.", "difference of shares, -1 to 1")
     effect_low = lower_end("the difference", "difference of shares, -1 to 1")
     effect_high = upper_end("the difference", "difference of shares, -1 to 1")
     published_full = number("Published accuracy with the full corpus.", SHARE)

@@ -1,7 +1,7 @@
 """Tables of the analysis about interventions: effects of an environment's data on each task."""
 
 from npi_jax.results import names
-from npi_jax.results.columns import SHARE, STEPS, Table, integer, number, text
+from npi_jax.results.columns import SHARE, STEPS, Table, flag, integer, number, text
 from npi_jax.results.shared import (
     DROPOUT,
     KIND,
@@ -54,7 +54,7 @@ class Transfer(
     n_items = integer("Number of minimal pairs.")
     n_censored = N_CENSORED
     interval_over = text(
-        'What was resampled for the interval; "" where there is none.',
+        'What the interval is over; "" where there is none.',
         values=(names.SEEDS_AND_ITEMS, names.ITEMS, names.NO_INTERVAL),
     )
     reason = _REASON
@@ -82,6 +82,31 @@ class TransferBySeed(
     outcome = _OUTCOME
     seed = SEED
     effect = number("Mean over items of the difference between the two models with this seed.", _OF_OUTCOME)
+    learning_rate = LEARNING_RATE
+    weight_decay = WEIGHT_DECAY
+    dropout = DROPOUT
+
+
+class TransferPooled(
+    Table,
+    name="transfer_pooled",
+    file="tables/transfer_pooled.parquet",
+    key="controlled suite kind region outcome learning_rate weight_decay dropout",
+):
+    """Mean effect of removing one environment on the other tasks, over all pairs of both, tested over seeds."""
+
+    controlled = flag("True where effects are differences to random controls, false where to the baseline.")
+    suite = SUITE
+    kind = KIND
+    region = REGION
+    outcome = _OUTCOME
+    effect = number("Mean over seeds and over pairs of a removed environment and another task.", _OF_OUTCOME)
+    low = lower_end("the effect", _OF_OUTCOME)
+    high = upper_end("the effect", _OF_OUTCOME)
+    p = P
+    n_seeds = N_SEEDS
+    n_pairs = integer("Number of pairs of a removed environment and another task.")
+    reason = _REASON
     learning_rate = LEARNING_RATE
     weight_decay = WEIGHT_DECAY
     dropout = DROPOUT

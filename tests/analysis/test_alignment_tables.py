@@ -197,17 +197,17 @@ def test_a_variant_without_a_member_left_has_no_mean(tmp_path):
     assert mean["n_unreliable"].to_list() == [0] * 18
 
 
-def test_mean_is_over_pairs_and_seeds_with_paired_draws(tmp_path):
-    vectors = draw_gradients(members=4, tasks=4, noise=1.5, seed=3)
+def test_the_typical_seed_is_the_median_of_means_over_pairs_with_paired_draws(tmp_path):
+    vectors = draw_gradients(members=6, tasks=4, noise=1.5, seed=3)
     write(tmp_path, 4, file_arrays(vectors))
-    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(4))), TASKS)
+    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(6))), TASKS)
     row = cell(tables["alignment_mean"], group="output", statistic="environments")
     pairs = tables["alignment"].filter(
         pl.col("task_i") != pl.col("task_j"), pl.col("task_j") != "lm", group="output", reliable=True
     )
     by_member = pairs.group_by("member").agg(pl.col("ratio").mean(), pl.len())
-    assert row["corrected"] == pytest.approx(by_member["ratio"].mean())
-    assert row["n_unreliable"] == 4 * 3 - len(pairs)
+    assert row["corrected"] == pytest.approx(by_member["ratio"].median())
+    assert row["n_unreliable"] == 6 * 3 - len(pairs)
     gram = products(vectors[:, 3])
     measured = align(gram, np.full((4, 4), 10)).measured
     chosen = [(0, 1), (0, 2), (1, 2)]
@@ -216,18 +216,29 @@ def test_mean_is_over_pairs_and_seeds_with_paired_draws(tmp_path):
         for left in range(4)
     ]
     cosines = np.array([its[:, i, j] / np.sqrt(its[:, i, i] * its[:, j, j]) for its in left_out for i, j in chosen])
-    cosines = np.where(measured[:, [0, 0, 1], [1, 2, 2]].T, cosines.reshape(4, 3, 4), np.nan)
+    cosines = np.where(measured[:, [0, 0, 1], [1, 2, 2]].T, cosines.reshape(4, 3, 6), np.nan)
     means = np.array(by_member.sort("member")["ratio"])
     draws = resampled(means, np.nanmean(cosines, axis=1).T, bootstrap_counts(4, 1000))
     expected = statistics.seed_interval(means, draws, n_items=4, bounds=COSINE)
     assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), rel=1e-3)
-    assert (row["n_seeds"], row["interval_over"]) == (4, "seeds and micro-batches")
+    assert (row["n_seeds"], row["interval_over"]) == (6, "seeds and micro-batches")
     text = cell(tables["alignment_mean"], group="output", statistic="lm")
     with_lm = tables["alignment"].filter(pl.col("task_i") != "lm", group="output", task_j="lm", reliable=True)
-    assert text["corrected"] == pytest.approx(with_lm.group_by("member").agg(pl.col("ratio").mean())["ratio"].mean())
+    assert text["corrected"] == pytest.approx(with_lm.group_by("member").agg(pl.col("ratio").mean())["ratio"].median())
     same = cell(tables["alignment_mean"], group="output", statistic="same task")
     assert same["interval_over"] == "seeds"
     assert same["low"] < same["corrected"] < same["high"]
+
+
+def test_a_few_seeds_have_no_interval_and_say_so(tmp_path):
+    write(tmp_path, 4, file_arrays(draw_gradients(members=3, tasks=4)))
+    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(3))), TASKS)
+    for statistic in ("environments", "same task", "lm"):
+        row = cell(tables["alignment_mean"], group="all", statistic=statistic)
+        assert np.isfinite(row["corrected"])
+        assert np.isnan([row["low"], row["high"]]).all()
+        assert (row["n_seeds"], row["interval_over"]) == (3, "too few seeds")
+        assert row["reason"].startswith("3 seeds are too few for an interval")
 
 
 def test_noise_gives_nothing_and_says_why(tmp_path):

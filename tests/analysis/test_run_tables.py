@@ -15,15 +15,8 @@ from npi_jax.results.tables_training import Members, Scores
 
 SCORES = ("full", "no_npi")
 TABLES = [
-    "acquisition",
-    "amplification",
-    "asymmetry",
-    "curves",
-    "eavesdropping",
-    "final",
-    "gains",
-    "transfer",
-    "transfer_by_seed",
+    *("acquisition", "amplification", "asymmetry", "curves", "eavesdropping", "failed_seeds", "final", "gains"),
+    *("transfer", "transfer_by_seed", "transfer_pooled"),
 ]
 
 

@@ -35,14 +35,22 @@ def table(deltas, spec="a:1", lengths=(5, 5)) -> pl.DataFrame:
 def test_a_paradigm_is_summed_up_over_items_and_models():
     (row,) = summarize(table([[1, 1, -1, 0], [1, 1, 1, -1]]), seed="member").to_dicts()
     assert row["accuracy"] == pytest.approx((2.5 / 4 + 3 / 4) / 2)
-    assert row["low"] < row["accuracy"] < row["high"]
-    assert row["interval_over"] == "seeds and items"
+    assert np.isnan([row["low"], row["high"]]).all()
+    assert row["interval_over"] == "too few seeds"
     assert (row["ties"], row["equal_length"], row["n_items"], row["n_models"]) == (1 / 8, 3 / 4, 4, 2)
     assert row["accuracy_equal"] == pytest.approx(5 / 6)
     assert row["delta"] == pytest.approx(3 / 8)
     each = summarize(table([[1, 1, -1, 0], [1, 1, 1, -1]]), by=["member"])
     assert each["accuracy"].to_list() == [2.5 / 4, 3 / 4]
     assert each["interval_over"].to_list() == ["items", "items"]
+
+
+def test_several_models_are_summed_up_by_the_typical_one():
+    values = [[1, 1, 1, 1], [1, 1, 1, -1], [2, 1, 1, -1], [1, 1, 3, -1], [-1, -1, -1, -1]]
+    (row,) = summarize(table(values), seed="member").to_dicts()
+    assert (row["accuracy"], row["delta"]) == (0.75, 0.75)
+    assert 0 <= row["low"] < 0.25 < row["accuracy"] < row["high"]
+    assert row["interval_over"] == "seeds and items"
 
 
 def test_scores_that_do_not_exist_are_not_averaged_away():

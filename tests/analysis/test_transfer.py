@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 from declared import make_table
 from facts import facts
+from intervals import difference_of
 
-from npi_jax.analysis.statistics import hierarchical_bootstrap
 from npi_jax.analysis.transfer.outcomes import baseline_variant, steps_to_threshold, training_weights
 from npi_jax.analysis.transfer.tables import TABLES, interference, transfer_tables
 from npi_jax.errors import UserError
@@ -99,7 +99,8 @@ EFFECTS = {
 def tables():
     members = make_members(VARIANTS, 6)
     scores = make_scores(members, learns(EFFECTS), items=20)
-    corpus = make_corpus(VARIANTS, npi_only=[50, 0, 50, 50, 0], npi_conditional=[30, 30, 30, 0, 0])
+    counts = {"npi_only": [50, 0, 50, 50, 0], "npi_conditional": [30, 30, 30, 0, 0], "slots_changed": [0, 9, 9, 9, 9]}
+    corpus = make_corpus(VARIANTS, **counts)
     return transfer_tables(scores, members, corpus)
 
 
@@ -153,14 +154,52 @@ def test_effects_by_seed_have_the_effect_as_their_mean(tables):
     assert set(by_seed["seed"]) == set(range(6))
 
 
-def test_effects_agree_with_the_bootstrap_of_the_differences():
+def test_effects_are_those_of_the_paired_differences():
     members = make_members(("full", "without(only)"), 4)
     scores = make_scores(members, learns(EFFECTS), tasks=("only",), steps=(8,))
     row = one(transfer_tables(scores, members, make_corpus(("full", "without(only)")))["transfer"], outcome="delta")
     values = scores.sort("member", "item")["delta"].to_numpy().reshape(2, 4, 12)
-    expected = hierarchical_bootstrap(values[1] - values[0])
-    assert row["effect"] == pytest.approx(expected.mean)
+    expected = difference_of(values[1] - values[0])
+    assert row["effect"] == pytest.approx(expected.estimate)
     assert row["high"] - row["low"] == pytest.approx(expected.high - expected.low, rel=0.1)
+
+
+def test_the_pooled_effect_is_the_mean_over_pairs(tables):
+    transfer, pooled = tables["transfer"], tables["transfer_pooled"]
+    single = (pl.col("removed") != pl.col("task")) & pl.col("removed").is_in(["only", "conditional"])
+    for controlled, n_pairs in ((False, 4), (True, 2)):
+        references = pl.col("control") != "" if controlled else pl.col("control") == ""
+        for outcome in OUTCOMES:
+            row = one(pooled, controlled=controlled, outcome=outcome)
+            effects = transfer.filter(single & references & (pl.col("outcome") == outcome))["effect"]
+            assert (row["n_pairs"], row["n_seeds"], len(effects)) == (n_pairs, 6, n_pairs)
+            assert row["effect"] == pytest.approx(effects.mean())
+            assert (row["p"] <= 0.05) == (not row["low"] <= 0 <= row["high"])
+    assert one(pooled, controlled=True, outcome="delta")["p"] < 0.05
+
+
+def test_the_pooled_effect_leaves_out_variants_that_changed_nothing():
+    variants = ("full", "without(only)", "without(conditional)")
+    members = make_members(variants, 3)
+    scores = make_scores(members, learns(EFFECTS))
+    corpus = make_corpus(variants, slots_changed=[0, 9, 0])
+    found = transfer_tables(scores, members, corpus)
+    assert set(found["transfer_pooled"]["n_pairs"]) == {2}
+    both = transfer_tables(scores, members, make_corpus(variants, slots_changed=[0, 9, 9]))["transfer_pooled"]
+    assert set(both["n_pairs"]) == {4}
+    diverged = members.with_columns(status=pl.when(pl.col("seed") == 1).then(pl.lit("diverged")).otherwise("status"))
+    assert set(transfer_tables(scores, diverged, corpus)["transfer_pooled"]["n_seeds"]) == {2}
+
+
+def test_one_seed_has_a_pooled_effect_without_p():
+    variants = ("full", "without(only)")
+    members = make_members(variants, 1)
+    corpus = make_corpus(variants, slots_changed=[0, 9])
+    found = transfer_tables(make_scores(members, learns(EFFECTS)), members, corpus)["transfer_pooled"]
+    assert len(found) == len(OUTCOMES)
+    assert found["p"].is_nan().all()
+    assert set(found["reason"]) == {"one seed does not show how much seeds differ"}
+    assert found.filter(outcome="delta")["low"].is_finite().all()
 
 
 def test_asymmetry(tables):
@@ -221,10 +260,11 @@ def test_eavesdropping_is_against_the_control_where_there_is_one():
     assert row["p"] > 0.05
 
 
-def test_amplification():
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_amplification(seeds):
     variants = ("full", "downsample(only, 0.1)", "without(only)", "only(only)", "no_npi")
     effects = {("without(only)", "only"): -3.0, ("downsample(only, 0.1)", "only"): -1.0, ("no_npi", "only"): -4.0}
-    members = make_members(variants, 3)
+    members = make_members(variants, seeds)
     corpus = make_corpus(variants, npi_only=[100, 10, 0, 100, 0])
     table = transfer_tables(make_scores(members, learns(effects)), members, corpus)["amplification"]
     kept = table.filter(others="kept")
@@ -232,8 +272,15 @@ def test_amplification():
     assert kept["share"].to_list() == [0.0, 0.1, 1.0]
     assert kept["npis"].to_list() == [0, 10, 100]
     assert kept["delta"].is_sorted()
-    assert (kept["low"] <= kept["accuracy"]).all()
-    assert (kept["high"] <= 1).all()
+    if seeds < 5:  # too few for an interval
+        assert kept.select("low", "high", "delta_low", "delta_high").unique().row(0) == pytest.approx(
+            (math.nan,) * 4, nan_ok=True
+        )
+    else:
+        assert (kept["low"] <= kept["accuracy"]).all()
+        assert (kept["accuracy"] <= kept["high"]).all()
+        assert (kept["high"] <= 1).all()
+        assert (kept["delta_low"] < kept["delta_high"]).all()
     removed = table.filter(others="removed")
     assert removed["share"].to_list() == [0.0, 1.0]
     assert removed["variant"].to_list() == ["no_npi", "only(only)"]

@@ -36,13 +36,13 @@ def test_one_panel_a_task_one_line_a_variant(tables, cell):
         assert axis.get_xscale() == "symlog"
 
 
-def test_lines_are_the_means_of_the_curves(tables, cell):
+def test_lines_are_the_medians_of_the_curves(tables, cell):
     axis = curves_picture(tables, cell, "delta").wide.axes[1]
     line = next(line for line in axis.lines if line.get_color() == INK)
     expected = (
         tables.curves.filter(suite="grammar", kind="licensor", region="critical", task="conditional", label="full")
         .group_by("step")
-        .agg(pl.col("delta").mean())
+        .agg(pl.col("delta").median())
         .sort("step")
     )
     np.testing.assert_array_equal(line.get_xdata(), expected["step"])
@@ -105,7 +105,7 @@ def test_data_are_what_the_lines_are_drawn_from(tables, pictures_of):
     picture = pictures_of["curves_grammar_licensor_critical_delta"]
     line = next(line for line in picture.wide.axes[1].lines if line.get_color() == INK)
     data = picture.data.filter(task="conditional", label="full")
-    np.testing.assert_array_equal(line.get_ydata(), data["mean"])
+    np.testing.assert_array_equal(line.get_ydata(), data["typical"])
     final = pictures_of["final_grammar_licensor_critical"].data
     assert len(final) == len(VARIANTS) * (len(ENVIRONMENTS) + 1)
 

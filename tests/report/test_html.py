@@ -87,13 +87,27 @@ def test_prose_has_the_numbers_and_their_intervals(run, page):
     )
     said = " ".join(page.texts["p"])
     assert sentence_with(said, "12 LSTM language models", "123,456 parameters", "4 variants × 3 seeds")
-    mean, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
-    number = f"{mean}% (95% interval {low} to {high}, 3 seeds)"
+    number = f"{100 * row['accuracy']:.1f}% (3 seeds, too few for an interval)"
     assert sentence_with(said, "2,000 steps", "full", number)
-    interval = r"no_npi \d\d\.\d% \(95% interval [\d.]+ to [\d.]+, 3 seeds; not significantly different from chance\)"
-    assert re.search(interval, said)
-    assert sentence_with(said, "earliest in adverbs", "step 16", "latest in superlative")
+    assert re.search(r"no_npi \d\d\.\d% \(3 seeds, too few for an interval\)", said)
+    assert sentence_with(" ".join(page.texts["li"]), "2 to 4 seeds", "without intervals")
+    assert sentence_with(said, "earliest in conditional", "step 8", "latest in superlative")
     assert sentence_with(said, "unigram", "412.7")
+
+
+def test_five_seeds_have_intervals(tmp_path):
+    run = make_run(tmp_path, seeds=5, environments=ENVIRONMENTS[:2], steps=(0, 2000), multitask=False)
+    tables = load_tables(run)
+    row = tables.final.filter(label="full", kind="licensor", region="critical", task="mean over tasks").to_dicts()[0]
+    said = " ".join(Page(write_report(run).read_text(encoding="utf-8")).texts["p"])
+    mean, low, high = (f"{100 * row[name]:.1f}" for name in ("accuracy", "low", "high"))
+    assert sentence_with(said, "2,000 steps", "full", f"{mean}% (95% interval {low} to {high}, 5 seeds)")
+    interval = r"no_npi \d\d\.\d% \(95% interval [\d.]+ to [\d.]+, 5 seeds; not significantly different from chance\)"
+    assert re.search(interval, said)
+    final = tables.final.filter(label="no_npi", kind="licensor", region="critical", task=ENVIRONMENTS[0]).to_dicts()[0]
+    table = result_table(tables, tables.cells()[0])
+    cell = table.rows[1][1][table.tasks.index(ENVIRONMENTS[0])]
+    assert cell.interval == f"{100 * final['low']:.1f}–{100 * final['high']:.1f}"
 
 
 def test_results_have_a_row_a_variant_and_a_column_a_task(run):
@@ -104,7 +118,7 @@ def test_results_have_a_row_a_variant_and_a_column_a_task(run):
     final = tables.final.filter(label="no_npi", kind="licensor", region="critical", task="only").to_dicts()[0]
     cell = table.rows[1][1][table.tasks.index("only")]
     assert cell.text == f"{100 * final['accuracy']:.1f}"
-    assert cell.interval == f"{100 * final['low']:.1f}–{100 * final['high']:.1f}"
+    assert cell.interval == ""  # three seeds
     assert table.rows[1][2:] == (3, 0)
 
 
@@ -119,7 +133,8 @@ def test_warnings_name_what_went_wrong(hostile, page):
 
 
 def test_a_run_without_trouble_has_no_warnings(tmp_path):
-    run = make_run(tmp_path, variants=("full",), environments=ENVIRONMENTS[:2], steps=(0, 1), multitask=False)
+    options = {"seeds": 5, "environments": ENVIRONMENTS[:2], "steps": (0, 1), "multitask": False}
+    run = make_run(tmp_path, variants=("full",), **options)
     assert 'class="warnings"' not in write_report(run).read_text(encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import polars as pl
 import pytest
+from declared import make_table
 from facts import denies, sentence_with
 from synthetic import make_run
 
@@ -14,7 +15,9 @@ from npi_jax.report.data.tables import load_tables
 from npi_jax.report.pages.run_page import result_table
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.verdict import verdict
-from npi_jax.results.names import MEAN_OVER_TASKS
+from npi_jax.results.names import MEAN_OVER_TASKS, TOO_FEW
+from npi_jax.results.tables_learning import FailedSeeds
+from npi_jax.results.tables_transfer import TransferPooled
 
 EMPTY = "no_conditional"
 
@@ -124,3 +127,41 @@ def test_an_alignment_without_an_interval_says_why(tables):
     text = findings.alignment(dataclasses.replace(tables, more={**tables.more, "alignment_mean": mean}))
     assert sentence_with(text, "no interval", "one seed", "full")
     assert denies(sentence_with(text, "no_npi, no_conditional and random_removal", "the estimate is 1.010"))
+
+
+def with_tables(tables, **more):
+    return dataclasses.replace(tables, more=tables.more | more)
+
+
+def test_a_failed_seed_is_named_in_one_sentence(tables):
+    row = {"variant": "full", "suite": "grammar", "kind": "licensor", "region": "critical", "seed": 2, "member": 2}
+    numbers = {"accuracy": 0.512, "others": 0.973, "margin": 0.1, "step": 800, "n_seeds": 5}
+    rows = make_table(FailedSeeds, [row | numbers, row | numbers | {"kind": "scope", "accuracy": 0.45}])
+    failed = with_tables(tables, failed_seeds=rows.with_columns(label=pl.lit("full")))
+    (said,) = (text for text in sentences.warnings(failed) if "failed to learn" in text)
+    for part in ("Seed 2 of full", "member 2", "51.2%", "licensor", "97.3%", "step 800", "45.0%", "scope"):
+        assert part in said
+    assert not any("failed to learn" in text for text in sentences.warnings(tables))
+
+
+def test_the_pooled_effect_is_stated_with_its_test(tables):
+    common = {"suite": "grammar", "kind": "licensor", "region": "critical", "outcome": "delta", "n_pairs": 72}
+    rows = [
+        common | {"controlled": True, "effect": -0.31, "low": -0.5, "high": -0.12, "p": 0.018, "n_seeds": 3},
+        common | {"controlled": False, "effect": -0.99, "low": -1.5, "high": -0.12, "p": 0.03, "n_seeds": 3},
+    ]
+    setting = dict(tables.members.select("learning_rate", "weight_decay", "dropout").row(0, named=True))
+    pooled = make_table(TransferPooled, [row | setting for row in rows])
+    said = " ".join(findings.transfer(with_tables(tables, transfer_pooled=pooled)))
+    assert sentence_with(said, "72 pairs", "−.31 nats", "−.50 to −.12", "p = .018", "3 seeds")
+    assert "−.99" not in said
+
+
+def test_a_few_seeds_cannot_tell_what_alignment_is(tables):
+    mean = tables.table("alignment_mean")
+    assert mean is not None
+    none = pl.lit(float("nan"))
+    few = mean.with_columns(low=none, high=none, interval_over=pl.lit(TOO_FEW), reason=pl.lit("3 seeds are too few"))
+    without = with_tables(tables, alignment_mean=few)
+    assert "3 seeds are too few to tell" in verdict(without)
+    assert "no interval: 3 seeds are too few" in findings.alignment(without)

@@ -147,9 +147,8 @@ def effective_table(
 ) -> pl.DataFrame:
     """Return the rows of `EffectiveTasks` of a checkpoint.
 
-    Means and intervals are those of log(N), which varies about equally around its mean for any N; the ends are then
-    exponentiated. So the mean over seeds is geometric. The interval is `statistics.seed_interval` with micro-batches
-    resampled.
+    Numbers are medians over seeds: those of the typical seed. Intervals are `statistics.seed_interval` of log(N), which
+    varies about equally for any N, with micro-batches resampled; the ends are then exponentiated.
 
     Args:
         step: step of the checkpoint.
@@ -173,7 +172,7 @@ def effective_table(
 def _row(
     its: EffectiveNumber, draws: Float[np.ndarray, "members groups draws"], kept: Int[np.ndarray, " kept"], group: int
 ) -> Row:
-    """Return the columns of the mean over the members ``kept``."""
+    """Return the columns of the median over the members ``kept``."""
     known = kept[its.state[kept, group] == OK]
     logs = np.log(its.number[known, group])
     if len(known):
@@ -181,7 +180,7 @@ def _row(
     else:
         interval = SeedInterval.missing(_why(its.state[kept, group]))
     return {
-        EffectiveTasks.effective: float(np.exp(logs.mean())) if len(known) else np.nan,
+        EffectiveTasks.effective: float(np.exp(np.median(logs))) if len(known) else np.nan,
         EffectiveTasks.low: float(np.exp(interval.low)),
         EffectiveTasks.high: float(np.exp(interval.high)),
         EffectiveTasks.n_seeds: len(known),

@@ -1,4 +1,4 @@
-"""Mean alignment of each variant at a checkpoint, with an interval over seeds and micro-batches."""
+"""Alignment of each variant at a checkpoint, the median over seeds, with an interval over seeds and micro-batches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ def mean_table(
 
     ``corrected`` and ``adam`` are means of `Alignment.ratio` over pairs whose norms are significantly above 0.
     Estimates beyond 1 are included, because leaving them out would bias the mean downward. ``naive`` and
-    ``sign_conflict`` are means over all pairs. The table has means of these numbers over members that have not diverged
-    and have a value.
+    ``sign_conflict`` are means over all pairs. The table has medians of these numbers over members that have not
+    diverged and have a value: those of the typical seed.
 
     The interval is `statistics.seed_interval` over seeds, within [-1, 1], with micro-batches resampled (`resampled`).
     The draws are the same for all members, and every draw uses the same pairs. The same-task check has no bounds and no
-    resampling: its interval is over seeds alone.
+    resampling: its interval is over seeds alone. With 2 to 4 seeds there is no interval, for the reason in ``reason``.
 
     Args:
         step: step of the checkpoint.
@@ -121,13 +121,13 @@ class _Measured:
         return cls(means, resampled(means[AlignmentMean.corrected], left_out, counts), n_pairs, lost, COSINE)
 
     def row(self, kept: Int[np.ndarray, " kept"], group: int, n_batches: int) -> Row:
-        """Return a row of the table: means over the members ``kept`` for the parameter group at index ``group``."""
+        """Return a row of the table: medians over the members ``kept`` for the parameter group at index ``group``."""
         own = {name: value[kept, group] for name, value in self.means.items()}
         known = ~np.isnan(own[AlignmentMean.corrected])
         draws = None if self.draws is None else self.draws[kept, group][known]
         interval = _interval(own[AlignmentMean.corrected][known], draws, n_batches, self.bounds)
         return {
-            **{name: _mean(value, self.bounds) for name, value in own.items()},
+            **{name: _typical(value, self.bounds) for name, value in own.items()},
             AlignmentMean.low: interval.low,
             AlignmentMean.high: interval.high,
             AlignmentMean.n_seeds: int(known.sum()),
@@ -144,17 +144,17 @@ def _interval(
     n_batches: int,
     bounds: Bounds,
 ) -> SeedInterval:
-    """Return the interval of a mean over members, or why there is none."""
+    """Return the interval of a median over members, or why there is none."""
     if not len(values):
         return SeedInterval.missing("no pair can be distinguished from noise in any seed")
-    mean = float(values.mean())
-    if not bounds.hold(mean):
-        why = f"the estimate is {mean:.3f}, which no cosine is: noise is larger than what it is short of 1"
+    typical = float(np.median(values))
+    if not bounds.hold(typical):
+        why = f"the estimate is {typical:.3f}, which no cosine is: noise is larger than what it is short of 1"
         return SeedInterval.missing(why)
     return SeedInterval.of(values, draws, n_batches, bounds)
 
 
-def _mean(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
-    """Return the mean, ignoring NaN; NaN if all values are NaN or if the mean is not within the bounds."""
+def _typical(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
+    """Return the median, ignoring NaN; NaN if all values are NaN or if the median is not within the bounds."""
     values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) and bounds.hold(float(values.mean())) else np.nan
+    return float(np.median(values)) if len(values) and bounds.hold(float(np.median(values))) else np.nan

@@ -1,4 +1,4 @@
-"""Members of each variant, and intervals of their means with micro-batches resampled."""
+"""Members of each variant, and intervals of their typical values with micro-batches resampled."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ def variants(members: pl.DataFrame) -> Iterator[tuple[Row, Int[np.ndarray, " kep
 
 @dataclass(frozen=True, slots=True)
 class SeedInterval:
-    """The 95 % interval of a mean over seeds; ``low`` and ``high`` are NaN where ``reason`` says why."""
+    """The 95 % interval of a median over seeds; ``low`` and ``high`` are NaN where ``reason`` says why."""
 
     low: float
     high: float
@@ -60,13 +60,14 @@ class SeedInterval:
         """Return `statistics.seed_interval` over seeds and micro-batches, or over seeds alone without ``draws``.
 
         Args:
-            values: one value for each seed, at least one; their mean must be within the bounds.
+            values: one value for each seed, at least one; their median must be within the bounds.
             draws: each seed's values with micro-batches resampled, the same draws for all seeds.
             n_batches: number of micro-batches.
-            bounds: range of the mean.
+            bounds: range of the values.
         """
         if draws is None and len(values) < 2:
             return cls.missing("one seed")
         by_draw = np.tile(values[:, None], DRAWS) if draws is None else draws
         found = statistics.seed_interval(values, by_draw, n_items=n_batches, bounds=bounds)
-        return cls(found.low, found.high, SEEDS if draws is None else _OVER[found.interval_over], "")
+        over = SEEDS if draws is None and not found.reason else _OVER.get(found.interval_over, found.interval_over)
+        return cls(found.low, found.high, over, found.reason)

@@ -98,10 +98,10 @@ def _levels(experiment: Experiment, task: TaskOutcomes, variant: str) -> Row:
     accuracy, delta = interval(ACCURACY, SHARE), interval(DELTA, FREE)
     return {
         Amplification.n_seeds: len(chosen),
-        Amplification.accuracy: accuracy.mean,
+        Amplification.accuracy: accuracy.estimate,
         Amplification.low: accuracy.low,
         Amplification.high: accuracy.high,
-        Amplification.delta: delta.mean,
+        Amplification.delta: delta.estimate,
         Amplification.delta_low: delta.low,
         Amplification.delta_high: delta.high,
     }

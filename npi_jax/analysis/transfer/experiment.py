@@ -72,7 +72,7 @@ class Contrast:
         reason: why there is no p-value; "" if there is one.
     """
 
-    interval: statistics.Interval | None
+    interval: statistics.Difference | None
     n_seeds: int
     reason: str
 
@@ -92,7 +92,7 @@ class Contrast:
     @property
     def mean(self) -> float:
         """Mean difference; NaN without paired members."""
-        return math.nan if self.interval is None else self.interval.mean
+        return math.nan if self.interval is None else self.interval.estimate
 
 
 def contrast(
@@ -100,29 +100,27 @@ def contrast(
     by_item: Float[np.ndarray, "seeds draws"],
     *,
     n_items: int,
-    seed: int,
+    seed: int,  # noqa: ARG001
     bounds: Bounds,
     of: str,
 ) -> Contrast:
-    """Test a paired difference.
+    """Test a paired difference (`statistics.paired_difference`).
 
     Args:
         means: difference in each seed.
         by_item: difference in each seed with items resampled.
         n_items: number of items.
-        seed: seed of the random numbers.
+        seed: has no effect, because no random numbers are drawn.
         bounds: range of the difference.
         of: names of the compared variants, for `Contrast.reason`.
     """
     if not len(means):
         return Contrast(None, 0, f"no seed that did not diverge in both {of}")
-    interval = statistics.seed_interval(means, by_item, n_items=n_items, seed=seed, bounds=bounds)
-    reason = ""
-    if not math.isfinite(interval.low):
-        reason = "a score is not finite"
-    elif len(means) == 1:
+    interval = statistics.paired_difference(means, by_item, n_items=n_items, bounds=bounds)
+    reason = interval.reason
+    if not reason and len(means) == 1:
         reason = "one seed does not show how much seeds differ"
-    elif statistics.constant(means, by_item) and interval.mean != 0:
+    elif not reason and statistics.constant(means, by_item) and interval.estimate != 0:
         reason = "the difference is the same for all seeds and items, so that its variance cannot be estimated"
     return Contrast(interval, len(means), reason)
 

@@ -1,10 +1,9 @@
 """Power of the test of `transfer`, by simulation: the smallest effects that given numbers of seeds can detect.
 
-The test of an effect on accuracy, delta or area scales a bootstrap interval to the t interval of
-`variance.mean_variance`. The two differ in about one of a hundred decisions, so only the t interval is simulated,
-without bootstrap and without bounds. With bounds, t would be smaller by the factor sqrt(1 - d^2) for an effect d on
-accuracy: by 2 % at .2. For normal values, the mean and the mean squares of seeds, items and residual are independent.
-Each is therefore drawn separately, the mean from a normal distribution and the mean squares from chi-squared ones.
+The test of an effect is `statistics.paired_difference`, here without bounds. With bounds, t would be smaller by the
+factor sqrt(1 - d^2) for an effect d on accuracy: by 2 % at .2. For normal values, the mean and the mean squares of
+seeds, items and residual are independent. Each is therefore drawn separately, the mean from a normal distribution and
+the mean squares from chi-squared ones.
 """
 
 import math
@@ -17,7 +16,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from npi_jax.analysis.transfer.outcomes import CELL, baseline_variant, settings, task_outcomes
-from npi_jax.analysis.variance import critical_t, mean_variance
+from npi_jax.analysis.variance import item_variance, squared_arm
 from npi_jax.results.columns import Row
 from npi_jax.results.names import ACCURACY, AUC, DELTA, LINEAR_OUTCOMES
 from npi_jax.results.tables_transfer import Power, VarianceComponents
@@ -182,8 +181,8 @@ def _simulate(
         expected * random.chisquare(freedom, size=simulations) / freedom
         for expected, freedom in zip((of_seed + residual, of_item + residual, residual), freedoms, strict=True)
     ]
-    total, share = mean_variance(*parts)
-    return means, np.sqrt(total) * critical_t(share, alpha, n_seeds=n_seeds, n_items=n_items)
+    square = squared_arm(parts[0], item_variance(*parts), alpha, n_seeds=n_seeds, n_items=n_items)
+    return means, np.sqrt(square)
 
 
 def _components(values: Float[np.ndarray, "seeds items"]) -> Row:

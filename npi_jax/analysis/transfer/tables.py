@@ -7,9 +7,10 @@ and positive for steps to threshold. If the run has the random control of an int
 which the control replaces the baseline. It equals the effect of the intervention minus that of its control, because
 both effects have the same baseline.
 
-Intervals and p-values are those of `statistics.seed_interval`, within the bounds of the outcome: seeds are resampled,
-and items within them. This includes steps to threshold: the crossing of the threshold is computed for every draw.
-A t test over seeds alone would reject up to 13 % of true null hypotheses if variants differ in the items that are hard.
+Intervals and p-values are those of `statistics.paired_difference`, within the bounds of the outcome. Their variance is
+from seeds and from items, which are resampled. This includes steps to threshold: the crossing of the threshold is
+computed for every draw. A t test over seeds alone would reject up to 13 % of true null hypotheses if variants differ in
+the items that are hard. Levels of single variants (`Amplification`) are those of `statistics.seed_interval`.
 Adjusted p-values are by `statistics.adjust` over all rows of one outcome, suite, kind and setting. Effects against
 controls are adjusted separately from those against the baseline, and removals from other interventions.
 """
@@ -23,16 +24,18 @@ from npi_jax.analysis.transfer.amplification import amplification_rows
 from npi_jax.analysis.transfer.asymmetry import asymmetry_rows
 from npi_jax.analysis.transfer.by_seed import by_seed_rows, comparisons
 from npi_jax.analysis.transfer.eavesdropping import eavesdropping_rows
+from npi_jax.analysis.transfer.empty import empty_variants
 from npi_jax.analysis.transfer.experiment import Experiment, adjust, controls_of, removed_by
 from npi_jax.analysis.transfer.gains import gain_rows
 from npi_jax.analysis.transfer.outcomes import CELL, TaskOutcomes, baseline_variant, settings, task_outcomes
+from npi_jax.analysis.transfer.pooled import pooled_rows
 from npi_jax.results.columns import Row
 from npi_jax.results.names import LOG2_STEPS, NO_CONTROL, NO_INTERVAL, NOT_A_REMOVAL, OUTCOMES
 from npi_jax.results.rules import decisive, is_single_removal
 from npi_jax.results.tables_amplification import Amplification, Gains
-from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer, TransferBySeed
+from npi_jax.results.tables_transfer import Asymmetry, Eavesdropping, Transfer, TransferBySeed, TransferPooled
 
-TABLES = (Transfer, TransferBySeed, Asymmetry, Amplification, Gains, Eavesdropping)
+TABLES = (Transfer, TransferBySeed, TransferPooled, Asymmetry, Amplification, Gains, Eavesdropping)
 
 
 def transfer_tables(
@@ -55,8 +58,8 @@ def transfer_tables(
         members: the table `Members`.
         corpus: the table `Corpus`.
         baseline: the variant to compare with; by default "full", else that of the first member.
-        draws: number of bootstrap draws.
-        seed: seed of the random numbers.
+        draws: number of resamples of items.
+        seed: seed of the resamples.
 
     Raises:
         UserError: if no variant has the name ``baseline``.
@@ -80,6 +83,7 @@ def _tables(experiment: Experiment, corpus: pl.DataFrame) -> dict[str, list[Row]
     return {
         Transfer.NAME: _transfer_rows(experiment),
         TransferBySeed.NAME: by_seed_rows(experiment),
+        TransferPooled.NAME: pooled_rows(experiment, without=empty_variants(corpus, experiment.baseline)),
         Asymmetry.NAME: asymmetry_rows(experiment),
         Amplification.NAME: amplification_rows(experiment, corpus),
         Gains.NAME: gain_rows(experiment),

@@ -52,7 +52,7 @@ def _accuracy_table(summary: pl.DataFrame, by: list[str], spec: ScoreSpec) -> Te
             *(str(row[column]) for column in by),
             row["paradigm"],
             f"{row['accuracy']:.3f}",
-            f"{row['low']:.3f} to {row['high']:.3f}",
+            "–" if math.isnan(row["low"]) else f"{row['low']:.3f} to {row['high']:.3f}",
             f"{row['delta']:+.2f}",
             f"{row['ties']:.1%}",
             f"{row['equal_length']:.0%}",

@@ -31,8 +31,10 @@ HEAT_MAPS: Final = "alignment_pairs"
 # The figure shows at most this many variants; the interactive heat map and the CSV file have all.
 _PANELS: Final = 6
 THIN: Final = "Thin: more than half of the pairs (times seeds) are lost in noise, and the mean is one over the rest."
-_BAND: Final = "Bands: 95% intervals over seeds and micro-batches; they may run out of a panel."
-_DRAWN: Final = {"corrected": "mean", "low": "low", "high": "high"}
+_BAND: Final = (
+    "Bands: 95% intervals over seeds and micro-batches (none with 2 to 4 seeds); they may run out of a panel."
+)
+_DRAWN: Final = {"corrected": "typical", "low": "low", "high": "high"}
 _CORRECTED: Final = (
     "Noise-corrected cosine of the tasks' gradients (1: they require the same change of the weights; 0: unrelated "
     "changes)"
@@ -120,7 +122,7 @@ def with_share_left_out(tables: ReportTables, frame: pl.DataFrame, statistic: st
 
 
 def firm(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add columns mean, low and high for drawing; they are null if the mean is over a minority of pairs."""
+    """Add columns typical, low and high for drawing; they are null if the mean is over a minority of pairs."""
     few = (pl.col("share_left_out") > 0.5).fill_null(value=False)
     return frame.with_columns(pl.when(few).then(None).otherwise(column).alias(new) for column, new in _DRAWN.items())
 

@@ -49,7 +49,7 @@ def curves_picture(names: Names, tables: Both, cell: Cell, number: int, labels: 
     for side, (run, of_run) in enumerate(zip(names, tables, strict=True)):
         frame = of_cell(of_run.curves, cell).filter(pl.col(Curves.task) == MEAN_OVER_TASKS)
         frame = frame.filter(pl.col("label").is_in([pair[side] for pair in labels]))
-        parts.append(band(frame, "accuracy", bounds=(0.0, 1.0)).select(pl.lit(run).alias("run"), pl.all()))
+        parts.append(band(frame, "accuracy").select(pl.lit(run).alias("run"), pl.all()))
     with drawing(name, size=8.0):
         figure = Figure(figsize=(COMPACT, 3.4), layout="constrained")
         axis = figure.subplots()
@@ -109,7 +109,10 @@ def alignment_picture(names: Names, tables: Both, frames: tuple[pl.DataFrame, pl
     return Picture(
         name="compare_alignment",
         title="Alignment between environments while learning",
-        caption=f"Mean over pairs of the noise-corrected alignment, {which} weights, with 95% intervals. {THIN}",
+        caption=(
+            f"Mean over pairs of the noise-corrected alignment, {which} weights, median over seeds, with 95% intervals "
+            f"(none with 2 to 4 seeds). {THIN}"
+        ),
         alt="Two line charts of mean alignment by training step, one for each run.",
         wide=figure,
         data=pl.concat(data, how="diagonal"),
@@ -145,5 +148,5 @@ def _stroke(place: int, name: str, dash: object) -> Stroke:
 
 
 def _line(axis: Axes, rows: pl.DataFrame, stroke: Stroke) -> None:
-    axis.plot(rows["step"], rows["mean"], color=stroke.color, ls=stroke.dash, lw=stroke.width)
+    axis.plot(rows["step"], rows["typical"], color=stroke.color, ls=stroke.dash, lw=stroke.width)
     axis.fill_between(rows["step"], rows["low"], rows["high"], color=stroke.color, alpha=0.12, linewidth=0)

@@ -41,7 +41,7 @@ _ROLE_NOTE: Final = (
     " Colors say what a variant does to the NPIs of the panel's environment; the table of corpus variants "
     "has the counts."
 )
-_MARK_NOTE: Final = " A dot marks the step from which on a variant's mean accuracy stays up (the table below has them)."
+_MARK_NOTE: Final = " A dot marks the step from which on a variant's accuracy stays up (the table below has them)."
 
 
 def pictures(tables: ReportTables) -> list[Picture]:
@@ -66,9 +66,8 @@ def curves_picture(tables: ReportTables, cell: Cell, value: Value) -> Picture:
     unit = "Dotted line: chance." if value == "accuracy" else "In nats; dotted line: no preference."
     acquired = _acquired(tables, cell) if value == "accuracy" else None
     frame = of_cell(tables.curves, cell)
-    bounds = (0.0, 1.0) if value == "accuracy" else None
     names = [*tables.tasks(cell), MEAN_OVER_TASKS]
-    parts = {task: band(frame.filter(pl.col(Curves.task) == task), value, bounds=bounds) for task in names}
+    parts = {task: band(frame.filter(pl.col(Curves.task) == task), value) for task in names}
     if acquired is not None:
         parts = {task: _with_acquired(part, acquired, task) for task, part in parts.items()}
 
@@ -109,7 +108,7 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
         title=f"Final accuracy: {pretty(suite)}, {kind} pairs",
         caption=(
             f"Percent of pairs in which the acceptable sentence was preferred after {tables.last_step:,} steps, "
-            "mean over seeds. White is chance (50), blue above it, orange below it."
+            "median over seeds. White is chance (50), blue above it, orange below it."
         ),
         alt=(
             f"Heat map of final accuracy, {len(rows)} variants by {len(tasks) - 1} tasks and their mean; the "
@@ -132,11 +131,7 @@ def heat_picture(tables: ReportTables, cell: Cell) -> Picture:
 def perplexity_picture(tables: ReportTables) -> Picture:
     """Draw validation perplexity by step, with the unigram model's if the manifest has it."""
     unigram = tables.manifest.get("perplexity", {}).get("unigram")
-    table = band(
-        tables.metrics.with_columns(pl.col(Metrics.valid_loss).exp().alias("perplexity")),
-        "perplexity",
-        bounds=(1.0, math.inf),
-    )
+    table = band(tables.metrics.with_columns(pl.col(Metrics.valid_loss).exp().alias("perplexity")), "perplexity")
     wide = _perplexity(tables, table, unigram, width=WIDE, salt="perplexity")
     narrow = _perplexity(tables, table, unigram, width=NARROW, salt="perplexity_narrow")
     dotted = " Dotted line: a unigram model." if unigram else ""
@@ -208,7 +203,7 @@ def _mark(axis: Axes, rows: pl.DataFrame, drawn: dict[str, Stroke]) -> None:
         stroke = drawn[row["label"]]
         if stroke.color != FAINT:
             axis.plot(
-                row["step"], row["mean"], "o", ms=3.2, color=stroke.color, mec="none", zorder=4, label="_acquired"
+                row["step"], row["typical"], "o", ms=3.2, color=stroke.color, mec="none", zorder=4, label="_acquired"
             )
 
 

@@ -44,8 +44,8 @@ DIVERGING: Final = ((0.0, "#8a3c00"), (0.2, PALETTE[0]), (0.5, "#ffffff"), (0.8,
 """Dark vermillion over white to dark blue, shared with the interactive heat map."""
 HEAT: Final = LinearSegmentedColormap.from_list("chance", DIVERGING)
 BAND_NOTE: Final = (
-    "Lines: mean over seeds. Bands: 95% t interval over seeds, or lowest and highest seed where there are "
-    f"{FEW_SEEDS} or fewer."
+    "Lines: median over seeds. Bands: 95% interval of that median, or lowest and highest seed where there are "
+    f"{FEW_SEEDS} or fewer, which are too few for an interval."
 )
 
 
@@ -133,7 +133,7 @@ def lines(axis: Axes, table: pl.DataFrame, tables: ReportTables, task: str | Non
         if not len(line):
             continue
         top = 3.0 if label == tables.labels[0] else 1.5 if stroke.color == FAINT else 2.0
-        axis.plot(line["step"], line["mean"], color=stroke.color, ls=stroke.dash, lw=stroke.width, zorder=top)
+        axis.plot(line["step"], line["typical"], color=stroke.color, ls=stroke.dash, lw=stroke.width, zorder=top)
         if stroke.band and line["n_seeds"].max() != 1:
             axis.fill_between(line["step"], line["low"], line["high"], color=stroke.color, alpha=0.16, linewidth=0)
         drawn.setdefault(stroke.legend, stroke)

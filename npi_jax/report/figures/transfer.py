@@ -207,7 +207,7 @@ def amplification_picture(tables: ReportTables) -> Picture | None:
         caption=(
             "Accuracy in an environment after training on a share of its sentences with NPIs, or of all its sentences "
             "where the title has “(all)”, with the other environments' NPIs kept (line) or removed (dashes). The gap "
-            "is the contribution of the other environments. Bands: 95% intervals."
+            "is the contribution of the other environments. Bands: 95% intervals; variants with 2 to 4 seeds have none."
         ),
         alt=f"Line charts of accuracy by share of the data for {len(names)} environments.",
         wide=_amplification(frame, panels),

@@ -26,6 +26,7 @@ from npi_jax.results.tables_learning import FinalResults
 from npi_jax.results.tables_transfer import Transfer
 from npi_jax.terminal.visible import visible
 
+_NO_TEST: Final = ", not tested: a run with 2 to 4 seeds has no interval"
 _NONE_IN_COMMON: Final = "no variant has the same name in both; the first variant of each is compared"
 
 
@@ -138,7 +139,7 @@ def difference_interval(
     """Return right minus left and its interval, computed from the intervals of both.
 
     The method recovers variances from the intervals (Zou and Donner 2008, Statistics in Medicine 27:1693). It assumes
-    independent estimates.
+    independent estimates. Both ends are NaN if a run has no interval, as with 2 to 4 seeds.
     """
     difference = right[value] - left[value]
     below = math.hypot(right[value] - right["low"], left["high"] - left[value])
@@ -151,15 +152,21 @@ def _beside(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[str]:
     if "–" in both:
         return [*both, "–", "–"]
     value, low, high = (100 * part for part in difference_interval(left, right))
-    return [*both, _signed(value), f"{_signed(low)} to {_signed(high)}"]
+    return [*both, _signed(value), "–" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"]
 
 
 def _percent(row: Mapping[str, Any]) -> str:
     if row[FinalResults.accuracy] is None or math.isnan(row[FinalResults.accuracy]):
         return "–"
+    if math.isnan(row[FinalResults.low]):
+        return f"{100 * row[FinalResults.accuracy]:.1f}"
     return (
         f"{100 * row[FinalResults.accuracy]:.1f} ({100 * row[FinalResults.low]:.1f}–{100 * row[FinalResults.high]:.1f})"
     )
+
+
+def _verdict(low: float, high: float) -> str:
+    return "not significantly different from 0" if low <= 0 <= high else "significantly different from 0"
 
 
 def _signed(value: float) -> str:
@@ -201,11 +208,11 @@ def _opening(sides: Sides) -> list[str]:
     ]
     if all(found and _percent(found[0]) != "–" for found in rows):
         value, low, high = (100 * part for part in difference_interval(rows[0][0], rows[1][0]))
-        verdict = "not significantly different from 0" if low <= 0 <= high else "significantly different from 0"
+        found = f"(95% interval {_signed(low)} to {_signed(high)}), {_verdict(low, high)}"
         texts.append(
             f"On {pretty(cell[0])} ({cell[1]} pairs), {sides.labels[0][0]} reached {_percent(rows[0][0])}% in "
             f"{sides.names[0]} and {_percent(rows[1][0])}% in {sides.names[1]}: a difference of {_signed(value)} "
-            f"points (95% interval {_signed(low)} to {_signed(high)}), {verdict}."
+            f"points{_NO_TEST if math.isnan(low) else f' {found}'}."
         )
     steps = [tables.last_step for tables in sides.tables]
     if steps[0] != steps[1]:
@@ -234,10 +241,9 @@ def _alignments(sides: Sides) -> list[str]:
     if not all(known_number(row[AlignmentMean.low]) for _, row in found):
         return [f"{text}."]
     value, low, high = difference_interval(found[0][1], found[1][1], "corrected")
-    verdict = "not significantly different from 0" if low <= 0 <= high else "significantly different from 0"
     return [
         f"{text}; a difference of {short_number(value)} (95% interval {short_number(low)} to {short_number(high)}), "
-        f"{verdict}."
+        f"{_verdict(low, high)}."
     ]
 
 

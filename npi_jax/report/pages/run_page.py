@@ -13,7 +13,7 @@ import polars as pl
 import pydantic
 from markupsafe import Markup
 
-from npi_jax.analysis.statistics import DRAWS, LEVEL
+from npi_jax.analysis.statistics import LEVEL
 from npi_jax.errors import UserError
 from npi_jax.files.writing import read_checked, write_json, write_text
 from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
@@ -130,7 +130,6 @@ def render(tables: ReportTables, found: list[Picture], figures: Path) -> str:
             acquisition=[_acquisition(tables, cell) for cell in tables.main_cells()],
             mean=MEAN_OVER_TASKS,
             level=f"{LEVEL:.0%}",
-            draws=DRAWS,
             perplexities=sentences.perplexities(tables),
             unigram=tables.manifest.get("perplexity", {}).get("unigram"),
             corpus=_corpus(tables.corpus),
@@ -197,10 +196,11 @@ def breakable(name: str) -> Markup:
 def _result(row: Mapping[str, Any] | None) -> ResultCell:
     if row is None or row[FinalResults.accuracy] is None or math.isnan(row[FinalResults.accuracy]):
         return ResultCell("–", "", -1.0)
-    value, low, high = (100 * row[name] for name in ("accuracy", "low", "high"))
+    value, low, high = (100 * row[name] for name in (FinalResults.accuracy, FinalResults.low, FinalResults.high))
+    interval = "" if math.isnan(low) else f"{low:.1f}–{high:.1f}"
     ngram = row.get(FinalResults.ngram)
     beside = "" if ngram is None or math.isnan(ngram) else f"{100 * ngram:.1f}"
-    return ResultCell(f"{value:.1f}", f"{low:.1f}–{high:.1f}", value, beside)
+    return ResultCell(f"{value:.1f}", interval, value, beside)
 
 
 def inlined(picture: Picture, figures: Path) -> dict[str, Any]:

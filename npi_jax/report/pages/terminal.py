@@ -10,7 +10,7 @@ from rich.text import Text
 from npi_jax.analysis.statistics import LEVEL
 from npi_jax.report.data.selection import mean_alignment
 from npi_jax.report.data.tables import Cell, ReportedRun, ReportTables, load_tables, of_cell
-from npi_jax.report.format import SHORT, pretty
+from npi_jax.report.format import SHORT, count, pretty
 from npi_jax.report.prose import findings, sentences
 from npi_jax.report.prose.plain_table import PlainTable
 from npi_jax.report.prose.transfer_tables import published
@@ -103,6 +103,8 @@ def _percent(row: Mapping[str, Any] | None) -> str:
 def _mean(row: Mapping[str, Any]) -> str:
     if not _known(row):
         return "–"
+    if math.isnan(row[FinalResults.low]):
+        return f"{_percent(row)} [{count(row[FinalResults.n_seeds], 'seed')}: no interval]"
     return f"{_percent(row)} [{100 * row[FinalResults.low]:.1f}, {100 * row[FinalResults.high]:.1f}]"
 
 

@@ -7,13 +7,22 @@ from npi_jax.report.figures.picture import Section
 from npi_jax.report.prose.amplification_tables import gains
 from npi_jax.report.prose.diagnostic_tables import divergence, gradients, residuals, ties
 from npi_jax.report.prose.plain_table import PlainTable
-from npi_jax.report.prose.transfer_tables import asymmetry, eavesdropping, effects, links, pairs, predictions, published
+from npi_jax.report.prose.transfer_tables import (
+    asymmetry,
+    eavesdropping,
+    effects,
+    links,
+    pairs,
+    pooled,
+    predictions,
+    published,
+)
 
 
 def detail_tables(tables: ReportTables, section: Section) -> list[PlainTable]:
     """Return the tables of one section for which the run has data."""
     makers: dict[Section, tuple[Callable[[ReportTables], PlainTable | None], ...]] = {
-        "transfer": (published, effects, asymmetry, eavesdropping, links, predictions, pairs),
+        "transfer": (published, pooled, effects, asymmetry, eavesdropping, links, predictions, pairs),
         "data": (gains,),
         "diagnostics": (divergence, residuals, ties, gradients),
     }

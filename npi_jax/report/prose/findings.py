@@ -14,6 +14,7 @@ from npi_jax.report.data.selection import (
     first_setting,
     left_out,
     linked_pairs,
+    main_rows,
     mean_alignment,
     parameter_groups,
     primary_link,
@@ -33,7 +34,7 @@ from npi_jax.results.names import (
 )
 from npi_jax.results.tables_alignment import AlignmentMean
 from npi_jax.results.tables_link import Link
-from npi_jax.results.tables_transfer import Transfer
+from npi_jax.results.tables_transfer import Transfer, TransferPooled
 
 # If at least this share of pairs is excluded, the report states their number.
 _MUCH: Final = 0.2
@@ -161,6 +162,7 @@ def transfer(tables: ReportTables) -> list[str]:
         f"{_effect(row)}, compared with {against}. This is the largest effect of one environment on another{doubt}.",
         _how_many(between, known),
     ]
+    texts += _on_average(tables, controlled=found.against == "control")
     return [*texts, *_on_itself(found), *_all_removed(tables, cell)]
 
 
@@ -213,6 +215,22 @@ def _how_many(between: pl.DataFrame, known: pl.DataFrame) -> str:
     text += f"; {harmful} of these {'is' if harmful == 1 else 'are'} harmful" if len(significant) else ""
     unknown = len(between) - len(known)
     return f"{text}; {unknown} more {'is' if unknown == 1 else 'are'} unknown." if unknown else f"{text}."
+
+
+def _on_average(tables: ReportTables, *, controlled: bool) -> list[str]:
+    """State the mean effect of one environment on the others, and its test over seeds."""
+    frame = main_rows(tables, "transfer_pooled")
+    rows = [] if frame is None else frame.to_dicts()
+    return [
+        f"On average over all {count(row[TransferPooled.n_pairs], 'pair')}, removing one environment changed delta in "
+        f"another by {_nats(row[TransferPooled.effect])} ({LEVEL:.0%} interval "
+        f"{short_number(row[TransferPooled.low])} to {short_number(row[TransferPooled.high])}, "
+        f"{p_value(row[TransferPooled.p])}, {count(row[TransferPooled.n_seeds], 'seed')})."
+        for row in rows
+        if row[TransferPooled.outcome] == DELTA
+        and row[TransferPooled.controlled] == controlled
+        and known_number(row[TransferPooled.p])
+    ]
 
 
 def _on_itself(found: TransferMatrix) -> list[str]:

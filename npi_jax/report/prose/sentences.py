@@ -7,10 +7,11 @@ import polars as pl
 
 from npi_jax.analysis.curves import ACQUIRED
 from npi_jax.analysis.statistics import ITEMS, LEVEL
+from npi_jax.analysis.typical import fewest_seeds
 from npi_jax.report.data.tables import Cell, ReportTables, of_cell
 from npi_jax.report.format import count, pretty
-from npi_jax.results.names import FULL, LICENSOR, MEAN_OVER_TASKS, NO_NPI, OK
-from npi_jax.results.tables_learning import Acquisition, FinalResults
+from npi_jax.results.names import FULL, LICENSOR, MEAN_OVER_TASKS, NO_NPI, OK, TOO_FEW
+from npi_jax.results.tables_learning import Acquisition, FailedSeeds, FinalResults
 from npi_jax.results.tables_training import GROUP
 
 # With more variants, a sentence lists only the baseline, the best and the worst; the table has all.
@@ -52,9 +53,10 @@ def warnings(tables: ReportTables) -> list[str]:
         who = f"Member {row['member']} (variant {row['variant']}, seed {row['seed']})"
         skipped = f"{count(int(row['skipped_updates']), 'update')} skipped for numbers that were not finite"
         if row["status"] != OK:
-            found.append(f"{who} {row['status']} ({skipped}). It is left out of every mean.")
+            found.append(f"{who} {row['status']} ({skipped}). It is left out of every result.")
         elif row["skipped_updates"]:
             found.append(f"{who}: {skipped}.")
+    found += _failed(tables)
     for row in tables.corpus.to_dicts():
         if row.get("slots_unmatched"):
             slots = count(int(row["slots_unmatched"]), "slot")
@@ -71,10 +73,30 @@ def warnings(tables: ReportTables) -> list[str]:
         found.append(f"Some scores of {names} are not finite; the results they enter are shown as a dash.")
     if tables.final.filter(pl.col("n_seeds") == 1).height:
         found.append("Where a variant has one seed, its interval covers variation between items, not between seeds.")
+    few = tables.final.filter(pl.col(FinalResults.interval_over) == TOO_FEW)
+    if len(few):
+        found.append(
+            f"Variants with 2 to {fewest_seeds(LEVEL) - 1} seeds have values without intervals: a {LEVEL:.0%} interval "
+            f"of the typical seed needs {fewest_seeds(LEVEL)}. Differences between variants are tested all the same."
+        )
     trained = int(tables.metrics["step"].max() or 0)  # type: ignore[arg-type]
     if trained > tables.last_step:
         found.append(f"Training reached step {trained:,}, but the tables end at step {tables.last_step:,}.")
     return found
+
+
+def _failed(tables: ReportTables) -> list[str]:
+    """Name the seeds that failed to learn what the other seeds of their variant learned."""
+    frame = tables.table("failed_seeds")
+    found: dict[str, list[str]] = {}
+    for row in [] if frame is None else frame.to_dicts():
+        who = f"Seed {row[FailedSeeds.seed]} of {row['label']} (member {row[FailedSeeds.member]})"
+        found.setdefault(who, []).append(
+            f"{100 * row[FailedSeeds.accuracy]:.1f}% of {row[FailedSeeds.kind]} pairs in the suite "
+            f"{pretty(row[FailedSeeds.suite])}, with {100 * row[FailedSeeds.others]:.1f}% in the median of the other "
+            f"seeds, from which it is far apart since step {row[FailedSeeds.step]:,}"
+        )
+    return [f"{who} failed to learn: {'; '.join(parts)}." for who, parts in found.items()]
 
 
 def _nothing_changed(label: str, baseline: str) -> str:
@@ -141,13 +163,16 @@ def duration(seconds: float) -> str:
 
 def with_interval(row: Mapping[str, Any]) -> str:
     """Format a final accuracy with interval and number of seeds; add a remark if the interval includes chance."""
+    seeds = count(row[FinalResults.n_seeds], "seed")
+    if row[FinalResults.interval_over] == TOO_FEW:
+        return f"{100 * row[FinalResults.accuracy]:.1f}% ({seeds}, too few for an interval)"
     chance = (
         "; not significantly different from chance" if row[FinalResults.low] <= 0.5 <= row[FinalResults.high] else ""
     )
     over = f"interval over {ITEMS}" if row[FinalResults.interval_over] == ITEMS else "interval"
     return (
         f"{100 * row[FinalResults.accuracy]:.1f}% ({LEVEL:.0%} {over} {100 * row[FinalResults.low]:.1f} to "
-        f"{100 * row[FinalResults.high]:.1f}, {count(row[FinalResults.n_seeds], 'seed')}{chance})"
+        f"{100 * row[FinalResults.high]:.1f}, {seeds}{chance})"
     )
 
 
@@ -227,16 +252,16 @@ def _perplexity(tables: ReportTables) -> str:
     unigram = tables.manifest.get("perplexity", {}).get("unigram")
     beside = f"; a unigram model's is {unigram:,.1f}" if unigram else ""
     reach = f" (seeds {row['min']:,.1f} to {row['max']:,.1f})" if row["n_seeds"] > 1 else " (one seed)"
-    return f"Validation perplexity of the variant {row['label']} was {row['mean']:,.1f}{reach}{beside}."
+    return f"Validation perplexity of the variant {row['label']} was {row['median']:,.1f}{reach}{beside}."
 
 
 def perplexities(tables: ReportTables) -> list[dict[str, Any]]:
-    """Return validation perplexity at the last step by label: label, mean, min, max over seeds, n_seeds."""
+    """Return validation perplexity at the last step by label: label, median, min, max over seeds, n_seeds."""
     last = tables.metrics.filter(pl.col("valid_loss").is_not_null())
     last = last.filter(pl.col("step") == pl.col("step").max())
     value = pl.col("valid_loss").exp()
     table = last.group_by("label", *GROUP, maintain_order=True).agg(
-        value.mean().alias("mean"),
+        value.median().alias("median"),
         value.min().alias("min"),
         value.max().alias("max"),
         pl.len().cast(pl.Int64).alias("n_seeds"),
