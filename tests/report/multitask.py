@@ -220,7 +220,7 @@ def transfer_tables(random: Generator, environments) -> dict[str, pl.DataFrame]:
         | {"level_without": 0.95 - gain, "variant_with": "", "variant_without": "", "reason": "", **others}
         for share in (0.0, 0.1, 0.5)
         for outcome, gain in (("accuracy", 0.4), ("delta", 2.0))
-        for name, n in ((environments[0], 1), (environments[-1], 1), ("mean over environments", 2))
+        for name, n in ({environments[0]: 1, environments[-1]: 1} | {"mean over environments": 2}).items()
     ]
     listening = [
         {**cell, "task": task, "without": "no_all_but", "steps_full": 128.0, "steps_without": 256.0, "lag_log2": 1.0}

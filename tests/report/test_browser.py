@@ -85,7 +85,7 @@ def test_all_is_shown_at_every_width(browser, report, width):
     assert len(figures) == 14
     assert all(w > 300 and h > 100 for w, h in figures)
     tables = boxes(browser, "table")
-    assert len(tables) == 15 + 2
+    assert len(tables) == 16 + 2
     assert all(w > 150 and h > 80 for w, h in tables)
     assert len(boxes(browser, "#results-1 tbody tr")) == len(VARIANTS)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width

@@ -88,14 +88,20 @@ def test_effects_are_against_the_first_variant_where_controls_are_missing(tables
 def test_transfer_that_cannot_be_said(tables):
     frame = tables.table("transfer")
     every = frame.filter(pl.col("removed") == "all")
-    said = findings.transfer(replaced(tables, transfer=every))
+    said = findings.transfer(replaced(tables, transfer=every, gains=None))
     assert denies(sentence_with(said[0], "no variant", "one environment"))
     assert said[1].startswith("Removing all NPIs")
     unknown = frame.with_columns(effect=pl.lit(math.nan), reason=pl.lit("one seed"))
     assert findings.transfer(replaced(tables, transfer=unknown)) == [
         "Transfer between environments is unknown: one seed."
     ]
-    assert denies(findings.transfer(replaced(tables, transfer=None))[0])
+    assert denies(findings.transfer(replaced(tables, transfer=None, gains=None))[0])
+
+
+def test_a_run_about_gains_does_not_miss_removals(tables):
+    every = tables.table("transfer").filter(pl.col("removed") == "all")
+    (said,) = findings.transfer(replaced(tables, transfer=every))
+    assert said.startswith("Removing all NPIs")
 
 
 def test_the_matrix_has_its_effects_in_place(tables):
@@ -236,6 +242,11 @@ def test_without_scarce_environments_the_second_claim_is_about_removals(tables):
     assert "random controls" in taught(bare).text
     assert denies(taught(frame.with_columns(n_seeds=pl.lit(1))).text)
     assert "not tested" in taught(None).text
+
+
+def test_a_run_that_compares_nothing_has_no_claims(tables):
+    nothing = dict.fromkeys(("effective_tasks", "gains", "transfer"))
+    assert verdict(replaced(tables, **nothing)) == []
 
 
 def test_the_last_claim_says_what_the_run_leaves_open(tables):

@@ -73,7 +73,7 @@ def test_page_has_its_parts(page):
     assert anchors <= ids
     assert len(page.all("figure")) == 15
     assert len(page.all("svg")) == 20
-    assert len(page.all("table")) == 15
+    assert len(page.all("table")) == 16
     assert page.all("html") == [{"lang": "en"}]
     assert any(meta.get("name") == "viewport" for meta in page.all("meta"))
     assert all(figure.get("aria-label") for tag, figure in page.elements if figure.get("role") == "img")
@@ -198,11 +198,15 @@ def test_page_and_figures_are_the_same_each_time(tmp_path):
 
 def test_the_first_paragraphs_say_what_was_asked_and_found(page):
     leads = page.texts["strong"]
-    assert leads[:6] == ["Question.", "Result.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
+    assert leads[:5] == ["Question.", "Alignment.", "Transfer.", "Link.", "Accuracy."]
     said = page.texts["p"]
     assert "one task or nine?" in said[0]
-    assert sentence_with(said[1], "partly", "more than in models without NPIs")
-    assert sentence_with(said[2], "step 2,000", "mean", "alignment")
+    assert sentence_with(said[1], "step 2,000", "mean", "alignment")
+    claims = page.texts["li"][:2]
+    assert sentence_with(claims[0], "more than in models without NPIs")
+    assert sentence_with(claims[1], "helps")
+    badges = [text for text in page.texts["span"] if text in ("clear", "suggestive", "cannot say")]
+    assert badges == ["suggestive", "clear"]
 
 
 def test_a_run_without_gradients_has_a_report_that_says_so(plain):
@@ -228,10 +232,12 @@ def test_an_unfinished_run_says_so_first(tmp_path):
     stale.write_text("<svg/>")
     (stale.parent / ".report.json").write_text('["alignment_of_before.svg"]')
     (stale.parent / "mine.png").write_text("mine")
-    page = Page(write_report(run).read_text(encoding="utf-8"))
+    text = write_report(run).read_text(encoding="utf-8")
+    page = Page(text)
     assert not stale.exists()
     assert (stale.parent / "mine.png").exists()
-    assert sentence_with(page.texts["li"][0], "step 8 of 600", "final")
+    warned = Page(re.search(r'<section class="warnings".*?</section>', text, re.DOTALL).group())
+    assert sentence_with(warned.texts["li"][0], "step 8 of 600", "final")
     assert sentence_with(" ".join(page.texts["li"]), "scores", "gradients", "step 1")
     said = " ".join(page.texts["p"])
     assert sentence_with(said, "step 8 of 600", "mean", "alignment")

@@ -83,7 +83,8 @@ def test_alignment_is_a_line_a_variant_and_transfer_follows(run, plain):
     assert text.count("95% interval") >= len(VARIANTS)
     assert "Transfer: " in text
     assert "72 effects" in text
-    assert sentence_with(text, "Result", "partly")
+    assert sentence_with(text, "Result:", "[suggestive]", "recurrent weights")
+    assert sentence_with(text, "[clear]", "helps")
     bare = printed(plain)
     assert "Alignment" not in bare
     assert "Transfer" not in bare

@@ -67,6 +67,8 @@ def main_gains(tables: ReportTables) -> dict[str, dict[str, Any]]:
     rows = main_rows(tables, Gains.NAME)
     if rows is None:
         return {}
+    for variant in (Gains.variant_with, Gains.variant_without):
+        rows = tables.without_empty(rows, variant)
     rows = rows.filter(pl.col(Gains.donor) == ALL_DONORS)
     means = rows.filter(pl.col(Gains.environment) == MEAN_OVER_ENVIRONMENTS)
     rows = means if len(means) else rows

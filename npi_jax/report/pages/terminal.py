@@ -86,7 +86,8 @@ def gradient_lines(tables: ReportTables) -> list[str]:
     if tables.table("transfer") is not None:
         text = " ".join(findings.transfer(tables)[:2])
         lines.append(text if text.startswith("Transfer") else f"Transfer: {text}")
-    return [*lines, "Result:", *(f"  [{claim.badge}] {claim.text}" for claim in verdict(tables))]
+    claims = [f"  [{claim.badge}] {claim.text}" for claim in verdict(tables)]
+    return [*lines, "Result:", *claims] if claims else lines
 
 
 def _alignment(row: Mapping[str, Any]) -> str:

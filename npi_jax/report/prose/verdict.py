@@ -40,7 +40,12 @@ class Claim:
 
 
 def verdict(tables: ReportTables) -> list[Claim]:
-    """Return claims about sharing between tasks, about gains from others' data, and about what the run cannot say."""
+    """Return claims about sharing between tasks, about gains from others' data, and about what the run cannot say.
+
+    A run without gradients whose variants were not compared asked no such question, and has no claims.
+    """
+    if all(tables.table(table.NAME) is None for table in (EffectiveTasks, Gains, Transfer)):
+        return []
     claims = (_shared(tables), _gained(tables), _left_open(tables))
     return [claim for claim in claims if claim is not None]
 
