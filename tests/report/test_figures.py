@@ -221,5 +221,7 @@ def test_a_curve_of_amplification_is_about_one_kind_of_share(tables):
     ends = items.filter(pl.col("share").is_in([0.0, 1.0])).with_columns(environment=pl.lit("superlative"))
     mixed = dataclasses.replace(tables, more={"amplification": pl.concat([items, sentences, donor, ends])})
     assert panels(amplification_picture(mixed)) == before | {"adverbs (all)": [[0.25], [0.25]]}
+    two = items.filter(pl.col("share").is_in([0.1, 1.0]))
+    assert amplification_picture(dataclasses.replace(tables, more={"amplification": two})) is None
     old = dataclasses.replace(tables, more={"amplification": items.drop("thinned", "donor")})
     assert panels(amplification_picture(old)) == before

@@ -189,14 +189,21 @@ def _free(axis: Axes, x: Float[np.ndarray, " pairs"], y: Float[np.ndarray, " pai
     return chosen
 
 
+_FEWEST_SHARES: Final = 3
+"""Minimum number of shares in at least one curve; fewer are points, which the table of gains shows."""
+
+
 def amplification_picture(tables: ReportTables) -> Picture | None:
     """Draw accuracy by the kept share of one environment's data, with other environments' data kept or removed."""
     frame = main_rows(tables, "amplification")
-    # A curve needs intermediate shares; the matrix of effects already compares all data with none.
+    # A curve needs intermediate shares; effects and gains are in tables.
     if frame is None or not frame[Amplification.share].is_between(0, 1, closed="none").any():
         return None
     if Amplification.thinned not in frame.columns:  # old tables
         frame = frame.with_columns(pl.lit(THINNED_ITEMS).alias(Amplification.thinned))
+    curves = frame.group_by(Amplification.environment, Amplification.thinned, Amplification.others)
+    if int(curves.agg(pl.col(Amplification.share).n_unique())[Amplification.share].max()) < _FEWEST_SHARES:  # type: ignore[arg-type]
+        return None
     inner = frame.filter(pl.col(Amplification.share).is_between(0, 1, closed="none"))
     present = set(inner.select(Amplification.environment, Amplification.thinned).iter_rows())
     names = ordered(inner[Amplification.environment])
