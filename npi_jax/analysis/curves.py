@@ -130,7 +130,7 @@ def final_table(
             for number, ((task,), frame) in enumerate(_parts(part, [Scores.task]))
         ]
         for task in [*tasks, _mean_over(tasks)]:
-            rows += [cell | {FinalResults.task: task.name} | _row(task, group, level, seed) for group in groups]
+            rows += [cell | {FinalResults.task: task.name} | _row(task, group, level) for group in groups]
     schema = {name: dtype for name, dtype in FinalResults.schema().items() if name != FinalResults.ngram}
     return pl.DataFrame(rows, schema=schema).sort(_TASK, maintain_order=True)
 
@@ -192,7 +192,7 @@ def _mean_over(tasks: Sequence[_Draws]) -> _Draws:
     )
 
 
-def _row(task: _Draws, group: dict[str, object], level: float, seed: int) -> dict[str, object]:
+def _row(task: _Draws, group: dict[str, object], level: float) -> dict[str, object]:
     """Return one row of the final table; `group` is a row of `_groups`."""
     kept = np.isin(task.members, np.asarray(group[_KEPT], dtype=np.int64))
     row: dict[str, object] = {name: group[name] for name in (*GROUP, _N_DIVERGED)}
@@ -201,7 +201,7 @@ def _row(task: _Draws, group: dict[str, object], level: float, seed: int) -> dic
         return row | {FinalResults.n_seeds: 0, FinalResults.n_nonfinite: 0}
     accuracy, delta = (
         statistics.seed_interval(
-            task.means[i, kept], task.by_item[i, kept], n_items=task.n_items, level=level, seed=seed, bounds=bounds
+            task.means[i, kept], task.by_item[i, kept], n_items=task.n_items, level=level, bounds=bounds
         )
         for i, bounds in enumerate((SHARE, FREE))
     )

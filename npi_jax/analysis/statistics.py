@@ -98,7 +98,6 @@ def seed_interval(
     *,
     n_items: int,
     level: float = LEVEL,
-    seed: int = 0,  # noqa: ARG001
     bounds: Bounds = FREE,
 ) -> Interval:
     """Return the median over seeds of a variant's results, with an interval.
@@ -117,7 +116,6 @@ def seed_interval(
         by_item: result of each seed with resampled items (`resample_items`).
         n_items: number of items.
         level: nominal coverage, between 0 and 1.
-        seed: has no effect, because no random numbers are drawn.
         bounds: range of the result; the interval stays within it.
 
     Raises:

@@ -138,7 +138,8 @@ class AlignmentContrasts(
     """Difference in alignment between each variant and the baseline, paired by seed.
 
     "mean cosine" is the mean over pairs of environments of the noise-corrected cosine. The mean over seeds is
-    arithmetic for it, and geometric for "effective tasks".
+    arithmetic for it, and geometric for "effective tasks". The tables `alignment_mean` and `effective_tasks` have
+    medians over seeds, which can differ from these means.
     """
 
     variant = VARIANT

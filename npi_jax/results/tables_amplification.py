@@ -104,8 +104,8 @@ class Gains(
     n_seeds = N_SEEDS
     n_environments = integer("Number of environments in the mean; 1 in the rows of one environment.")
     n_censored = N_CENSORED
-    level_with = number("Mean of the outcome with the other environments' NPIs.", _OF_OUTCOME)
-    level_without = number("Mean of the outcome without them.", _OF_OUTCOME)
+    level_with = number("Mean over the paired seeds of the outcome, with the other environments' NPIs.", _OF_OUTCOME)
+    level_without = number("Mean over the paired seeds of the outcome, without them.", _OF_OUTCOME)
     variant_with = text('Variant with the other environments\' NPIs; "" in rows about means.')
     variant_without = text('Variant without them; "" in rows about means.')
     reason = text('Reason why a number is missing; "" where none is.')

@@ -331,9 +331,9 @@ def test_a_whole_run_takes_seconds(tmp_path):
 
 
 def test_effective_numbers_have_intervals_over_seeds_and_micro_batches(tmp_path):
-    vectors = draw_gradients(members=4, tasks=4, batches=6, noise=1.0, seed=3)
+    vectors = draw_gradients(members=6, tasks=4, batches=6, noise=1.0, seed=3)
     write(tmp_path, 4, file_arrays(vectors, batches=6, second_moment=np.ones(vectors.shape[-1])))
-    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(4))), TASKS)
+    tables = alignment_tables(tmp_path, make_members(*(("full", seed) for seed in range(6))), TASKS)
     table = tables["effective_tasks"]
     gram = products(vectors[:, 3])
     found = effective_number(gram, align(gram, np.full((4, 6), 10)), 3)
@@ -342,11 +342,22 @@ def test_effective_numbers_have_intervals_over_seeds_and_micro_batches(tmp_path)
     expected = statistics.seed_interval(logs, draws, n_items=6)
     for metric in ("plain", "adam"):  # second moments of 1 leave the gradients as they are
         row = cell(table, group="output", metric=metric)
-        assert row["effective"] == pytest.approx(np.exp(logs.mean()), rel=1e-3)
+        assert row["effective"] == pytest.approx(np.exp(np.median(logs)), rel=1e-3)
         assert (row["low"], row["high"]) == pytest.approx((np.exp(expected.low), np.exp(expected.high)), rel=1e-2)
-        assert (row["n_tasks"], row["n_seeds"], row["n_pairs"], row["n_unreliable"]) == (3, 4, 3, 0)
+        assert (row["n_tasks"], row["n_seeds"], row["n_pairs"], row["n_unreliable"]) == (3, 6, 3, 0)
         assert (row["interval_over"], row["reason"]) == ("seeds and micro-batches", "")
     assert len(tables["alignment_contrasts"]) == 0
+
+
+def test_an_effective_number_of_a_few_seeds_has_no_interval_and_says_so(tmp_path):
+    write(tmp_path, 4, file_arrays(draw_gradients(members=4, tasks=4, batches=6), batches=6))
+    members = make_members(*(("full", seed) for seed in range(4)))
+    table = alignment_tables(tmp_path, members, TASKS)["effective_tasks"]
+    row = cell(table, group="output", metric="plain")
+    assert np.isfinite(row["effective"])
+    assert np.isnan([row["low"], row["high"]]).all()
+    assert (row["n_seeds"], row["interval_over"]) == (4, "too few seeds")
+    assert row["reason"].startswith("4 seeds are too few for an interval")
 
 
 def test_effective_numbers_that_cannot_be_given_have_reasons(tmp_path):
@@ -364,19 +375,28 @@ def test_effective_numbers_that_cannot_be_given_have_reasons(tmp_path):
     assert set(table["interval_over"]) == {""}
 
 
-def test_contrasts_are_of_the_means_and_numbers_in_the_other_tables(tmp_path):
+def test_contrasts_are_of_means_over_the_seeds_whose_medians_the_other_tables_have(tmp_path):
     vectors = draw_gradients(members=6, batches=6)
     write(tmp_path, 4, file_arrays(vectors, batches=6, second_moment=np.ones(vectors.shape[-1])))
     members = make_members(*((variant, seed) for variant in ("full", "none") for seed in range(3)))
     tables = alignment_tables(tmp_path, members, TASKS)
-    for statistic, name, column, where in (
-        ("mean cosine", "alignment_mean", "corrected", {"statistic": "environments"}),
-        ("effective tasks", "effective_tasks", "effective", {"metric": "plain"}),
+    pairs = tables["alignment"].filter(
+        pl.col("task_i") != pl.col("task_j"), pl.col("task_j") != "lm", group="output", reliable=True
+    )
+    cosines = pairs.group_by("member").agg(pl.col("ratio").mean()).sort("member")["ratio"].to_numpy()
+    gram = products(vectors[:, 3])
+    logs = np.log(effective_number(gram, align(gram, np.full((4, 6), 10)), 3).number)
+    for statistic, values, scale, name, column, where in (
+        ("mean cosine", cosines, np.asarray, "alignment_mean", "corrected", {"statistic": "environments"}),
+        ("effective tasks", logs, np.exp, "effective_tasks", "effective", {"metric": "plain"}),
     ):
         row = cell(tables["alignment_contrasts"], group="output", metric="plain", statistic=statistic)
-        means = {its["variant"]: its[column] for its in tables[name].filter(group="output", **where).to_dicts()}
-        assert (row["baseline_mean"], row["variant_mean"]) == pytest.approx((means["full"], means["none"]))
-        assert row["difference"] == pytest.approx(means["none"] - means["full"])
+        full, none = scale(values.reshape(2, 3).mean(axis=1))
+        assert (row["baseline_mean"], row["variant_mean"]) == pytest.approx((full, none), rel=1e-3)
+        assert row["difference"] == pytest.approx(none - full, rel=1e-2)
+        levels = {its["variant"]: its[column] for its in tables[name].filter(group="output", **where).to_dicts()}
+        medians = scale(np.median(values.reshape(2, 3), axis=1))
+        assert (levels["full"], levels["none"]) == pytest.approx(tuple(medians), rel=1e-3)
         adam = cell(tables["alignment_contrasts"], group="output", metric="adam", statistic=statistic)
         assert adam["p"] == pytest.approx(row["p"], rel=1e-2)
 

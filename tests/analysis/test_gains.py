@@ -187,7 +187,7 @@ def simulated(random, *, seeds, environments, items, seed_sd, item_sd, residual_
                 steps_range=10.0,
             )
         )
-    return Experiment(Setting({}, members), tasks, variants[0], {}, 0)
+    return Experiment(Setting({}, members), tasks, variants[0], {})
 
 
 SPREADS = {

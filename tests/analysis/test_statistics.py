@@ -222,12 +222,6 @@ def test_intervals_are_not_wider_than_they_have_to_be():
     assert of_level == pytest.approx(2 * 2.05 * math.sqrt(1.57 * 0.25 / 20 + 0.25 / 50), rel=0.15)
 
 
-def test_intervals_do_not_depend_on_a_seed_of_random_numbers():
-    values = np.random.default_rng(0).normal(size=(6, 30))
-    means, by_item = values.mean(axis=1), resample_items(values, draws=1000)
-    assert seed_interval(means, by_item, n_items=30, seed=5) == seed_interval(means, by_item, n_items=30, seed=6)
-
-
 def test_resamples_do_not_depend_on_what_else_is_resampled():
     values = np.random.default_rng(0).normal(size=(6, 40))
     together = resample_items(values, seed=3)

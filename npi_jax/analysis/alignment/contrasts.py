@@ -85,9 +85,10 @@ def contrast_table(
     """Return the rows of `AlignmentContrasts` of a checkpoint.
 
     Each variant is compared with the baseline (`baseline_variant`) that has the same hyper-parameters. Members are
-    paired by seed; diverged members are left out. The effective number of tasks is compared on a logarithmic scale,
-    like its mean over seeds. Its interval is that of the ratio of both means, in tasks: the baseline's mean is held
-    fixed. p-values are not adjusted for the number of variants, groups and steps.
+    paired by seed; diverged members are left out. The effective number of tasks is compared on a logarithmic scale;
+    its means over seeds are geometric. Its interval is that of the ratio of both means, in tasks: the baseline's mean
+    is held fixed. The tables of levels have medians over seeds, which can differ from these means. p-values are not
+    adjusted for the number of variants, groups and steps.
 
     Args:
         step: step of the checkpoint.

@@ -93,7 +93,7 @@ def _levels(experiment: Experiment, task: TaskOutcomes, variant: str) -> Row:
     def interval(outcome: str, bounds: Bounds) -> statistics.Interval:
         number = OUTCOMES.index(outcome)
         means, by_item = task.means[number, chosen], task.by_item[number, chosen]
-        return statistics.seed_interval(means, by_item, n_items=task.n_items, seed=experiment.seed, bounds=bounds)
+        return statistics.seed_interval(means, by_item, n_items=task.n_items, bounds=bounds)
 
     accuracy, delta = interval(ACCURACY, SHARE), interval(DELTA, FREE)
     return {

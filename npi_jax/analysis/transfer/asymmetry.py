@@ -74,7 +74,6 @@ def _difference(experiment: Experiment, sides: list[_Side], outcome: int) -> tup
         means - other_means,
         by_item - other_by_item,
         n_items=min(side.task.n_items for side in sides),
-        seed=experiment.seed,
         bounds=sides[0].task.bounds(outcome).doubled,
         of=", ".join(dict.fromkeys(compared)),
     )

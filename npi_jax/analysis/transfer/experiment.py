@@ -31,14 +31,12 @@ class Experiment:
         tasks: outcomes in every task.
         baseline: variant with which others are compared.
         controls: random control of each intervention that has one.
-        seed: seed of the random numbers.
     """
 
     setting: Setting
     tasks: list[TaskOutcomes]
     baseline: str
     controls: Mapping[str, str]
-    seed: int
 
     def task(self, name: str) -> TaskOutcomes | None:
         """Return the task of this name, if there is one."""
@@ -56,7 +54,6 @@ class Experiment:
             task.means[outcome, one] - task.means[outcome, other],
             task.by_item[outcome, one] - task.by_item[outcome, other],
             n_items=task.n_items,
-            seed=self.seed,
             bounds=task.bounds(outcome),
             of=f"{variant} and {reference}",
         )
@@ -100,7 +97,6 @@ def contrast(
     by_item: Float[np.ndarray, "seeds draws"],
     *,
     n_items: int,
-    seed: int,  # noqa: ARG001
     bounds: Bounds,
     of: str,
 ) -> Contrast:
@@ -110,7 +106,6 @@ def contrast(
         means: difference in each seed.
         by_item: difference in each seed with items resampled.
         n_items: number of items.
-        seed: has no effect, because no random numbers are drawn.
         bounds: range of the difference.
         of: names of the compared variants, for `Contrast.reason`.
     """

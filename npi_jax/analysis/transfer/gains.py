@@ -115,7 +115,6 @@ def _mean_gain(experiment: Experiment, comparisons: Sequence[_Comparison], outco
         np.mean(by_item, axis=0),
         # The fewest items of any task, as if the mean had no more of them.
         n_items=min(one.task.n_items for one in comparisons),
-        seed=experiment.seed,
         bounds=comparisons[0].task.bounds(outcome),
         of=", ".join(f"{one.variant_with} and {one.variant_without}" for one in comparisons),
     )

@@ -70,7 +70,6 @@ def _pooled(experiment: Experiment, pairs: Sequence[_Pair], outcome: int) -> Con
         np.mean(means, axis=0),
         np.mean(by_item, axis=0),
         n_items=sum({pair.task.task: pair.task.n_items for pair in pairs}.values()),
-        seed=experiment.seed,
         bounds=pairs[0].task.bounds(outcome),
         of=", ".join(compared),
     )

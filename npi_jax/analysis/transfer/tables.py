@@ -73,7 +73,7 @@ def transfer_tables(
     for setting in settings(members):
         for cell, tasks in cells.items():
             common = dict(zip(CELL, cell, strict=True)) | setting.values
-            experiment = Experiment(setting, tasks, reference, controls, seed)
+            experiment = Experiment(setting, tasks, reference, controls)
             for name, made in _tables(experiment, corpus).items():
                 rows[name] += [common | row for row in made]
     return {table.NAME: pl.DataFrame(rows[table.NAME], schema=table.schema()) for table in TABLES}
