@@ -10,7 +10,7 @@ from npi_jax.report.data.answers import alignment_contrast, effective_number, ma
 from npi_jax.report.data.selection import SIGNIFICANT, TransferMatrix, primary_link, transfer_matrix
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.format import count, known_number, p_value, pretty, short_number
-from npi_jax.results.names import ACCURACY, DELTA, MEAN_OVER_ENVIRONMENTS, NO_NPI, THINNED_ITEMS
+from npi_jax.results.names import ACCURACY, ADAM, DELTA, MEAN_OVER_ENVIRONMENTS, NO_NPI, THINNED_ITEMS
 from npi_jax.results.tables_alignment import AlignmentContrasts, EffectiveTasks
 from npi_jax.results.tables_amplification import Gains
 from npi_jax.results.tables_link import Link
@@ -65,7 +65,8 @@ def _shared(tables: ReportTables) -> Claim | None:
     if not known_number(first[EffectiveTasks.effective]):
         return Claim(OPEN, f"How many tasks the {tasks} are to the {group} weights: {first[EffectiveTasks.reason]}.")
     number = f"{short_number(first[EffectiveTasks.effective], 1)}{_interval(first, 1)}"
-    start = f"To the {group} weights of {tables.labels[0]}, the {tasks} are like {number}"
+    metric = " in Adam's metric" if first[EffectiveTasks.metric] == ADAM else ""
+    start = f"To the {group} weights of {tables.labels[0]}, the {tasks} are like {number}{metric}"
     without = next((row["label"] for row in tables.members.to_dicts() if row[Members.variant] == NO_NPI), None)
     if without is None or without == tables.labels[0]:
         return Claim(OPEN, f"{start}; there are no models without NPIs to compare with.")
