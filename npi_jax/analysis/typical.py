@@ -1,11 +1,12 @@
 """The typical seed: the median over seeds, and its interval from the order of the seeds."""
 
+import itertools
+import math
 from functools import cache
 from typing import Final
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 # The interval of the fewest seeds is their range, whose level may fall short by a quarter of the share left out.
 _SHORT: Final = 1.25
@@ -52,4 +53,5 @@ def _enclosed(n: int) -> tuple[float, ...]:
 
     The last one is 0, the probability of the middle value alone.
     """
-    return (*(float(1 - 2 * stats.binom.cdf(k - 1, n, 0.5)) for k in range(1, n // 2 + 1)), 0.0)
+    below = itertools.accumulate(math.comb(n, k) for k in range(n // 2))
+    return (*((2**n - 2 * count) / 2**n for count in below), 0.0)

@@ -3,7 +3,8 @@
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -174,8 +175,28 @@ def settle(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is None:
         raise ValueError("the figure has no layout engine, or is settled already")
+    for axes in figure.axes:
+        for side in (axes.xaxis, axes.yaxis):
+            if not side.get_label_text():
+                # Otherwise all tick labels are measured, again and again, to place the label that is not there.
+                side.set_label_coords(0.5, 0.5)
     engine.execute(figure)
     figure.set_layout_engine("none")
+
+
+@contextmanager
+def filling(axes: Sequence[Axes]) -> Iterator[None]:
+    """Compute the limits of panels once at the end; otherwise most things that are drawn compute them for all panels."""
+    for axis in axes:
+        axis.set_autoscale_on(False)
+    yield
+    for axis in axes:
+        axis.autoscale(enable=True)
+
+
+def panel_title(axis: Axes, text: str) -> None:
+    """Put a title right above a panel that has no tick labels there, for which Matplotlib would search."""
+    axis.set_title(text, y=1.0)
 
 
 def ink_on(value: float) -> str:
