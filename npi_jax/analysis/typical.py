@@ -23,6 +23,15 @@ def fewest_seeds(level: float) -> int:
     return n_seeds
 
 
+def median(values: Float[np.ndarray, " n"]) -> float:
+    """Return the median of at least one value, as `np.median` does, which takes much longer for a few values."""
+    ordered = sorted(values.tolist())
+    half = len(ordered) // 2
+    if any(math.isnan(value) for value in ordered):
+        return math.nan
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
 def order_ends(values: Float[np.ndarray, " seeds"], level: float) -> tuple[float, float]:
     """Return both ends of the interval of the median, whatever the distribution of the values.
 

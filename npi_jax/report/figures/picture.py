@@ -34,6 +34,8 @@ NARROW: Final = 4.0
 # Figures of this width are readable on a phone and on half a wide page.
 COMPACT: Final = 4.8
 _DPI: Final = 160
+# Half the time of the default level, 6, for files a tenth larger.
+_COMPRESSION: Final = 3
 MOST_SEEDS: Final = 0.5
 """Values from a smaller share of the seeds are drawn pale."""
 PALE: Final = 0.3
@@ -110,7 +112,9 @@ def _write_svg(figure: Figure, salt: str, path: Path) -> None:
 def _write_png(figure: Figure, salt: str, path: Path) -> None:
     figure.set_dpi(_DPI)
     with drawing(salt), atomic_path(path) as half:
-        FigureCanvasAgg(figure).print_png(half, metadata={"Software": None})
+        FigureCanvasAgg(figure).print_png(
+            half, metadata={"Software": None}, pil_kwargs={"compress_level": _COMPRESSION}
+        )
 
 
 def file_name(*parts: str) -> str:
