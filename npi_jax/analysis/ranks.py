@@ -1,4 +1,4 @@
-"""Ranks and Spearman's correlation. `scipy.stats` has both, but importing it takes longer than most analyses."""
+"""Ranks and Spearman's correlation; `scipy.stats` has both, but takes more than a second to import."""
 
 import numpy as np
 from jaxtyping import Float
@@ -20,5 +20,5 @@ def ranks(values: Float[np.ndarray, "rows n"]) -> Float[np.ndarray, "rows n"]:
 
 
 def spearman(one: Float[np.ndarray, " n"], other: Float[np.ndarray, " n"]) -> float:
-    """Return Spearman's rank correlation of finite values, neither of which are all equal."""
+    """Return Spearman's rank correlation of two sets of values without NaN; each must have two different values."""
     return float(np.corrcoef(ranks(np.stack([one, other])))[0, 1])

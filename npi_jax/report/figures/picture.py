@@ -182,7 +182,7 @@ def settle(figure: Figure) -> None:
     for axes in figure.axes:
         for side in (axes.xaxis, axes.yaxis):
             if not side.get_label_text():
-                # Otherwise all tick labels are measured, again and again, to place the label that is not there.
+                # Otherwise all tick labels are measured again and again, to place a label that is empty.
                 side.set_label_coords(0.5, 0.5)
     engine.execute(figure)
     figure.set_layout_engine("none")
@@ -190,7 +190,7 @@ def settle(figure: Figure) -> None:
 
 @contextmanager
 def filling(axes: Sequence[Axes]) -> Iterator[None]:
-    """Compute the limits of panels once at the end; otherwise most things that are drawn compute them for all panels."""
+    """Compute the limits of panels once, after they are filled, and not after each line."""
     for axis in axes:
         axis.set_autoscale_on(False)
     yield
@@ -199,7 +199,7 @@ def filling(axes: Sequence[Axes]) -> Iterator[None]:
 
 
 def panel_title(axis: Axes, text: str) -> None:
-    """Put a title right above a panel that has no tick labels there, for which Matplotlib would search."""
+    """Put a title above a panel without tick labels there; without ``y``, all labels are measured to place it."""
     axis.set_title(text, y=1.0)
 
 
