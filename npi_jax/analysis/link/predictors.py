@@ -140,12 +140,9 @@ def _fitted(frame: pl.DataFrame, name: str, step: int) -> pl.DataFrame:
     values = np.full((len(pairs), len(cells)), np.nan)
     values[row, column] = frame[name].to_numpy()
     first, second = zip(*pairs, strict=True) if pairs else ((), ())
-    columns = {
-        Alignment.step: pl.repeat(step, len(pairs), dtype=pl.Int64, eager=True),
-        **{task: pl.Series(names, dtype=pl.String) for task, names in zip(_PAIR, (first, second), strict=True)},
-        name: pl.Series(row_effects(values) if pairs else [], dtype=pl.Float64),
-    }
-    return pl.DataFrame(columns)
+    series = [pl.repeat(step, len(pairs), dtype=pl.Int64, eager=True).alias(Alignment.step)]
+    series += [pl.Series(task, names, dtype=pl.String) for task, names in zip(_PAIR, (first, second), strict=True)]
+    return pl.DataFrame([*series, pl.Series(name, row_effects(values) if pairs else [], dtype=pl.Float64)])
 
 
 def _numbered(keys: Sequence[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], Int[np.ndarray, " keys"]]:

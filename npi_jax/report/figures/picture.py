@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -189,7 +189,7 @@ def settle(figure: Figure) -> None:
 
 
 @contextmanager
-def filling(axes: Sequence[Axes]) -> Iterator[None]:
+def filling(axes: Shaped[np.ndarray, " panels"]) -> Iterator[None]:
     """Compute the limits of panels once, after they are filled, and not after each line."""
     for axis in axes:
         axis.set_autoscale_on(False)
