@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from npi_jax.analysis.bounds import FREE, Bounds
-from npi_jax.analysis.typical import fewest_seeds, order_ends
+from npi_jax.analysis.typical import fewest_seeds, median, order_ends
 from npi_jax.analysis.variance import crossed_variance, squared_arm
 from npi_jax.results.names import ITEMS, NO_INTERVAL, SEEDS_AND_ITEMS, TOO_FEW
 
@@ -122,7 +122,7 @@ def seed_interval(
         ValueError: if the shapes disagree, ``level`` is not between 0 and 1 or the median is not within the bounds.
     """
     _check(means, by_item, level)
-    n_seeds, typical = len(means), float(np.median(means))
+    n_seeds, typical = len(means), median(means)
     low = high = math.nan
     over, reason = SEEDS_AND_ITEMS if n_seeds > 1 else ITEMS, ""
     if not (np.isfinite(means).all() and np.isfinite(by_item).all()):
@@ -154,7 +154,7 @@ def level_ends(
         of_items: variance from items that all seeds share, `Variance.of_items`.
         n_items, level, bounds: as for `seed_interval`.
     """
-    typical = _inside(float(np.median(means)), bounds)
+    typical = _inside(median(means), bounds)
     t_squared = float(squared_arm(np.array(0.0), np.array(1.0), 1 - level, n_seeds=1, n_items=n_items))
     # V at the mean, because the median of nearly perfect seeds is at the bound, where V is 0. Noise can push the mean
     # of estimated cosines beyond their bounds.

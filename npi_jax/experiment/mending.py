@@ -18,7 +18,6 @@ from npi_jax.results.folder import CONFIG, LOCK, STEP_FOLDERS, TABLES, TOKENIZER
 from npi_jax.results.table_files import read_declared, write_declared
 from npi_jax.results.tables_training import Members, Metrics
 from npi_jax.training.divergence import has_diverged
-from npi_jax.training.tables import members_table
 
 
 def mend(run: Run, say: Say) -> None:
@@ -86,6 +85,9 @@ def _is_readable(file: Path) -> bool:
 
 def _mend_members(run: Run, file: Path, say: Say) -> None:
     """Rebuild the table of members from the configuration and the latest metrics."""
+    # Rarely needed, and slow to import, because it imports the libraries of training.
+    from npi_jax.training.tables import members_table  # noqa: PLC0415
+
     try:
         members = make_config(run.config).members
         steps = run.steps("metrics")[-2:]

@@ -23,6 +23,7 @@ from npi_jax.analysis.alignment.jackknife import leave_one_out, resampled
 from npi_jax.analysis.alignment.products import Blocks, as_blocks, bootstrap_counts, cosines, mean_of_known, positive
 from npi_jax.analysis.alignment.seeds import DRAWS, SeedInterval, variants
 from npi_jax.analysis.bounds import FREE
+from npi_jax.analysis.typical import median
 from npi_jax.results.columns import Row
 from npi_jax.results.tables_alignment import EffectiveTasks
 
@@ -180,7 +181,7 @@ def _row(
     else:
         interval = SeedInterval.missing(_why(its.state[kept, group]))
     return {
-        EffectiveTasks.effective: float(np.exp(np.median(logs))) if len(known) else np.nan,
+        EffectiveTasks.effective: float(np.exp(median(logs))) if len(known) else np.nan,
         EffectiveTasks.low: float(np.exp(interval.low)),
         EffectiveTasks.high: float(np.exp(interval.high)),
         EffectiveTasks.n_seeds: len(known),

@@ -96,7 +96,10 @@ class Grams:
         def joined(gram: Float[np.ndarray, "members before n n"]) -> Float[np.ndarray, "members after n n"]:
             # Add before checking for asymmetry, so that NaN in a tiny group does not make the sum NaN.
             whole = np.concatenate([gram, *(gram[:, taken].sum(axis=1, keepdims=True) for _, taken in sums)], axis=1)
-            return np.where(_apart(whole), np.nan, (whole + np.swapaxes(whole, -1, -2)) / 2)
+            # One member at a time stays in the processor's cache, which is several times as fast.
+            for one in whole:
+                one[...] = np.where(_apart(one), np.nan, (one + np.swapaxes(one, -1, -2)) / 2)
+            return whole
 
         return replace(
             self,
@@ -207,7 +210,7 @@ class _File:
     def gram(self, name: str, shape: tuple[int | None, ...]) -> np.ndarray:
         """Return an array of products; raise an error if it is not symmetric."""
         gram = self.floats(name, shape)
-        apart = _apart(gram)
+        apart = np.stack([_apart(one) for one in gram]) if len(gram) else np.zeros(gram.shape, bool)
         if apart.mean() > _DAMAGED:
             place = [int(index) for index in np.argwhere(apart)[0]]
             raise UserError(f"{self.path}: {name} is not symmetric, first at {place}; the file is damaged")

@@ -1,7 +1,7 @@
 """Dot products between the gradients of single items: alignment by NPI, and overlap of subspaces."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -19,6 +19,9 @@ MIN_ITEMS: Final = 3
 OK, NOT_FINITE, NO_COMMON, NOT_POSITIVE, TOO_FEW, LOW_RANK, BEYOND = range(7)
 
 _SPLITS: Final = 4
+
+Norm = tuple[Float[np.ndarray, "*lead"], Float[np.ndarray, "*lead"]]
+"""A squared norm and its standard error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,7 @@ class _Sums:
         own: product of each item with itself.
         form_of: number of each item's form.
         members: numbers of the items of each task.
+        norms: results of `norm`, by its arguments.
     """
 
     counts: Int[np.ndarray, "tasks forms"]
@@ -111,6 +115,14 @@ class _Sums:
     own: Float[np.ndarray, "*lead items"]
     form_of: Int[np.ndarray, " items"]
     members: list[Int[np.ndarray, " _"]]
+    norms: dict[tuple[int, bytes], Norm] = field(default_factory=dict)
+
+    def norm(self, task: int, weights: Float[np.ndarray, "forms forms"]) -> Norm:
+        """Return `_squared_norm`, computed once, because many pairs of tasks need the same one."""
+        key = (task, weights.tobytes())
+        if key not in self.norms:
+            self.norms[key] = _squared_norm(self, task, weights)
+        return self.norms[key]
 
     @classmethod
     def of(
@@ -153,7 +165,7 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, 
     per = np.where(used, weights / weights.sum() / np.maximum(np.outer(sums.counts[i], sums.counts[j]), 1), 0)
     # Replace excluded products by 0: a NaN times a weight of 0 would stay NaN.
     product = (np.where(used, sums.total[..., i, :, j, :], 0) * per).sum(axis=(-2, -1))
-    squared, error = zip(*(_squared_norm(sums, task, weights / weights.sum()) for task in (i, j)), strict=True)
+    squared, error = zip(*(sums.norm(task, weights / weights.sum()) for task in (i, j)), strict=True)
     bad = np.stack([~(one > ERRORS_ABOVE_ZERO * se) for one, se in zip(squared, error, strict=True)], axis=-1)
     state = np.where(bad.any(axis=-1), NOT_POSITIVE, OK)
     state = np.where(np.isnan(product + squared[0] + squared[1]), NOT_FINITE, state)
@@ -162,9 +174,7 @@ def _stratum(sums: _Sums, i: int, j: int, npis: str, weights: Float[np.ndarray, 
     return stratum(ratio=ratio, state=np.where(np.abs(ratio) > 1, BEYOND, state), bad=bad)
 
 
-def _squared_norm(
-    sums: _Sums, task: int, weights: Float[np.ndarray, "forms forms"]
-) -> tuple[Float[np.ndarray, "*lead"], Float[np.ndarray, "*lead"]]:
+def _squared_norm(sums: _Sums, task: int, weights: Float[np.ndarray, "forms forms"]) -> Norm:
     """Return the weighted mean product of two different items of a task, and its standard error (jackknife)."""
     counts = sums.counts[task].astype(np.float64)
     items = sums.members[task]

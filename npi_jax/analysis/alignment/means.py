@@ -13,6 +13,7 @@ from npi_jax.analysis.alignment.jackknife import leave_one_out, resampled
 from npi_jax.analysis.alignment.products import as_blocks, bootstrap_counts, cosines, mean_of_known
 from npi_jax.analysis.alignment.seeds import DRAWS, SeedInterval, variants
 from npi_jax.analysis.bounds import COSINE, FREE, Bounds
+from npi_jax.analysis.typical import median
 from npi_jax.results.columns import Column, Row
 from npi_jax.results.names import ENVIRONMENTS, LM, SAME_TASK
 from npi_jax.results.tables_alignment import AlignmentMean
@@ -147,7 +148,7 @@ def _interval(
     """Return the interval of a median over members, or why there is none."""
     if not len(values):
         return SeedInterval.missing("no pair can be distinguished from noise in any seed")
-    typical = float(np.median(values))
+    typical = median(values)
     if not bounds.hold(typical):
         why = f"the estimate is {typical:.3f}, which no cosine is: noise is larger than what it is short of 1"
         return SeedInterval.missing(why)
@@ -157,4 +158,5 @@ def _interval(
 def _typical(values: Float[np.ndarray, " members"], bounds: Bounds) -> float:
     """Return the median, ignoring NaN; NaN if all values are NaN or if the median is not within the bounds."""
     values = values[~np.isnan(values)]
-    return float(np.median(values)) if len(values) and bounds.hold(float(np.median(values))) else np.nan
+    typical = median(values) if len(values) else np.nan
+    return typical if bounds.hold(typical) else np.nan

@@ -30,9 +30,9 @@ _OVER: Final = {SEEDS_AND_ITEMS: SEEDS_AND_MICRO_BATCHES, ITEMS: MICRO_BATCHES}
 def variants(members: pl.DataFrame) -> Iterator[tuple[Row, Int[np.ndarray, " kept"]]]:
     """Yield each variant's values of the columns `GROUP`, and the indices of its members that have not diverged."""
     place = "place"
-    for key, frame in members.with_row_index(place).group_by(GROUP, maintain_order=True):
-        kept = frame.filter(pl.col(Members.status) == OK)[place].to_numpy().astype(np.int64)
-        yield dict(zip(GROUP, key, strict=True)), kept
+    kept = pl.col(place).filter(pl.col(Members.status) == OK)
+    for row in members.with_row_index(place).group_by(GROUP, maintain_order=True).agg(kept).to_dicts():
+        yield {name: row[name] for name in GROUP}, np.array(row[place], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)

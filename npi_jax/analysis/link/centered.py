@@ -13,10 +13,10 @@ from typing import Final
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from npi_jax.analysis.link.additive import residuals
 from npi_jax.analysis.link.permutation import correlation, qap_correlations
+from npi_jax.analysis.ranks import ranks
 
 _DIGITS: Final = 9
 """Decimals of residuals relative to the range of the values; ties must not depend on rounding errors."""
@@ -74,4 +74,4 @@ def _ranks(
     left = _rounded(values)[:, observed]
     there = np.isfinite(left)
     # Missing values are ranked last, so that they do not change the ranks of the others.
-    return np.where(there, stats.rankdata(np.where(there, left, np.inf), axis=1), np.nan)
+    return np.where(there, ranks(np.where(there, left, np.inf)), np.nan)

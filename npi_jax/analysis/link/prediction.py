@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
+from npi_jax.analysis.ranks import spearman
 from npi_jax.results.columns import Row
 from npi_jax.results.names import ALIGNMENT_MODEL, BASELINES_MODEL, JOINT_MODEL
 from npi_jax.results.tables_alignment import Alignment
@@ -82,7 +82,7 @@ def leave_one_task_out(
     errors = sum(float(((effects[fold] - guess) ** 2).sum()) for fold, guess in zip(folds, predicted, strict=True))
     of_mean = sum(float(((effects[fold] - effects[~fold].mean()) ** 2).sum()) for fold in folds)
     correlations = [
-        float(stats.spearmanr(effects[fold], guess).statistic)
+        spearman(effects[fold], guess)
         for fold, guess in zip(folds, predicted, strict=True)
         if fold.sum() > 2 and np.ptp(effects[fold]) > 0 and np.ptp(guess) > 1e-9 * np.ptp(effects)
     ]

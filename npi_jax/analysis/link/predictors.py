@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from npi_jax.analysis.link.additive import row_effects
 from npi_jax.analysis.link.seeds import Seeded
@@ -135,13 +135,18 @@ def _pair_means(aligned: pl.DataFrame, name: str) -> pl.DataFrame:
 
 def _fitted(frame: pl.DataFrame, name: str, step: int) -> pl.DataFrame:
     """Return `additive.row_effects` of pairs over members times steps, in columns for step, both tasks and measure."""
-    row, column = "row", "column"
-    pairs = frame.select(_PAIR).unique(maintain_order=True).with_row_index(row)
-    cells = frame.select(_CHECKPOINT).unique(maintain_order=True).with_row_index(column)
-    placed = frame.join(pairs, on=_PAIR, maintain_order="left").join(cells, on=_CHECKPOINT, maintain_order="left")
+    pairs, row = _numbered(frame.select(_PAIR).rows())
+    cells, column = _numbered(frame.select(_CHECKPOINT).rows())
     values = np.full((len(pairs), len(cells)), np.nan)
-    values[placed[row].to_numpy(), placed[column].to_numpy()] = placed[name].to_numpy()
-    effects = row_effects(values) if len(pairs) else np.zeros(0)
-    return pairs.select(
-        pl.lit(step, pl.Int64).alias(Alignment.step), *_PAIR, pl.Series(name, effects, dtype=pl.Float64)
-    )
+    values[row, column] = frame[name].to_numpy()
+    first, second = zip(*pairs, strict=True) if pairs else ((), ())
+    series = [pl.repeat(step, len(pairs), dtype=pl.Int64, eager=True).alias(Alignment.step)]
+    series += [pl.Series(task, names, dtype=pl.String) for task, names in zip(_PAIR, (first, second), strict=True)]
+    return pl.DataFrame([*series, pl.Series(name, row_effects(values) if pairs else [], dtype=pl.Float64)])
+
+
+def _numbered(keys: Sequence[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], Int[np.ndarray, " keys"]]:
+    """Return the distinct keys in the order of their first places, and the number of each key among them."""
+    numbers: dict[tuple[Any, ...], int] = {}
+    found = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+    return list(numbers), found

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
+from npi_jax.analysis.ranks import ranks, spearman
 from npi_jax.analysis.transfer.outcomes import CELL
 from npi_jax.results.columns import Row
 from npi_jax.results.names import (
@@ -115,15 +116,15 @@ def _rank(rows: Sequence[Row]) -> None:
 
 
 def _ranks(values: Sequence[float]) -> Float[np.ndarray, " values"]:
-    return np.asarray(stats.rankdata([-value for value in values]))
+    return ranks(-np.array([values]))[0]
 
 
 def _spearman(one: Sequence[float], other: Sequence[float]) -> tuple[float | None, float | None, float | None]:
     """Return Spearman's correlation with its 95 % interval (Bonett and Wright 2000, equation 4)."""
     if len(one) < _FEWEST or min(np.ptp(one), np.ptp(other)) == 0:
         return None, None, None
-    found = float(stats.spearmanr(one, other).statistic)
+    found = spearman(np.array(one), np.array(other))
     if math.isclose(abs(found), 1.0):
         return found, None, None
-    arm = stats.norm.ppf(0.975) * math.sqrt((1 + found**2 / 2) / (len(one) - 3))
+    arm = float(special.ndtri(0.975)) * math.sqrt((1 + found**2 / 2) / (len(one) - 3))
     return found, math.tanh(math.atanh(found) - arm), math.tanh(math.atanh(found) + arm)

@@ -15,10 +15,12 @@ from npi_jax.report.figures.picture import (
     COMPACT,
     WIDE,
     Picture,
+    filling,
     heat_axis,
     heat_cells,
     legend,
     lines,
+    panel_title,
     settle,
     step_axis,
 )
@@ -168,24 +170,25 @@ def _trajectories(tables: ReportTables, frame: pl.DataFrame, name: str, *, naive
         figure = Figure(figsize=(COMPACT, 0.8 + 1.4 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         drawn: dict[str, Stroke] = {}
-        for axis, group in zip(axes, groups, strict=False):
-            part = table.filter(pl.col(AlignmentMean.group) == group)
-            axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
-            if naive:
-                first = part.filter(pl.col("label") == tables.labels[0])
-                axis.plot(
-                    first[AlignmentMean.step],
-                    first[AlignmentMean.naive],
-                    color=MUTED,
-                    lw=0.9,
-                    ls=(0, (1, 1.5)),
-                    label="_naive",
-                )
-            for label, stroke in looks.items():
-                all_of_it = part.filter(pl.col("label") == label)
-                thin(axis, all_of_it, stroke.color)
-            drawn |= lines(axis, part, tables, None)
-            axis.set_title(pretty(group))
+        with filling(axes):
+            for axis, group in zip(axes, groups, strict=False):
+                part = table.filter(pl.col(AlignmentMean.group) == group)
+                axis.axhline(0.0, color=MUTED, linewidth=1, linestyle=":")
+                if naive:
+                    first = part.filter(pl.col("label") == tables.labels[0])
+                    axis.plot(
+                        first[AlignmentMean.step],
+                        first[AlignmentMean.naive],
+                        color=MUTED,
+                        lw=0.9,
+                        ls=(0, (1, 1.5)),
+                        label="_naive",
+                    )
+                for label, stroke in looks.items():
+                    all_of_it = part.filter(pl.col("label") == label)
+                    thin(axis, all_of_it, stroke.color)
+                drawn |= lines(axis, part, tables, None)
+                panel_title(axis, pretty(group))
         for axis in axes[len(groups) :]:
             axis.set_axis_off()
         for axis in axes[max(0, len(groups) - columns) : len(groups)]:

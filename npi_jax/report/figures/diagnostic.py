@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from npi_jax.report.data.selection import left_out, mean_alignment, parameter_groups, usable_estimate
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.alignment import limits
-from npi_jax.report.figures.picture import COMPACT, Picture, settle, step_axis
+from npi_jax.report.figures.picture import COMPACT, Picture, filling, panel_title, settle, step_axis
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, cut, drawing
 from npi_jax.report.format import pretty
 from npi_jax.results.names import ENVIRONMENTS, SAME_TASK
@@ -84,15 +84,16 @@ def checks_picture(tables: ReportTables) -> Picture | None:
     with drawing("gradient_checks", size=8.0):
         figure = Figure(figsize=(COMPACT, 4.1), layout="constrained")
         axes = figure.subplots(2, 2, sharex=True).ravel()
-        for axis, (statistic, value, title) in zip(axes, panels, strict=True):
-            part = found.filter(pl.col(AlignmentMean.statistic) == statistic)
-            for place, group in enumerate(groups):
-                line = part.filter(pl.col(AlignmentMean.group) == group)
-                axis.plot(line[AlignmentMean.step], line[value], color=colors[group], ls=DASHES[place % 3], lw=1.4)
-            axis.set_title(title)
-            axis.tick_params(labelbottom=True)
-            if value != "corrected":
-                axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        with filling(axes):
+            for axis, (statistic, value, title) in zip(axes, panels, strict=True):
+                part = found.filter(pl.col(AlignmentMean.statistic) == statistic)
+                for place, group in enumerate(groups):
+                    line = part.filter(pl.col(AlignmentMean.group) == group)
+                    axis.plot(line[AlignmentMean.step], line[value], color=colors[group], ls=DASHES[place % 3], lw=1.4)
+                panel_title(axis, title)
+                axis.tick_params(labelbottom=True)
+                if value != "corrected":
+                    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes[0].set_ylim(-0.02, 1.04)
         same_task = found.filter(pl.col(AlignmentMean.statistic) == SAME_TASK)[AlignmentMean.corrected]
         axes[1].set_ylim(*limits(same_task, least=(0.5, 1.1)))

@@ -21,10 +21,12 @@ from npi_jax.report.figures.picture import (
     WIDE,
     Picture,
     file_name,
+    filling,
     heat_axis,
     ink_on,
     legend,
     lines,
+    panel_title,
     settle,
     step_axis,
 )
@@ -176,12 +178,13 @@ def _grid(
         figure = Figure(figsize=(width, 0.9 + rows * (1.65 if width == WIDE else 1.35)), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         drawn: dict[str, Stroke] = {}
-        for task, axis in zip(tasks, axes, strict=False):
-            drawn |= lines(axis, parts[task], tables, task)
-            if "acquired" in parts[task].columns:
-                _mark(axis, parts[task].filter("acquired"), strokes(tables, task))
-            axis.axhline(0.5 if value == "accuracy" else 0.0, color=MUTED, linewidth=1, linestyle=":")
-            axis.set_title(panel_name(task))
+        with filling(axes):
+            for task, axis in zip(tasks, axes, strict=False):
+                drawn |= lines(axis, parts[task], tables, task)
+                if "acquired" in parts[task].columns:
+                    _mark(axis, parts[task].filter("acquired"), strokes(tables, task))
+                axis.axhline(0.5 if value == "accuracy" else 0.0, color=MUTED, linewidth=1, linestyle=":")
+                panel_title(axis, panel_name(task))
         for axis in axes[len(tasks) :]:
             axis.set_axis_off()
         for axis in axes[max(0, len(tasks) - columns) : len(tasks)]:

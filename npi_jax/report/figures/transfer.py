@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from npi_jax.report.data.selection import linked_pairs, main_rows, ordered, primary_link, transfer_matrix
 from npi_jax.report.data.tables import ReportTables
 from npi_jax.report.figures.alignment import limits
-from npi_jax.report.figures.picture import COMPACT, Picture, heat_axis, heat_cells, settle
+from npi_jax.report.figures.picture import COMPACT, Picture, filling, heat_axis, heat_cells, panel_title, settle
 from npi_jax.report.figures.style import DASHES, FAINT, INK, MUTED, PALETTE, drawing, panel_name
 from npi_jax.report.format import key_of, pretty, short, short_number
 from npi_jax.results.names import (
@@ -230,32 +230,33 @@ def _amplification(frame: pl.DataFrame, panels: Sequence[tuple[str, str]]) -> Fi
     with drawing("amplification", size=8.0):
         figure = Figure(figsize=(COMPACT, 0.7 + 1.5 * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axis, (name, thinned) in zip(axes, panels, strict=False):
-            for others, (color, dash) in looks.items():
-                part = frame.filter(
-                    (pl.col(Amplification.environment) == name)
-                    & (pl.col(Amplification.thinned) == thinned)
-                    & (pl.col(Amplification.others) == others)
-                ).sort(Amplification.share)
-                axis.plot(
-                    part[Amplification.share],
-                    part[Amplification.accuracy],
-                    color=color,
-                    ls=dash,
-                    marker="o",
-                    ms=3,
-                    label=others,
-                )
-                axis.fill_between(
-                    part[Amplification.share],
-                    part[Amplification.low],
-                    part[Amplification.high],
-                    color=color,
-                    alpha=0.16,
-                    linewidth=0,
-                )
-            axis.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
-            axis.set_title(panel_name(name) + (" (all)" if thinned == THINNED_SENTENCES else ""))
+        with filling(axes):
+            for axis, (name, thinned) in zip(axes, panels, strict=False):
+                for others, (color, dash) in looks.items():
+                    part = frame.filter(
+                        (pl.col(Amplification.environment) == name)
+                        & (pl.col(Amplification.thinned) == thinned)
+                        & (pl.col(Amplification.others) == others)
+                    ).sort(Amplification.share)
+                    axis.plot(
+                        part[Amplification.share],
+                        part[Amplification.accuracy],
+                        color=color,
+                        ls=dash,
+                        marker="o",
+                        ms=3,
+                        label=others,
+                    )
+                    axis.fill_between(
+                        part[Amplification.share],
+                        part[Amplification.low],
+                        part[Amplification.high],
+                        color=color,
+                        alpha=0.16,
+                        linewidth=0,
+                    )
+                axis.axhline(0.5, color=MUTED, linewidth=1, linestyle=":")
+                panel_title(axis, panel_name(name) + (" (all)" if thinned == THINNED_SENTENCES else ""))
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         for axis in axes[max(0, len(panels) - columns) : len(panels)]:
