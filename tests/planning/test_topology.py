@@ -19,8 +19,8 @@ pytestmark = [
 ]
 
 COMMANDS = {
-    "v5e-16": ["--config", "quickstart", "--topology", "v5e:4x4", "--price", "1.2"],
-    # Without the gradients, which take a minute to compile.
+    "v5e-16_gradients": ["--config", "quickstart", "--topology", "v5e:4x4", "--price", "1.2"],
+    # The others are without the gradients, which take minutes to compile.
     "v5e-16_data": [
         *("--config", "quickstart", "--topology", "v5e:4x4"),
         *("--config.mesh.data=2", "--config.gradients.enabled=False"),
@@ -54,7 +54,9 @@ def _bytes(value: str) -> int:
     return int(value.split(maxsplit=1)[0].replace(",", ""))
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * name.endswith("_gradients")) for name in COMMANDS]
+)
 def test_plans_for_slices_are_as_they_were(name):
     shown = plan(COMMANDS[name])
     rows = (re.split(r" {2,}", line.strip(), maxsplit=1) for line in shown.splitlines())
