@@ -102,6 +102,7 @@ def test_real_english_runs_whole(tmp_path, data_folder):
     run(
         path,
         "english",
+        "--config.seeds=0",
         "--config.train.steps=60",
         "--config.train.batch_size=16",
         "--config.train.learning_rate=0.01",
