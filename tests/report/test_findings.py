@@ -132,6 +132,7 @@ def test_the_link_is_the_declared_row(tables):
         "We cannot tell whether alignment predicts transfer: 5 tasks are too few."
     )
     assert findings.link(replaced(tables, link=None)) == ""
+    assert findings.link(replaced(tables, link=none, transfer=None)) == ""
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def what_was_asked(tables: ReportTables) -> str:
     many = _NUMBERS[n_tasks] if n_tasks < len(_NUMBERS) else str(n_tasks)
     return (
         f"Does the model learn one task or {many}? If one, the gradients of the {many} tasks ask for the same "
-        "changes (alignment near 1), and removing one task's data harms the others (transfer); if "
+        "changes (alignment near 1), and the data of one task helps the others (transfer); if "
         f"{many}, alignment is no higher than in models that never saw that data, and there is no transfer."
     )
 
@@ -169,7 +169,8 @@ def transfer(tables: ReportTables) -> list[str]:
 def link(tables: ReportTables) -> str:
     """State whether alignment predicts transfer, by the one test that was declared in advance."""
     row = primary_link(tables)
-    if row is None:
+    # Without removals there is nothing that alignment could predict; the verdict says that this is open.
+    if row is None or transfer_matrix(tables) is None:
         return ""
     if not known_number(row[Link.statistic]) or not known_number(row[Link.p]):
         return f"We cannot tell whether alignment predicts transfer: {row[Link.reason] or 'too few pairs'}."
