@@ -16,7 +16,7 @@ shares (`tables/amplification.parquet`, `tables/gains.parquet`, and the report).
 
 Measured with `:tiny` on adverbs when this configuration thinned the sentences with NPIs only (`downsample(adverbs,
 SHARE)`, not `scarce`), accuracies at 100, 30, 10, 3, 1 and 0 %: .98, .90, .73, .53, .43, .33 with the other NPIs; .86,
-.59, .54, .67, .41, .46 without. Intervals of means over the three seeds overlapped.
+.59, .54, .67, .41, .46 without, with three seeds.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Four corpora x six seeds on the built-in grammar: is grammar learned as one task or nine? Two minutes on a laptop.
+"""Four corpora x six seeds on the built-in grammar: is grammar learned as one task or nine? A few minutes on two cores.
 
     npi-jax run --config quickstart
 

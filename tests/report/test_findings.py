@@ -176,8 +176,10 @@ def test_the_first_claim_is_about_the_number_of_tasks_and_tests_it_by_seed(table
     without = numbers.filter(label="no_npi", group="recurrent", step=2000, metric="adam").row(0, named=True)
     assert shared().badge == "suggestive"
     number, low, high = (short_number(row[name], 1) for name in ("effective", "low", "high"))
-    assert sentence_with(shared().text, "recurrent weights", "9 tasks", f"{number} (95% interval {low} to {high})")
-    assert f"like {short_number(without['effective'], 1)} in no_npi" in shared().text
+    assert sentence_with(
+        shared().text, "recurrent weights", "9 tasks", f"{number} independent tasks (95% interval {low} to {high})"
+    )
+    assert f"of {short_number(without['effective'], 1)} in no_npi" in shared().text
     assert sentence_with(shared().text, "more than in models without NPIs", "p = .010")
     adam = no_npi_contrast("adam")
     assert shared(with_values(frame, adam, p=0.0004)).badge == "clear"
@@ -211,9 +213,9 @@ def test_the_second_claim_is_the_gain_of_a_scarce_environment(tables):
     # The mean over environments, at the smallest share above 0.
     assert said.badge == "clear"
     assert sentence_with(
-        said.text, "helps", "10% of its sentences with an NPI", "mean of 2 environments", "95% with it"
+        said.text, "helps", "10% of its sentences with an NPI", "mean of 2 environments", "95% with their data"
     )
-    assert sentence_with(said.text, "55% without it", "+2.00 nats (95% interval 1.40 to 2.60)", "p = .008")
+    assert sentence_with(said.text, "55% without", "+2.00 nats (95% interval 1.40 to 2.60)", "p = .008")
     single = frame.filter(pl.col("environment") == "adverbs", pl.col("share") == 0)
     assert sentence_with(gained(single).text, "“adverbs”", "none of its sentences")
     harmed = single.with_columns(gain=-pl.col("gain"))

@@ -188,7 +188,7 @@ def _results(tables: ReportTables, cell: Cell) -> list[str]:
     }
     rows = {label: rows[label] for label in tables.labels if label in rows}
     if not rows:
-        return [f"No member of the suite {pretty(suite)} has a result."]
+        return [f"No member has a result in the suite {pretty(suite)}."]
     first, *others = rows.values()
     chose = _CHOSE.get(kind, "preferred the acceptable sentence")
     tasks = count(len(tables.tasks(cell)), "task")

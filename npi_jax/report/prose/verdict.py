@@ -63,10 +63,14 @@ def _shared(tables: ReportTables) -> Claim | None:
         return None
     group, tasks = pretty(first[EffectiveTasks.group]), count(first[EffectiveTasks.n_tasks], "task")
     if not known_number(first[EffectiveTasks.effective]):
-        return Claim(OPEN, f"How many tasks the {tasks} are to the {group} weights: {first[EffectiveTasks.reason]}.")
-    number = f"{short_number(first[EffectiveTasks.effective], 1)}{_interval(first, 1)}"
+        what = f"We cannot tell how many independent tasks the {tasks} amount to in the {group} weights"
+        return Claim(OPEN, f"{what}: {first[EffectiveTasks.reason]}.")
+    number = short_number(first[EffectiveTasks.effective], 1)
     metric = " in Adam's metric" if first[EffectiveTasks.metric] == ADAM else ""
-    start = f"To the {group} weights of {tables.labels[0]}, the {tasks} are like {number}{metric}"
+    start = (
+        f"In the {group} weights of {tables.labels[0]}, the gradients of the {tasks} are as diverse as those of "
+        f"{number} independent tasks{_interval(first, 1)}{metric}"
+    )
     without = next((row["label"] for row in tables.members.to_dicts() if row[Members.variant] == NO_NPI), None)
     if without is None or without == tables.labels[0]:
         return Claim(OPEN, f"{start}; there are no models without NPIs to compare with.")
@@ -76,9 +80,9 @@ def _shared(tables: ReportTables) -> Claim | None:
     )
     if contrast is None or not known_number(contrast[AlignmentContrasts.p]):
         why = f": {contrast[AlignmentContrasts.reason]}" if contrast and contrast[AlignmentContrasts.reason] else ""
-        return Claim(OPEN, f"{start}; we cannot tell whether fewer than to models without NPIs{why}.")
+        return Claim(OPEN, f"{start}; we cannot tell whether this is fewer than in models without NPIs{why}.")
     known = other is not None and known_number(other[EffectiveTasks.effective])
-    beside = f", and like {short_number(other[EffectiveTasks.effective], 1)} in {without}" if other and known else ""
+    beside = f", and of {short_number(other[EffectiveTasks.effective], 1)} in {without}" if other and known else ""
     return Claim(_badge(contrast[AlignmentContrasts.p]), f"{start}{beside}. {_compared(contrast)}.")
 
 
@@ -103,11 +107,11 @@ def _gained(tables: ReportTables) -> Claim:
     p = row[Gains.p_adjusted] if known_number(row[Gains.p_adjusted]) else row[Gains.p]
     if not known_number(p):
         why = row[Gains.reason] or "there is no test"
-        return Claim(OPEN, f"We cannot tell whether others' data helps {_scarce(row)}: {why}.")
+        return Claim(OPEN, f"We cannot tell whether the other environments' data helps {_scarce(row)}: {why}.")
     helps = "helps" if row[Gains.gain] > 0 else "harms"
-    answer = f"Others' data {helps} {_scarce(row)}"
+    answer = f"The other environments' data {helps} {_scarce(row)}"
     if p >= SIGNIFICANT:
-        answer = f"We cannot tell whether others' data helps {_scarce(row)}"
+        answer = f"We cannot tell whether the other environments' data helps {_scarce(row)}"
     change = f"delta {_signed(row[Gains.gain])} nats{_interval(row, 2)}, {p_value(p)}"
     return Claim(_badge(p), f"{answer}: {_accuracies(rows)}{change}.")
 
@@ -126,7 +130,7 @@ def _accuracies(rows: dict[str, Row]) -> str:
         return ""
     row = rows[ACCURACY]
     there, absent = (100 * row[name] for name in (Gains.level_with, Gains.level_without))
-    return f"accuracy {there:.0f}% with it, {absent:.0f}% without it; "
+    return f"accuracy {there:.0f}% with their data, {absent:.0f}% without; "
 
 
 def _interval(row: Row, digits: int) -> str:
