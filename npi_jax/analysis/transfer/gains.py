@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Int
 
 from npi_jax.analysis.transfer.amplification import doses
-from npi_jax.analysis.transfer.experiment import Contrast, Experiment, adjust, contrast
-from npi_jax.analysis.transfer.outcomes import TaskOutcomes
+from npi_jax.analysis.transfer.comparisons import Comparison, mean_contrast, paired_rows, shared_seeds
+from npi_jax.analysis.transfer.experiment import Contrast, Experiment, adjust
 from npi_jax.corpus.variants.interventions import Dose
 from npi_jax.results.columns import Row
 from npi_jax.results.names import (
@@ -32,25 +30,6 @@ _Treatment = tuple[str, float, str]
 """Kind of thinning, share, and donor."""
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """Two variants with equal data of an environment, with data of others and without."""
-
-    task: TaskOutcomes
-    variant_with: str
-    variant_without: str
-
-    def seeds(self, experiment: Experiment) -> set[int]:
-        """Return the seeds of which no member diverged in either variant."""
-        by_variant = experiment.setting.seeds
-        return by_variant[self.variant_with].keys() & by_variant[self.variant_without].keys()
-
-    def rows(self, experiment: Experiment, seeds: Sequence[int]) -> Int[np.ndarray, "2 seeds"]:
-        """Return the indices on the member axis of the task, of the members with others' data and of those without."""
-        variants = (self.variant_with, self.variant_without)
-        return np.stack([self.task.rows([experiment.setting.seeds[name][seed] for seed in seeds]) for name in variants])
-
-
 def gain_rows(experiment: Experiment) -> list[Row]:
     """Return the rows of `Gains`: one for each environment, treatment and outcome, and one for each mean."""
     rows: list[Row] = []
@@ -61,16 +40,16 @@ def gain_rows(experiment: Experiment) -> list[Row]:
     return adjust(rows, _family)
 
 
-def _comparisons(experiment: Experiment) -> dict[_Treatment, list[_Comparison]]:
+def _comparisons(experiment: Experiment) -> dict[_Treatment, list[Comparison]]:
     """Return the pairs of variants to compare, one for each environment, by treatment."""
     variants = _with_ends(experiment)
-    found: dict[_Treatment, list[_Comparison]] = {}
+    found: dict[_Treatment, list[Comparison]] = {}
     for dose, variant in variants.items():
         task = experiment.task(dose.environment)
         reference = variants.get(dose._replace(others_removed=True, donor=ALL_DONORS))
         if task is not None and reference not in (None, variant):
             treatment = (dose.thinned, dose.share, dose.donor)
-            found.setdefault(treatment, []).append(_Comparison(task, variant, str(reference)))
+            found.setdefault(treatment, []).append(Comparison(task, variant, str(reference)))
     return dict(sorted(found.items()))
 
 
@@ -85,14 +64,14 @@ def _with_ends(experiment: Experiment) -> dict[Dose, str]:
     return variants
 
 
-def _rows(experiment: Experiment, comparisons: Sequence[_Comparison], outcome: int) -> Iterator[Row]:
+def _rows(experiment: Experiment, comparisons: Sequence[Comparison], outcome: int) -> Iterator[Row]:
     """Yield the gain in an outcome for each comparison, and the mean gain over all of them."""
     for one in comparisons:
-        found = experiment.difference(one.task, outcome, one.variant_with, one.variant_without)
+        found = experiment.difference(one.task, outcome, one.variant, one.reference)
         yield {
             Gains.environment: one.task.task,
-            Gains.variant_with: one.variant_with,
-            Gains.variant_without: one.variant_without,
+            Gains.variant_with: one.variant,
+            Gains.variant_without: one.reference,
             **_row(experiment, [one], outcome, found),
         }
     if len(comparisons) >= FEWEST_ENVIRONMENTS:
@@ -104,30 +83,16 @@ def _rows(experiment: Experiment, comparisons: Sequence[_Comparison], outcome: i
         }
 
 
-def _mean_gain(experiment: Experiment, comparisons: Sequence[_Comparison], outcome: int) -> Contrast:
-    """Test the mean gain over environments, paired by seed, in the seeds that all comparisons have."""
-    seeds = _shared_seeds(experiment, comparisons)
-    pairs = [(one.task, one.rows(experiment, seeds)) for one in comparisons]
-    gains = [task.means[outcome, rows[0]] - task.means[outcome, rows[1]] for task, rows in pairs]
-    by_item = [task.by_item[outcome, rows[0]] - task.by_item[outcome, rows[1]] for task, rows in pairs]
-    return contrast(
-        np.mean(gains, axis=0),
-        np.mean(by_item, axis=0),
-        # The fewest items of any task, as if the mean had no more of them.
-        n_items=min(one.task.n_items for one in comparisons),
-        bounds=comparisons[0].task.bounds(outcome),
-        of=", ".join(f"{one.variant_with} and {one.variant_without}" for one in comparisons),
-    )
+def _mean_gain(experiment: Experiment, comparisons: Sequence[Comparison], outcome: int) -> Contrast:
+    """Test the mean gain over environments, with the fewest items of any task, as if the mean had no more of them."""
+    n_items = min(one.task.n_items for one in comparisons)
+    return mean_contrast(experiment, comparisons, outcome, n_items=n_items)
 
 
-def _shared_seeds(experiment: Experiment, comparisons: Sequence[_Comparison]) -> list[int]:
-    return sorted(set.intersection(*(one.seeds(experiment) for one in comparisons)))
-
-
-def _row(experiment: Experiment, comparisons: Sequence[_Comparison], outcome: int, found: Contrast) -> Row:
+def _row(experiment: Experiment, comparisons: Sequence[Comparison], outcome: int, found: Contrast) -> Row:
     """Return the columns of a gain; levels are means over the seeds that all comparisons have."""
-    seeds = _shared_seeds(experiment, comparisons)
-    pairs = [(one.task, one.rows(experiment, seeds)) for one in comparisons]
+    seeds = shared_seeds(experiment, comparisons)
+    pairs = [(one.task, paired_rows(experiment, one, seeds)) for one in comparisons]
     levels = np.mean([task.means[outcome, rows] for task, rows in pairs], axis=0)
     censored = sum(int((task.censored[rows[0]] | task.censored[rows[1]]).sum()) for task, rows in pairs)
     level_with, level_without = (float(level.mean()) if seeds else math.nan for level in levels)

@@ -1,24 +1,12 @@
 """Transfer between environments, pooled: one test over seeds of the mean effect on all other tasks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-
-from npi_jax.analysis.transfer.experiment import Contrast, Experiment, contrast
-from npi_jax.analysis.transfer.outcomes import TaskOutcomes
+from npi_jax.analysis.transfer.comparisons import Comparison, mean_contrast
+from npi_jax.analysis.transfer.experiment import Contrast, Experiment
 from npi_jax.results.columns import Row
 from npi_jax.results.names import NO_CONTROL, OUTCOMES
 from npi_jax.results.tables_transfer import TransferPooled
-
-
-@dataclass(frozen=True)
-class _Pair:
-    """A removed environment and another task: the effect of a variant on the task, relative to a reference."""
-
-    task: TaskOutcomes
-    variant: str
-    reference: str
 
 
 def pooled_rows(experiment: Experiment, without: Sequence[str] = ()) -> list[Row]:
@@ -42,7 +30,7 @@ def pooled_rows(experiment: Experiment, without: Sequence[str] = ()) -> list[Row
     return rows
 
 
-def _pairs(experiment: Experiment, *, controlled: bool) -> list[_Pair]:
+def _pairs(experiment: Experiment, *, controlled: bool) -> list[Comparison]:
     """Return all pairs; if `controlled`, only those of removals with a random control, which is the reference."""
     found = []
     for environment in experiment.removals():
@@ -50,26 +38,11 @@ def _pairs(experiment: Experiment, *, controlled: bool) -> list[_Pair]:
         reference = experiment.controls.get(variant, NO_CONTROL) if controlled else experiment.baseline
         if variant in experiment.setting.seeds and reference in experiment.setting.seeds and variant != reference:
             tasks = (task for task in experiment.tasks if task.task != environment)
-            found += [_Pair(task, variant, reference) for task in tasks]
+            found += [Comparison(task, variant, reference) for task in tasks]
     return found
 
 
-def _pooled(experiment: Experiment, pairs: Sequence[_Pair], outcome: int) -> Contrast:
-    """Test the mean effect over pairs; the pairs of one task share their resampled items."""
-    members = experiment.setting.seeds
-    compared = dict.fromkeys(name for pair in pairs for name in (pair.variant, pair.reference))
-    seeds = sorted(set.intersection(*(set(members[name]) for name in compared)))
-    means, by_item = [], []
-    for pair in pairs:
-        one, other = (
-            pair.task.rows([members[name][seed] for seed in seeds]) for name in (pair.variant, pair.reference)
-        )
-        means.append(pair.task.means[outcome, one] - pair.task.means[outcome, other])
-        by_item.append(pair.task.by_item[outcome, one] - pair.task.by_item[outcome, other])
-    return contrast(
-        np.mean(means, axis=0),
-        np.mean(by_item, axis=0),
-        n_items=sum({pair.task.task: pair.task.n_items for pair in pairs}.values()),
-        bounds=pairs[0].task.bounds(outcome),
-        of=", ".join(compared),
-    )
+def _pooled(experiment: Experiment, pairs: Sequence[Comparison], outcome: int) -> Contrast:
+    """Test the mean effect over pairs, which counts for the items of all their tasks."""
+    n_items = sum({pair.task.task: pair.task.n_items for pair in pairs}.values())
+    return mean_contrast(experiment, pairs, outcome, n_items=n_items)
